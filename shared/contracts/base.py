@@ -1,0 +1,70 @@
+"""What a contract is: a request class that names its method, its reply and who may send it."""
+
+from typing import Any, ClassVar, Generic, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Message(BaseModel):
+    """A body on the wire: JSON, validated once at the border, unchanged afterwards.
+
+    Unknown fields are ignored, so that a peer may add one before we know it.
+    """
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+
+ReplyT = TypeVar("ReplyT", bound=Message)
+
+
+class Request(Message, Generic[ReplyT]):
+    """A question to one service, answered by one ``ReplyT``.
+
+    A contract is a subclass that passes these class arguments:
+
+    - ``method``: ``<service>.<noun>.<verb>``; also the routing key on the ``rpc`` exchange.
+    - ``scope``: what the user's token must hold when the caller acts for a user.
+    - ``timeout_s``: the deadline of a call that names none, in seconds.
+    - ``idempotent``: a second delivery changes nothing, so an unknown outcome may be retried.
+    """
+
+    method: ClassVar[str]
+    scope: ClassVar[str | None]
+    timeout_s: ClassVar[float]
+    idempotent: ClassVar[bool]
+    reply: ClassVar[type[Message]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Accept the class arguments that ``__pydantic_init_subclass__`` uses."""
+
+    @classmethod
+    def __pydantic_init_subclass__(
+        cls,
+        *,
+        method: str = "",
+        scope: str | None = None,
+        timeout_s: float = 5.0,
+        idempotent: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if not method:  # ``Request[Reply]`` itself: a step on the way to a contract
+            return
+        cls.method = method
+        cls.scope = scope
+        cls.timeout_s = timeout_s
+        cls.idempotent = idempotent
+        cls.reply = _reply_type(cls)
+
+    @classmethod
+    def service(cls) -> str:
+        """Name the service that answers: the first word of the method."""
+        return cls.method.partition(".")[0]
+
+
+def _reply_type(contract: type[BaseModel]) -> type[Message]:
+    for base in contract.__mro__:
+        arguments = getattr(base, "__pydantic_generic_metadata__", {}).get("args", ())
+        if arguments:
+            return cast(type[Message], arguments[0])
+    raise TypeError(f"{contract.__name__} names no reply: write Request[ItsReply]")

@@ -1,0 +1,89 @@
+"""What the catalogue service answers."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from shared.contracts.base import Message, Request
+
+
+class Product(Message):
+    """One product, as shown in a shop. ``price`` is in the upstream's currency units."""
+
+    id: int
+    title: str
+    brand: str | None
+    price: float
+    description: str
+    category: str
+    thumbnail: str | None
+    rating: float | None
+    stock: int | None
+
+
+class ProductPage(Message):
+    """Part of a listing: ``data`` holds ``limit`` products, from number ``skip`` of ``total``."""
+
+    data: list[Product]
+    total: int
+    skip: int
+    limit: int
+
+
+class Category(Message):
+    """A shelf of the catalogue; ``slug`` is what ``ListProducts.category`` takes."""
+
+    slug: str
+    name: str
+
+
+class CategoryList(Message):
+    """All categories, in upstream's order."""
+
+    data: list[Category]
+
+
+SortField = Literal["id", "title", "brand", "price", "category", "rating", "stock"]
+
+
+class ListProducts(Request[ProductPage], method="catalog.products.list", scope="catalog:read"):
+    """A page of products: of all, of one category, or of those that match ``q``.
+
+    Raises:
+        UpstreamFailed: the product API is broken, too slow or answers nonsense.
+        UpstreamBusy: it asks us to slow down.
+    """
+
+    limit: int = Field(default=30, ge=1, le=100)
+    skip: int = Field(default=0, ge=0, le=1_000_000)
+    q: str | None = Field(default=None, min_length=1, max_length=200)
+    category: str | None = Field(default=None, pattern=r"^[a-z0-9-]{1,64}$")
+    sort_by: SortField | None = None
+    order: Literal["asc", "desc"] = "asc"
+
+    @model_validator(mode="after")
+    def _one_selection(self) -> "ListProducts":
+        if self.q is not None and self.category is not None:
+            raise ValueError("give q or category, not both")
+        return self
+
+
+class GetProduct(Request[Product], method="catalog.products.get", scope="catalog:read"):
+    """One product by its id.
+
+    Raises:
+        ProductNotFound: there is none.
+        UpstreamFailed: the product API is broken, too slow or answers nonsense.
+        UpstreamBusy: it asks us to slow down.
+    """
+
+    product_id: int = Field(ge=1, le=2**31 - 1)
+
+
+class ListCategories(Request[CategoryList], method="catalog.categories.list", scope="catalog:read"):
+    """The categories there are.
+
+    Raises:
+        UpstreamFailed: the product API is broken, too slow or answers nonsense.
+        UpstreamBusy: it asks us to slow down.
+    """

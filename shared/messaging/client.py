@@ -1,0 +1,241 @@
+"""Calling other services: a typed request in, its reply or its error out, never a hang."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from time import time
+from typing import Any, cast
+
+import structlog
+from pika import BasicProperties
+
+from shared.contracts.base import ReplyT, Request
+from shared.contracts.errors import (
+    InternalError,
+    OutcomeUnknown,
+    Overloaded,
+    Problem,
+    ReplyTimeout,
+    ServiceError,
+    Unavailable,
+    from_problem,
+)
+from shared.messaging.broker import Broker, Delivery, NotOpen, Outcome, State
+from shared.messaging.envelope import Refused, Signer, Verifier, is_plain_id
+from shared.messaging.ids import new_id
+from shared.messaging.keys import KeyRing
+from shared.messaging.topology import RPC, rpc_queue
+from shared.tokens import AccessToken
+
+log = structlog.get_logger()
+
+WATCH_INTERVAL_S = 0.5
+PROBLEM = "problem+json"
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A call under way: what its reply must say, and who waits for it."""
+
+    service: str
+    method: str
+    reply: asyncio.Future[bytes]
+
+    def fail(self, error: ServiceError) -> None:
+        if not self.reply.done():
+            self.reply.set_exception(error)
+
+
+class Client:
+    """Calls other services with one service's identity.
+
+    Safe to share by all tasks of an event loop; not by threads.
+    """
+
+    def __init__(self, broker: Broker, keys: KeyRing, *, calls: Iterable[str] = ()) -> None:
+        """``calls`` names the services to watch: while no worker listens, a call fails at once."""
+        self._service = keys.service
+        self._signer = Signer(keys)
+        self._verifier = Verifier(keys)
+        self._publisher = broker.publisher()
+        self._replies = broker.reply_consumer(
+            keys.service, on_delivery=self._on_reply, on_lost=self._on_lost
+        )
+        self._waiting: dict[str, _Waiting] = {}  # by message id
+        self._listening: dict[str, bool | None] = dict.fromkeys(calls)  # none: not known
+        self._watch: asyncio.Task[None] | None = None
+        self.counts: Counter[str] = Counter()
+
+    async def start(self) -> None:
+        """Begin to connect; calls fail with ``Unavailable`` until it is done."""
+        await self._publisher.start()
+        await self._replies.start()
+        self._watch = asyncio.create_task(self._watch_consumers())
+
+    async def close(self) -> None:
+        """Close; calls under way end as ``OutcomeUnknown``."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        await asyncio.gather(self._publisher.close(), self._replies.close())
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a call would be sent."""
+        return self._publisher.state is State.OPEN and self._replies.address is not None
+
+    def silent_services(self) -> list[str]:
+        """Name the watched services of which no worker is known to listen."""
+        return [name for name, listening in self._listening.items() if not listening]
+
+    async def call(
+        self,
+        request: Request[ReplyT],
+        *,
+        timeout_s: float | None = None,
+        user: AccessToken | None = None,
+        correlation_id: str | None = None,
+    ) -> ReplyT:
+        """Send a request and await its reply.
+
+        Raises:
+            Unavailable: the broker is away, or no worker listens; nothing was sent.
+            Overloaded: the queue is full; nothing was done.
+            ReplyTimeout: no reply within ``timeout_s`` (default: the contract's).
+            OutcomeUnknown: the connection went meanwhile; it may have been done.
+            ServiceError: what else the contract names.
+        """
+        body = await self.call_for_bytes(
+            request, timeout_s=timeout_s, user=user, correlation_id=correlation_id
+        )
+        return cast(ReplyT, request.reply.model_validate_json(body))
+
+    async def call_for_bytes(
+        self,
+        request: Request[Any],
+        *,
+        timeout_s: float | None = None,
+        user: AccessToken | None = None,
+        correlation_id: str | None = None,
+    ) -> bytes:
+        """Do as ``call``, and give the reply's JSON as it came, for one who only passes it on."""
+        loop = asyncio.get_running_loop()
+        service = request.service()
+        self._check_open(service)
+        timeout_s = request.timeout_s if timeout_s is None else timeout_s
+        message_id = new_id()
+        waiting = _Waiting(service, request.method, loop.create_future())
+        self._waiting[message_id] = waiting  # before publishing: a reply may be quick
+        timer = loop.call_later(timeout_s, waiting.fail, ReplyTimeout())
+        try:
+            self._publish(request, waiting, message_id, timeout_s, user, correlation_id)
+            return await waiting.reply
+        finally:
+            timer.cancel()
+            del self._waiting[message_id]
+
+    def _check_open(self, service: str) -> None:
+        if not self.is_connected:
+            raise Unavailable("the message broker is away")
+        if self._listening.get(service) is False:
+            raise Unavailable(f"no {service} worker is running")
+
+    def _publish(
+        self,
+        request: Request[Any],
+        waiting: _Waiting,
+        message_id: str,
+        timeout_s: float,
+        user: AccessToken | None,
+        correlation_id: str | None,
+    ) -> None:
+        correlation_id = correlation_id or message_id
+        if not is_plain_id(correlation_id):
+            raise ValueError("a correlation id is 1 to 128 characters of A-Z a-z 0-9 - _ . :")
+        now = time()
+        reply_to = self._replies.address or ""
+        body = request.__pydantic_serializer__.to_json(request)
+        headers = {
+            "signature": self._signer.request(
+                audience=waiting.service,
+                method=waiting.method,
+                body=body,
+                message_id=message_id,
+                correlation_id=correlation_id,
+                reply_to=reply_to,
+                deadline=now + timeout_s,
+                token_hash=user.hash if user else None,
+            )
+        }
+        if user is not None:
+            headers["authorization"] = user.text
+        properties = BasicProperties(
+            content_type="application/json",
+            headers=headers,
+            correlation_id=correlation_id,
+            reply_to=reply_to,
+            expiration=str(max(1, int(timeout_s * 1000))),
+            message_id=message_id,
+            timestamp=int(now),
+            type=waiting.method,
+            user_id=self._service,
+        )
+
+        def on_outcome(outcome: Outcome) -> None:
+            if outcome is not Outcome.CONFIRMED:
+                waiting.fail(_failure(outcome, waiting.service))
+
+        try:
+            self._publisher.publish(RPC, waiting.method, body, properties, on_outcome)
+        except NotOpen as error:
+            raise Unavailable("the message broker is away") from error
+
+    def _on_reply(self, delivery: Delivery) -> None:
+        headers = delivery.properties.headers or {}
+        try:
+            claims = self._verifier.verify(headers.get("signature"), delivery.body, typ="reply")
+        except Refused as refusal:
+            self.counts[f"refused.{refusal.reason}"] += 1
+            log.warning("reply refused", reason=refusal.reason, detail=str(refusal))
+            return
+        waiting = self._waiting.get(claims.rid or "")
+        if waiting is None:
+            self.counts["late"] += 1
+            log.info("late reply", method=claims.op, correlation_id=claims.cid)
+        elif (waiting.service, waiting.method) != (claims.iss, claims.op):
+            self.counts["refused.wrong_reply"] += 1
+            log.warning("reply refused", reason="wrong_reply", method=claims.op, caller=claims.iss)
+        elif claims.cty == PROBLEM:
+            waiting.fail(_read_problem(delivery.body))
+        elif not waiting.reply.done():
+            waiting.reply.set_result(delivery.body)
+
+    def _on_lost(self) -> None:
+        """Fail what is under way: the reply queue is gone, and what was in it."""
+        for waiting in self._waiting.values():
+            waiting.fail(OutcomeUnknown())
+
+    async def _watch_consumers(self) -> None:
+        while self._listening:
+            for service in self._listening:
+                count = await self._replies.consumers(rpc_queue(service))
+                self._listening[service] = None if count is None else count > 0
+            await asyncio.sleep(WATCH_INTERVAL_S)
+
+
+def _failure(outcome: Outcome, service: str) -> ServiceError:
+    match outcome:
+        case Outcome.RETURNED:
+            return Unavailable(f"there is no queue for {service}")
+        case Outcome.REFUSED:
+            return Overloaded(f"the queue of {service} is full")
+        case _:
+            return OutcomeUnknown()
+
+
+def _read_problem(body: bytes) -> ServiceError:
+    try:
+        return from_problem(Problem.model_validate_json(body))
+    except ValueError:
+        return InternalError("the service answered with an error that cannot be read")

@@ -1,0 +1,227 @@
+"""The signature around a body: a detached JWS whose protected header carries the claims.
+
+The ``signature`` header of a message is ``<protected>..<signature>`` (RFC 7515 appendix F), over
+the exact bytes of the body (RFC 7797, ``b64: false``). The claims are in the protected header:
+
+    alg   HS256 with the pairwise key of two services, or EdDSA for an event
+    kid   that key
+    typ   request, reply or event
+    iss   the service that signed
+    aud   the one service it is for; "events" for an event
+    op    the method, or the event's name
+    iat   when it was signed, and
+    exp   the absolute deadline, both in seconds since 1970 with a fraction
+    jti   the message's own id
+    cid   the correlation id: one for everything a request at the edge sets off
+    rto   a request's reply address
+    ath   a request's user token: SHA-256 in base64url, as in RFC 9449
+    rid   a reply's request: its ``jti``
+    cty   "problem+json" when a reply is an error
+
+The algorithm follows from ``typ`` and the key, never from ``alg`` alone. A header is built by hand
+and its constant part once per peer: PyJWT takes 50 to 70 us for what takes 8 us here, twice per
+hop. That PyJWT reads what we write, and the reverse, is tested.
+"""
+
+import binascii
+import hmac
+import time
+from enum import StrEnum
+from hashlib import sha256
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.messaging.keys import KeyRing, UnknownKey, unpadded_b64decode, unpadded_b64encode
+
+SIGNATURE_MAX_BYTES = 4096
+EVENT_LIFETIME_S = 30 * 86_400  # an event may wait in a queue for long, not for ever
+EVENTS = "events"  # the audience of an event: whoever listens
+_TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+
+class Reason(StrEnum):
+    """Why a message is refused; counted and logged under this name."""
+
+    UNSIGNED = "unsigned"
+    MALFORMED = "malformed"
+    UNKNOWN_KEY = "unknown_key"
+    BAD_SIGNATURE = "bad_signature"
+    WRONG_TYPE = "wrong_type"
+    SENDER_MISMATCH = "sender_mismatch"
+    WRONG_AUDIENCE = "wrong_audience"
+    CARBON_COPY = "carbon_copy"
+    WRONG_REPLY_ADDRESS = "wrong_reply_address"
+    EXPIRED = "expired"
+    DEADLINE_TOO_FAR = "deadline_too_far"
+    CALLER_NOT_ALLOWED = "caller_not_allowed"
+    REPLAYED = "replayed"
+    TOKEN_MISMATCH = "token_mismatch"
+
+
+class Refused(Exception):
+    """A message fails a check: it is dead-lettered and never answered."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else str(reason))
+        self.reason = reason
+
+
+class Claims(BaseModel):
+    """The protected header of a signature; the module's docstring explains each field."""
+
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+
+    alg: Literal["HS256", "EdDSA"]
+    b64: Literal[False]
+    crit: list[Literal["b64"]] = Field(min_length=1, max_length=1)
+    kid: str
+    typ: Literal["request", "reply", "event"]
+    iss: str
+    aud: str
+    op: str
+    iat: float
+    exp: float
+    jti: str
+    cid: str
+    rto: str | None = None
+    ath: str | None = None
+    rid: str | None = None
+    cty: str | None = None
+
+
+class Signer:
+    """Signs with one service's keys."""
+
+    def __init__(self, keys: KeyRing) -> None:
+        self._keys = keys
+        self._prefixes: dict[tuple[str, str, str], tuple[str, bytes]] = {}
+
+    def request(
+        self,
+        *,
+        audience: str,
+        method: str,
+        body: bytes,
+        message_id: str,
+        correlation_id: str,
+        reply_to: str,
+        deadline: float,
+        token_hash: str | None = None,
+    ) -> str:
+        """Sign a request; ``correlation_id`` must be plain (``is_plain_id``)."""
+        claims = f'"cid":"{correlation_id}","rto":"{reply_to}"'
+        if token_hash is not None:
+            claims += f',"ath":"{token_hash}"'
+        return self._pairwise("request", audience, method, message_id, deadline, claims, body)
+
+    def reply(self, request: Claims, *, body: bytes, message_id: str, is_error: bool) -> str:
+        """Sign the reply to a verified request."""
+        claims = f'"cid":"{request.cid}","rid":"{request.jti}"'
+        if is_error:
+            claims += ',"cty":"problem+json"'
+        return self._pairwise(
+            "reply", request.iss, request.op, message_id, request.exp, claims, body
+        )
+
+    def event(self, *, name: str, body: bytes, message_id: str, correlation_id: str) -> str:
+        """Sign an event, which any service can verify and none but us can make."""
+        key = self._keys.identity.key("events")
+        now = time.time()
+        protected = _b64(
+            f'{{"alg":"EdDSA","b64":false,"crit":["b64"],"kid":"{key.kid}","typ":"event",'
+            f'"iss":"{self._keys.service}","aud":"{EVENTS}","op":"{name}","iat":{now:.3f},'
+            f'"exp":{now + EVENT_LIFETIME_S:.3f},"jti":"{message_id}",'
+            f'"cid":"{correlation_id}"}}'.encode()
+        )
+        code = key.signer().sign(b"%b.%b" % (protected, body))
+        return f"{protected.decode()}..{unpadded_b64encode(code)}"
+
+    def _pairwise(
+        self,
+        typ: str,
+        audience: str,
+        method: str,
+        message_id: str,
+        deadline: float,
+        claims: str,
+        body: bytes,
+    ) -> str:
+        cached = self._prefixes.get((typ, audience, method))
+        if cached is None:
+            kid, key = self._keys.sending_key(audience)
+            prefix = (
+                f'{{"alg":"HS256","b64":false,"crit":["b64"],"kid":"{kid}","typ":"{typ}",'
+                f'"iss":"{self._keys.service}","aud":"{audience}","op":"{method}",'
+            )
+            cached = self._prefixes[typ, audience, method] = (prefix, key)
+        prefix, key = cached
+        protected = _b64(
+            f'{prefix}"iat":{time.time():.3f},"exp":{deadline:.3f},"jti":"{message_id}",'
+            f"{claims}}}".encode()
+        )
+        signature = _b64(hmac.digest(key, b"%b.%b" % (protected, body), "sha256"))
+        return f"{protected.decode()}..{signature.decode()}"
+
+
+class Verifier:
+    """Checks what was signed to one service."""
+
+    def __init__(self, keys: KeyRing) -> None:
+        self._keys = keys
+
+    def verify(self, signature: object, body: bytes, *, typ: str) -> Claims:
+        """Verify a message to us of one type and give its claims.
+
+        Checks the signature and the audience; the caller checks what its role needs besides.
+
+        Raises:
+            Refused: with the reason.
+        """
+        if not isinstance(signature, str):
+            raise Refused(Reason.UNSIGNED)
+        if len(signature) > SIGNATURE_MAX_BYTES:
+            raise Refused(Reason.MALFORMED, "the signature is too long")
+        protected, _, code = signature.partition("..")
+        try:
+            claims = Claims.model_validate_json(unpadded_b64decode(protected))
+            given = unpadded_b64decode(code)
+        except ValueError as error:
+            raise Refused(Reason.MALFORMED, "the signature is not readable") from error
+        if not self._is_authentic(claims, b"%b.%b" % (protected.encode(), body), given):
+            raise Refused(Reason.BAD_SIGNATURE)
+        if claims.typ != typ:
+            raise Refused(Reason.WRONG_TYPE, f"a {claims.typ} where a {typ} belongs")
+        if claims.aud != (EVENTS if typ == "event" else self._keys.service):
+            raise Refused(Reason.WRONG_AUDIENCE, f"for {claims.aud}")
+        return claims
+
+    def _is_authentic(self, claims: Claims, signed: bytes, given: bytes) -> bool:
+        """Check with the key and the algorithm that belong to the message's type."""
+        if claims.alg != ("EdDSA" if claims.typ == "event" else "HS256"):
+            raise Refused(Reason.BAD_SIGNATURE, f"a {claims.typ} is not signed with {claims.alg}")
+        try:
+            if claims.typ == "event":
+                return self._keys.verify_event(claims.iss, claims.kid, signed, given)
+            key = self._keys.receiving_key(claims.iss, claims.kid)
+        except UnknownKey as error:
+            raise Refused(Reason.UNKNOWN_KEY, str(error)) from error
+        return hmac.compare_digest(hmac.digest(key, signed, "sha256"), given)
+
+
+def token_hash(token: str) -> str:
+    """Hash a user's token for the claim ``ath`` (RFC 9449 section 4.2)."""
+    return _b64(sha256(token.encode()).digest()).decode()
+
+
+def is_plain_id(text: str) -> bool:
+    """Say whether an id from outside may stand in a claim: 1 to 128 of ``A-Z a-z 0-9 - _ . :``."""
+    plain = text.translate(_WITHOUT_PUNCTUATION)
+    return 0 < len(text) <= 128 and text.isascii() and (not plain or plain.isalnum())
+
+
+_WITHOUT_PUNCTUATION = str.maketrans("", "", "-_.:")
+
+
+def _b64(data: bytes) -> bytes:
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL_SAFE).rstrip(b"=")

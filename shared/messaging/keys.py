@@ -1,0 +1,290 @@
+"""A service's keys, and the trust bundle: everybody's public keys and rights.
+
+Keys are JWKs (RFC 8037) in JSON files. A service has one key for each purpose:
+
+- ``agreement``: X25519, for the key shared by two services;
+- ``sealing``: X25519, to which others seal what only this service may read;
+- ``events``: Ed25519, for messages with many readers;
+- ``tokens``: Ed25519, for user access tokens, trusted of a service with ``issues_tokens`` only.
+"""
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Self, TypeVar
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+
+KeyT = TypeVar("KeyT", bound="PublicKey")
+Purpose = Literal["agreement", "sealing", "events", "tokens"]
+PURPOSES: tuple[Purpose, ...] = ("agreement", "sealing", "events", "tokens")
+
+
+class KeyFileError(Exception):
+    """A key file is missing or broken; the message names the file."""
+
+
+class UnknownKey(Exception):
+    """No such key is trusted for what it was used for."""
+
+
+class PublicKey(BaseModel):
+    """A public JWK (RFC 7517, RFC 8037); ``x`` is the raw key in base64url."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kty: Literal["OKP"] = "OKP"
+    crv: Literal["X25519", "Ed25519"]
+    kid: str
+    purpose: Purpose
+    x: str
+
+    def agreement(self) -> X25519PublicKey:
+        """Give the key as one to agree with or seal to."""
+        return X25519PublicKey.from_public_bytes(unpadded_b64decode(self.x))
+
+    def verifier(self) -> Ed25519PublicKey:
+        """Give the key as one that verifies signatures."""
+        return Ed25519PublicKey.from_public_bytes(unpadded_b64decode(self.x))
+
+
+class PrivateKey(PublicKey):
+    """A private JWK; ``d`` is the raw private key in base64url."""
+
+    d: SecretStr
+
+    @classmethod
+    def create(cls, service: str, purpose: Purpose) -> Self:
+        """Make a new key, named by its service, purpose and thumbprint (RFC 7638)."""
+        curve: Literal["X25519", "Ed25519"]
+        private: X25519PrivateKey | Ed25519PrivateKey
+        if purpose in ("agreement", "sealing"):
+            curve, private = "X25519", X25519PrivateKey.generate()
+        else:
+            curve, private = "Ed25519", Ed25519PrivateKey.generate()
+        x = unpadded_b64encode(private.public_key().public_bytes_raw())
+        canonical = json.dumps({"crv": curve, "kty": "OKP", "x": x}, separators=(",", ":"))
+        thumbprint = hashlib.sha256(canonical.encode()).hexdigest()[:12]
+        return cls(
+            crv=curve,
+            kid=f"{service}-{purpose}-{thumbprint}",
+            purpose=purpose,
+            x=x,
+            d=SecretStr(unpadded_b64encode(private.private_bytes_raw())),
+        )
+
+    def agreement_private(self) -> X25519PrivateKey:
+        """Give the private half as one to agree or unseal with."""
+        return X25519PrivateKey.from_private_bytes(unpadded_b64decode(self.d.get_secret_value()))
+
+    def signer(self) -> Ed25519PrivateKey:
+        """Give the private half as one that signs."""
+        return Ed25519PrivateKey.from_private_bytes(unpadded_b64decode(self.d.get_secret_value()))
+
+    def public(self) -> PublicKey:
+        """Leave the private half out."""
+        return PublicKey(crv=self.crv, kid=self.kid, purpose=self.purpose, x=self.x)
+
+
+class Identity(BaseModel):
+    """A service's private keys, newest first; the newest of a purpose is the one in use."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    service: str
+    keys: tuple[PrivateKey, ...]
+
+    @classmethod
+    def create(cls, service: str) -> Self:
+        """Make a new key for each purpose."""
+        keys = tuple(PrivateKey.create(service, purpose) for purpose in PURPOSES)
+        return cls(service=service, keys=keys)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read an identity file.
+
+        Raises:
+            KeyFileError: it is missing, or not an identity.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise KeyFileError(f"cannot read the identity {path}: {error.strerror}") from error
+        except ValidationError as error:
+            raise KeyFileError(f"{path} is not an identity file") from error
+
+    def save(self, path: Path) -> None:
+        """Write the identity for its owner's eyes alone (mode 0600), whole or not at all."""
+        keys = [key.public().model_dump() | {"d": key.d.get_secret_value()} for key in self.keys]
+        temporary = path.with_suffix(".new")
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump({"service": self.service, "keys": keys}, file, indent=1)
+        temporary.rename(path)
+
+    def key(self, purpose: Purpose) -> PrivateKey:
+        """Give the key in use for a purpose."""
+        return next(key for key in self.keys if key.purpose == purpose)
+
+    def public(self) -> dict[str, object]:
+        """Give what others may know: the service's name and public keys."""
+        return {"service": self.service, "keys": [key.public().model_dump() for key in self.keys]}
+
+
+class TrustedService(BaseModel):
+    """What everybody knows of a service: its public keys, newest first, and its rights."""
+
+    model_config = ConfigDict(frozen=True)
+
+    keys: tuple[PublicKey, ...]
+    calls: tuple[str, ...] = ()
+    acts_for_users: bool = False
+    issues_tokens: bool = False
+
+    def may_call(self, method: str) -> bool:
+        """Say whether this service may call a method, by whole name or by prefix ``name.*``."""
+        return any(
+            method == right or (right.endswith(".*") and method.startswith(right[:-1]))
+            for right in self.calls
+        )
+
+    def key(self, purpose: Purpose) -> PublicKey:
+        """Give the key to use with this service for a purpose."""
+        return next(key for key in self.keys if key.purpose == purpose)
+
+
+class TrustBundle(BaseModel):
+    """All services, by name."""
+
+    model_config = ConfigDict(frozen=True)
+
+    services: dict[str, TrustedService]
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a trust bundle.
+
+        Raises:
+            KeyFileError: it is missing, or not a trust bundle.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise KeyFileError(f"cannot read the trust bundle {path}: {error.strerror}") from error
+        except ValidationError as error:
+            raise KeyFileError(f"{path} is not a trust bundle") from error
+
+    def token_keys(self) -> dict[str, PublicKey]:
+        """Give the keys that may sign user access tokens, by key id."""
+        return {
+            key.kid: key
+            for service in self.services.values()
+            if service.issues_tokens
+            for key in service.keys
+            if key.purpose == "tokens"
+        }
+
+
+@dataclass
+class KeyRing:
+    """The keys one service signs and verifies with; what it derives, it derives once."""
+
+    identity: Identity
+    trust: TrustBundle
+    _sending: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    _receiving: dict[tuple[str, str], bytes] = field(default_factory=dict)
+
+    @property
+    def service(self) -> str:
+        """Name the service whose keys these are."""
+        return self.identity.service
+
+    def sending_key(self, audience: str) -> tuple[str, bytes]:
+        """Give the id and the HS256 key for messages to one service.
+
+        Raises:
+            UnknownKey: there is no such service.
+        """
+        if audience not in self._sending:
+            if audience not in self.trust.services:
+                raise UnknownKey(f"no service {audience}")
+            own = self.identity.key("agreement")
+            peer = self.trust.services[audience].key("agreement")
+            self._sending[audience] = (
+                f"{own.kid}.{peer.kid}",
+                _pairwise(own, peer, sender=own.kid, receiver=peer.kid),
+            )
+        return self._sending[audience]
+
+    def receiving_key(self, issuer: str, kid: str) -> bytes:
+        """Give the HS256 key with which ``issuer`` signed a message to us.
+
+        Raises:
+            UnknownKey: the key id is not one of the issuer's and one of ours.
+        """
+        key = self._receiving.get((issuer, kid))
+        if key is None:
+            sender_kid, _, receiver_kid = kid.partition(".")
+            own = _find(self.identity.keys, receiver_kid, "agreement")
+            peer = self._peer_key(issuer, sender_kid, "agreement")
+            key = _pairwise(own, peer, sender=sender_kid, receiver=receiver_kid)
+            self._receiving[issuer, kid] = key
+        return key
+
+    def verify_event(self, issuer: str, kid: str, message: bytes, signature: bytes) -> bool:
+        """Say whether ``issuer`` signed this with its Ed25519 key ``kid``.
+
+        Raises:
+            UnknownKey: the key id is not one of the issuer's.
+        """
+        try:
+            self._peer_key(issuer, kid, "events").verifier().verify(signature, message)
+        except InvalidSignature:
+            return False
+        return True
+
+    def _peer_key(self, service: str, kid: str, purpose: Purpose) -> PublicKey:
+        trusted = self.trust.services.get(service)
+        return _find(trusted.keys if trusted else (), kid, purpose)
+
+
+def _pairwise(own: PrivateKey, peer: PublicKey, *, sender: str, receiver: str) -> bytes:
+    """Derive the key from one service to another: HKDF-SHA256 (RFC 5869) over X25519 (RFC 7748).
+
+    Each direction has a key of its own, so that a message cannot be sent back to its sender.
+    """
+    agreed = own.agreement_private().exchange(peer.agreement())
+    info = f"postroad/1 HS256 {sender} {receiver}".encode()
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(agreed)
+
+
+def _find(keys: Iterable[KeyT], kid: str, purpose: Purpose) -> KeyT:
+    for key in keys:
+        if key.kid == kid and key.purpose == purpose:
+            return key
+    raise UnknownKey(f"no {purpose} key {kid[:100]!r}")
+
+
+def unpadded_b64encode(data: bytes) -> str:
+    """Encode as base64url without padding (RFC 7515 section 2)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def unpadded_b64decode(text: str) -> bytes:
+    """Decode base64url without padding (RFC 7515 section 2).
+
+    Raises:
+        ValueError: it is not base64url.
+    """
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

@@ -1,0 +1,93 @@
+"""Publishing with confirms: what became of each message is always known."""
+
+import pika
+import structlog
+from pika import BasicProperties
+from pika.channel import Channel
+from pika.frame import Method
+
+from shared.messaging.broker import NotOpen, OnOutcome, Outcome, State
+from shared.messaging.connection import Connection, Login
+
+log = structlog.get_logger()
+
+
+class RabbitPublisher:
+    """Publishes on a connection of its own; see ``shared.messaging.broker.Publisher``."""
+
+    def __init__(self, login: Login) -> None:
+        self._connection = Connection(
+            login, "publisher", set_up=self._set_up, on_lost=self._on_lost
+        )
+        self._channel: Channel | None = None
+        self._last_tag = 0
+        # delivery tag -> message id and who waits for its fate, in the order of publishing
+        self._unconfirmed: dict[int, tuple[str | None, OnOutcome]] = {}
+        self._returned: set[str | None] = set()
+
+    @property
+    def state(self) -> State:
+        return self._connection.state
+
+    async def start(self) -> None:
+        await self._connection.start()
+
+    async def opened(self, timeout_s: float) -> bool:
+        return await self._connection.opened(timeout_s)
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: BasicProperties,
+        on_outcome: OnOutcome,
+    ) -> None:
+        if self._channel is None or not self._channel.is_open:
+            raise NotOpen(self.state)
+        self._channel.basic_publish(exchange, routing_key, body, properties, mandatory=True)
+        self._last_tag += 1
+        self._unconfirmed[self._last_tag] = (properties.message_id, on_outcome)
+
+    async def _set_up(self, connection: Connection, channel: Channel) -> None:
+        channel.add_on_return_callback(self._on_return)
+        await connection.ask(channel.confirm_delivery, ack_nack_callback=self._on_confirm)
+        self._last_tag = 0  # confirms count from 1 on each channel
+        self._channel = channel
+
+    def _on_return(
+        self,
+        _channel: Channel,
+        _method: pika.spec.Basic.Return,
+        properties: BasicProperties,
+        _body: bytes,
+    ) -> None:
+        self._returned.add(properties.message_id)  # its confirm follows at once
+
+    def _on_confirm(self, frame: Method[pika.spec.Basic.Ack | pika.spec.Basic.Nack]) -> None:
+        confirm = frame.method
+        is_ack = isinstance(confirm, pika.spec.Basic.Ack)
+        tags = [confirm.delivery_tag]
+        if confirm.multiple:
+            tags = []
+            for tag in self._unconfirmed:
+                if tag > confirm.delivery_tag:
+                    break
+                tags.append(tag)
+        for tag in tags:
+            message_id, on_outcome = self._unconfirmed.pop(tag)
+            if self._returned and message_id in self._returned:
+                self._returned.remove(message_id)
+                on_outcome(Outcome.RETURNED)
+            else:
+                on_outcome(Outcome.CONFIRMED if is_ack else Outcome.REFUSED)
+
+    def _on_lost(self) -> None:
+        self._channel = None
+        self._returned.clear()
+        lost, self._unconfirmed = self._unconfirmed, {}
+        for _, on_outcome in lost.values():
+            on_outcome(Outcome.LOST)

@@ -1,0 +1,31 @@
+"""RabbitMQ as one service user sees it."""
+
+from collections.abc import Callable
+
+from shared.messaging.broker import OnDelivery
+from shared.messaging.connection import Login
+from shared.messaging.consumer import RabbitConsumer, RabbitReplyConsumer
+from shared.messaging.publisher import RabbitPublisher
+from shared.settings import MessagingSettings
+
+
+class RabbitBroker:
+    """Makes connections for one service; see ``shared.messaging.broker.Broker``.
+
+    Each role has its own connection: a memory alarm stops the publishers' ones, and acks must
+    still flow.
+    """
+
+    def __init__(self, settings: MessagingSettings, user: str) -> None:
+        self._login = Login(settings, user, settings.broker_password())
+
+    def publisher(self) -> RabbitPublisher:
+        return RabbitPublisher(self._login)
+
+    def consumer(self, queue: str, *, prefetch: int, on_delivery: OnDelivery) -> RabbitConsumer:
+        return RabbitConsumer(self._login, queue, prefetch=prefetch, on_delivery=on_delivery)
+
+    def reply_consumer(
+        self, service: str, *, on_delivery: OnDelivery, on_lost: Callable[[], None]
+    ) -> RabbitReplyConsumer:
+        return RabbitReplyConsumer(self._login, service, on_delivery=on_delivery, on_lost=on_lost)

@@ -1,0 +1,253 @@
+"""Answering requests: consume, admit, run the handler, reply, settle."""
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import signal
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import perf_counter, time
+from typing import Any, cast
+
+import structlog
+import uvloop
+from pika import BasicProperties
+from pydantic import ValidationError
+
+from shared.contracts.base import Message, Request
+from shared.contracts.errors import InternalError, InvalidRequest, ServiceError, explain
+from shared.messaging.admission import Admission, Late
+from shared.messaging.broker import Broker, Delivery, NotOpen, Outcome
+from shared.messaging.call import Call, current_call
+from shared.messaging.client import PROBLEM
+from shared.messaging.envelope import Claims, Refused, Signer
+from shared.messaging.ids import new_id
+from shared.messaging.keys import Identity, KeyRing, TrustBundle
+from shared.messaging.rabbitmq import RabbitBroker
+from shared.messaging.topology import REPLIES, rpc_queue
+from shared.settings import MessagingSettings
+
+log = structlog.get_logger()
+
+Handler = Callable[[Any], Awaitable[Message] | Message]
+Handlers = Mapping[type[Request[Any]], Handler]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What is to be settled and logged once the broker has the reply."""
+
+    delivery: Delivery
+    claims: Claims
+    code: str | None  # of the error it is, if it is one
+    is_bug: bool
+    began: float
+
+
+class Worker:
+    """Answers one service's requests with its handlers, ``prefetch`` at a time.
+
+    ``async def`` handlers run on the loop, plain ones in threads. Each delivery is settled last,
+    once the broker has the reply: a crash before that redelivers the request.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        handlers: Handlers,
+        *,
+        broker: Broker,
+        keys: KeyRing,
+        prefetch: int = 64,
+    ) -> None:
+        self._handlers = handlers
+        self._admission = Admission(keys, {contract.method: contract for contract in handlers})
+        self._signer = Signer(keys)
+        self._service = service
+        self._publisher = broker.publisher()
+        self._consumer = broker.consumer(
+            rpc_queue(service), prefetch=prefetch, on_delivery=self._on_delivery
+        )
+        self._threads = ThreadPoolExecutor(prefetch, thread_name_prefix="handler")
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._unsettled = 0
+        self._idle = asyncio.Event()
+        self.counts: Counter[str] = Counter()
+
+    async def start(self) -> None:
+        """Begin to connect; does not wait for the broker."""
+        self._idle.set()
+        await self._publisher.start()
+        await self._consumer.start()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no more requests, finish those under way, and leave the rest to others."""
+        await self._consumer.stop_deliveries()
+        if self._unsettled:
+            log.info("draining", requests=self._unsettled)
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        except TimeoutError:
+            log.warning("not drained in time", requests=self._unsettled, timeout_s=timeout_s)
+        for task in self._tasks:
+            task.cancel()
+        await self._consumer.close()
+        await self._publisher.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        began = perf_counter()
+        try:
+            claims = self._admission.verify(delivery)
+        except Refused as refusal:
+            self._refuse(delivery, refusal)
+        except Late:
+            self.counts["late"] += 1
+            log.info("late request", request_id=delivery.properties.correlation_id)
+            delivery.ack()
+        else:
+            self._unsettled += 1
+            self._idle.clear()
+            task = asyncio.create_task(self._answer(delivery, claims, began))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _refuse(self, delivery: Delivery, refusal: Refused) -> None:
+        """Dead-letter what we do not trust, and answer nobody."""
+        self.counts[f"refused.{refusal.reason}"] += 1
+        log.warning(
+            "request refused",
+            reason=refusal.reason,
+            detail=str(refusal),
+            user_id=delivery.properties.user_id,
+            message_id=delivery.properties.message_id,
+        )
+        delivery.dead_letter()
+
+    async def _answer(self, delivery: Delivery, claims: Claims, began: float) -> None:
+        """Answer one request; a bug in a handler is answered too, and dead-letters the request."""
+        code, is_bug = None, False
+        try:
+            result = await self._handle(delivery, claims)
+        except ServiceError as error:
+            result, code = error.to_problem(), error.code
+        except Exception:
+            log.exception("handler failed", method=claims.op, request_id=claims.cid)
+            result, code, is_bug = InternalError().to_problem(), InternalError.code, True
+        await self._reply(_Answer(delivery, claims, code, is_bug, began), result)
+
+    async def _handle(self, delivery: Delivery, claims: Claims) -> Message:
+        """Authorise, parse and run the handler."""
+        token = (delivery.properties.headers or {}).get("authorization")
+        admitted = self._admission.authorise(claims, token)
+        try:
+            request = admitted.contract.model_validate_json(delivery.body)
+        except ValidationError as error:
+            raise InvalidRequest(explain(error)) from error
+        current_call.set(Call(claims.iss, claims.cid, claims.exp, admitted.user))
+        handler = self._handlers[admitted.contract]
+        if _is_async(handler):
+            return await cast(Awaitable[Message], handler(request))
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, context.run, cast(Callable[[Any], Message], handler), request
+        )
+
+    async def _reply(self, answer: _Answer, result: Message) -> None:
+        """Publish the reply, when needed after the connection has come back."""
+        claims = answer.claims
+        body = result.__pydantic_serializer__.to_json(result)
+        while (time_left_s := claims.exp - time()) > 0:
+            try:
+                self._publisher.publish(
+                    REPLIES,
+                    claims.rto or "",
+                    body,
+                    self._reply_properties(answer, body, time_left_s),
+                    lambda outcome: self._settle(answer, outcome),
+                )
+            except NotOpen:
+                await self._publisher.opened(time_left_s)
+            else:
+                return
+        self._settle(answer, None)
+
+    def _reply_properties(
+        self, answer: _Answer, body: bytes, time_left_s: float
+    ) -> BasicProperties:
+        claims = answer.claims
+        message_id = new_id()
+        signature = self._signer.reply(
+            claims, body=body, message_id=message_id, is_error=answer.code is not None
+        )
+        return BasicProperties(
+            content_type=f"application/{PROBLEM if answer.code else 'json'}",
+            headers={"signature": signature},
+            correlation_id=claims.cid,
+            expiration=str(max(1, int(time_left_s * 1000))),
+            message_id=message_id,
+            timestamp=int(time()),
+            type=claims.op,
+            user_id=self._service,
+        )
+
+    def _settle(self, answer: _Answer, outcome: Outcome | None) -> None:
+        """Settle a request whose reply has left, or could not leave in time (no outcome)."""
+        if outcome is Outcome.LOST:  # the reply may be gone: somebody answers again
+            answer.delivery.hand_back()
+        elif answer.is_bug:
+            answer.delivery.dead_letter()
+        else:
+            answer.delivery.ack()
+        self._unsettled -= 1
+        if not self._unsettled:
+            self._idle.set()
+        result = answer.code or "ok"
+        self.counts[result] += 1
+        if outcome is not Outcome.CONFIRMED:
+            self.counts[f"reply.{outcome or 'late'}"] += 1
+        log.info(
+            "request",
+            method=answer.claims.op,
+            outcome=result,
+            reply=outcome or "late",
+            duration_ms=round((perf_counter() - answer.began) * 1000, 2),
+            caller=answer.claims.iss,
+            request_id=answer.claims.cid,
+        )
+
+
+def serve(service: str, handlers: Handlers, settings: MessagingSettings) -> None:
+    """Answer a service's requests until SIGTERM or SIGINT, then drain and return."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(service, handlers, settings))
+
+
+async def _serve(service: str, handlers: Handlers, settings: MessagingSettings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    keys = KeyRing(
+        Identity.load(settings.identity_file), TrustBundle.load(settings.trust_file)
+    )
+    worker = Worker(
+        service,
+        handlers,
+        broker=RabbitBroker(settings, service),
+        keys=keys,
+        prefetch=settings.prefetch,
+    )
+    await worker.start()
+    log.info("started", service=service, methods=[contract.method for contract in handlers])
+    await stop.wait()
+    await worker.drain(settings.drain_timeout_s)
+    log.info("stopped", service=service)
+
+
+def _is_async(handler: Handler) -> bool:
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    return inspect.iscoroutinefunction(handler)
