@@ -19,8 +19,9 @@ class Session(Message):
 class CreateSession(Request[Session], method="auth.sessions.create"):
     """Sign a user in.
 
-    The password is sealed to the auth service's key (``shared.messaging.sealing``), so that
-    nobody reads it in a queue. A second delivery makes a second token, which is harmless.
+    The password is sealed to the auth service's key for ``password_context(username)`` (see
+    ``shared.messaging.sealing``), so that nobody reads it in a queue, nor moves it to another
+    name. A second delivery makes a second token, which is harmless.
 
     Raises:
         InvalidCredentials: no such user, or not the password.
@@ -29,3 +30,8 @@ class CreateSession(Request[Session], method="auth.sessions.create"):
 
     username: str = Field(min_length=1, max_length=200)
     sealed_password: str = Field(min_length=1, max_length=4096)
+
+
+def password_context(username: str) -> str:
+    """Give the context to which a user's password is sealed."""
+    return f"{CreateSession.method} {username}"

@@ -8,17 +8,20 @@ from shared.contracts.base import Message, Request
 
 
 class Product(Message):
-    """One product, as shown in a shop. ``price`` is in the upstream's currency units."""
+    """One product, as shown in a shop. ``price`` is in the upstream's currency units.
+
+    What upstream does not say of a product is null.
+    """
 
     id: int
     title: str
-    brand: str | None
+    brand: str | None = None
     price: float
     description: str
-    category: str
-    thumbnail: str | None
-    rating: float | None
-    stock: int | None
+    category: str | None = None
+    thumbnail: str | None = None
+    rating: float | None = None
+    stock: int | None = None
 
 
 class ProductPage(Message):

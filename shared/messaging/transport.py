@@ -11,7 +11,7 @@ import socket
 import ssl
 from collections.abc import Callable, Coroutine
 from struct import Struct
-from typing import Any
+from typing import Any, cast
 
 from pika.adapters.utils import nbio_interface
 
@@ -106,8 +106,7 @@ class _Stream(asyncio.Protocol, nbio_interface.AbstractStreamTransport):  # type
     # to the loop: a protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
         self.amqp.connection_made(self)
 
     def connection_lost(self, error: Exception | None) -> None:

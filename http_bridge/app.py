@@ -1,0 +1,149 @@
+"""The bridge: HTTP in, one signed message out, its reply back."""
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from time import perf_counter
+
+import orjson
+import structlog
+
+from http_bridge.auth import Auth
+from http_bridge.docs import Docs
+from http_bridge.exchange import ClientGone, Receive, Request, Response, Scope, Send
+from http_bridge.problems import MethodNotAllowed, NotFound, problem_response
+from http_bridge.products import Products
+from http_bridge.settings import BridgeSettings
+from http_bridge.tokens import RequestTokens
+from shared.contracts.errors import InternalError, Overloaded, ServiceError, Unavailable
+from shared.messaging.client import Client
+from shared.messaging.envelope import is_plain_id
+from shared.messaging.ids import new_id
+from shared.messaging.keys import TrustBundle
+from shared.tokens import TokenVerifier
+
+log = structlog.get_logger()
+
+Handler = Callable[[Request], Awaitable[Response]]
+PRODUCT_PATH = "/products/"
+
+
+class Bridge:
+    """The ASGI application. No business logic: each handler is one call to one service."""
+
+    def __init__(self, client: Client, trust: TrustBundle, settings: BridgeSettings) -> None:
+        self._client = client
+        self._in_flight = 0
+        self._in_flight_max = settings.in_flight_max
+        tokens = RequestTokens(TokenVerifier(trust))
+        auth = Auth(
+            client,
+            trust,
+            timeout_s=settings.timeout_s,
+            body_max_bytes=settings.body_max_bytes,
+        )
+        self._products = Products(client, tokens, timeout_s=settings.timeout_s)
+        docs = Docs()
+        self._routes: dict[str, dict[str, Handler]] = {
+            "/": {"GET": self._about},
+            "/healthz": {"GET": self._health},
+            "/readyz": {"GET": self._readiness},
+            "/auth": {"POST": auth.sign_in},
+            "/products": {"GET": self._products.list},
+            "/products/categories": {"GET": self._products.categories},
+            "/openapi.json": {"GET": docs.openapi},
+            **{path: {"GET": docs.page} for path in docs.paths},
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._exchange(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await self._client.start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._client.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, whatever happens, and log it in one line."""
+        began = perf_counter()
+        request = Request.from_scope(scope, receive)
+        request.request_id = _request_id(request)
+        code = None
+        self._in_flight += 1
+        try:
+            response = await self._dispatch(request)
+        except ClientGone:
+            return
+        except ServiceError as error:
+            response, code = problem_response(error, request.request_id), error.code
+        except Exception:  # noqa: BLE001  # a bug in the bridge is logged, and shown to nobody
+            log.exception("bridge failed", path=request.path, request_id=request.request_id)
+            response, code = problem_response(InternalError(), request.request_id), "internal"
+        finally:
+            self._in_flight -= 1
+        await response.send(send, request.request_id)
+        log.info(
+            "http",
+            method=request.method,
+            path=request.path,
+            status=int(response.status),
+            outcome=code or "ok",
+            duration_ms=round((perf_counter() - began) * 1000, 2),
+            request_id=request.request_id,
+        )
+
+    async def _dispatch(self, request: Request) -> Response:
+        if self._in_flight > self._in_flight_max:
+            raise Overloaded("too many requests are under way")
+        path = request.path
+        methods = self._routes.get(path) or self._routes.get(path.rstrip("/"))
+        if methods is None and path.startswith(PRODUCT_PATH) and path.count("/") == 2:
+            methods = {"GET": self._product}
+        if methods is None:
+            raise NotFound(f"nothing at {path[:200]}")
+        handler = methods.get("GET" if request.method == "HEAD" else request.method)
+        if handler is None:
+            raise MethodNotAllowed(allowed=", ".join(methods))
+        return await handler(request)
+
+    async def _product(self, request: Request) -> Response:
+        return await self._products.get(request, request.path.removeprefix(PRODUCT_PATH))
+
+    async def _about(self, _: Request) -> Response:
+        """Say what this is, and where to go from here."""
+        about = {
+            "name": "Postroad",
+            "description": "Products and sign-in over HTTP, answered by workers over RabbitMQ.",
+            "links": {
+                "docs": "/docs",
+                "openapi": "/openapi.json",
+                "sign_in": "/auth",
+                "products": "/products",
+                "categories": "/products/categories",
+                "health": "/healthz",
+                "readiness": "/readyz",
+            },
+        }
+        return Response(HTTPStatus.OK, orjson.dumps(about))
+
+    async def _health(self, _: Request) -> Response:
+        return Response(HTTPStatus.OK, b'{"status":"ok"}')
+
+    async def _readiness(self, _: Request) -> Response:
+        """Say whether a call would be answered now."""
+        if not self._client.is_connected:
+            raise Unavailable("the message broker is away")
+        if silent := self._client.silent_services():
+            raise Unavailable(f"no worker listens for {', '.join(silent)}")
+        return Response(HTTPStatus.OK, b'{"status":"ready"}')
+
+
+def _request_id(request: Request) -> str:
+    """Take the client's request id when it is plain, else make one."""
+    given = request.headers.get(b"x-request-id", b"").decode("latin-1")
+    return given if is_plain_id(given) else new_id()

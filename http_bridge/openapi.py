@@ -1,0 +1,204 @@
+"""The OpenAPI 3.1 document, built from the contracts and the table of statuses."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+from pydantic.json_schema import models_json_schema
+
+from http_bridge.problems import HTTP_STATUS
+from shared.contracts.auth import CreateSession
+from shared.contracts.catalog import (
+    CategoryList,
+    GetProduct,
+    ListCategories,
+    ListProducts,
+    Product,
+    ProductPage,
+)
+
+Document = dict[str, Any]
+
+
+class Credentials(BaseModel):
+    """Who signs in."""
+
+    username: str = Field(min_length=1, max_length=200, examples=["admin"])
+    password: str = Field(min_length=1, max_length=1000, examples=["admin"])
+
+
+class SignedIn(BaseModel):
+    """An access token; it is set as the cookie ``token`` too. ``expires_in`` is in seconds."""
+
+    message: str
+    access_token: str
+    token_type: str
+    expires_in: int
+
+
+class OneProduct(BaseModel):
+    """One product."""
+
+    data: Product
+
+
+class HttpProblem(BaseModel):
+    """An error (RFC 9457). ``code`` is stable; ``error`` repeats ``detail``."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    error: str
+
+
+MODELS = (Credentials, SignedIn, OneProduct, ProductPage, CategoryList, HttpProblem)
+
+# The codes an operation may answer with, besides its success.
+EVERYWHERE = ("internal", "overloaded")
+MESSAGE = ("unavailable", "outcome_unknown", "reply_timeout", "peer_error")
+CATALOG = ("not_authenticated", "not_authorised", "upstream_failed", "upstream_busy", *MESSAGE)
+
+
+def build_document() -> Document:
+    """Build the document that ``/openapi.json`` gives."""
+    _, schemas = models_json_schema(
+        [(model, "serialization") for model in MODELS],
+        ref_template="#/components/schemas/{model}",
+    )
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Postroad",
+            "version": "0.1.0",
+            "description": "Products and sign-in, answered by workers over RabbitMQ. "
+            "Every error is a problem object with a stable `code`; every response carries the "
+            "request's id in `X-Request-ID`.",
+        },
+        "paths": _paths(),
+        "components": {
+            "schemas": schemas["$defs"],
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                "cookie": {"type": "apiKey", "in": "cookie", "name": "token"},
+            },
+        },
+    }
+
+
+def _paths() -> Document:
+    return {
+        "/": {"get": _operation("about", "What this is", _json({"type": "object"}))},
+        "/healthz": {
+            "get": _operation("health", "Whether the process is alive", _json({"type": "object"}))
+        },
+        "/readyz": {
+            "get": _operation(
+                "readiness",
+                "Whether a request would be answered now",
+                _json({"type": "object"}),
+                errors=("unavailable",),
+            )
+        },
+        "/auth": {
+            "post": _operation(
+                CreateSession.method,
+                "Sign in",
+                _json(_reference(SignedIn)),
+                errors=(
+                    *("invalid_request", "invalid_credentials", "unsupported_media_type"),
+                    *("body_too_large", *MESSAGE),
+                ),
+                body=Credentials,
+            )
+        },
+        "/products": {
+            "get": _operation(
+                ListProducts.method,
+                "A page of products",
+                _json(_reference(ProductPage)),
+                errors=("invalid_request", *CATALOG),
+                parameters=_parameters(ListProducts, "query"),
+                secured=True,
+                empty="The catalogue is empty",
+            )
+        },
+        "/products/categories": {
+            "get": _operation(
+                ListCategories.method,
+                "The categories there are",
+                _json(_reference(CategoryList)),
+                errors=CATALOG,
+                secured=True,
+            )
+        },
+        "/products/{product_id}": {
+            "get": _operation(
+                GetProduct.method,
+                "One product",
+                _json(_reference(OneProduct)),
+                errors=("invalid_request", "product_not_found", *CATALOG),
+                parameters=_parameters(GetProduct, "path"),
+                secured=True,
+            )
+        },
+    }
+
+
+def _operation(
+    name: str,
+    summary: str,
+    content: Document,
+    *,
+    errors: tuple[str, ...] = (),
+    parameters: list[Document] | None = None,
+    body: type[BaseModel] | None = None,
+    secured: bool = False,
+    empty: str = "",
+) -> Document:
+    responses = {"200": {"description": "Success", "content": content}}
+    if empty:
+        responses["204"] = {"description": empty}
+    operation: Document = {
+        "operationId": name,
+        "summary": summary,
+        "responses": responses | _problems((*errors, *EVERYWHERE)),
+    }
+    if parameters:
+        operation["parameters"] = parameters
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": _json(_reference(body))}
+    if secured:
+        operation["security"] = [{"bearer": []}, {"cookie": []}]
+    return operation
+
+
+def _problems(codes: tuple[str, ...]) -> Document:
+    """Describe the error responses: one a status, naming the codes that share it."""
+    by_status: dict[int, list[str]] = {}
+    for code in codes:
+        by_status.setdefault(HTTP_STATUS[code].value, []).append(code)
+    return {
+        str(status): {
+            "description": " or ".join(f"`{code}`" for code in sorted(codes)),
+            "content": {"application/problem+json": {"schema": _reference(HttpProblem)}},
+        }
+        for status, codes in sorted(by_status.items())
+    }
+
+
+def _parameters(contract: type[BaseModel], place: str) -> list[Document]:
+    schema = contract.model_json_schema()
+    return [
+        {"name": name, "in": place, "required": place == "path", "schema": field}
+        for name, field in schema["properties"].items()
+    ]
+
+
+def _json(schema: Document) -> Document:
+    return {"application/json": {"schema": schema}}
+
+
+def _reference(model: type[BaseModel]) -> Document:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}

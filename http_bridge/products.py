@@ -1,0 +1,79 @@
+"""Products over HTTP: query strings into contracts, replies passed on as they came."""
+
+from functools import lru_cache
+from http import HTTPStatus
+from urllib.parse import parse_qsl
+
+from pydantic import ValidationError
+
+from http_bridge.exchange import Request, Response
+from http_bridge.tokens import RequestTokens
+from shared.contracts.catalog import GetProduct, ListCategories, ListProducts, ProductPage
+from shared.contracts.errors import InvalidRequest, explain
+from shared.messaging.client import Client
+
+# A page with a product in it is longer than this; a shorter one may be that of an empty catalogue.
+SHORTEST_PAGE_BYTES = 100
+
+
+class Products:
+    """The handlers of ``/products`` and what is below it."""
+
+    def __init__(self, client: Client, tokens: RequestTokens, *, timeout_s: float) -> None:
+        self._client = client
+        self._tokens = tokens
+        self._timeout_s = timeout_s
+
+    async def list(self, request: Request) -> Response:
+        """Answer ``{"data": [product...], "total", "skip", "limit"}``, 204 with no products."""
+        user = self._tokens.require(request)
+        contract = parse_listing(request.query)
+        body = await self._client.call_for_bytes(
+            contract, timeout_s=self._timeout_s, user=user, correlation_id=request.request_id
+        )
+        if len(body) < SHORTEST_PAGE_BYTES and _is_empty_catalogue(contract, body):
+            return Response(HTTPStatus.NO_CONTENT, headers=[])
+        return Response(HTTPStatus.OK, body)
+
+    async def get(self, request: Request, product_id: str) -> Response:
+        """Answer ``{"data": product}``."""
+        user = self._tokens.require(request)
+        try:
+            contract = GetProduct.model_validate({"product_id": product_id})
+        except ValidationError as error:
+            raise InvalidRequest(explain(error)) from error
+        body = await self._client.call_for_bytes(
+            contract, timeout_s=self._timeout_s, user=user, correlation_id=request.request_id
+        )
+        return Response(HTTPStatus.OK, b'{"data":%b}' % body)
+
+    async def categories(self, request: Request) -> Response:
+        """Answer ``{"data": [{"slug", "name"}...]}``."""
+        user = self._tokens.require(request)
+        body = await self._client.call_for_bytes(
+            ListCategories(),
+            timeout_s=self._timeout_s,
+            user=user,
+            correlation_id=request.request_id,
+        )
+        return Response(HTTPStatus.OK, body)
+
+
+@lru_cache(maxsize=1024)
+def parse_listing(query: bytes) -> ListProducts:
+    """Read a query string; people ask for the same few pages again and again.
+
+    Raises:
+        InvalidRequest: a parameter is out of range.
+    """
+    try:
+        return ListProducts.model_validate(
+            dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+        )
+    except ValidationError as error:
+        raise InvalidRequest(explain(error)) from error
+
+
+def _is_empty_catalogue(contract: ListProducts, body: bytes) -> bool:
+    unfiltered = contract.q is None and contract.category is None
+    return unfiltered and ProductPage.model_validate_json(body).total == 0

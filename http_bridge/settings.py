@@ -1,0 +1,20 @@
+"""What the HTTP bridge is told by its environment."""
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class BridgeSettings(BaseSettings):
+    """Where to listen, and the limits.  Environment prefix ``BRIDGE_``; ``PORT`` works too."""
+
+    model_config = SettingsConfigDict(env_prefix="BRIDGE_", frozen=True, populate_by_name=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(
+        default=8000, ge=1, le=65_535, validation_alias=AliasChoices("BRIDGE_PORT", "PORT")
+    )
+    timeout_s: float = Field(default=5.0, gt=0, le=60)
+    body_max_bytes: int = Field(default=16 * 1024, ge=256)
+    headers_max_bytes: int = Field(default=16 * 1024, ge=1024)
+    in_flight_max: int = Field(default=2000, ge=1)
+    drain_timeout_s: int = Field(default=15, ge=1)

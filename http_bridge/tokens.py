@@ -1,0 +1,36 @@
+"""The user's token in an HTTP request."""
+
+from http_bridge.exchange import Request
+from http_bridge.problems import NO_TOKEN
+from shared.contracts.errors import NotAuthenticated
+from shared.tokens import AccessToken, InvalidToken, TokenVerifier
+
+COOKIE = b"token"
+
+
+class RequestTokens:
+    """Finds and verifies tokens: ``Authorization: Bearer`` (RFC 6750), else the cookie."""
+
+    def __init__(self, verifier: TokenVerifier) -> None:
+        self._verifier = verifier
+
+    def require(self, request: Request) -> AccessToken:
+        """Give the request's verified token.
+
+        Raises:
+            NotAuthenticated: there is none, or it is malformed, expired or forged.
+        """
+        authorization = request.headers.get(b"authorization")
+        if authorization is not None:
+            scheme, _, token = authorization.partition(b" ")
+            if scheme.lower() != b"bearer":
+                raise NotAuthenticated("the Authorization header must be: Bearer, then the token")
+            text = token.strip().decode("latin-1")
+        else:
+            text = request.cookie(COOKIE) or ""
+        if not text:
+            raise NotAuthenticated(NO_TOKEN)
+        try:
+            return self._verifier.verify(text)
+        except InvalidToken as error:
+            raise NotAuthenticated(str(error)) from error

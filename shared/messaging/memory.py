@@ -1,0 +1,279 @@
+"""An in-memory broker for unit tests, held to RabbitMQ by the conformance tests.
+
+It interprets the topology's own definitions. Everything happens in a later turn of the event loop
+than what caused it, as with a real broker.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from pika import BasicProperties
+
+from shared.messaging.broker import NotOpen, OnDelivery, OnOutcome, Outcome, State
+from shared.messaging.ids import new_id
+from shared.messaging.memory_node import MemoryNode
+from shared.messaging.memory_queue import Stored, Subscription
+from shared.messaging.memory_rules import ChannelClosed
+from shared.messaging.topology import REPLIES, Definitions
+
+RECONNECT_S = 0.01
+
+
+class MemoryBroker:
+    """A broker in this process; ``as_user`` gives it as a service user sees it."""
+
+    def __init__(self, definitions: Definitions) -> None:
+        self.node = MemoryNode(definitions)
+        self.links: list[_Link] = []  # the open ones
+        self.is_away = False
+
+    def as_user(self, user: str) -> "MemoryUser":
+        """See the broker as one service user does."""
+        return MemoryUser(self, user)
+
+    def cut(self, user: str) -> None:
+        """Cut a user's connections, which then come back."""
+        for link in list(self.links):
+            if link.user == user:
+                link.fail()
+
+    def go_away(self) -> None:
+        """Cut all connections, and take none until ``come_back``."""
+        self.is_away = True
+        for link in list(self.links):
+            link.fail()
+
+    def come_back(self) -> None:
+        """Take connections again."""
+        self.is_away = False
+
+
+class MemoryUser:
+    """The broker as one service user sees it; see ``shared.messaging.broker.Broker``."""
+
+    def __init__(self, broker: MemoryBroker, user: str) -> None:
+        self._broker = broker
+        self._user = user
+
+    def publisher(self) -> "MemoryPublisher":
+        return MemoryPublisher(_Link(self._broker, self._user))
+
+    def consumer(self, queue: str, *, prefetch: int, on_delivery: OnDelivery) -> "MemoryConsumer":
+        link = _Link(self._broker, self._user)
+        return MemoryConsumer(link, queue, prefetch=prefetch, on_delivery=on_delivery)
+
+    def reply_consumer(
+        self, service: str, *, on_delivery: OnDelivery, on_lost: Callable[[], None]
+    ) -> "MemoryReplyConsumer":
+        link = _Link(self._broker, self._user)
+        return MemoryReplyConsumer(link, service, on_delivery=on_delivery, on_lost=on_lost)
+
+
+class _Link:
+    """One connection: opens, is cut or refused, and comes back."""
+
+    def __init__(self, broker: MemoryBroker, user: str) -> None:
+        self.broker = broker
+        self.user = user
+        self.state = State.CLOSED
+        self._set_up: Callable[[], None] = _nothing
+        self._on_lost: Callable[[], None] = _nothing
+        self._opened = asyncio.Event()
+        self._attempt: asyncio.Handle | None = None
+
+    def start(self, *, set_up: Callable[[], None], on_lost: Callable[[], None]) -> None:
+        self._set_up, self._on_lost = set_up, on_lost
+        self.state = State.CONNECTING
+        self._attempt = asyncio.get_running_loop().call_soon(self._open)
+
+    async def opened(self, timeout_s: float) -> bool:
+        try:
+            await asyncio.wait_for(self._opened.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    def check(self, act: str, name: str) -> None:
+        self.broker.rules.check(self.user, act, name)
+
+    def fail(self) -> None:
+        """Lose the connection, and try again in a moment."""
+        self._lose()
+        self.state = State.RECOVERING
+        self._attempt = asyncio.get_running_loop().call_later(RECONNECT_S, self._open)
+
+    async def close(self) -> None:
+        await asyncio.sleep(0)  # what was settled just now still leaves
+        self._lose()
+        self.state = State.CLOSED
+
+    def _open(self) -> None:
+        try:
+            if self.broker.is_away:
+                raise ChannelClosed("nobody answers")
+            self._set_up()
+        except ChannelClosed:
+            self.fail()
+        else:
+            self.broker.links.append(self)
+            self.state = State.OPEN
+            self._opened.set()
+
+    def _lose(self) -> None:
+        if self._attempt is not None:
+            self._attempt.cancel()
+        if self in self.broker.links:
+            self.broker.links.remove(self)
+        self._opened.clear()
+        self._on_lost()
+
+
+class MemoryPublisher:
+    """Publishes; see ``shared.messaging.broker.Publisher``."""
+
+    def __init__(self, link: _Link) -> None:
+        self._link = link
+        self._unconfirmed: dict[Stored, OnOutcome] = {}
+
+    @property
+    def state(self) -> State:
+        return self._link.state
+
+    async def start(self) -> None:
+        self._link.start(set_up=_nothing, on_lost=self._on_lost)
+
+    async def opened(self, timeout_s: float) -> bool:
+        return await self._link.opened(timeout_s)
+
+    async def close(self) -> None:
+        await self._link.close()
+
+    def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: BasicProperties,
+        on_outcome: OnOutcome,
+    ) -> None:
+        if self.state is not State.OPEN:
+            raise NotOpen(self.state)
+        message = Stored(exchange, routing_key, body, properties).copy()
+        self._unconfirmed[message] = on_outcome
+        asyncio.get_running_loop().call_soon(self._arrive, message)
+
+    def _arrive(self, message: Stored) -> None:
+        if message not in self._unconfirmed:
+            return  # the connection went first
+        try:
+            outcome = self._link.broker.accept(self._link.user, message)
+        except ChannelClosed:
+            self._link.fail()
+        else:
+            self._unconfirmed.pop(message)(outcome)
+
+    def _on_lost(self) -> None:
+        lost, self._unconfirmed = self._unconfirmed, {}
+        for on_outcome in lost.values():
+            asyncio.get_running_loop().call_soon(on_outcome, Outcome.LOST)
+
+
+class MemoryConsumer:
+    """Consumes one queue; see ``shared.messaging.broker.Consumer``."""
+
+    def __init__(self, link: _Link, queue: str, *, prefetch: int, on_delivery: OnDelivery) -> None:
+        self._link = link
+        self._queue = queue
+        self._prefetch = prefetch
+        self._on_delivery = on_delivery
+        self._subscription: Subscription | None = None
+
+    @property
+    def state(self) -> State:
+        return self._link.state
+
+    async def start(self) -> None:
+        self._link.start(set_up=self._set_up, on_lost=self._on_lost)
+
+    async def stop_deliveries(self) -> None:
+        if self._subscription is not None:
+            self._subscription.cancel()
+        await asyncio.sleep(0)  # what was handed out just now still arrives
+        self._link.state = State.DRAINING
+
+    async def close(self) -> None:
+        await self._link.close()
+
+    def _set_up(self) -> None:
+        self._link.check("read", self._queue)
+        queue = self._link.broker.queues.get(self._queue)
+        if queue is None or queue.owner is not None:
+            raise ChannelClosed(f"404 or 405: no queue {self._queue} for us")
+        self._subscription = Subscription(queue, self._on_delivery, self._prefetch)
+        self._subscription.start()
+
+    def _on_lost(self) -> None:
+        if self._subscription is not None:
+            self._subscription.lose()
+            self._subscription = None
+
+
+class MemoryReplyConsumer:
+    """Consumes a reply queue of its own; see ``shared.messaging.broker.ReplyConsumer``."""
+
+    def __init__(
+        self,
+        link: _Link,
+        service: str,
+        *,
+        on_delivery: OnDelivery,
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._link = link
+        self._service = service
+        self._on_delivery = on_delivery
+        self._on_lost = on_lost
+        self._subscription: Subscription | None = None
+
+    @property
+    def state(self) -> State:
+        return self._link.state
+
+    @property
+    def address(self) -> str | None:
+        return self._subscription.queue.name if self._subscription else None
+
+    async def start(self) -> None:
+        self._link.start(set_up=self._set_up, on_lost=self._gone)
+
+    async def stop_deliveries(self) -> None:
+        """Do nothing: a reply that comes is still wanted."""
+
+    async def close(self) -> None:
+        await self._link.close()
+
+    async def consumers(self, queue: str) -> int | None:
+        await asyncio.sleep(0)
+        found = self._link.broker.queues.get(queue) if self.state is State.OPEN else None
+        return None if found is None else len(found.subscriptions)
+
+    def _set_up(self) -> None:
+        broker, name = self._link.broker, f"reply.{self._service}.{new_id()}"
+        self._link.check("configure", name)
+        self._link.check("write", name)
+        self._link.check("read", REPLIES)
+        broker.rules.check_topic(self._link.user, "read", REPLIES, name)
+        self._link.check("read", name)
+        broker.rules.bind(REPLIES, name, name)
+        self._subscription = Subscription(broker.declare(name, owner=self), self._on_delivery)
+        self._subscription.start()
+
+    def _gone(self) -> None:
+        if self._subscription is not None:
+            self._subscription.lose()
+            self._link.broker.delete(self._subscription.queue.name)
+            self._subscription = None
+        self._on_lost()
+
+
+def _nothing() -> None: ...
