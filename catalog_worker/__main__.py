@@ -1,6 +1,7 @@
 """Start the catalogue service: ``python -m catalog_worker``."""
 
 from catalog_worker.cache import CachedCatalog
+from catalog_worker.fetcher import Fetcher
 from catalog_worker.settings import CatalogSettings
 from catalog_worker.upstream import UpstreamCatalog
 from catalog_worker.wiring import build_handlers
@@ -13,7 +14,7 @@ def main() -> None:
     settings = read_settings(CatalogSettings)
     messaging = read_settings(MessagingSettings)
     configure_logging("catalog", read_settings(LogSettings))
-    catalog = CachedCatalog(UpstreamCatalog(settings), settings)
+    catalog = CachedCatalog(UpstreamCatalog(Fetcher(settings)), settings)
     serve("catalog", build_handlers(catalog=catalog), messaging)
 
 

@@ -1,74 +1,131 @@
-"""A catalogue that remembers its answers for a while, and asks for each only once at a time."""
+"""A catalogue that remembers its answers for a while, and asks for each only once at a time.
+
+The life of an answer is that of RFC 5861: fresh, then stale but given while it is renewed
+(stale-while-revalidate), then given only when upstream cannot be asked (stale-if-error).
+"""
 
 import asyncio
 import contextvars
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic
-from typing import Protocol, TypeVar, cast
+from dataclasses import dataclass
+from time import time
+from typing import Any, Protocol, TypeVar, cast
+
+import structlog
 
 from catalog_worker.settings import CatalogSettings
+from catalog_worker.upstream import Answer
 from shared.contracts.catalog import CategoryList, ListProducts, Product, ProductPage
+from shared.contracts.errors import ServiceError
+from shared.messaging.call import current_call
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 
 
 class Source(Protocol):
-    """Where products come from; blocking, and raising ``UpstreamFailed`` or ``UpstreamBusy``."""
+    """Where products come from; blocking. ``upstream.UpstreamCatalog`` says more."""
 
-    def list(self, request: ListProducts) -> ProductPage: ...
-    def find(self, product_id: int) -> Product | None: ...
-    def categories(self) -> CategoryList: ...
+    def list(
+        self, request: ListProducts, known: Answer[ProductPage] | None
+    ) -> Answer[ProductPage]: ...
+    def find(
+        self, product_id: int, known: Answer[Product | None] | None
+    ) -> Answer[Product | None]: ...
+    def categories(self, known: Answer[CategoryList] | None) -> Answer[CategoryList]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    answer: Answer[Any]
+    as_of: float  # when upstream last said so, in seconds since 1970
 
 
 class CachedCatalog:
-    """Answers from memory on the event loop, and asks its source in threads.
-
-    Concurrent questions for the same thing share one answer. Failures are not remembered.
-    """
+    """Answers from memory on the event loop, and asks its source in threads."""
 
     def __init__(self, source: Source, settings: CatalogSettings) -> None:
         self._source = source
-        self._lifetime_s = settings.cache_lifetime_s
-        self._max_entries = settings.cache_max_entries
+        self._settings = settings
         self._threads = ThreadPoolExecutor(
             settings.upstream_connections, thread_name_prefix="upstream"
         )
-        self._answers: OrderedDict[Hashable, tuple[float, object]] = OrderedDict()
-        self._asking: dict[Hashable, asyncio.Future[object]] = {}
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+        self._asking: dict[Hashable, asyncio.Future[_Entry]] = {}
 
     async def list(self, request: ListProducts) -> ProductPage:
         """Give a page of products."""
         key = ("list", *request.__dict__.values())
-        return await self._answer(key, lambda: self._source.list(request))
+        return await self._answer(key, lambda known: self._source.list(request, known))
 
     async def find(self, product_id: int) -> Product | None:
         """Give one product, if there is one."""
-        return await self._answer(("find", product_id), lambda: self._source.find(product_id))
+        key = ("find", product_id)
+        return await self._answer(key, lambda known: self._source.find(product_id, known))
 
     async def categories(self) -> CategoryList:
         """Give the categories."""
         return await self._answer("categories", self._source.categories)
 
-    async def _answer(self, key: Hashable, ask: Callable[[], T]) -> T:
-        expires_at, answer = self._answers.get(key, (0.0, None))
-        if monotonic() < expires_at:
-            return cast(T, answer)
+    async def _answer(
+        self, key: Hashable, ask: Callable[[Answer[T] | None], Answer[T]]
+    ) -> T:
+        entry = self._entries.get(key)
+        age_s = time() - entry.as_of if entry else 0.0
+        fresh_s = self._settings.cache_fresh_s
+        refresh_s = fresh_s + self._settings.cache_refresh_s
+        if entry is None or age_s >= fresh_s:
+            asking = self._ask(key, entry, ask)
+            if entry is None or age_s >= refresh_s:
+                entry = await self._wait(asking, entry, age_s)
+        _date_reply(entry, is_stale=time() - entry.as_of >= refresh_s)
+        return cast(T, entry.answer.value)
+
+    async def _wait(
+        self, asking: "asyncio.Future[_Entry]", known: _Entry | None, age_s: float
+    ) -> _Entry:
+        """Wait for a new answer; make do with the known one if it fails and is not too old."""
+        try:
+            return await asyncio.shield(asking)
+        except ServiceError:
+            settings = self._settings
+            longest_s = settings.cache_fresh_s + settings.cache_refresh_s + settings.cache_stale_s
+            if known is None or age_s >= longest_s:
+                raise
+            return known
+
+    def _ask(
+        self, key: Hashable, known: _Entry | None, ask: Callable[[Any], Answer[Any]]
+    ) -> "asyncio.Future[_Entry]":
+        """Ask upstream in a thread, or join in waiting when that is being asked already."""
         asking = self._asking.get(key)
         if asking is None:
             context = contextvars.copy_context()  # carries the deadline into the thread
-            loop = asyncio.get_running_loop()
-            asking = loop.run_in_executor(self._threads, context.run, ask)
+            asking = asyncio.get_running_loop().run_in_executor(
+                self._threads, context.run, _renew, known, ask
+            )
             self._asking[key] = asking
             asking.add_done_callback(lambda asked: self._remember(key, asked))
-        return cast(T, await asyncio.shield(asking))
+        return asking
 
-    def _remember(self, key: Hashable, asked: asyncio.Future[object]) -> None:
+    def _remember(self, key: Hashable, asked: "asyncio.Future[_Entry]") -> None:
         del self._asking[key]
         if asked.cancelled() or asked.exception() is not None:
-            return
-        self._answers[key] = (monotonic() + self._lifetime_s, asked.result())
-        self._answers.move_to_end(key)
-        if len(self._answers) > self._max_entries:
-            self._answers.popitem(last=False)
+            return  # a failure is not remembered; whoever waited for it has it
+        self._entries[key] = asked.result()
+        self._entries.move_to_end(key)
+        if len(self._entries) > self._settings.cache_max_entries:
+            self._entries.popitem(last=False)
+
+
+def _renew(known: _Entry | None, ask: Callable[[Answer[Any] | None], Answer[Any]]) -> _Entry:
+    return _Entry(ask(known.answer if known else None), time())
+
+
+def _date_reply(entry: _Entry, *, is_stale: bool) -> None:
+    """Have the reply say how old its data is."""
+    if call := current_call.get(None):
+        call.date_reply(entry.as_of, is_stale=is_stale)

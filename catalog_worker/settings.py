@@ -5,14 +5,24 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class CatalogSettings(BaseSettings):
-    """Where products come from.  Environment prefix ``CATALOG_``."""
+    """Where products come from.  Environment prefix ``CATALOG_``.
+
+    An answer is fresh for ``cache_fresh_s``. For ``cache_refresh_s`` more it is given at once and
+    renewed meanwhile. For ``cache_stale_s`` more it is given only if upstream cannot be asked.
+    """
 
     model_config = SettingsConfigDict(env_prefix="CATALOG_", frozen=True)
 
     upstream_url: AnyHttpUrl
-    upstream_connect_timeout_s: float = Field(default=2.0, gt=0)
-    upstream_read_timeout_s: float = Field(default=4.0, gt=0)
+    upstream_timeout_s: float = Field(default=4.0, gt=0)  # in all, attempts and pauses included
+    upstream_connect_timeout_s: float = Field(default=1.0, gt=0)
+    upstream_read_timeout_s: float = Field(default=3.0, gt=0)
+    upstream_attempts: int = Field(default=3, ge=1, le=10)
     upstream_connections: int = Field(default=16, ge=1, le=256)
     upstream_body_max_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
-    cache_lifetime_s: float = Field(default=5.0, ge=0)
+    breaker_failures: int = Field(default=5, ge=1)
+    breaker_rest_s: int = Field(default=5, ge=1)
+    cache_fresh_s: float = Field(default=5.0, ge=0)
+    cache_refresh_s: float = Field(default=30.0, ge=0)
+    cache_stale_s: float = Field(default=300.0, ge=0)
     cache_max_entries: int = Field(default=1000, ge=1)

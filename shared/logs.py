@@ -6,48 +6,56 @@ from typing import Any
 
 import orjson
 import structlog
+from structlog.dev import Column, KeyValueColumnFormatter, LogLevelColumnFormatter
 from structlog.typing import EventDict, Processor
 
 from shared.messaging.call import current_call
 from shared.settings import LogSettings
 
+BOLD, DIM, RED, YELLOW, CYAN, PLAIN = (
+    *("\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[36m"),
+    "\x1b[0m",
+)
+
 
 def configure_logging(service: str, settings: LogSettings) -> None:
     """Set structlog up for this process; the standard library's records take the same way."""
     level = logging.getLevelNamesMapping()[settings.level.upper()]
+    is_json = settings.format == "json"
     shared: list[Processor] = [
         _service_name(service),
         _request_id,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        structlog.processors.TimeStamper(
+            fmt="iso" if is_json else "%H:%M:%S", utc=is_json, key="time"
+        ),
     ]
-    renderer: list[Processor]
-    factory: Any
-    if settings.format == "json":
-        renderer = [
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(serializer=_to_json),
-        ]
-        factory = structlog.BytesLoggerFactory(sys.stdout.buffer)
-    else:
-        renderer = [_console()]
-        factory = structlog.PrintLoggerFactory(sys.stdout)
+    rendering: list[Processor] = [
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(serializer=_to_json) if is_json else _for_people(),
+    ]
     structlog.configure(
-        processors=[*shared, *renderer],
+        processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=factory,
+        logger_factory=(
+            structlog.BytesLoggerFactory(sys.stdout.buffer)
+            if is_json
+            else structlog.PrintLoggerFactory(sys.stdout)
+        ),
         cache_logger_on_first_use=True,
     )
+    _configure_standard_library(shared, rendering)
+
+
+def _configure_standard_library(shared: list[Processor], rendering: list[Processor]) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer()
-                if settings.format == "json"
-                else _console(),
+                *rendering[:-1],
+                _as_text(rendering[-1]),
             ],
         )
     )
@@ -56,8 +64,41 @@ def configure_logging(service: str, settings: LogSettings) -> None:
     logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 
-def _console() -> Processor:
-    return structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), timestamp_key="time")
+def _for_people() -> Processor:
+    """Render time, service, event, then what else there is, in the order it was given."""
+    is_terminal = sys.stdout.isatty()
+
+    def style(code: str) -> str:
+        return code if is_terminal else ""
+
+    def column(code: str, width: int = 0) -> KeyValueColumnFormatter:
+        return KeyValueColumnFormatter(
+            key_style=None, value_style=style(code), reset_style=style(PLAIN), value_repr=str,
+            width=width,
+        )  # fmt: skip
+
+    levels = {
+        "debug": style(DIM), "info": "", "warning": style(YELLOW),
+        "error": style(RED), "critical": style(RED),
+    }  # fmt: skip
+    return structlog.dev.ConsoleRenderer(
+        sort_keys=False,
+        columns=[
+            Column("time", column(DIM)),
+            Column("service", column(CYAN, width=8)),
+            Column("level", LogLevelColumnFormatter(levels, style(PLAIN), width=7)),
+            Column("event", column(BOLD)),
+            Column(
+                "",
+                KeyValueColumnFormatter(
+                    key_style=style(DIM),
+                    value_style="",
+                    reset_style=style(PLAIN),
+                    value_repr=str,
+                ),
+            ),
+        ],
+    )
 
 
 def _service_name(service: str) -> Processor:
@@ -77,3 +118,11 @@ def _request_id(_logger: Any, _method: str, event: EventDict) -> EventDict:
 
 def _to_json(event: EventDict, **_options: Any) -> bytes:
     return orjson.dumps(event, default=str)
+
+
+def _as_text(render: Processor) -> Processor:
+    def to_text(logger: Any, method: str, event: EventDict) -> str:
+        rendered = render(logger, method, event)
+        return rendered.decode() if isinstance(rendered, bytes) else str(rendered)
+
+    return to_text

@@ -147,7 +147,7 @@ class Worker:
             request = admitted.contract.model_validate_json(delivery.body)
         except ValidationError as error:
             raise InvalidRequest(explain(error)) from error
-        current_call.set(Call(claims.iss, claims.cid, claims.exp, admitted.user))
+        current_call.set(Call(claims.iss, claims.jti, claims.cid, claims.exp, admitted.user))
         handler = self._handlers[admitted.contract]
         if _is_async(handler):
             return await cast(Awaitable[Message], handler(request))
