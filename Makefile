@@ -1,0 +1,47 @@
+# The everyday entry points; CI calls the same ones.
+
+PORT ?= 8000
+UPSTREAM ?=
+PACKAGES := shared auth_worker catalog_worker http_bridge ops
+CHECKED := $(PACKAGES) tests $(wildcard benchmarks)
+PYTHON := .venv/bin/python
+export PYTHONDONTWRITEBYTECODE :=  # compiled modules make a start faster
+
+.DEFAULT_GOAL := help
+.PHONY: run test check bench lock clean help
+
+run: ## start everything here: make run [UPSTREAM=https://dummyjson.com] [PORT=8000]
+	@bin/setup && exec .venv/bin/postroad up --port '$(PORT)' $(if $(UPSTREAM),--upstream '$(UPSTREAM)')
+
+test: ## unit, integration (a real RabbitMQ) and end-to-end tests: make test [ARGS='-k envelope']
+	@bin/setup --dev && exec $(PYTHON) -m pytest $(ARGS)
+
+check: ## lint, format, types, and generated files in date
+	@bin/setup --dev
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy $(CHECKED)
+	.venv/bin/postroad definitions --check
+
+bench: ## load the running system and print what a request costs
+	@bin/setup --dev && exec $(PYTHON) -m benchmarks $(ARGS)
+
+# uv is wanted here only, so it is no part of the locks. The locks name no index: pip's own
+# setting decides where packages come from, and the hashes decide what they are.
+LOCK := $(PYTHON) -m uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command 'make lock' \
+	--group build pyproject.toml
+
+lock: ## renew requirements*.txt to the newest versions that pyproject.toml allows
+	@bin/setup --dev
+	$(PYTHON) -m pip install --quiet uv
+	$(LOCK) --output-file requirements.txt
+	$(LOCK) --output-file requirements-dev.txt --extra dev --constraint requirements.txt
+
+clean: ## remove everything that the other targets made: .venv, .postroad, caches
+	rm -rf .venv .postroad .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## show this
+	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | \
+		while IFS="$$(printf '\t')" read -r name what; do printf '  make %-7s %s\n' "$$name" "$$what"; done
