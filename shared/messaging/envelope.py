@@ -28,7 +28,7 @@ import hmac
 import time
 from enum import StrEnum
 from hashlib import sha256
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -67,6 +67,10 @@ class Refused(Exception):
         self.reason = reason
 
 
+# what a reply repeats of its request: plain, since it is written into JSON as it is
+PlainId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+
+
 class Claims(BaseModel):
     """The protected header of a signature; the module's docstring explains each field."""
 
@@ -79,11 +83,11 @@ class Claims(BaseModel):
     typ: Literal["request", "reply", "event"]
     iss: str
     aud: str
-    op: str
+    op: PlainId
     iat: float
     exp: float
-    jti: str
-    cid: str
+    jti: PlainId
+    cid: PlainId
     rto: str | None = None
     ath: str | None = None
     rid: str | None = None
@@ -95,7 +99,7 @@ class Signer:
 
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
-        self._prefixes: dict[tuple[str, str, str], tuple[str, bytes]] = {}
+        self._prefixes: dict[tuple[str, str], tuple[str, bytes]] = {}
 
     def request(
         self,
@@ -147,17 +151,17 @@ class Signer:
         claims: str,
         body: bytes,
     ) -> str:
-        cached = self._prefixes.get((typ, audience, method))
+        cached = self._prefixes.get((typ, audience))
         if cached is None:
             kid, key = self._keys.sending_key(audience)
             prefix = (
                 f'{{"alg":"HS256","b64":false,"crit":["b64"],"kid":"{kid}","typ":"{typ}",'
-                f'"iss":"{self._keys.service}","aud":"{audience}","op":"{method}",'
+                f'"iss":"{self._keys.service}","aud":"{audience}",'
             )
-            cached = self._prefixes[typ, audience, method] = (prefix, key)
+            cached = self._prefixes[typ, audience] = (prefix, key)
         prefix, key = cached
         protected = _b64(
-            f'{prefix}"iat":{time.time():.3f},"exp":{deadline:.3f},"jti":"{message_id}",'
+            f'{prefix}"op":"{method}","iat":{time.time():.3f},"exp":{deadline:.3f},"jti":"{message_id}",'
             f"{claims}}}".encode()
         )
         signature = _b64(hmac.digest(key, b"%b.%b" % (protected, body), "sha256"))

@@ -230,9 +230,7 @@ async def _serve(service: str, handlers: Handlers, settings: MessagingSettings) 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    keys = KeyRing(
-        Identity.load(settings.identity_file), TrustBundle.load(settings.trust_file)
-    )
+    keys = KeyRing(Identity.load(settings.identity_file), TrustBundle.load(settings.trust_file))
     worker = Worker(
         service,
         handlers,
