@@ -39,9 +39,7 @@ def add_development_user(users: UserStore, passwords: Passwords) -> None:
     if users.find(DEVELOPMENT_USER) is not None:
         return
     try:
-        users.add(
-            DEVELOPMENT_USER, passwords.hash(DEVELOPMENT_PASSWORD), for_development=True
-        )
+        users.add(DEVELOPMENT_USER, passwords.hash(DEVELOPMENT_PASSWORD), for_development=True)
     except UserExists:
         return  # another worker was quicker
     log.info("development sign-in made", username=DEVELOPMENT_USER)

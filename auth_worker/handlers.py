@@ -37,6 +37,4 @@ def create_session(
     known_hash = user.password_hash if user else None
     if not passwords.matches(password, known_hash) or user is None:
         raise InvalidCredentials
-    return Session(
-        access_token=tokens.issue(user), expires_in=tokens.lifetime_s, user_id=user.id
-    )
+    return Session(access_token=tokens.issue(user), expires_in=tokens.lifetime_s, user_id=user.id)

@@ -105,7 +105,7 @@ def print_results(results: dict[tuple[str, int], list[Result]], connections: lis
         for name in ("postroad", "flask"):
             runs = results[name, count]
             by_process = ", ".join(
-                f"{process} {median(runs, lambda run, key=process: run.cpu_us[key]):.0f}"
+                f"{process} {statistics.median(run.cpu_us[process] for run in runs):.0f}"
                 for process in runs[0].cpu_us
             )
             print(

@@ -1,5 +1,6 @@
 """What is measured: the whole system, and the baseline, each with its processes."""
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from ops import ports, processes, selfcheck, services
 from ops.broker import PrivateBroker
 from ops.ports import LOOPBACK
 from ops.state import State
-from ops.supervisor import Supervisor
+from ops.supervisor import Program, Supervisor
 from shared.messaging.topology import definitions, load_services, trust_bundle, with_passwords
 
 HERE = Path(__file__).parent
@@ -45,9 +46,7 @@ async def postroad(folder: Path) -> AsyncIterator[Target]:
         identities = [state.identity(name) for name in allowed.names]
         passwords = {name: state.password(name) for name in allowed.names}
         state.write_trust(trust_bundle(allowed, identities))
-        broker = PrivateBroker(
-            state.broker_folder, with_passwords(definitions(allowed), passwords)
-        )
+        broker = PrivateBroker(state.broker_folder, with_passwords(definitions(allowed), passwords))
         try:
             await broker.start()
             for program in (
@@ -62,12 +61,12 @@ async def postroad(folder: Path) -> AsyncIterator[Target]:
             ):
                 supervisor.start(logging_to(program, folder / "services.log"))
             await selfcheck.answers(f"{url}/readyz", timeout_s=READY_TIMEOUT_S, alive=lambda: None)
-            signed_in = requests.post(f"{url}/auth", json=CREDENTIALS, timeout=10).json()
+            token = await asyncio.to_thread(sign_in, url)
             pids = {name: supervisor.pids(name) for name in ("bridge", "catalog")}
             yield Target(
                 "postroad",
                 f"{url}/products?limit=30",
-                {"Authorization": f"Bearer {signed_in['access_token']}"},
+                {"Authorization": f"Bearer {token}"},
                 pids | {"rabbitmq": [broker.pid or 0]},
             )
         finally:
@@ -75,7 +74,12 @@ async def postroad(folder: Path) -> AsyncIterator[Target]:
             await broker.stop()
 
 
-def logging_to(program: services.Program, log: Path) -> services.Program:
+def sign_in(url: str) -> str:
+    response = requests.post(f"{url}/auth", json=CREDENTIALS, timeout=10)
+    return str(response.json()["access_token"])
+
+
+def logging_to(program: Program, log: Path) -> Program:
     """Log as in production, JSON to a file, and keep answers in the cache throughout."""
     command = ["/bin/sh", "-c", 'exec "$@" >>"$0" 2>&1', str(log), *program.argv]
     settings = {"LOG_FORMAT": "json", "CATALOG_CACHE_FRESH_S": "3600"}

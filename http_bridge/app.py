@@ -81,7 +81,7 @@ class Bridge:
             return
         except ServiceError as error:
             response, code = problem_response(error, request.request_id), error.code
-        except Exception:  # noqa: BLE001  # a bug in the bridge is logged, and shown to nobody
+        except Exception:  # a bug in the bridge is logged, and shown to nobody
             log.exception("bridge failed", path=request.path, request_id=request.request_id)
             response, code = problem_response(InternalError(), request.request_id), "internal"
         finally:

@@ -1,7 +1,7 @@
 """The user's token in an HTTP request."""
 
 from http_bridge.exchange import Request
-from http_bridge.problems import NO_TOKEN
+from http_bridge.problems import NOTHING_GIVEN
 from shared.contracts.errors import NotAuthenticated
 from shared.tokens import AccessToken, InvalidToken, TokenVerifier
 
@@ -29,7 +29,7 @@ class RequestTokens:
         else:
             text = request.cookie(COOKIE) or ""
         if not text:
-            raise NotAuthenticated(NO_TOKEN)
+            raise NotAuthenticated(NOTHING_GIVEN)
         try:
             return self._verifier.verify(text)
         except InvalidToken as error:

@@ -225,7 +225,8 @@ class Connection:
 
     async def _or_lost(self, awaitable: Awaitable[Any]) -> Any:
         """Await something, unless the connection goes first."""
-        assert self._lost is not None
+        if self._lost is None:
+            raise ConnectionLost("not connected")
         wanted = asyncio.ensure_future(awaitable)
         try:
             await asyncio.wait({wanted, self._lost}, return_when=asyncio.FIRST_COMPLETED)

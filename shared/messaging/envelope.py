@@ -56,7 +56,7 @@ class Reason(StrEnum):
     DEADLINE_TOO_FAR = "deadline_too_far"
     CALLER_NOT_ALLOWED = "caller_not_allowed"
     REPLAYED = "replayed"
-    TOKEN_MISMATCH = "token_mismatch"
+    TOKEN_MISMATCH = "token_mismatch"  # noqa: S105  # a reason, no secret
 
 
 class Refused(Exception):
@@ -117,7 +117,15 @@ class Signer:
         claims = f'"cid":"{correlation_id}","rto":"{reply_to}"'
         if token_hash is not None:
             claims += f',"ath":"{token_hash}"'
-        return self._pairwise("request", audience, method, message_id, deadline, claims, body)
+        return self._pairwise(
+            "request",
+            audience,
+            method,
+            message_id=message_id,
+            deadline=deadline,
+            claims=claims,
+            body=body,
+        )
 
     def reply(self, request: Claims, *, body: bytes, message_id: str, is_error: bool) -> str:
         """Sign the reply to a verified request."""
@@ -125,7 +133,13 @@ class Signer:
         if is_error:
             claims += ',"cty":"problem+json"'
         return self._pairwise(
-            "reply", request.iss, request.op, message_id, request.exp, claims, body
+            "reply",
+            request.iss,
+            request.op,
+            message_id=message_id,
+            deadline=request.exp,
+            claims=claims,
+            body=body,
         )
 
     def event(self, *, name: str, body: bytes, message_id: str, correlation_id: str) -> str:
@@ -146,6 +160,7 @@ class Signer:
         typ: str,
         audience: str,
         method: str,
+        *,
         message_id: str,
         deadline: float,
         claims: str,

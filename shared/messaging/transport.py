@@ -50,7 +50,7 @@ class LoopServices(nbio_interface.AbstractIOServices):  # type: ignore[misc]  # 
     ) -> nbio_interface.AbstractTimerReference:
         return _Timer(self._loop.call_later(delay, callback))
 
-    def getaddrinfo(
+    def getaddrinfo(  # noqa: PLR0917  # pika's signature
         self,
         host: str,
         port: int,

@@ -33,8 +33,15 @@ def forge(system: System, service: str, **changes: object) -> str:
     """Make a token as the auth worker does, but with a service's own key and other claims."""
     key = Identity.load(system.state.identity_file(service)).key("tokens")
     claims = {
-        **{"iss": ISSUER, "sub": "admin", "aud": AUDIENCE, "scope": "catalog:read"},
-        **{"iat": int(time()), "exp": int(time()) + 60, "jti": "1", "user_id": 1, "sid": "1"},
+        "iss": ISSUER,
+        "sub": "admin",
+        "aud": AUDIENCE,
+        "scope": "catalog:read",
+        "iat": int(time()),
+        "exp": int(time()) + 60,
+        "jti": "1",
+        "user_id": 1,
+        "sid": "1",
         **changes,
     }
     headers = {"typ": TOKEN_TYPE, "kid": key.kid}
@@ -174,9 +181,7 @@ async def test_a_product_id_that_is_no_number_is_400(user: httpx.AsyncClient) ->
     assert_problem(await user.get("/products/abc"), 400, "invalid_request")
 
 
-async def test_the_cookie_is_as_good_as_the_header(
-    visitor: httpx.AsyncClient, token: str
-) -> None:
+async def test_the_cookie_is_as_good_as_the_header(visitor: httpx.AsyncClient, token: str) -> None:
     response = await visitor.get("/products/1", headers={"Cookie": f"a=b; token={token}; c=d"})
 
     assert response.status_code == 200
@@ -219,9 +224,7 @@ async def test_a_token_signed_by_another_service_is_401(
     assert_problem(response, 401, "not_authenticated")
 
 
-async def test_a_token_without_the_scope_is_403(
-    visitor: httpx.AsyncClient, system: System
-) -> None:
+async def test_a_token_without_the_scope_is_403(visitor: httpx.AsyncClient, system: System) -> None:
     narrow = forge(system, "auth", scope="something:else")
 
     response = await visitor.get("/products", headers={"Authorization": f"Bearer {narrow}"})
