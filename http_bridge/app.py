@@ -25,6 +25,7 @@ log = structlog.get_logger()
 
 Handler = Callable[[Request], Awaitable[Response]]
 PRODUCT_PATH = "/products/"
+PROBES = ("/healthz", "/readyz")
 
 
 class Bridge:
@@ -87,7 +88,9 @@ class Bridge:
         finally:
             self._in_flight -= 1
         await response.send(send, request.request_id)
-        log.info(
+        # whoever watches over us asks every few seconds
+        write = log.debug if request.path in PROBES else log.info
+        write(
             "http",
             method=request.method,
             path=request.path,
