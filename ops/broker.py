@@ -1,7 +1,6 @@
 """A private RabbitMQ node, run as our child: for `postroad up`, and for tests."""
 
 import asyncio
-import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -12,14 +11,13 @@ from typing import Any
 
 from ops import ports as tcp
 from ops import processes
-from ops.broker_node import Node, Ports, RabbitMQNotFound, find_program
+from ops.broker_node import Node, Ports, RabbitMQNotFound, complaint, find_program
 from ops.ports import LOOPBACK
 
 _BOOT_TIMEOUT_S = 90.0  # an idle machine needs 3, a small and busy one half a minute
 _STOP_GRACE_S = 15.0
 _PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"  # AMQP 0-9-1 section 4.2.2
 _METHOD_FRAME = b"\x01"
-_COMPLAINT = re.compile(r"\S+ \S+ \[(error|critical)\] <\S+> .*\w")
 
 
 class BrokerError(Exception):
@@ -184,10 +182,10 @@ class PrivateBroker:
         while not await self._answers():
             elapsed_s = time.monotonic() - started
             if not self.running:
-                raise BrokerError(f"RabbitMQ ended while starting; {self._complaint()}")
+                raise BrokerError(f"RabbitMQ ended while starting; {complaint(self.log)}")
             if elapsed_s > _BOOT_TIMEOUT_S:
                 raise BrokerError(
-                    f"RabbitMQ did not start within {_BOOT_TIMEOUT_S:.0f} s; {self._complaint()}"
+                    f"RabbitMQ did not start within {_BOOT_TIMEOUT_S:.0f} s; {complaint(self.log)}"
                 )
             progress(f"RabbitMQ is starting ({elapsed_s:.0f} s)")
             await asyncio.sleep(0.05)
@@ -204,9 +202,3 @@ class PrivateBroker:
                     writer.close()
                     await writer.wait_closed()
         return False
-
-    def _complaint(self) -> str:
-        """Give what the log complains of first, or how it ends: Erlang follows up with pages."""
-        lines = self.log.read_text(errors="replace").splitlines()
-        errors = [line for line in lines if _COMPLAINT.match(line)]
-        return "\n  ".join([f"its log {self.log} says:", *(errors[:6] or lines[-15:])])

@@ -6,6 +6,7 @@ the port mapper (epmd) are the node's own, and every port listens on loopback on
 
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from ops.ports import LOOPBACK
 # bin/setup looks in the same places.
 _PLACES = ("/usr/lib/rabbitmq/bin", "/usr/local/sbin", "/usr/sbin", "/opt/rabbitmq/sbin")
 _NAME = "postroad@localhost"
+_COMPLAINT = re.compile(r"\S+ \S+ \[(error|critical)\] <\S+> .*\w")
 _MARK = "-postroad_node"  # an argument of ours, by which a node is recognised
 
 # Booting reads some 6,000 small files, each handed to another thread and back. A thread that
@@ -153,3 +155,10 @@ class Node:
             "definitions.local.path": str(self.folder / "definitions.json"),
             "log.connection.level": "warning",  # not a line for each client that comes and goes
         } | (management if self.management else {})
+
+
+def complaint(log: Path) -> str:
+    """Give what a node's log complains of first, or how it ends: Erlang follows up with pages."""
+    lines = log.read_text(errors="replace").splitlines()
+    errors = [line for line in lines if _COMPLAINT.match(line)]
+    return "\n  ".join([f"its log {log} says:", *(errors[:6] or lines[-15:])])
