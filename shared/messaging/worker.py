@@ -85,11 +85,12 @@ class Worker:
 
     async def drain(self, timeout_s: float) -> None:
         """Take no more requests, finish those under way, and leave the rest to others."""
-        await self._consumer.stop_deliveries()
-        if self._unsettled:
-            log.info("draining", requests=self._unsettled)
         try:
-            await asyncio.wait_for(self._idle.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._consumer.stop_deliveries()
+                if self._unsettled:
+                    log.info("draining", requests=self._unsettled)
+                await self._idle.wait()
         except TimeoutError:
             log.warning("not drained in time", requests=self._unsettled, timeout_s=timeout_s)
         for task in self._tasks:

@@ -176,3 +176,15 @@ async def test_closing_waits_for_no_silent_broker(
         assert monotonic() - began < 2
         with pytest.raises(OutcomeUnknown):
             await call
+
+
+async def test_a_drain_waits_for_no_silent_broker(
+    rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing]
+) -> None:
+    async with serving(rabbit_broker, keys["auth"], {CreateSession: sign_in}) as worker:
+        rabbit_broker.stall("auth")
+        began = monotonic()
+
+        await worker.drain(0.5)
+
+        assert monotonic() - began < 4
