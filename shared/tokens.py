@@ -14,7 +14,7 @@ ISSUER = "postroad/auth"
 AUDIENCE = "postroad"
 TOKEN_TYPE = "at+jwt"  # noqa: S105  # RFC 9068 section 2.1
 ALGORITHM = "EdDSA"
-CLAIMS = ("iss", "sub", "aud", "exp", "iat", "jti", "scope", "user_id")
+CLAIMS = ("iss", "sub", "aud", "exp", "iat", "jti", "sid", "scope", "user_id")
 TOKEN_MAX_BYTES = 4096
 
 
@@ -30,6 +30,7 @@ class AccessToken:
     hash: str
     username: str
     user_id: int
+    session_id: str
     scopes: frozenset[str]
     expires_at: float
 
@@ -84,6 +85,7 @@ class TokenVerifier:
                 hash=token_hash(text),
                 username=str(claims["sub"]),
                 user_id=int(claims["user_id"]),
+                session_id=str(claims["sid"]),
                 scopes=frozenset(str(claims["scope"]).split()),
                 expires_at=float(claims["exp"]),
             )

@@ -3,6 +3,8 @@
     ServiceError
     ├── InvalidRequest         the body breaks its contract
     ├── InvalidCredentials     wrong user name or password
+    ├── InvalidRefreshToken    not one of ours, expired, or used before
+    ├── TooManyAttempts        wait before signing in again
     ├── NotAuthenticated       the user's token is missing, malformed, expired or forged
     ├── NotAuthorised          the user's token does not hold the scope
     ├── ProductNotFound
@@ -62,6 +64,16 @@ class InvalidRequest(ServiceError):
 class InvalidCredentials(ServiceError):
     code = "invalid_credentials"
     title = "Wrong user name or password"
+
+
+class InvalidRefreshToken(ServiceError):
+    code = "invalid_refresh_token"
+    title = "The refresh token is not valid"
+
+
+class TooManyAttempts(ServiceError):
+    code = "too_many_attempts"
+    title = "Too many failed attempts to sign in"
 
 
 class NotAuthenticated(ServiceError):
