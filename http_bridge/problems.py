@@ -13,6 +13,7 @@ HTTP_STATUS = {
     "invalid_refresh_token": HTTPStatus.UNAUTHORIZED,
     "not_authenticated": HTTPStatus.UNAUTHORIZED,
     "not_authorised": HTTPStatus.FORBIDDEN,
+    "cross_site": HTTPStatus.FORBIDDEN,
     "not_found": HTTPStatus.NOT_FOUND,
     "product_not_found": HTTPStatus.NOT_FOUND,
     "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
@@ -52,6 +53,11 @@ class UnsupportedMediaType(ServiceError):
 class BodyTooLarge(ServiceError):
     code = "body_too_large"
     title = "The body is too large"
+
+
+class CrossSite(ServiceError):
+    code = "cross_site"
+    title = "The request comes from another site"
 
 
 def problem_response(error: ServiceError, request_id: str) -> Response:
