@@ -29,14 +29,15 @@ bench: ## load the running system and print what a request costs
 # uv is wanted here only, so it is no part of the locks. The locks name no index: pip's own
 # setting decides where packages come from, and the hashes decide what they are.
 LOCK := $(PYTHON) -m uv pip compile --quiet --upgrade --universal --python-version 3.11 \
-	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command 'make lock' \
-	--group build pyproject.toml
+	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command 'make lock'
 
-lock: ## renew requirements*.txt to the newest versions that pyproject.toml allows
+lock: ## renew the requirements*.txt to the newest versions that pyproject.toml allows
 	@bin/setup --dev
 	$(PYTHON) -m pip install --quiet uv
-	$(LOCK) --output-file requirements.txt
-	$(LOCK) --output-file requirements-dev.txt --extra dev --constraint requirements.txt
+	$(LOCK) pyproject.toml --group build --output-file requirements.txt
+	$(LOCK) pyproject.toml --group build --extra dev --constraint requirements.txt \
+		--output-file requirements-dev.txt
+	$(LOCK) --group baseline --output-file benchmarks/requirements.txt
 
 clean: ## remove everything that the other targets made: .venv, .postroad, caches
 	rm -rf .venv .postroad .mypy_cache .pytest_cache .ruff_cache .hypothesis dist

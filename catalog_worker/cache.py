@@ -70,9 +70,7 @@ class CachedCatalog:
         """Give the categories."""
         return await self._answer("categories", self._source.categories)
 
-    async def _answer(
-        self, key: Hashable, ask: Callable[[Answer[T] | None], Answer[T]]
-    ) -> T:
+    async def _answer(self, key: Hashable, ask: Callable[[Answer[T] | None], Answer[T]]) -> T:
         entry = self._entries.get(key)
         age_s = time() - entry.as_of if entry else 0.0
         fresh_s = self._settings.cache_fresh_s

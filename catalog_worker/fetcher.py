@@ -127,9 +127,7 @@ class Fetcher:
             return Fetched(None, is_unchanged=True)
         if status == requests.codes.too_many_requests:
             wait_s = _retry_after_s(response.headers.get("Retry-After", ""))
-            busy = UpstreamBusy(
-                "the product source asks us to slow down", retry_after_s=wait_s
-            )
+            busy = UpstreamBusy("the product source asks us to slow down", retry_after_s=wait_s)
             raise _Passing(busy, wait_s=wait_s)
         if status in MAY_PASS:
             raise _Passing(UpstreamFailed(f"the product source answered {status}"))

@@ -61,9 +61,7 @@ class UpstreamCatalog:
             return known
         page = _parse(_Page, fetched.body)
         products = page.products[: request.limit]
-        value = ProductPage(
-            data=products, total=page.total, skip=request.skip, limit=len(products)
-        )
+        value = ProductPage(data=products, total=page.total, skip=request.skip, limit=len(products))
         return Answer(value, fetched.etag)
 
     def find(
@@ -80,14 +78,10 @@ class UpstreamCatalog:
 
     def categories(self, known: Answer[CategoryList] | None = None) -> Answer[CategoryList]:
         """Fetch the categories."""
-        fetched = self._fetcher.get(
-            "/products/categories", {}, etag=known.etag if known else None
-        )
+        fetched = self._fetcher.get("/products/categories", {}, etag=known.etag if known else None)
         if known and fetched.is_unchanged:
             return known
-        return Answer(
-            CategoryList(data=_parse(_Categories, fetched.body).root), fetched.etag
-        )
+        return Answer(CategoryList(data=_parse(_Categories, fetched.body).root), fetched.etag)
 
 
 class _Page(BaseModel):

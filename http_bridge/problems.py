@@ -86,9 +86,9 @@ def problem_response(error: ServiceError, request_id: str) -> Response:
 def _challenge(error: ServiceError) -> bytes:
     """Say how to authenticate (RFC 6750 section 3)."""
     realm = b'Bearer realm="postroad"'
-    if error.code == "not_authenticated" and str(error) != NO_TOKEN:
+    if error.code == "not_authenticated" and str(error) != NOTHING_GIVEN:
         realm += b', error="invalid_token"'
     return realm
 
 
-NO_TOKEN = "sign in first: no token in the Authorization header or the cookie"
+NOTHING_GIVEN = "sign in first: no token in the Authorization header or the cookie"

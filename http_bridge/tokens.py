@@ -1,7 +1,7 @@
 """The user's token in an HTTP request."""
 
 from http_bridge.exchange import Request
-from http_bridge.problems import NO_TOKEN
+from http_bridge.problems import NOTHING_GIVEN
 from shared.contracts.errors import NotAuthenticated
 from shared.tokens import AccessToken, InvalidToken, TokenVerifier
 
@@ -23,7 +23,7 @@ class RequestTokens:
         """
         token = self.find(request)
         if token is None:
-            raise NotAuthenticated(NO_TOKEN)
+            raise NotAuthenticated(NOTHING_GIVEN)
         return token
 
     def find(self, request: Request) -> AccessToken | None:

@@ -73,5 +73,5 @@ def read_settings(settings: type[SettingsT]) -> SettingsT:
         prefix = settings.model_config.get("env_prefix", "")
         for problem in error.errors(include_input=False):
             variable = f"{prefix}{problem['loc'][0] if problem['loc'] else ''}".upper()
-            print(f"cannot start: {variable}: {problem['msg']}", file=sys.stderr)
+            sys.stderr.write(f"cannot start: {variable}: {problem['msg']}\n")
         raise SystemExit(2) from None

@@ -1,20 +1,18 @@
 """The errors that cross the wire, as problem objects (RFC 9457) with a stable ``code``.
 
-    ServiceError
-    ├── InvalidRequest         the body breaks its contract
-    ├── InvalidCredentials     wrong user name or password
-    ├── InvalidRefreshToken    not one of ours, expired, or used before
-    ├── TooManyAttempts        wait before signing in again
-    ├── NotAuthenticated       the user's token is missing, malformed, expired or forged
-    ├── NotAuthorised          the user's token does not hold the scope
-    ├── ProductNotFound
-    ├── UpstreamFailed         the product API is broken or answers nonsense
-    ├── UpstreamBusy           the product API asks us to slow down
-    ├── Unavailable            broker away, or no worker listens; nothing was done
-    ├── Overloaded             the queue is full; nothing was done
-    ├── ReplyTimeout           no reply before the deadline
-    ├── OutcomeUnknown         the connection went while the call was under way
-    └── InternalError          a bug in the service that answered
+ServiceError
+├── InvalidRequest         the body breaks its contract
+├── InvalidCredentials     wrong user name or password
+├── NotAuthenticated       the user's token is missing, malformed, expired or forged
+├── NotAuthorised          the user's token does not hold the scope
+├── ProductNotFound
+├── UpstreamFailed         the product API is broken or answers nonsense
+├── UpstreamBusy           the product API asks us to slow down
+├── Unavailable            broker away, or no worker listens; nothing was done
+├── Overloaded             the queue is full; nothing was done
+├── ReplyTimeout           no reply before the deadline
+├── OutcomeUnknown         the connection went while the call was under way
+└── InternalError          a bug in the service that answered
 """
 
 from typing import ClassVar

@@ -153,7 +153,14 @@ class Client:
         self._waiting[message_id] = waiting  # before publishing: a reply may be quick
         timer = loop.call_later(timeout_s, waiting.fail, ReplyTimeout())
         try:
-            self._publish(request, waiting, message_id, timeout_s, user, correlation_id)
+            self._publish(
+                request,
+                waiting,
+                message_id=message_id,
+                timeout_s=timeout_s,
+                user=user,
+                correlation_id=correlation_id or message_id,
+            )
             return await waiting.reply
         finally:
             timer.cancel()
@@ -169,12 +176,12 @@ class Client:
         self,
         request: Request[Any],
         waiting: _Waiting,
+        *,
         message_id: str,
         timeout_s: float,
         user: AccessToken | None,
-        correlation_id: str | None,
+        correlation_id: str,
     ) -> None:
-        correlation_id = correlation_id or message_id
         if not is_plain_id(correlation_id):
             raise ValueError("a correlation id is 1 to 128 characters of A-Z a-z 0-9 - _ . :")
         now = time()

@@ -171,9 +171,9 @@ class Connection:
         """Connect to one broker and stay until the connection goes; give the reason."""
         self._lost = lost = asyncio.get_running_loop().create_future()
         try:
-            await self._connect(url)
+            await self._connect(url, lost)
             channel = await self.open_channel()
-            channel.add_on_close_callback(lambda _, error: self.fail(describe(error)))
+            channel.add_on_close_callback(lambda _, error: _resolve(lost, describe(error)))
             await self._or_lost(self._set_up(self, channel))
             self.state = State.OPEN
             self._opened.set()
@@ -184,7 +184,7 @@ class Connection:
             self._on_lost()
             await self._disconnect()
 
-    async def _connect(self, url: str) -> None:
+    async def _connect(self, url: str, lost: asyncio.Future[str]) -> None:
         loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = loop.create_future()
 
@@ -196,7 +196,8 @@ class Connection:
             self._login.parameters(url, self._role),
             on_open_callback=lambda _: _resolve(opened, None),
             on_open_error_callback=failed,
-            on_close_callback=lambda _, error: self.fail(describe(error)),
+            # of this connection, not of one that follows it
+            on_close_callback=lambda _, error: _resolve(lost, describe(error)),
             custom_ioloop=LoopServices(),
         )
         amqp.add_on_connection_blocked_callback(lambda *_: self._blocked(True))
@@ -224,7 +225,8 @@ class Connection:
 
     async def _or_lost(self, awaitable: Awaitable[Any]) -> Any:
         """Await something, unless the connection goes first."""
-        assert self._lost is not None
+        if self._lost is None:
+            raise ConnectionLost("not connected")
         wanted = asyncio.ensure_future(awaitable)
         try:
             await asyncio.wait({wanted, self._lost}, return_when=asyncio.FIRST_COMPLETED)

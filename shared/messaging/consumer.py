@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pika
@@ -89,36 +90,36 @@ class Settlement:
 class RabbitConsumer:
     """Consumes one queue; see ``shared.messaging.broker.Consumer``."""
 
-    def __init__(
-        self, login: Login, queue: str, *, prefetch: int, on_delivery: OnDelivery
-    ) -> None:
+    def __init__(self, login: Login, queue: str, *, prefetch: int, on_delivery: OnDelivery) -> None:
         self._connection = Connection(login, "consumer", set_up=self._set_up, on_lost=self._on_lost)
         self._queue = queue
         self._prefetch = prefetch
         self._on_delivery = on_delivery
         self._channel: Channel | None = None
         self._consumer_tag = ""
+        self._is_stopping = False
 
     @property
     def state(self) -> State:
-        return self._connection.state
+        is_draining = self._is_stopping and self._connection.state is not State.CLOSED
+        return State.DRAINING if is_draining else self._connection.state
 
     async def start(self) -> None:
         await self._connection.start()
 
     async def stop_deliveries(self) -> None:
+        self._is_stopping = True
         channel = self._channel
         if channel is not None and channel.is_open:
-            try:
+            with suppress(ConnectionLost):  # then nothing is delivered either
                 await self._connection.ask(channel.basic_cancel, consumer_tag=self._consumer_tag)
-            except ConnectionLost:
-                pass  # then nothing is delivered either
-        self._connection.state = State.DRAINING
 
     async def close(self) -> None:
         await self._connection.close()
 
     async def _set_up(self, connection: Connection, channel: Channel) -> None:
+        if self._is_stopping:
+            return
         settlement = Settlement(channel)
 
         def on_message(

@@ -30,7 +30,7 @@ import hmac
 import time
 from enum import StrEnum
 from hashlib import sha256
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -59,7 +59,7 @@ class Reason(StrEnum):
     DEADLINE_TOO_FAR = "deadline_too_far"
     CALLER_NOT_ALLOWED = "caller_not_allowed"
     REPLAYED = "replayed"
-    TOKEN_MISMATCH = "token_mismatch"
+    TOKEN_MISMATCH = "token_mismatch"  # noqa: S105  # a reason, no secret
 
 
 class Refused(Exception):
@@ -68,6 +68,10 @@ class Refused(Exception):
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
+
+
+# what a reply repeats of its request: plain, since it is written into JSON as it is
+PlainId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 
 
 class Claims(BaseModel):
@@ -82,11 +86,11 @@ class Claims(BaseModel):
     typ: Literal["request", "reply", "event"]
     iss: str
     aud: str
-    op: str
+    op: PlainId
     iat: float
     exp: float
-    jti: str
-    cid: str
+    jti: PlainId
+    cid: PlainId
     rto: str | None = None
     ath: str | None = None
     rid: str | None = None
@@ -101,7 +105,7 @@ class Signer:
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
         self._generation = keys.generation
-        self._prefixes: dict[tuple[str, str, str], tuple[str, bytes]] = {}
+        self._prefixes: dict[tuple[str, str], tuple[str, bytes]] = {}
 
     def request(
         self,
@@ -119,7 +123,15 @@ class Signer:
         claims = f'"cid":"{correlation_id}","rto":"{reply_to}"'
         if token_hash is not None:
             claims += f',"ath":"{token_hash}"'
-        return self._pairwise("request", audience, method, message_id, deadline, claims, body)
+        return self._pairwise(
+            "request",
+            audience,
+            method,
+            message_id=message_id,
+            deadline=deadline,
+            claims=claims,
+            body=body,
+        )
 
     def reply(
         self,
@@ -138,7 +150,13 @@ class Signer:
         elif as_of is not None:
             claims += f',"dat":{as_of:.3f}' + (',"old":true' if is_stale else "")
         return self._pairwise(
-            "reply", request.iss, request.op, message_id, request.exp, claims, body
+            "reply",
+            request.iss,
+            request.op,
+            message_id=message_id,
+            deadline=request.exp,
+            claims=claims,
+            body=body,
         )
 
     def event(self, *, name: str, body: bytes, message_id: str, correlation_id: str) -> str:
@@ -159,6 +177,7 @@ class Signer:
         typ: str,
         audience: str,
         method: str,
+        *,
         message_id: str,
         deadline: float,
         claims: str,
@@ -167,17 +186,17 @@ class Signer:
         if self._generation != self._keys.generation:
             self._generation = self._keys.generation
             self._prefixes.clear()
-        cached = self._prefixes.get((typ, audience, method))
+        cached = self._prefixes.get((typ, audience))
         if cached is None:
             kid, key = self._keys.sending_key(audience)
             prefix = (
                 f'{{"alg":"HS256","b64":false,"crit":["b64"],"kid":"{kid}","typ":"{typ}",'
-                f'"iss":"{self._keys.service}","aud":"{audience}","op":"{method}",'
+                f'"iss":"{self._keys.service}","aud":"{audience}",'
             )
-            cached = self._prefixes[typ, audience, method] = (prefix, key)
+            cached = self._prefixes[typ, audience] = (prefix, key)
         prefix, key = cached
         protected = _b64(
-            f'{prefix}"iat":{time.time():.3f},"exp":{deadline:.3f},"jti":"{message_id}",'
+            f'{prefix}"op":"{method}","iat":{time.time():.3f},"exp":{deadline:.3f},"jti":"{message_id}",'
             f"{claims}}}".encode()
         )
         signature = _b64(hmac.digest(key, b"%b.%b" % (protected, body), "sha256"))

@@ -94,7 +94,7 @@ class _Link:
         return True
 
     def check(self, act: str, name: str) -> None:
-        self.broker.rules.check(self.user, act, name)
+        self.broker.node.rules.check(self.user, act, name)
 
     def fail(self) -> None:
         """Lose the connection, and try again in a moment."""
@@ -106,6 +106,7 @@ class _Link:
         await asyncio.sleep(0)  # what was settled just now still leaves
         self._lose()
         self.state = State.CLOSED
+        await asyncio.sleep(0)  # and what was lost is told
 
     def _open(self) -> None:
         try:
@@ -166,7 +167,7 @@ class MemoryPublisher:
         if message not in self._unconfirmed:
             return  # the connection went first
         try:
-            outcome = self._link.broker.accept(self._link.user, message)
+            outcome = self._link.broker.node.accept(self._link.user, message)
         except ChannelClosed:
             self._link.fail()
         else:
@@ -187,26 +188,30 @@ class MemoryConsumer:
         self._prefetch = prefetch
         self._on_delivery = on_delivery
         self._subscription: Subscription | None = None
+        self._is_stopping = False
 
     @property
     def state(self) -> State:
-        return self._link.state
+        is_draining = self._is_stopping and self._link.state is not State.CLOSED
+        return State.DRAINING if is_draining else self._link.state
 
     async def start(self) -> None:
         self._link.start(set_up=self._set_up, on_lost=self._on_lost)
 
     async def stop_deliveries(self) -> None:
+        self._is_stopping = True
         if self._subscription is not None:
             self._subscription.cancel()
         await asyncio.sleep(0)  # what was handed out just now still arrives
-        self._link.state = State.DRAINING
 
     async def close(self) -> None:
         await self._link.close()
 
     def _set_up(self) -> None:
+        if self._is_stopping:
+            return
         self._link.check("read", self._queue)
-        queue = self._link.broker.queues.get(self._queue)
+        queue = self._link.broker.node.queues.get(self._queue)
         if queue is None or queue.owner is not None:
             raise ChannelClosed(f"404 or 405: no queue {self._queue} for us")
         self._subscription = Subscription(queue, self._on_delivery, self._prefetch)
@@ -254,24 +259,24 @@ class MemoryReplyConsumer:
 
     async def consumers(self, queue: str) -> int | None:
         await asyncio.sleep(0)
-        found = self._link.broker.queues.get(queue) if self.state is State.OPEN else None
+        found = self._link.broker.node.queues.get(queue) if self.state is State.OPEN else None
         return None if found is None else len(found.subscriptions)
 
     def _set_up(self) -> None:
-        broker, name = self._link.broker, f"reply.{self._service}.{new_id()}"
+        node, name = self._link.broker.node, f"reply.{self._service}.{new_id()}"
         self._link.check("configure", name)
         self._link.check("write", name)
         self._link.check("read", REPLIES)
-        broker.rules.check_topic(self._link.user, "read", REPLIES, name)
+        node.rules.check_topic(self._link.user, "read", REPLIES, name)
         self._link.check("read", name)
-        broker.rules.bind(REPLIES, name, name)
-        self._subscription = Subscription(broker.declare(name, owner=self), self._on_delivery)
+        node.rules.bind(REPLIES, name, name)
+        self._subscription = Subscription(node.declare(name, owner=self), self._on_delivery)
         self._subscription.start()
 
     def _gone(self) -> None:
         if self._subscription is not None:
             self._subscription.lose()
-            self._link.broker.delete(self._subscription.queue.name)
+            self._link.broker.node.delete(self._subscription.queue.name)
             self._subscription = None
         self._on_lost()
 

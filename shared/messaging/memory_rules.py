@@ -51,9 +51,10 @@ class Rules:
             ChannelClosed: the user does not have it.
         """
         entry = self._topic_permissions.get((user, exchange))
-        if self._kinds.get(exchange) == "topic" and entry:
-            if not _allows(entry[act], routing_key):
-                raise ChannelClosed(f"403 {user} may not {act} {routing_key} on {exchange}")
+        if self._kinds.get(exchange) != "topic" or entry is None:
+            return
+        if not _allows(entry[act], routing_key):
+            raise ChannelClosed(f"403 {user} may not {act} {routing_key} on {exchange}")
 
     def bind(self, exchange: str, queue: str, routing_key: str) -> None:
         """Add a binding."""

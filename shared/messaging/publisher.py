@@ -1,5 +1,7 @@
 """Publishing with confirms: what became of each message is always known."""
 
+from functools import partial
+
 import pika
 import structlog
 from pika import BasicProperties
@@ -54,7 +56,9 @@ class RabbitPublisher:
 
     async def _set_up(self, connection: Connection, channel: Channel) -> None:
         channel.add_on_return_callback(self._on_return)
-        await connection.ask(channel.confirm_delivery, ack_nack_callback=self._on_confirm)
+        await connection.ask(
+            channel.confirm_delivery, ack_nack_callback=partial(self._on_confirm, channel)
+        )
         self._last_tag = 0  # confirms count from 1 on each channel
         self._channel = channel
 
@@ -67,7 +71,11 @@ class RabbitPublisher:
     ) -> None:
         self._returned.add(properties.message_id)  # its confirm follows at once
 
-    def _on_confirm(self, frame: Method[pika.spec.Basic.Ack | pika.spec.Basic.Nack]) -> None:
+    def _on_confirm(
+        self, channel: Channel, frame: Method[pika.spec.Basic.Ack | pika.spec.Basic.Nack]
+    ) -> None:
+        if channel is not self._channel:
+            return  # it is being closed, and its messages have been given up
         confirm = frame.method
         is_ack = isinstance(confirm, pika.spec.Basic.Ack)
         tags = [confirm.delivery_tag]

@@ -157,7 +157,9 @@ def definitions(services: Services) -> Definitions:
                 r"^(reply|listen)\.",
                 {"max-length": REPLY_MAX_LENGTH, "message-ttl": RPC_TTL_MS},
             ),
-            _policy("dead", r"^dead\.", {"max-length": DEAD_MAX_LENGTH, "message-ttl": DEAD_TTL_MS}),
+            _policy(
+                "dead", r"^dead\.", {"max-length": DEAD_MAX_LENGTH, "message-ttl": DEAD_TTL_MS}
+            ),
         ],
     }
 

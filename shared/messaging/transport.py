@@ -50,7 +50,7 @@ class LoopServices(nbio_interface.AbstractIOServices):  # type: ignore[misc]  # 
     ) -> nbio_interface.AbstractTimerReference:
         return _Timer(self._loop.call_later(delay, callback))
 
-    def getaddrinfo(
+    def getaddrinfo(  # noqa: PLR0917  # pika's signature
         self,
         host: str,
         port: int,
@@ -174,9 +174,7 @@ class _Timer(nbio_interface.AbstractTimerReference):  # type: ignore[misc]
 class _Operation(nbio_interface.AbstractIOReference):  # type: ignore[misc]
     """A coroutine whose result, or exception, goes to pika's callback unless it is cancelled."""
 
-    def __init__(
-        self, coroutine: Coroutine[Any, Any, Any], on_done: Callable[[Any], None]
-    ) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], on_done: Callable[[Any], None]) -> None:
         self._task = asyncio.ensure_future(coroutine)
         self._task.add_done_callback(
             lambda task: None if task.cancelled() else on_done(task.exception() or task.result())

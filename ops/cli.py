@@ -1,0 +1,49 @@
+"""The `postroad` command."""
+
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from typing import NoReturn
+
+from ops import definitions, up
+
+EXAMPLES = """\
+examples:
+  postroad up                                   everything here, with a sample catalogue
+  postroad up --port 8080 --management          on another port, with RabbitMQ's own pages
+  postroad up --upstream https://dummyjson.com  with somebody else's catalogue
+  postroad definitions --check                  is rabbitmq/definitions.json in date?
+"""
+
+COMMANDS = {
+    "up": (up, "run the whole system on this machine, until Ctrl-C"),
+    "definitions": (definitions, "write rabbitmq/definitions.json, or check that it is in date"),
+}
+
+
+class _Parser(ArgumentParser):
+    """A parser whose errors are one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; {self.prog} --help says more\n")
+
+
+def main() -> int:
+    """Run the subcommand that the arguments name; give its exit status."""
+    parser = _Parser(
+        prog="postroad",
+        description="Event microservices over RabbitMQ: run them, and look after them.",
+        epilog=EXAMPLES,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, (module, what) in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=what, description=f"{what.capitalize()}.")
+        module.add_arguments(subparser)
+        subparser.set_defaults(run=module.run)
+    options = parser.parse_args()
+    status: int = options.run(options)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,13 @@
+"""Files for their owner's eyes alone."""
+
+import os
+from pathlib import Path
+
+
+def write_private(path: Path, text: str, *, mode: int = 0o600) -> None:
+    """Write a file whole or not at all: whoever reads it meanwhile sees the one before."""
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+        file.write(text)
+    temporary.replace(path)

@@ -1,0 +1,79 @@
+"""TCP ports: which are free, and which to choose."""
+
+import errno
+import random
+import socket
+from argparse import ArgumentTypeError
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+_LOWEST = 20_000
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
+class PortUnavailable(Exception):
+    """A port cannot be listened on; the message says why and what to do."""
+
+
+def port_number(text: str) -> int:
+    """Read a port from a command line."""
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= 65_535:
+        return int(text)
+    raise ArgumentTypeError(f"{text!r} is no port; give a number from 1 to 65535")
+
+
+def free_ports(count: int) -> list[int]:
+    """Choose ports that nobody listens on.
+
+    They lie below the range from which the system takes the local ports of outgoing connections.
+    A port inside it may be lost to such a connection while its owner restarts; worse, a client
+    that keeps trying to reconnect there will one day be connected to itself.
+    """
+    ports: list[int] = []
+    for port in random.sample(range(_LOWEST, _lowest_ephemeral()), k=2_000):
+        if len(ports) == count:
+            return ports
+        if is_free(port):
+            ports.append(port)
+    raise PortUnavailable(f"no {count} free TCP ports from {_LOWEST} up on {LOOPBACK}")
+
+
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Tell whether a server could listen there now."""
+    try:
+        check(port, host)
+    except PortUnavailable:
+        return False
+    return True
+
+
+def check(port: int, host: str = LOOPBACK) -> None:
+    """Make sure that a server can listen there.
+
+    Raises:
+        PortUnavailable: it is taken, needs more rights, or is no address of this machine.
+    """
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+            probe.bind(address)
+            probe.listen()  # of two binds with SO_REUSEADDR only the second listen is refused
+    except OSError as error:
+        raise PortUnavailable(_explain(error, port, host)) from error
+
+
+def _explain(error: OSError, port: int, host: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is taken by another program; choose another"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"port {port} needs more rights than yours; choose one from 1024 up"
+    return f"cannot listen on {host} port {port}: {error.strerror}"
+
+
+def _lowest_ephemeral() -> int:
+    try:
+        lowest = int(_EPHEMERAL.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        lowest = 32_768  # Linux's default
+    return max(lowest, _LOWEST + 4_000)

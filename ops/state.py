@@ -1,0 +1,160 @@
+"""The state folder: what `postroad up` keeps between runs.
+
+.postroad/
+    identities/<service>.json      a service's private keys
+    secrets/<service>.password     its password at the broker
+    trust.json                     everybody's public keys and rights, made anew at each start
+    users.db                       who may sign in
+    broker/                        the broker's data and settings
+    log/                           what set-up and the broker had to say
+    running.json                   where the running system listens
+    lock                           held by the one that runs
+"""
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ops.files import write_private
+from shared.messaging.keys import Identity, KeyFileError
+
+_SQLITE_HEADER = b"SQLite format 3\0"  # the database file format, section 1.3
+
+
+class StateError(Exception):
+    """The state folder cannot be used; the message names the file and says what to do."""
+
+
+class State:
+    """A state folder, made when missing, readable by its owner only."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self.trust_file = self.folder / "trust.json"
+        self.users_file = self.folder / "users.db"
+        self.cookie_file = self.folder / "cookies"
+        self.broker_folder = self.folder / "broker"
+        self.broker_log = self.folder / "log" / "broker.log"
+        self._running_file = self.folder / "running.json"
+        self._lock_file = self.folder / "lock"
+
+    def identity_file(self, service: str) -> Path:
+        return self.folder / "identities" / f"{service}.json"
+
+    def password_file(self, service: str) -> Path:
+        return self.folder / "secrets" / f"{service}.password"
+
+    @contextmanager
+    def held(self, address: str) -> Iterator[None]:
+        """Make the folder, and keep others from running on it meanwhile.
+
+        Raises:
+            StateError: it cannot be used, or somebody runs on it; then the message says where.
+        """
+        with self._usable(self.folder):
+            for folder in ("", "identities", "secrets", "log", "broker"):
+                (self.folder / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.chmod(0o700)  # it may have been made by another program
+            lock = self._lock_file.open("a+")
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                raise StateError(
+                    f"already running: {lock.read().strip() or self.folder}; stop it with Ctrl-C "
+                    "there, or give this one a --state folder and a --port of its own"
+                ) from None
+            lock.truncate(0)
+            lock.write(f"{address} (process {os.getpid()})")
+            lock.flush()
+            self._check_users_file()
+            try:
+                yield
+            finally:
+                self._running_file.unlink(missing_ok=True)
+                lock.truncate(0)
+
+    def identity(self, service: str) -> Identity:
+        """Give a service's keys, made the first time.
+
+        Raises:
+            StateError: the file is broken, or another service's.
+        """
+        path = self.identity_file(service)
+        with self._usable(path):
+            if not path.exists():
+                Identity.create(service).save(path)
+            identity = Identity.load(path)
+        if identity.service != service:
+            raise StateError(self._broken(path, f"it holds the keys of {identity.service}"))
+        return identity
+
+    def password(self, service: str) -> str:
+        """Give a service's password at the broker, made the first time.
+
+        Raises:
+            StateError: the file is broken.
+        """
+        path = self.password_file(service)
+        with self._usable(path):
+            if not path.exists():
+                write_private(path, secrets.token_urlsafe(32))
+            password = path.read_text().strip()
+        if not password:
+            raise StateError(self._broken(path, "it is empty"))
+        return password
+
+    def write_trust(self, bundle: Mapping[str, object]) -> None:
+        """Write what every service reads to know the others."""
+        with self._usable(self.trust_file):
+            write_private(self.trust_file, json.dumps(bundle, indent=1))
+
+    def write_running(self, addresses: Mapping[str, str | int]) -> None:
+        """Tell other commands where the running system listens."""
+        with self._usable(self._running_file):
+            write_private(self._running_file, json.dumps(addresses, indent=1))
+
+    def running(self) -> dict[str, Any] | None:
+        """Read where the running system listens, none when nothing runs.
+
+        Raises:
+            StateError: the file is broken.
+        """
+        with self._usable(self._running_file):
+            if not self._running_file.exists():
+                return None
+            addresses: dict[str, Any] = json.loads(self._running_file.read_bytes())
+            return addresses
+
+    def _check_users_file(self) -> None:
+        with self._usable(self.users_file):
+            if self.users_file.exists():
+                with self.users_file.open("rb") as file:
+                    header = file.read(len(_SQLITE_HEADER))
+                if header not in (b"", _SQLITE_HEADER):
+                    raise StateError(self._broken(self.users_file, "it is no SQLite database"))
+
+    @contextmanager
+    def _usable(self, path: Path) -> Iterator[None]:
+        """Turn what goes wrong with a file into a sentence that says how to go on."""
+        try:
+            yield
+        except KeyFileError as error:
+            raise StateError(self._advice(str(error))) from error
+        except OSError as error:
+            where = error.filename or path
+            raise StateError(self._advice(f"cannot use {where}: {error.strerror}")) from error
+        except ValueError as error:
+            raise StateError(self._broken(path, str(error))) from error
+
+    def _broken(self, path: Path, reason: str) -> str:
+        return self._advice(f"{path} is broken: {reason}")
+
+    def _advice(self, problem: str) -> str:
+        return f"{problem}; remove {self.folder} to start afresh ('make clean' does)"

@@ -1,0 +1,199 @@
+"""`postroad up`: the whole system on this machine, until Ctrl-C."""
+
+import asyncio
+import shlex
+import signal
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import structlog
+
+from ops import ports, selfcheck, services
+from ops.broker import BrokerError, PrivateBroker
+from ops.ports import LOOPBACK, PortUnavailable
+from ops.progress import say, step
+from ops.selfcheck import SelfCheckError
+from ops.state import State, StateError
+from ops.supervisor import Supervisor
+from shared.logs import configure_logging
+from shared.messaging.topology import (
+    ServicesFileError,
+    definitions,
+    load_services,
+    trust_bundle,
+    with_passwords,
+)
+from shared.settings import LogSettings
+
+log = structlog.get_logger()
+
+_READY_TIMEOUT_S = 60.0
+_BROKER_PAUSE_S = 5.0
+
+
+class UpError(Exception):
+    """The system cannot be started; the message says why and what to do."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--host", default=LOOPBACK, help="address to serve on (%(default)s)")
+    parser.add_argument(
+        "--port", type=ports.port_number, default=8000, help="port to serve on (%(default)s)"
+    )
+    parser.add_argument(
+        "--upstream", metavar="URL", help="where products come from (the bundled sample server)"
+    )
+    parser.add_argument(
+        "--management", action="store_true", help="serve RabbitMQ's management pages too"
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=Path(".postroad"),
+        help="folder to keep things in (%(default)s)",
+    )
+
+
+def run(options: Namespace) -> int:
+    """Run until Ctrl-C, SIGTERM or the end of the terminal; give the exit status."""
+    configure_logging("postroad", LogSettings(format="console"))
+    try:
+        asyncio.run(_System(options).run())
+    except (
+        *(BrokerError, PortUnavailable, SelfCheckError, ServicesFileError, StateError),
+        UpError,
+    ) as error:
+        print(f"postroad: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+class _System:
+    """What runs, and where."""
+
+    def __init__(self, options: Namespace) -> None:
+        self._options = options
+        self._state = State(options.state)
+        self._supervisor = Supervisor()
+        reachable = LOOPBACK if options.host in ("0.0.0.0", "::") else options.host  # noqa: S104
+        self._url = f"http://{f'[{reachable}]' if ':' in reachable else reachable}:{options.port}"
+
+    async def run(self) -> None:
+        me = asyncio.current_task()
+        assert me is not None  # noqa: S101  # for the type checker: we are in a coroutine
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, self._interrupt, me)
+        with suppress(asyncio.CancelledError):
+            await self._start_and_stay()
+
+    async def _start_and_stay(self) -> None:
+        began = time.monotonic()
+        upstream = self._checked_upstream()
+        async with AsyncExitStack() as running:
+            running.enter_context(self._state.held(self._url))
+            ports.check(self._options.port, self._options.host)
+            say("Starting Postroad")
+            running.callback(say, "Stopped; nothing is left running.")
+            broker = await self._start_broker(running)
+            running.push_async_callback(self._supervisor.stop)
+            await self._start_services(broker, upstream)
+            self._announce(broker, time.monotonic() - began)
+            await self._keep(broker)
+
+    def _interrupt(self, task: asyncio.Task[None]) -> None:
+        """Begin to stop; a second time, do not wait for workers to drain."""
+        task.cancel()
+        say("\nStopping; Ctrl-C once more stops at once." if task.cancelling() == 1 else "")
+
+    def _checked_upstream(self) -> str | None:
+        url: str | None = self._options.upstream
+        if url is None:
+            return None
+        with suppress(ValueError):  # a broken port or IPv6 address
+            parts = urlsplit(url)
+            if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+                return url
+        raise UpError(
+            f"{url!r} is no address to fetch products from; "
+            "give one that begins with http:// or https://, such as https://dummyjson.com"
+        )
+
+    async def _start_broker(self, running: AsyncExitStack) -> PrivateBroker:
+        allowed = load_services(services.SERVICES_FILE)
+        async with step("keys and broker users"):
+            identities = [self._state.identity(name) for name in allowed.names]
+            passwords = {name: self._state.password(name) for name in allowed.names}
+            self._state.write_trust(trust_bundle(allowed, identities))
+        broker = PrivateBroker(
+            self._state.broker_folder,
+            with_passwords(definitions(allowed), passwords),
+            management=self._options.management,
+            log=self._state.broker_log,
+        )
+        running.push_async_callback(broker.stop)
+        async with step(f"RabbitMQ, our own on {broker.address}"):
+            await broker.start()
+        return broker
+
+    async def _start_services(self, broker: PrivateBroker, upstream: str | None) -> None:
+        began = [] if upstream else ["upstream"]
+        if upstream is None:
+            (port,) = ports.free_ports(1)
+            self._supervisor.start(services.sample_upstream(port))
+            upstream = f"http://{LOOPBACK}:{port}"
+            waiting = {f"the sample upstream on {LOOPBACK}:{port}": f"{upstream}/healthz"}
+        else:
+            waiting = {}
+        for program in services.programs(
+            self._state,
+            broker_address=broker.address,
+            upstream=upstream,
+            host=self._options.host,
+            port=self._options.port,
+        ):
+            self._supervisor.start(program)
+            began.append(program.name)
+        waiting["the auth worker, the catalogue worker and the bridge"] = f"{self._url}/readyz"
+
+        def alive() -> None:
+            for name in began:
+                if self._supervisor.crashes(name):
+                    raise UpError(f"{name} ended while starting; the lines above say why")
+
+        for what, url in waiting.items():
+            async with step(what):
+                await selfcheck.answers(url, timeout_s=_READY_TIMEOUT_S, alive=alive)
+        async with step("self-check"):
+            try:
+                outcome = await asyncio.to_thread(selfcheck.check, self._url)
+            except SelfCheckError as error:
+                raise UpError(f"{error} (products come from {upstream})") from error
+        say(f"           {outcome}")
+
+    def _announce(self, broker: PrivateBroker, elapsed_s: float) -> None:
+        jar = shlex.quote(str(self._state.cookie_file))
+        sign_in = '{"username":"admin","password":"admin"}'
+        self._state.write_running({"http": self._url, "amqp": broker.address})
+        say(
+            f"\nPostroad is up at {self._url} after {elapsed_s:.1f} s."
+            f" Sign in as admin / admin; {self._url}/docs shows what else there is."
+            "\nTry it in another terminal:\n"
+            f"\n  curl -c {jar} -H 'Content-Type: application/json' -d '{sign_in}' {self._url}/auth"
+            f"\n  curl -b {jar} '{self._url}/products?limit=3'\n"
+            "\nCtrl-C stops everything. Logs:\n"
+        )
+
+    async def _keep(self, broker: PrivateBroker) -> None:
+        """Start the broker again whenever it ends, until we are told to stop."""
+        while True:
+            await broker.ended()
+            log.warning("broker ended; starting it again")
+            try:
+                await broker.start()
+            except BrokerError as error:
+                log.error("broker does not start", error=str(error), again_in_s=_BROKER_PAUSE_S)
+                await asyncio.sleep(_BROKER_PAUSE_S)

@@ -1,0 +1,588 @@
+"""What the code relies on in a broker: the same tests for the in-memory one and for RabbitMQ."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from pika import BasicProperties
+
+from shared.messaging.broker import NotOpen, Outcome, State
+from shared.messaging.topology import (
+    DEAD,
+    EVENTS,
+    REPLIES,
+    RPC,
+    Definitions,
+    dead_queue,
+    rpc_queue,
+)
+from tests.brokers import BrokerUnderTest
+from tests.conftest import OpenBroker
+from tests.traffic import Inbox, consuming, publish, publishing, replies_to, send, waiting_in
+from tests.waiting import eventually
+
+AUTH, CATALOG = rpc_queue("auth"), rpc_queue("catalog")
+DEAD_CATALOG = dead_queue(CATALOG)
+METHOD, AUTH_METHOD = "catalog.products.get", "auth.sessions.create"
+LONG_MS, SHORT_MS = "30000", "1"
+
+
+def with_policy(definitions: Definitions, name: str, **changes: Any) -> Definitions:
+    """Change a policy; an underscore in a key stands for a hyphen."""
+    (policy,) = (each for each in definitions["policies"] if each["name"] == name)
+    policy["definition"] |= {key.replace("_", "-"): value for key, value in changes.items()}
+    return definitions
+
+
+async def bodies_in(broker: BrokerUnderTest, queue: str) -> list[bytes]:
+    return [seen.body for seen in await broker.look(queue)]
+
+
+async def publish_all(broker: BrokerUnderTest, count: int) -> list[bytes]:
+    """Fill the catalogue's queue with numbered messages."""
+    bodies = [str(number).encode() for number in range(count)]
+    async with publishing(broker, "bridge") as publisher:
+        outcomes = await asyncio.gather(*(send(publisher, RPC, METHOD, body) for body in bodies))
+    assert set(outcomes) == {Outcome.CONFIRMED}
+    return bodies
+
+
+# publishing
+
+
+async def test_a_message_that_reaches_a_queue_is_confirmed(broker: BrokerUnderTest) -> None:
+    outcome = await publish(broker, "bridge", RPC, METHOD, b"body")
+
+    assert outcome is Outcome.CONFIRMED
+    assert await bodies_in(broker, CATALOG) == [b"body"]
+
+
+async def test_a_message_without_a_queue_is_returned(broker: BrokerUnderTest) -> None:
+    outcome = await publish(broker, "catalog", REPLIES, "reply.bridge.gone")
+
+    assert outcome is Outcome.RETURNED
+
+
+async def test_each_message_has_its_own_outcome(broker: BrokerUnderTest) -> None:
+    async with replies_to(broker, "bridge") as inbox, publishing(broker, "catalog") as publisher:
+        keys = [inbox.address, "reply.bridge.gone"] * 20
+
+        outcomes = await asyncio.gather(
+            *(send(publisher, REPLIES, key, message_id=str(n)) for n, key in enumerate(keys))
+        )
+
+    assert outcomes == [Outcome.CONFIRMED, Outcome.RETURNED] * 20
+
+
+async def test_a_full_queue_refuses(open_broker: OpenBroker, topology: Definitions) -> None:
+    broker = await open_broker(with_policy(topology, "rpc", max_length=2))
+
+    async with publishing(broker, "bridge") as publisher:
+        outcomes = [await send(publisher, RPC, METHOD) for _ in range(4)]
+
+    assert outcomes == [Outcome.CONFIRMED] * 2 + [Outcome.REFUSED] * 2
+    assert await broker.depth(CATALOG) == 2
+
+
+async def test_what_a_consumer_holds_does_not_count_as_length(
+    open_broker: OpenBroker, topology: Definitions
+) -> None:
+    broker = await open_broker(with_policy(topology, "rpc", max_length=2))
+
+    async with (
+        consuming(broker, "catalog", CATALOG, prefetch=3) as inbox,
+        publishing(broker, "bridge") as publisher,
+    ):
+        held = [(await send(publisher, RPC, METHOD), await inbox.next())[0] for _ in range(3)]
+        waiting = [await send(publisher, RPC, METHOD) for _ in range(3)]
+
+    assert held == [Outcome.CONFIRMED] * 3
+    assert waiting == [Outcome.CONFIRMED, Outcome.CONFIRMED, Outcome.REFUSED]
+
+
+async def test_without_reject_publish_a_full_queue_drops_its_oldest(
+    open_broker: OpenBroker, topology: Definitions
+) -> None:
+    broker = await open_broker(with_policy(topology, "rpc", max_length=2, overflow="drop-head"))
+
+    async with publishing(broker, "bridge") as publisher:
+        outcomes = [await send(publisher, RPC, METHOD, body) for body in (b"1", b"2", b"3")]
+
+    assert outcomes == [Outcome.CONFIRMED] * 3
+    assert await bodies_in(broker, CATALOG) == [b"2", b"3"]
+
+
+async def test_nothing_is_published_without_a_connection(broker: BrokerUnderTest) -> None:
+    publisher = (await broker.as_user("bridge")).publisher()
+
+    with pytest.raises(NotOpen):
+        await send(publisher, RPC, METHOD)
+
+    assert publisher.state is State.CLOSED
+
+
+async def test_what_is_unconfirmed_when_the_connection_is_cut_is_lost(
+    broker: BrokerUnderTest,
+) -> None:
+    async with publishing(broker, "bridge") as publisher:
+        outcomes: list[Outcome] = []
+        publisher.publish(RPC, METHOD, b"{}", BasicProperties(), outcomes.append)
+
+        broker.cut("bridge")
+
+        await eventually(lambda: outcomes == [Outcome.LOST])
+        assert await publisher.opened(5)
+        assert await send(publisher, RPC, METHOD) is Outcome.CONFIRMED
+
+
+async def test_after_the_close_every_message_has_had_its_outcome(broker: BrokerUnderTest) -> None:
+    async with publishing(broker, "bridge") as publisher:
+        outcomes: list[Outcome] = []
+        for _ in range(50):
+            publisher.publish(RPC, METHOD, b"{}", BasicProperties(), outcomes.append)
+
+        await publisher.close()
+
+        assert len(outcomes) == 50
+        assert publisher.state is State.CLOSED
+
+
+async def test_an_outcome_is_not_told_within_the_call(broker: BrokerUnderTest) -> None:
+    async with publishing(broker, "bridge") as publisher:
+        outcomes: list[Outcome] = []
+
+        publisher.publish(RPC, METHOD, b"{}", BasicProperties(), outcomes.append)
+
+        assert outcomes == []
+        await eventually(lambda: outcomes == [Outcome.CONFIRMED])
+
+
+async def test_a_publisher_waits_for_the_broker_to_come_back(broker: BrokerUnderTest) -> None:
+    async with publishing(broker, "bridge") as publisher:
+        await broker.go_away()
+        await eventually(lambda: publisher.state is State.RECOVERING)
+        assert not await publisher.opened(0.05)
+        with pytest.raises(NotOpen):
+            await send(publisher, RPC, METHOD)
+
+        await broker.come_back()
+
+        assert await publisher.opened(5)
+        assert await send(publisher, RPC, METHOD) is Outcome.CONFIRMED
+
+
+@pytest.mark.parametrize(
+    ("user", "exchange", "routing_key"),
+    [
+        ("bridge", RPC, "auth.users.delete"),  # not among its methods
+        ("bridge", REPLIES, "reply.bridge.x"),
+        ("bridge", EVENTS, "auth.user.created"),
+        ("bridge", DEAD, ""),
+        ("bridge", "", CATALOG),
+        ("bridge", "no_such_exchange", METHOD),
+        ("catalog", RPC, METHOD),
+        ("catalog", RPC, AUTH_METHOD),
+        ("catalog", REPLIES, "catalog.products.get"),
+        ("catalog", "", AUTH),
+        ("auth", RPC, METHOD),
+        ("auth", "", CATALOG),
+    ],
+)
+async def test_a_forbidden_message_is_lost_and_the_publisher_recovers(
+    broker: BrokerUnderTest, user: str, exchange: str, routing_key: str
+) -> None:
+    async with publishing(broker, user) as publisher:
+        outcome = await send(publisher, exchange, routing_key)
+
+        assert outcome is Outcome.LOST
+        assert await publisher.opened(5)
+    assert [await broker.depth(queue) for queue in (AUTH, CATALOG, DEAD_CATALOG)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "properties", [{"user_id": "auth"}, {"expiration": "1.5"}, {"expiration": "-1"}]
+)
+async def test_wrong_properties_are_refused(
+    broker: BrokerUnderTest, properties: dict[str, Any]
+) -> None:
+    outcome = await publish(broker, "bridge", RPC, METHOD, **properties)
+
+    assert outcome is Outcome.LOST
+    assert await broker.depth(CATALOG) == 0
+
+
+async def test_a_message_arrives_as_it_was_sent(broker: BrokerUnderTest) -> None:
+    sent = BasicProperties(
+        content_type="application/json",
+        headers={"signature": "a..b", "number": 7, "on": True, "nested": {"list": [1, "ü"]}},
+        correlation_id="c",
+        reply_to="reply.bridge.x",
+        expiration=LONG_MS,
+        message_id="m",
+        timestamp=1_700_000_000,
+        type=METHOD,
+        user_id="bridge",
+    )
+    async with consuming(broker, "catalog", CATALOG) as inbox:
+        outcome = await publish(broker, "bridge", RPC, METHOD, b"\x00\xff", **vars(sent))
+
+        arrived = await inbox.next()
+
+    assert outcome is Outcome.CONFIRMED
+    assert arrived.body == b"\x00\xff"
+    assert arrived.properties == sent
+    assert not arrived.redelivered
+
+
+# time to live
+
+
+async def test_an_expired_message_goes_when_it_is_at_the_head(broker: BrokerUnderTest) -> None:
+    await publish(broker, "bridge", RPC, METHOD, b"short", expiration=SHORT_MS)
+    await publish(broker, "bridge", RPC, METHOD, b"long", expiration=LONG_MS)
+
+    (left,) = await waiting_in(broker, CATALOG)
+
+    assert left.body == b"long"
+
+
+async def test_an_expired_message_stays_behind_a_living_one(broker: BrokerUnderTest) -> None:
+    await publish(broker, "bridge", RPC, METHOD, b"long", expiration=LONG_MS)
+    await publish(broker, "bridge", RPC, METHOD, b"short", expiration=SHORT_MS)
+    await publish(broker, "bridge", RPC, AUTH_METHOD, b"younger", expiration=SHORT_MS)
+    await waiting_in(broker, AUTH, count=0)
+
+    depth = await broker.depth(CATALOG)
+    async with consuming(broker, "catalog", CATALOG, prefetch=1) as inbox:
+        (await inbox.next()).ack()
+        await waiting_in(broker, CATALOG, count=0)
+
+    assert depth == 2
+    assert len(inbox) == 0
+
+
+async def test_the_queues_own_time_to_live_counts_too(
+    open_broker: OpenBroker, topology: Definitions
+) -> None:
+    broker = await open_broker(with_policy(topology, "rpc", message_ttl=1))
+
+    outcome = await publish(broker, "bridge", RPC, METHOD, expiration=LONG_MS)
+
+    assert outcome is Outcome.CONFIRMED
+    await waiting_in(broker, CATALOG, count=0)
+
+
+# consuming
+
+
+async def test_a_consumer_holds_no_more_than_its_prefetch(broker: BrokerUnderTest) -> None:
+    await publish_all(broker, 5)
+
+    async with consuming(broker, "catalog", CATALOG, prefetch=2) as inbox:
+        first, _ = await inbox.take(2)
+        held = (len(inbox), await broker.depth(CATALOG))
+        first.ack()
+        third = await inbox.next()
+
+    assert held == (0, 3)
+    assert third.body == b"2"
+
+
+async def test_two_consumers_share_a_queue(broker: BrokerUnderTest) -> None:
+    async with (
+        consuming(broker, "catalog", CATALOG) as one,
+        consuming(broker, "catalog", CATALOG) as other,
+    ):
+        await publish_all(broker, 6)
+
+        shared = [{delivery.body for delivery in await inbox.take(3)} for inbox in (one, other)]
+
+    assert shared[0] | shared[1] == {str(number).encode() for number in range(6)}
+
+
+async def test_what_was_held_when_the_connection_was_cut_comes_again(
+    broker: BrokerUnderTest,
+) -> None:
+    async with consuming(broker, "catalog", CATALOG, prefetch=2) as inbox:
+        await publish_all(broker, 3)
+        first, _ = await inbox.take(2)
+        first.ack()
+        await inbox.next()  # so the ack has been heard
+
+        broker.cut("catalog")
+        again = await inbox.take(2)
+
+    assert [delivery.body for delivery in again] == [b"1", b"2"]
+    assert all(delivery.redelivered for delivery in again)
+    assert len(inbox) == 0
+
+
+async def test_settling_after_the_connection_was_cut_does_nothing(broker: BrokerUnderTest) -> None:
+    async with consuming(broker, "catalog", CATALOG) as inbox:
+        await publish_all(broker, 3)
+        deliveries = await inbox.take(3)
+
+        broker.cut("catalog")
+        again = await inbox.take(3)
+        for delivery, settle in zip(deliveries, ("ack", "dead_letter", "hand_back"), strict=True):
+            getattr(delivery, settle)()
+
+    assert [delivery.body for delivery in again] == [b"0", b"1", b"2"]
+    await waiting_in(broker, CATALOG, count=3)
+    assert await broker.depth(DEAD_CATALOG) == 0
+
+
+async def test_a_delivery_settled_twice_is_a_bug(broker: BrokerUnderTest) -> None:
+    async with consuming(broker, "catalog", CATALOG) as inbox:
+        await publish_all(broker, 1)
+        delivery = await inbox.next()
+        delivery.ack()
+
+        with pytest.raises(KeyError):
+            delivery.hand_back()
+
+    assert await broker.depth(CATALOG) == 0
+
+
+async def test_what_was_acked_is_gone_after_the_close_and_nothing_else(
+    broker: BrokerUnderTest,
+) -> None:
+    bodies = await publish_all(broker, 40)
+    async with consuming(broker, "catalog", CATALOG, prefetch=40) as inbox:
+        deliveries = await inbox.take(40)
+
+        for number in (1, 0, 2, 5, 3, 9):  # several in one turn, not in order
+            deliveries[number].ack()
+        await asyncio.sleep(0)
+        for number in (4, 30, 20):
+            deliveries[number].ack()
+
+    acked = {0, 1, 2, 3, 4, 5, 9, 20, 30}
+    left = await waiting_in(broker, CATALOG, count=31)
+    assert [seen.body for seen in left] == [
+        body for number, body in enumerate(bodies) if number not in acked
+    ]
+
+
+async def test_what_is_handed_back_returns_to_its_place(broker: BrokerUnderTest) -> None:
+    await publish_all(broker, 4)
+    async with consuming(broker, "catalog", CATALOG, prefetch=3) as inbox:
+        first, second, third = await inbox.take(3)
+        await inbox.consumer.stop_deliveries()
+
+        third.hand_back()
+        first.hand_back()
+        second.ack()
+
+        left = await waiting_in(broker, CATALOG, count=3)
+
+    assert [seen.body for seen in left] == [b"0", b"2", b"3"]
+
+
+async def test_what_is_handed_back_goes_to_another_as_redelivered(broker: BrokerUnderTest) -> None:
+    async with consuming(broker, "catalog", CATALOG) as one:
+        await publish_all(broker, 1)
+        delivery = await one.next()
+        await one.consumer.stop_deliveries()
+
+        async with consuming(broker, "catalog", CATALOG) as other:
+            delivery.hand_back()
+            again = await other.next()
+
+    assert (again.body, again.redelivered) == (b"0", True)
+
+
+async def test_after_stop_deliveries_nothing_comes_and_what_came_can_be_settled(
+    broker: BrokerUnderTest,
+) -> None:
+    async with consuming(broker, "catalog", CATALOG) as inbox:
+        await publish_all(broker, 1)
+        delivery = await inbox.next()
+
+        await inbox.consumer.stop_deliveries()
+        state = inbox.consumer.state
+        await publish(broker, "bridge", RPC, METHOD, b"later")
+        delivery.ack()
+
+    (left,) = await waiting_in(broker, CATALOG)
+    assert left.body == b"later"
+    assert state is State.DRAINING
+    assert len(inbox) == 0
+
+
+async def test_a_consumer_that_stopped_stays_so_when_its_connection_comes_back(
+    broker: BrokerUnderTest,
+) -> None:
+    async with (
+        consuming(broker, "catalog", CATALOG, prefetch=100) as stopped,
+        consuming(broker, "catalog", CATALOG, prefetch=100) as other,
+        publishing(broker, "bridge") as publisher,
+    ):
+        await stopped.consumer.stop_deliveries()
+        broker.cut("catalog")
+
+        for _ in range(100):  # longer than the connections take to come back
+            await send(publisher, RPC, METHOD)
+            await other.next()
+
+        assert len(stopped) == 0
+
+
+async def test_a_consumer_goes_on_when_the_broker_comes_back(broker: BrokerUnderTest) -> None:
+    async with consuming(broker, "catalog", CATALOG) as inbox:
+        await broker.go_away()
+        await eventually(lambda: inbox.consumer.state is State.RECOVERING)
+
+        await broker.come_back()
+        await publish_all(broker, 1)
+
+        assert (await inbox.next()).body == b"0"
+
+
+@pytest.mark.parametrize(
+    ("user", "queue"),
+    [
+        ("bridge", CATALOG),
+        ("bridge", DEAD_CATALOG),
+        ("auth", CATALOG),
+        ("catalog", AUTH),
+        ("catalog", DEAD_CATALOG),
+        ("catalog", "no_such_queue"),
+    ],
+)
+async def test_nobody_consumes_what_is_not_its_own(
+    broker: BrokerUnderTest, user: str, queue: str
+) -> None:
+    inbox = Inbox()
+    consumer = (await broker.as_user(user)).consumer(queue, prefetch=1, on_delivery=inbox)
+
+    await consumer.start()
+    await eventually(lambda: consumer.state is State.RECOVERING)
+    await publish_all(broker, 1)
+
+    assert await broker.depth(CATALOG) == 1
+    await consumer.close()
+
+
+# dead letters
+
+
+async def test_a_rejected_message_goes_to_the_dead_letter_queue(broker: BrokerUnderTest) -> None:
+    async with consuming(broker, "catalog", CATALOG) as inbox:
+        await publish(
+            broker, "bridge", RPC, METHOD, b"bad", expiration=LONG_MS, headers={"own": "header"}
+        )
+        (await inbox.next()).dead_letter()
+        (dead,) = await waiting_in(broker, DEAD_CATALOG)
+
+    assert dead.body == b"bad"
+    assert dead.properties.expiration is None
+    assert dead.headers["own"] == "header"
+    assert dead.headers["x-first-death-reason"] == "rejected"
+    assert dead.headers["x-first-death-queue"] == CATALOG
+    assert dead.headers["x-first-death-exchange"] == RPC
+    (death,) = dead.headers["x-death"]
+    assert (death["queue"], death["reason"], death["count"]) == (CATALOG, "rejected", 1)
+    assert (death["exchange"], death["routing-keys"]) == (RPC, [METHOD])
+    assert death["original-expiration"] == LONG_MS
+
+
+async def test_an_expired_message_is_not_dead_lettered(broker: BrokerUnderTest) -> None:
+    await publish(broker, "bridge", RPC, METHOD, b"expired", expiration=SHORT_MS)
+    await waiting_in(broker, CATALOG, count=0)
+
+    async with consuming(broker, "catalog", CATALOG) as inbox:
+        await publish(broker, "bridge", RPC, METHOD, b"rejected")
+        (await inbox.next()).dead_letter()
+        (dead,) = await waiting_in(broker, DEAD_CATALOG)
+
+    assert dead.body == b"rejected"
+
+
+async def test_dead_letters_of_one_service_stay_apart_from_anothers(
+    broker: BrokerUnderTest,
+) -> None:
+    async with (
+        consuming(broker, "catalog", CATALOG) as catalog,
+        consuming(broker, "auth", AUTH) as auth,
+    ):
+        await publish(broker, "bridge", RPC, METHOD, b"of catalog")
+        await publish(broker, "bridge", RPC, AUTH_METHOD, b"of auth")
+        (await catalog.next()).dead_letter()
+        (await auth.next()).dead_letter()
+
+        (of_catalog,) = await waiting_in(broker, DEAD_CATALOG)
+        (of_auth,) = await waiting_in(broker, dead_queue(AUTH))
+
+    assert (of_catalog.body, of_auth.body) == (b"of catalog", b"of auth")
+
+
+# replies
+
+
+async def test_a_reply_reaches_only_its_owner(broker: BrokerUnderTest) -> None:
+    async with replies_to(broker, "bridge") as one, replies_to(broker, "bridge") as other:
+        await publish(broker, "catalog", REPLIES, one.address, b"to one")
+        await publish(broker, "catalog", REPLIES, other.address, b"to the other")
+
+        to_one, to_other = await one.next(), await other.next()
+
+    assert (to_one.body, to_other.body) == (b"to one", b"to the other")
+    assert (len(one), len(other)) == (0, 0)
+
+
+async def test_settling_a_reply_is_not_needed_and_does_no_harm(broker: BrokerUnderTest) -> None:
+    async with replies_to(broker, "bridge") as inbox:
+        for _ in range(3):
+            await publish(broker, "catalog", REPLIES, inbox.address)
+            reply = await inbox.next()
+            reply.ack()
+            reply.ack()
+
+
+async def test_a_reply_queue_goes_with_its_connection(broker: BrokerUnderTest) -> None:
+    async with replies_to(broker, "bridge") as inbox:
+        before = inbox.address
+        broker.cut("bridge")
+        await eventually(lambda: inbox.address not in ("", before))
+
+        async def is_gone() -> bool:
+            return await publish(broker, "catalog", REPLIES, before) is Outcome.RETURNED
+
+        await eventually(is_gone)
+        assert await publish(broker, "catalog", REPLIES, inbox.address) is Outcome.CONFIRMED
+        await inbox.next()
+
+    assert inbox.times_lost >= 1
+
+
+async def test_a_reply_queue_goes_at_the_close(broker: BrokerUnderTest) -> None:
+    async with replies_to(broker, "bridge") as inbox:
+        address = inbox.address
+
+    assert inbox.address == ""
+    assert await publish(broker, "catalog", REPLIES, address) is Outcome.RETURNED
+
+
+async def test_nobody_gets_a_reply_queue_in_anothers_name(broker: BrokerUnderTest) -> None:
+    consumer = (await broker.as_user("bridge")).reply_consumer(
+        "auth", on_delivery=Inbox(), on_lost=lambda: None
+    )
+
+    await consumer.start()
+    await eventually(lambda: consumer.state is State.RECOVERING)
+
+    assert consumer.address is None
+    await consumer.close()
+
+
+async def test_a_caller_can_count_the_consumers_of_a_queue(broker: BrokerUnderTest) -> None:
+    async with replies_to(broker, "bridge") as inbox:
+        none_yet = await inbox.replies.consumers(CATALOG)
+        async with consuming(broker, "catalog", CATALOG):
+            one = await inbox.replies.consumers(CATALOG)
+        unknown = await inbox.replies.consumers("no_such_queue")
+        still_works = await inbox.replies.consumers(AUTH)
+
+    assert (none_yet, one, unknown, still_works) == (0, 1, None, 0)
+    assert await inbox.replies.consumers(CATALOG) is None

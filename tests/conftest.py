@@ -1,0 +1,106 @@
+"""Fixtures for everybody: keys, an in-memory broker, and a real RabbitMQ."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from shared.messaging.keys import Identity, KeyRing, TrustBundle
+from shared.messaging.topology import (
+    Definitions,
+    Services,
+    definitions,
+    load_services,
+    trust_bundle,
+)
+from tests.brokers import BrokerUnderTest, MemoryUnderTest, RabbitUnderTest, rabbit_under_test
+from tests.nodes import Node, running_node
+
+SERVICES_FILE = Path(__file__).parents[1] / "rabbitmq" / "services.toml"
+
+OpenBroker = Callable[[Definitions], Awaitable[BrokerUnderTest]]
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_wrong_behind_the_scenes(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail a test in which an exception went to the event loop, where nobody sees it."""
+    yield
+    errors = [record for record in caplog.get_records("call") if record.name == "asyncio"]
+    assert not errors, [record.getMessage() for record in errors]
+
+
+@pytest.fixture(scope="session")
+def services() -> Services:
+    return load_services(SERVICES_FILE)
+
+
+@pytest.fixture
+def topology(services: Services) -> Definitions:
+    """What the broker imports; a test may change its own copy."""
+    return definitions(services)
+
+
+@pytest.fixture(scope="session")
+def identities(services: Services) -> dict[str, Identity]:
+    return {name: Identity.create(name) for name in services.names}
+
+
+@pytest.fixture(scope="session")
+def trust(services: Services, identities: dict[str, Identity]) -> TrustBundle:
+    return TrustBundle.model_validate(trust_bundle(services, identities.values()))
+
+
+@pytest.fixture(scope="session")
+def keys(identities: dict[str, Identity], trust: TrustBundle) -> dict[str, KeyRing]:
+    """Each service's keys, by its name."""
+    return {name: KeyRing(identity, trust) for name, identity in identities.items()}
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[Node]:
+    with running_node() as node:
+        yield node
+
+
+@pytest.fixture
+def memory_broker(topology: Definitions) -> MemoryUnderTest:
+    return MemoryUnderTest(topology)
+
+
+@pytest.fixture
+async def rabbit_broker(
+    node: Node, topology: Definitions, tmp_path: Path
+) -> AsyncIterator[RabbitUnderTest]:
+    """A virtual host of the real RabbitMQ, of this test alone."""
+    async with rabbit_under_test(node, topology, tmp_path) as broker:
+        yield broker
+
+
+@pytest.fixture(params=["memory", pytest.param("rabbitmq", marks=pytest.mark.integration)])
+def node_if_real(request: pytest.FixtureRequest) -> Node | None:
+    """Run a test twice: without a node, and with one."""
+    if request.param == "memory":
+        return None
+    real: Node = request.getfixturevalue("node")
+    return real
+
+
+@pytest.fixture
+async def open_broker(node_if_real: Node | None, tmp_path: Path) -> AsyncIterator[OpenBroker]:
+    """Make brokers with a test's own definitions; the test runs with either kind of broker."""
+    async with AsyncExitStack() as opened:
+
+        async def open_one(definitions: Definitions) -> BrokerUnderTest:
+            if node_if_real is None:
+                return MemoryUnderTest(definitions)
+            rabbit = rabbit_under_test(node_if_real, definitions, tmp_path)
+            return await opened.enter_async_context(rabbit)
+
+        yield open_one
+
+
+@pytest.fixture
+async def broker(open_broker: OpenBroker, topology: Definitions) -> BrokerUnderTest:
+    """A broker with the product's own definitions, of either kind."""
+    return await open_broker(topology)

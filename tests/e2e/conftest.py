@@ -1,0 +1,40 @@
+"""One running system for all end-to-end tests, and a signed-in client."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from tests.e2e.system import System, running_system
+
+CREDENTIALS = {"username": "admin", "password": "admin"}
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    async with running_system(tmp_path_factory.mktemp("system")) as system:
+        yield system
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def token(system: System) -> str:
+    async with httpx.AsyncClient(base_url=system.url) as http:
+        response = await http.post("/auth", json=CREDENTIALS)
+    assert response.status_code == 200, response.text
+    return str(response.json()["access_token"])
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visitor(system: System) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody who has not signed in."""
+    async with httpx.AsyncClient(base_url=system.url, timeout=10) as http:
+        yield http
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def user(system: System, token: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody who has."""
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=system.url, timeout=10, headers=headers) as http:
+        yield http

@@ -1,0 +1,116 @@
+"""The whole system as `postroad up` runs it, with a hand on each of its parts."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+
+from ops import ports, services
+from ops.broker import PrivateBroker
+from ops.ports import LOOPBACK
+from ops.state import State
+from ops.supervisor import Program, Supervisor
+from shared.messaging.topology import (
+    definitions,
+    load_services,
+    trust_bundle,
+    with_passwords,
+)
+from tests.waiting import eventually
+
+READY_TIMEOUT_S = 60.0
+TIMEOUT_S = 2.0  # of the bridge: each test of a lost part waits for it
+
+
+class System:
+    """Broker, sample upstream, both workers and the bridge, in a state folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.state = State(folder)
+        self.supervisor = Supervisor(drain_grace_s=10)
+        self.allowed = load_services(services.SERVICES_FILE)
+        self.upstream_port, self.port = ports.free_ports(2)
+        self.url = f"http://{LOOPBACK}:{self.port}"
+        self.upstream_url = f"http://{LOOPBACK}:{self.upstream_port}"
+        self.broker = self._make_broker()
+
+    def _make_broker(self) -> PrivateBroker:
+        with self.state.held("tests"):
+            identities = [self.state.identity(name) for name in self.allowed.names]
+            passwords = {name: self.state.password(name) for name in self.allowed.names}
+            self.state.write_trust(trust_bundle(self.allowed, identities))
+        return PrivateBroker(
+            self.state.broker_folder, with_passwords(definitions(self.allowed), passwords)
+        )
+
+    async def start(self, log: Path, **settings: str) -> None:
+        """Start everything; the services log JSON to a file."""
+        await self.broker.start()
+        for program in (
+            services.sample_upstream(self.upstream_port),
+            *services.programs(
+                self.state,
+                broker_address=self.broker.address,
+                upstream=self.upstream_url,
+                host=LOOPBACK,
+                port=self.port,
+            ),
+        ):
+            self.supervisor.start(program_with(program, log, settings))
+        await until_ready(self.url)
+
+    async def stop(self) -> None:
+        await self.supervisor.stop()
+        await self.broker.stop()
+
+    async def make_upstream(self, **faults: object) -> None:
+        """Tell the sample upstream how to misbehave; nothing: not at all."""
+        async with httpx.AsyncClient() as http:
+            response = await http.put(f"{self.upstream_url}/faults", json=faults)
+        assert response.status_code < 300, response.text
+
+
+def program_with(program: Program, log: Path, settings: dict[str, str]) -> Program:
+    """Have a program write its log to a file."""
+    command = ["/bin/sh", "-c", 'exec "$@" >>"$0" 2>&1', str(log), *program.argv]
+    env = {**program.env, "LOG_FORMAT": "json", **settings}
+    return Program(program.name, command, env)
+
+
+async def until_ready(url: str) -> None:
+    async with httpx.AsyncClient() as http:
+
+        async def is_ready() -> bool:
+            try:
+                return (await http.get(f"{url}/readyz")).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        await eventually(is_ready, timeout_s=READY_TIMEOUT_S)
+
+
+@asynccontextmanager
+async def running_system(folder: Path) -> AsyncIterator[System]:
+    """Run a system for as long as the context lasts."""
+    system = System(folder)
+    log = folder / "services.log"
+    try:
+        await system.start(
+            log,
+            BRIDGE_TIMEOUT_S=str(TIMEOUT_S),
+            CATALOG_CACHE_FRESH_S="0",
+            CATALOG_CACHE_REFRESH_S="0",
+            CATALOG_CACHE_STALE_S="0",
+            CATALOG_BREAKER_REST_S="1",
+        )
+        yield system
+    finally:
+        await system.stop()
+
+
+def log_lines(folder: Path) -> list[dict[str, object]]:
+    """Read what the services have logged."""
+    lines = (folder / "services.log").read_text().splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]

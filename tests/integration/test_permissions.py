@@ -1,0 +1,173 @@
+"""Each forbidden act of each service user is refused by the broker itself.
+
+Our own code does none of this, so these users speak raw AMQP.
+"""
+
+from collections.abc import Callable
+
+import pytest
+from pika import BasicProperties
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import ChannelClosedByBroker
+
+from shared.messaging.topology import DEAD, EVENTS, REPLIES, RPC
+from tests.brokers import RabbitUnderTest
+from tests.traffic import replies_to
+
+pytestmark = pytest.mark.integration
+
+ACCESS_REFUSED, RESOURCE_LOCKED = 403, 405
+USERS = ("bridge", "auth", "catalog")
+
+Act = Callable[[BlockingChannel], object]
+
+
+def publish(exchange: str, routing_key: str, **properties: str) -> Act:
+    def act(channel: BlockingChannel) -> None:
+        channel.confirm_delivery()
+        channel.basic_publish(exchange, routing_key, b"{}", BasicProperties(**properties))
+
+    return act
+
+
+def declare_queue(name: str, *, exclusive: bool = False) -> Act:
+    return lambda channel: channel.queue_declare(name, exclusive=exclusive)
+
+
+def declare_exchange(name: str) -> Act:
+    return lambda channel: channel.exchange_declare(name, "topic")
+
+
+def bind(queue: str, exchange: str, routing_key: str) -> Act:
+    return lambda channel: channel.queue_bind(queue, exchange, routing_key)
+
+
+def bind_own_reply_queue(user: str, exchange: str, routing_key: str) -> Act:
+    def act(channel: BlockingChannel) -> None:
+        queue = f"reply.{user}.spy"
+        channel.queue_declare(queue, exclusive=True, auto_delete=True)
+        channel.queue_bind(queue, exchange, routing_key)
+
+    return act
+
+
+def unbind(queue: str, exchange: str, routing_key: str) -> Act:
+    return lambda channel: channel.queue_unbind(queue, exchange, routing_key)
+
+
+def bind_exchange(destination: str, source: str) -> Act:
+    return lambda channel: channel.exchange_bind(destination, source, "#")
+
+
+def consume(queue: str) -> Act:
+    return lambda channel: channel.basic_consume(queue, lambda *_: None)
+
+
+def get(queue: str) -> Act:
+    return lambda channel: channel.basic_get(queue)
+
+
+def purge(queue: str) -> Act:
+    return lambda channel: channel.queue_purge(queue)
+
+
+def delete_queue(queue: str) -> Act:
+    return lambda channel: channel.queue_delete(queue)
+
+
+def delete_exchange(exchange: str) -> Act:
+    return lambda channel: channel.exchange_delete(exchange)
+
+
+FORBIDDEN_TO_ALL: dict[str, Act] = {
+    "declare a queue": declare_queue("mine"),
+    "declare an exclusive queue": declare_queue("mine", exclusive=True),
+    "declare a queue in a service's name": declare_queue("rpc.orders"),
+    "declare an exchange": declare_exchange("mine"),
+    "delete a request queue": delete_queue("rpc.catalog"),
+    "delete a dead-letter queue": delete_queue("dead.rpc.catalog"),
+    "delete an exchange": delete_exchange(RPC),
+    "consume dead letters": consume("dead.rpc.catalog"),
+    "purge dead letters": purge("dead.rpc.catalog"),
+    "publish an event": publish(EVENTS, "auth.user.created"),
+    "publish to the dead-letter exchange": publish(DEAD, ""),
+    "publish straight into a request queue": publish("", "rpc.catalog"),
+    "publish straight into a dead-letter queue": publish("", "dead.rpc.catalog"),
+    "bind a request queue to the requests": bind("rpc.catalog", RPC, "#"),
+    "bind a request queue to the dead letters": bind("rpc.catalog", DEAD, ""),
+    "bind a request queue to everybody's replies": bind("rpc.catalog", REPLIES, "#"),
+    "bind a request queue to another's replies": bind("rpc.catalog", REPLIES, "reply.orders.x"),
+    "unbind a request queue": unbind("rpc.catalog", RPC, "catalog.#"),
+    "bind one exchange to another": bind_exchange(RPC, REPLIES),
+}
+
+FORBIDDEN: list[tuple[str, str, Act]] = [
+    *((user, what, act) for user in USERS for what, act in FORBIDDEN_TO_ALL.items()),
+    ("bridge", "call what it may not", publish(RPC, "auth.users.delete")),
+    ("bridge", "answer in a worker's place", publish(REPLIES, "reply.bridge.x")),
+    ("bridge", "consume requests", consume("rpc.catalog")),
+    ("bridge", "get a request", get("rpc.catalog")),
+    ("bridge", "purge requests", purge("rpc.catalog")),
+    ("bridge", "have a reply queue in another's name", declare_queue("reply.auth.x")),
+    (
+        "bridge",
+        "listen to another's replies",
+        bind_own_reply_queue("bridge", REPLIES, "reply.auth.x"),
+    ),
+    ("bridge", "listen to all replies", bind_own_reply_queue("bridge", REPLIES, "#")),
+    (
+        "bridge",
+        "listen to replies by a wildcard",
+        bind_own_reply_queue("bridge", REPLIES, "reply.*.x"),
+    ),
+    ("bridge", "listen to requests", bind_own_reply_queue("bridge", RPC, "catalog.#")),
+    ("bridge", "listen to events", bind_own_reply_queue("bridge", EVENTS, "#")),
+    ("bridge", "listen to dead letters", bind_own_reply_queue("bridge", DEAD, "")),
+    ("catalog", "call anybody", publish(RPC, "auth.sessions.create")),
+    ("catalog", "call itself", publish(RPC, "catalog.products.get")),
+    ("catalog", "reply to a queue that is no reply queue", publish(REPLIES, "catalog.x")),
+    ("catalog", "consume another's requests", consume("rpc.auth")),
+    ("catalog", "have a reply queue", declare_queue("reply.catalog.x", exclusive=True)),
+    ("catalog", "write to another's queue directly", publish("", "rpc.auth")),
+    ("auth", "call anybody", publish(RPC, "catalog.products.get")),
+    ("auth", "consume another's requests", consume("rpc.catalog")),
+    ("auth", "have a reply queue", declare_queue("reply.auth.x", exclusive=True)),
+    ("auth", "write to another's queue directly", publish("", "rpc.catalog")),
+]
+
+
+@pytest.mark.parametrize(
+    ("user", "act"),
+    [pytest.param(user, act, id=f"{user} may not {what}") for user, what, act in FORBIDDEN],
+)
+async def test_the_broker_refuses(rabbit_broker: RabbitUnderTest, user: str, act: Act) -> None:
+    with (
+        rabbit_broker.connect(user) as connection,
+        pytest.raises(ChannelClosedByBroker) as refusal,
+    ):
+        act(connection.channel())
+
+    assert refusal.value.reply_code == ACCESS_REFUSED
+
+
+@pytest.mark.parametrize("user", USERS)
+async def test_nobody_reads_anothers_reply_queue(rabbit_broker: RabbitUnderTest, user: str) -> None:
+    async with replies_to(rabbit_broker, "bridge") as inbox:
+        address = inbox.address
+        with (
+            rabbit_broker.connect(user) as connection,
+            pytest.raises(ChannelClosedByBroker) as refusal,
+        ):
+            consume(address)(connection.channel())
+
+    assert refusal.value.reply_code in (ACCESS_REFUSED, RESOURCE_LOCKED)
+
+
+@pytest.mark.parametrize("user", USERS)
+async def test_nobody_takes_anothers_name(rabbit_broker: RabbitUnderTest, user: str) -> None:
+    own_key = {"bridge": (RPC, "catalog.products.get")}.get(user, (REPLIES, "reply.bridge.x"))
+    with (
+        rabbit_broker.connect(user) as connection,
+        pytest.raises(ChannelClosedByBroker, match="user_id"),
+    ):
+        publish(*own_key, user_id="orders")(connection.channel())

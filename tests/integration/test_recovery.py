@@ -1,0 +1,178 @@
+"""Whatever goes away comes back by itself, and until then calls fail at once or are answered."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from time import monotonic
+
+import pytest
+
+from shared.contracts.auth import CreateSession, Session
+from shared.contracts.errors import OutcomeUnknown, ServiceError, Unavailable
+from shared.messaging.broker import Outcome, State
+from shared.messaging.client import Client
+from shared.messaging.keys import KeyRing
+from shared.messaging.topology import RPC, rpc_queue
+from shared.messaging.worker import Worker
+from tests.brokers import RabbitUnderTest
+from tests.services import SESSION, SIGN_IN, calling, is_ready, serving, sign_in
+from tests.traffic import publishing, send
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.integration
+
+AT_ONCE_S = 0.5  # a call that fails without waiting for anybody
+BACK_WITHIN_S = 20.0  # the longest pause between two attempts, and a busy machine
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A client and the worker that answers it."""
+
+    client: Client
+    worker: Worker
+
+
+@pytest.fixture
+async def pair(rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing]) -> AsyncIterator[Pair]:
+    async with (
+        serving(rabbit_broker, keys["auth"], {CreateSession: sign_in}) as worker,
+        calling(rabbit_broker, keys["bridge"], calls=("auth",)) as client,
+    ):
+        assert await client.call(SIGN_IN) == SESSION
+        yield Pair(client, worker)
+
+
+async def is_answered(client: Client) -> bool:
+    try:
+        return await client.call(SIGN_IN, timeout_s=1) == SESSION
+    except ServiceError:
+        return False
+
+
+async def calls_are_blocked(client: Client) -> bool:
+    return not await is_answered(client) and client._publisher.state is State.BLOCKED
+
+
+async def failure_of(client: Client, *, within_s: float) -> ServiceError:
+    began = monotonic()
+    with pytest.raises(ServiceError) as failure:
+        await client.call(SIGN_IN, timeout_s=30)
+    assert monotonic() - began < within_s
+    return failure.value
+
+
+async def test_calls_work_again_after_the_broker_was_killed_and_restarted(
+    pair: Pair, rabbit_broker: RabbitUnderTest
+) -> None:
+    rabbit_broker.node.kill()
+    while_going = await failure_of(pair.client, within_s=AT_ONCE_S)
+    await eventually(lambda: not pair.client.is_connected)
+    while_away = await failure_of(pair.client, within_s=AT_ONCE_S)
+
+    await rabbit_broker.node.start()
+
+    await eventually(lambda: is_answered(pair.client), timeout_s=BACK_WITHIN_S)
+    assert isinstance(while_going, OutcomeUnknown | Unavailable)
+    assert isinstance(while_away, Unavailable)
+    assert is_ready(pair.worker)
+
+
+async def test_calls_work_again_after_the_broker_closed_all_connections(
+    pair: Pair, rabbit_broker: RabbitUnderTest
+) -> None:
+    before = pair.client._replies.address
+    close_connections = rabbit_broker.node.management.close_connections
+    closed = Counter[str]()
+
+    def all_were_closed() -> bool:
+        for user in ("auth", "bridge"):
+            if closed[user] < 2:
+                closed[user] += close_connections(user)
+        return closed == {"auth": 2, "bridge": 2}
+
+    await eventually(all_were_closed, timeout_s=BACK_WITHIN_S)
+
+    await eventually(lambda: pair.client._replies.address not in (None, before))
+    await eventually(lambda: is_answered(pair.client), timeout_s=BACK_WITHIN_S)
+
+
+async def test_calls_work_again_after_the_queue_was_deleted_and_made_anew(
+    pair: Pair, rabbit_broker: RabbitUnderTest
+) -> None:
+    rabbit_broker.delete_queue(rpc_queue("auth"))
+    while_gone = await failure_of(pair.client, within_s=AT_ONCE_S)
+    await eventually(lambda: pair.worker._consumer.state is State.RECOVERING)
+
+    rabbit_broker.import_definitions()
+
+    await eventually(lambda: is_answered(pair.client), timeout_s=BACK_WITHIN_S)
+    assert isinstance(while_gone, Unavailable)
+
+
+async def test_another_worker_answers_what_one_held_when_its_connection_was_cut(
+    rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing]
+) -> None:
+    held = asyncio.Event()
+
+    async def hold(request: CreateSession) -> Session:
+        held.set()
+        return await asyncio.Future()
+
+    first = rabbit_broker.line("the first worker")
+    async with (
+        calling(rabbit_broker, keys["bridge"]) as client,
+        serving(first, keys["auth"], {CreateSession: hold}, drain_timeout_s=0),
+    ):
+        call = asyncio.create_task(client.call(SIGN_IN, timeout_s=10))
+        await asyncio.wait_for(held.wait(), 5)
+        async with serving(rabbit_broker, keys["auth"], {CreateSession: sign_in}, prefetch=1):
+            await rabbit_broker.lose("the first worker")
+
+            assert await call == SESSION
+
+
+async def test_a_memory_alarm_fails_calls_at_once_until_it_is_over(
+    pair: Pair, rabbit_broker: RabbitUnderTest
+) -> None:
+    node = rabbit_broker.node
+    await node.ctl("set_vm_memory_high_watermark", "0.00001")
+    try:
+        # the broker says that it blocks only when it is sent something
+        await eventually(lambda: calls_are_blocked(pair.client))
+        while_blocked = await failure_of(pair.client, within_s=AT_ONCE_S)
+    finally:
+        await node.ctl("set_vm_memory_high_watermark", "0.4")
+
+    await eventually(lambda: is_answered(pair.client), timeout_s=BACK_WITHIN_S)
+    assert isinstance(while_blocked, Unavailable)
+
+
+async def test_a_connection_that_has_gone_silent_is_given_up(
+    rabbit_broker: RabbitUnderTest,
+) -> None:
+    line = rabbit_broker.line("silent", broker_heartbeat_s=2)
+    async with publishing(line, "bridge") as publisher:
+        rabbit_broker.stall("silent")
+        outcome = await send(publisher, RPC, SIGN_IN.method, timeout_s=15)
+
+        assert outcome is Outcome.LOST
+        assert await publisher.opened(BACK_WITHIN_S)
+        assert await send(publisher, RPC, SIGN_IN.method) is Outcome.CONFIRMED
+
+
+async def test_closing_waits_for_no_silent_broker(
+    rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing]
+) -> None:
+    async with calling(rabbit_broker, keys["bridge"]) as client:
+        call = asyncio.create_task(client.call(SIGN_IN))
+        await asyncio.sleep(0)  # it has been sent
+        rabbit_broker.stall("bridge")
+        began = monotonic()
+
+        await client.close()
+
+        assert monotonic() - began < 2
+        with pytest.raises(OutcomeUnknown):
+            await call

@@ -1,0 +1,107 @@
+"""A worker process that dies, or is told to end, while it holds a request."""
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from shared.contracts.auth import CreateSession
+from shared.messaging.keys import KeyRing
+from tests.brokers import PASSWORD, RabbitUnderTest
+from tests.services import SESSION, SIGN_IN, calling, serving, sign_in
+from tests.slow_worker import HOLDS
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+LONGER_THAN_THE_TEST_S = 600.0
+TIMEOUT_S = 20.0
+
+
+class WorkerFiles:
+    """Where a worker process finds what it needs."""
+
+    def __init__(self, folder: Path, broker: RabbitUnderTest, keys: KeyRing) -> None:
+        self.identity, self.trust, self.password = (
+            folder / name for name in ("auth.json", "trust.json", "password")
+        )
+        keys.identity.save(self.identity)
+        self.trust.write_text(keys.trust.model_dump_json())
+        self.password.write_text(PASSWORD)
+        self.url = f"amqp://127.0.0.1:{broker.node.amqp_port}/{broker.vhost}"
+
+    def environment(self) -> dict[str, str]:
+        return os.environ | {
+            "BROKER_URLS": self.url,
+            "BROKER_PASSWORD_FILE": str(self.password),
+            "IDENTITY_FILE": str(self.identity),
+            "TRUST_FILE": str(self.trust),
+        }
+
+
+@pytest.fixture
+def files(tmp_path: Path, rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing]) -> WorkerFiles:
+    folder = tmp_path / "worker"
+    folder.mkdir()
+    return WorkerFiles(folder, rabbit_broker, keys["auth"])
+
+
+@asynccontextmanager
+async def slow_worker(files: WorkerFiles, *, takes_s: float) -> AsyncIterator[Process]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.slow_worker", str(takes_s)),
+        cwd=ROOT,
+        env=files.environment(),
+        stdout=PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def holds_a_request(process: Process) -> None:
+    assert process.stdout is not None
+    async with asyncio.timeout(TIMEOUT_S):
+        while await process.stdout.readline() != HOLDS:
+            assert not process.stdout.at_eof(), "the worker process ended"
+
+
+async def test_another_worker_answers_what_a_killed_one_held(
+    files: WorkerFiles, rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing]
+) -> None:
+    async with (
+        calling(rabbit_broker, keys["bridge"]) as client,
+        slow_worker(files, takes_s=LONGER_THAN_THE_TEST_S) as process,
+    ):
+        call = asyncio.create_task(client.call(SIGN_IN, timeout_s=TIMEOUT_S))
+        await holds_a_request(process)
+        async with serving(rabbit_broker, keys["auth"], {CreateSession: sign_in}) as other:
+            process.kill()
+
+            assert await call == SESSION
+            assert other.counts == {"ok": 1}
+
+
+async def test_a_worker_told_to_end_answers_what_it_holds_first(
+    files: WorkerFiles, rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing]
+) -> None:
+    async with (
+        calling(rabbit_broker, keys["bridge"]) as client,
+        slow_worker(files, takes_s=0.5) as process,
+    ):
+        call = asyncio.create_task(client.call(SIGN_IN, timeout_s=TIMEOUT_S))
+        await holds_a_request(process)
+
+        process.send_signal(signal.SIGTERM)
+
+        assert await call == SESSION
+        assert await asyncio.wait_for(process.wait(), TIMEOUT_S) == 0

@@ -1,0 +1,108 @@
+"""Clients and workers, running for as long as a test needs them."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from time import time
+from typing import Any
+
+import jwt
+
+from shared.contracts.auth import CreateSession, Session
+from shared.contracts.catalog import Product
+from shared.messaging.broker import State
+from shared.messaging.client import Client
+from shared.messaging.ids import new_id
+from shared.messaging.keys import Identity, KeyRing
+from shared.messaging.worker import Handlers, Worker
+from shared.tokens import AUDIENCE, ISSUER, TOKEN_TYPE, AccessToken, TokenVerifier
+from tests.brokers import Reachable
+from tests.waiting import eventually
+
+START_TIMEOUT_S = 10.0
+
+SIGN_IN = CreateSession(username="ada", sealed_password="sealed")
+SESSION = Session(access_token="token", expires_in=900, user_id=1)
+LAMP = Product(
+    id=7,
+    title="Lamp",
+    brand=None,
+    price=12.5,
+    description="Gives light",
+    category="lighting",
+    thumbnail=None,
+    rating=None,
+    stock=3,
+)
+
+
+@asynccontextmanager
+async def serving(
+    broker: Reachable,
+    keys: KeyRing,
+    handlers: Handlers,
+    *,
+    prefetch: int = 10,
+    drain_timeout_s: float = 2.0,
+) -> AsyncIterator[Worker]:
+    """Run a worker of the service whose keys these are; drain it at the end."""
+    worker = Worker(
+        keys.service,
+        handlers,
+        broker=await broker.as_user(keys.service),
+        keys=keys,
+        prefetch=prefetch,
+    )
+    await worker.start()
+    await eventually(lambda: is_ready(worker), timeout_s=START_TIMEOUT_S)
+    try:
+        yield worker
+    finally:
+        await worker.drain(drain_timeout_s)
+
+
+@asynccontextmanager
+async def calling(
+    broker: Reachable, keys: KeyRing, *, calls: tuple[str, ...] = ()
+) -> AsyncIterator[Client]:
+    """Run a client of the service whose keys these are."""
+    client = Client(await broker.as_user(keys.service), keys, calls=calls)
+    await client.start()
+    await eventually(
+        lambda: client.is_connected and not client.silent_services(), timeout_s=START_TIMEOUT_S
+    )
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def is_ready(worker: Worker) -> bool:
+    return worker._consumer.state is worker._publisher.state is State.OPEN
+
+
+async def sign_in(request: CreateSession) -> Session:
+    """Answer any sign-in: a handler."""
+    return SESSION
+
+
+def access_token(keys: KeyRing, issuer: Identity, **claims: Any) -> AccessToken:
+    """Make a user's token, as the service that issues them does, and verify it."""
+    return TokenVerifier(keys.trust).verify(token_text(issuer, **claims))
+
+
+def token_text(issuer: Identity, *, headers: Mapping[str, str] | None = None, **claims: Any) -> str:
+    """Make a token's text; ``claims`` and ``headers`` replace the usual ones."""
+    key, now = issuer.key("tokens"), int(time())
+    usual = {
+        "iss": ISSUER,
+        "sub": "ada",
+        "aud": AUDIENCE,
+        "exp": now + 900,
+        "iat": now,
+        "jti": new_id(),
+        "scope": "catalog:read",
+        "user_id": 1,
+    }
+    given = {name: value for name, value in (usual | claims).items() if value is not None}
+    usual_headers = {"kid": key.kid, "typ": TOKEN_TYPE}
+    return jwt.encode(given, key.signer(), "EdDSA", headers=usual_headers | dict(headers or {}))

@@ -1,0 +1,22 @@
+"""A worker process for tests, which says so when it holds a request, and takes its time over it."""
+
+import asyncio
+import sys
+
+from shared.contracts.auth import CreateSession, Session
+from shared.messaging.worker import serve
+from shared.settings import MessagingSettings, read_settings
+from tests.services import SESSION
+
+HOLDS = b"holds a request\n"
+
+
+async def answer(request: CreateSession) -> Session:
+    sys.stdout.buffer.write(HOLDS)
+    sys.stdout.buffer.flush()
+    await asyncio.sleep(float(sys.argv[1]))
+    return SESSION
+
+
+if __name__ == "__main__":
+    serve("auth", {CreateSession: answer}, read_settings(MessagingSettings))
