@@ -24,7 +24,7 @@ check: ## lint, format, types, and generated files in date
 	.venv/bin/postroad definitions --check
 
 bench: ## load the running system and print what a request costs
-	@bin/setup --dev && exec $(PYTHON) -m benchmarks $(ARGS)
+	@bin/setup --bench && exec $(PYTHON) -m benchmarks $(ARGS)
 
 # uv is wanted here only, so it is no part of the locks. The locks name no index: pip's own
 # setting decides where packages come from, and the hashes decide what they are.

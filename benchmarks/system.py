@@ -121,7 +121,10 @@ def prepare_environment(folder: Path) -> Path:
         shutil.rmtree(environment, ignore_errors=True)
         venv.create(environment, with_pip=True)
         subprocess.run(
-            [python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", lock],
+            [
+                *(python, "-m", "pip", "install", "--quiet", "--no-cache-dir"),
+                *("--disable-pip-version-check", "--require-hashes", "-r", lock),
+            ],
             check=True,
             stdout=sys.stderr,
         )
