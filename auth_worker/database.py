@@ -1,9 +1,12 @@
 """The auth service's database: SQLite in a file, or PostgreSQL."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -118,7 +121,12 @@ def _engine(url: URL, patience_s: int) -> Engine:
         "pool_timeout": patience_s,
     }
     if url.get_backend_name() == "sqlite":
-        engine = create_engine(url, connect_args={"timeout": patience_s}, **pool)
+        # opened, never made: a file that a migration makes is for its owner's eyes alone
+        file = f"file:{quote(url.database or '')}?mode=rw"
+        connect = partial(
+            sqlite3.connect, file, uri=True, timeout=patience_s, check_same_thread=False
+        )
+        engine = create_engine(url, creator=connect, **pool)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine

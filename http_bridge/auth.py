@@ -100,9 +100,7 @@ class Auth:
             check_same_site(request)
             user = self._tokens.require(request)
         await self._client.call(
-            EndSession(
-                sealed_refresh_token=token and self._seal(token, context=REFRESH_CONTEXT)
-            ),
+            EndSession(sealed_refresh_token=token and self._seal(token, context=REFRESH_CONTEXT)),
             timeout_s=self._timeout_s,
             user=user,
             correlation_id=request.request_id,
@@ -123,7 +121,14 @@ class Auth:
     async def key_set(self, _: Request) -> Response:
         """Answer the keys that sign access tokens, as a JWK Set (RFC 7517)."""
         keys = [
-            {"kty": key.kty, "crv": key.crv, "kid": key.kid, "x": key.x, "use": "sig", "alg": "EdDSA"}
+            {
+                "kty": key.kty,
+                "crv": key.crv,
+                "kid": key.kid,
+                "x": key.x,
+                "use": "sig",
+                "alg": "EdDSA",
+            }
             for key in self._keys.trust.token_keys().values()
         ]
         headers = [JSON, (b"cache-control", b"public, max-age=60")]
@@ -200,9 +205,7 @@ def check_same_site(request: Request) -> None:
         raise CrossSite("cookies are not taken from another site's page")
 
 
-def _cookies(
-    request: Request, access: str, access_s: int, refresh: str, refresh_s: int
-) -> Headers:
+def _cookies(request: Request, access: str, access_s: int, refresh: str, refresh_s: int) -> Headers:
     """Set both tokens, out of reach of scripts; the refresh token goes to ``/auth`` alone."""
     secure = "; Secure" if request.is_https else ""
     return [

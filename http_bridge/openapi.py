@@ -225,7 +225,10 @@ def _operation(
     if parameters:
         operation["parameters"] = parameters
     if body is not None:
-        operation["requestBody"] = {"required": is_body_required, "content": _json(_reference(body))}
+        operation["requestBody"] = {
+            "required": is_body_required,
+            "content": _json(_reference(body)),
+        }
     if secured:
         operation["security"] = [{"bearer": []}, {"cookie": []}]
     return operation

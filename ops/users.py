@@ -21,6 +21,7 @@ from auth_worker.settings import AuthSettings
 from auth_worker.user_import import PASSWORD_MAX, BadUserFile, import_users, read_users
 from auth_worker.usernames import BadUsername
 from auth_worker.users import NoSuchUser, UserExists, UserStore
+from ops.state import State
 from shared.contracts.errors import Unavailable, explain
 from shared.settings import EnvironmentSettings, read_settings
 
@@ -169,10 +170,10 @@ def _opened(options: Namespace) -> Iterator[tuple[AuthSettings, Database, UserSt
 
 
 def _kept(state: Path) -> str:
-    file = state / "users.db"
+    file = State(state).users_file
     if not file.exists():
         raise CannotDo(f"no database {file}: run 'postroad up' first, or name one by --database")
-    return f"sqlite:///{file.resolve()}"
+    return f"sqlite:///{file}"
 
 
 def _read_password(options: Namespace) -> str:

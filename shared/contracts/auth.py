@@ -76,7 +76,7 @@ class UserProfile(Message):
     scopes: list[str]
 
 
-class GetOwnUser(Request[UserProfile], method="auth.users.get_own"):
+class GetOwnUser(Request[UserProfile], method="auth.profiles.get"):
     """The user whose access token the request carries.
 
     Raises:

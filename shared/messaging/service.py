@@ -64,9 +64,7 @@ async def _serve(
             await feed.start()
             started.push_async_callback(feed.close)
         tasks = [
-            asyncio.create_task(
-                watch_key_files(keys, settings.identity_file, settings.trust_file)
-            ),
+            asyncio.create_task(watch_key_files(keys, settings.identity_file, settings.trust_file)),
             *(asyncio.ensure_future(task(EventPublisher(publisher, keys))) for task in background),
         ]
         started.push_async_callback(_cancel, tasks)

@@ -77,9 +77,7 @@ class Services(RootModel[dict[str, Service]]):
         return services
 
 
-def _check_rights(
-    name: str, field: str, rights: Iterable[str], contracts: Iterable[str]
-) -> None:
+def _check_rights(name: str, field: str, rights: Iterable[str], contracts: Iterable[str]) -> None:
     for right in rights:
         if not any(re.fullmatch(_key_pattern(right), contract) for contract in contracts):
             raise ServicesFileError(f"{name}: there is no contract for {field} = {right!r}")

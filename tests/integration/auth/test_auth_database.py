@@ -82,6 +82,16 @@ def test_a_worker_does_not_start_on_a_missing_schema_and_says_what_to_run(
     assert "python -m auth_worker.migrate" in capsys.readouterr().err
 
 
+def test_looking_for_a_database_file_does_not_make_one(tmp_path: Path) -> None:
+    with closing(Database(f"sqlite:///{tmp_path / 'auth.db'}")) as database:
+        with pytest.raises(SchemaError, match="missing"):
+            require_newest_schema(database)
+        with pytest.raises(Unavailable):
+            rows(database, users)
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_worker_does_not_start_on_another_schema(database: Database) -> None:
     with database.writing() as transaction:
         transaction.connection.execute(text("UPDATE alembic_version SET version_num = 'future'"))
@@ -108,6 +118,8 @@ def test_a_database_of_a_newer_version_is_not_migrated(
 
 
 def test_somebody_elses_database_is_not_migrated(database_url: str) -> None:
+    if database_url.startswith("sqlite:///"):
+        Path(database_url.removeprefix("sqlite:///")).touch()
     with closing(Database(database_url)) as database, database.writing() as transaction:
         transaction.connection.execute(text("CREATE TABLE users (name VARCHAR(10))"))
 
