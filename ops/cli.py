@@ -11,7 +11,7 @@ examples:
   postroad up                                   everything here, with a sample catalogue
   postroad up --port 8080 --management          on another port, with RabbitMQ's own pages
   postroad up --upstream https://dummyjson.com  with somebody else's catalogue
-  postroad users add amelie --role operator     asks for her password
+  postroad users add reader --role operator     asks for the password
   postroad keys rotate                          new keys for all, while they run
   postroad definitions --check                  is rabbitmq/definitions.json in date?
 """
