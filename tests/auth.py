@@ -79,7 +79,7 @@ class AuthUnderTest:
         )
         self.handlers = build_handlers(self.service)
 
-    def add_user(self, username: str = "alice", password: str = PASSWORD, **more: Any) -> int:
+    def add_user(self, username: str = "reader", password: str = PASSWORD, **more: Any) -> int:
         self.service.users.add(username, self.service.passwords.hash(password), **more)
         found = self.service.users.find(username)
         return found.id if found else 0
@@ -103,7 +103,7 @@ class AuthUnderTest:
 
     def sign_in(
         self,
-        username: str = "alice",
+        username: str = "reader",
         password: str = PASSWORD,
         *,
         address: str | None = ADDRESS,

@@ -22,7 +22,7 @@ from tests.waiting import eventually
 
 START_TIMEOUT_S = 10.0
 
-SIGN_IN = CreateSession(username="ada", sealed_password="sealed")
+SIGN_IN = CreateSession(username="reader", sealed_password="sealed")
 SESSION = Session(
     access_token="token",
     expires_in=900,
@@ -109,7 +109,7 @@ def token_text(issuer: Identity, *, headers: Mapping[str, str] | None = None, **
     key, now = issuer.key("tokens"), int(time())
     usual = {
         "iss": ISSUER,
-        "sub": "ada",
+        "sub": "reader",
         "aud": AUDIENCE,
         "exp": now + 900,
         "iat": now,

@@ -14,7 +14,7 @@ from shared.tokens import CLAIMS, InvalidToken, TokenVerifier
 from tests.auth import make_keys
 
 KEYS = make_keys()
-ALICE = User(7, "alice", "hash", 1, ("user", "operator"), False, False)
+ALICE = User(7, "reader", "hash", 1, ("user", "operator"), False, False)
 
 
 def call(caller: str = "bridge", message_id: str = "m") -> Call:
@@ -27,7 +27,7 @@ def test_an_access_token_says_who_may_do_what_and_for_how_long() -> None:
     text = TokenIssuer(KEYS["auth"], lifetime_s=900).issue(ALICE, "session-1", now=now)
 
     token = TokenVerifier(KEYS["catalog"], Revocations()).verify(text)
-    assert (token.username, token.user_id, token.session_id) == ("alice", 7, "session-1")
+    assert (token.username, token.user_id, token.session_id) == ("reader", 7, "session-1")
     assert token.scopes == {"catalog:read", "catalog:sync"}
     assert token.expires_at == now + 900
 

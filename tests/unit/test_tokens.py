@@ -24,11 +24,11 @@ def verifier(keys: dict[str, KeyRing]) -> TokenVerifier:
 
 
 def test_a_good_token_says_who_may_do_what(verifier: TokenVerifier, issuer: Identity) -> None:
-    text = token_text(issuer, sub="ada", user_id=7, scope="catalog:read auth:admin")
+    text = token_text(issuer, sub="reader", user_id=7, scope="catalog:read auth:admin")
 
     token = verifier.verify(text)
 
-    assert (token.username, token.user_id) == ("ada", 7)
+    assert (token.username, token.user_id) == ("reader", 7)
     assert token.scopes == {"catalog:read", "auth:admin"}
     assert (token.text, token.hash) == (text, token_hash(text))
 

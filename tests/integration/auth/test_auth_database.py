@@ -31,11 +31,11 @@ def test_migrating_an_empty_database_makes_what_the_code_expects(database_url: s
 
 
 def test_migrating_again_keeps_what_is_there(auth: AuthUnderTest, database_url: str) -> None:
-    auth.add_user("alice")
+    auth.add_user("reader")
 
     migrate(database_url)
 
-    assert [row.username for row in rows(auth.database, users)] == ["alice"]
+    assert [row.username for row in rows(auth.database, users)] == ["reader"]
 
 
 def test_two_migrations_at_once_both_succeed(database_url: str) -> None:
@@ -128,7 +128,7 @@ def test_somebody_elses_database_is_not_migrated(database_url: str) -> None:
 
 
 def test_nothing_of_a_transaction_that_fails_is_kept(auth: AuthUnderTest) -> None:
-    auth.add_user("alice")
+    auth.add_user("reader")
     told: list[str] = []
 
     def fail() -> None:
@@ -145,7 +145,7 @@ def test_nothing_of_a_transaction_that_fails_is_kept(auth: AuthUnderTest) -> Non
 
 
 def test_writers_at_once_wait_for_one_another(auth: AuthUnderTest) -> None:
-    auth.add_user("alice")
+    auth.add_user("reader")
 
     def count_up(_number: int) -> None:
         with auth.database.writing() as transaction:

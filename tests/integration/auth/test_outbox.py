@@ -97,12 +97,12 @@ def reader(database: Database, clock: Clock | None = None) -> OutboxReader:
 def test_a_sign_in_that_dies_before_its_commit_is_neither_done_nor_told(
     auth: AuthUnderTest,
 ) -> None:
-    auth.add_user("alice")
+    auth.add_user("reader")
     sign_in = auth.service.sign_in
     sign_in._events = BrokenOutbox()
 
     with pytest.raises(Broken):
-        auth.sign_in("alice")
+        auth.sign_in("reader")
 
     assert rows(auth.database, outbox) == []
     assert rows(auth.database, sessions) == rows(auth.database, refresh_tokens) == []
@@ -114,7 +114,7 @@ def test_a_failure_that_dies_before_its_commit_is_not_told_but_counts(
     auth.service.sign_in._events = BrokenOutbox()
 
     with pytest.raises(Broken):
-        auth.sign_in("alice", WRONG)
+        auth.sign_in("reader", WRONG)
 
     assert rows(auth.database, outbox) == []
     assert [row.is_settled for row in rows(auth.database, sign_in_failures)] == [False, False]
@@ -123,12 +123,12 @@ def test_a_failure_that_dies_before_its_commit_is_not_told_but_counts(
 def test_a_user_whose_disabling_dies_before_its_commit_stays_signed_in(
     auth: AuthUnderTest,
 ) -> None:
-    auth.add_user("alice")
-    token = auth.refresh_token(auth.sign_in("alice"))
+    auth.add_user("reader")
+    token = auth.refresh_token(auth.sign_in("reader"))
     told = auth.events()
 
     with pytest.raises(Broken):
-        UserStore(auth.database, BrokenOutbox()).set_disabled("alice", is_disabled=True)
+        UserStore(auth.database, BrokenOutbox()).set_disabled("reader", is_disabled=True)
 
     assert auth.events() == told
     assert not rows(auth.database, users)[0].is_disabled
@@ -136,11 +136,11 @@ def test_a_user_whose_disabling_dies_before_its_commit_stays_signed_in(
 
 
 def test_each_fact_is_told_once(auth: AuthUnderTest) -> None:
-    auth.add_user("alice")
-    auth.sign_in("alice")
+    auth.add_user("reader")
+    auth.sign_in("reader")
     with pytest.raises(InvalidCredentials):
-        auth.sign_in("alice", WRONG)
-    auth.service.users.set_disabled("alice", is_disabled=True)
+        auth.sign_in("reader", WRONG)
+    auth.service.users.set_disabled("reader", is_disabled=True)
 
     assert [event.name for event in auth.events()] == [
         "auth.login.succeeded",
@@ -150,9 +150,9 @@ def test_each_fact_is_told_once(auth: AuthUnderTest) -> None:
 
 
 def test_an_event_carries_the_id_of_the_request_that_caused_it(auth: AuthUnderTest) -> None:
-    auth.add_user("alice")
+    auth.add_user("reader")
 
-    auth.sign_in("alice")
+    auth.sign_in("reader")
 
     assert [row.correlation_id for row in rows(auth.database, outbox)] == ["request-1"]
 
@@ -249,15 +249,15 @@ async def test_while_the_broker_is_away_the_pauses_grow(database: Database) -> N
 
 
 async def test_an_event_written_here_is_sent_at_once(auth: AuthUnderTest) -> None:
-    auth.add_user("alice")
+    auth.add_user("reader")
     broker = FakeBroker()
     settings = auth.settings.model_copy(update={"outbox_poll_s": 3600.0})
     relay = build_relay(broker, service=auth.service, settings=settings)
 
     async with running(relay):
-        await asyncio.to_thread(auth.sign_in, "alice")
+        await asyncio.to_thread(auth.sign_in, "reader")
         await until(lambda: len(broker.got) == 1, broker.changed)
-        await asyncio.to_thread(auth.sign_in, "alice")
+        await asyncio.to_thread(auth.sign_in, "reader")
         await until(lambda: len(broker.got) == 2, broker.changed)
 
 

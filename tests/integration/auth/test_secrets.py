@@ -37,13 +37,13 @@ def dump(database: Database) -> bytes:
 
 
 def test_no_password_token_or_address_is_anywhere_in_the_database(auth: AuthUnderTest) -> None:
-    auth.add_user("alice")
-    first = auth.sign_in("alice", address=ADDRESS)
+    auth.add_user("reader")
+    first = auth.sign_in("reader", address=ADDRESS)
     second = auth.refresh(auth.refresh_token(first))
     third = auth.refresh(auth.refresh_token(second))
     with pytest.raises(InvalidRefreshToken):
         auth.refresh(auth.refresh_token(first))
-    for username in ["alice"] * 6 + [TYPED_INTO_THE_WRONG_FIELD]:
+    for username in ["reader"] * 6 + [TYPED_INTO_THE_WRONG_FIELD]:
         with pytest.raises((InvalidCredentials, TooManyAttempts)):
             auth.sign_in(username, WRONG, address=ADDRESS)
 
@@ -67,7 +67,7 @@ def test_a_database_file_is_for_its_owners_eyes_alone(tmp_path: Path) -> None:
 
     migrate(url)
     with closing(Database(url)) as database:
-        UserStore(database, Outbox()).add("alice", "hash")
+        UserStore(database, Outbox()).add("reader", "hash")
         modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
 
     assert set(modes) >= {"auth.db", "auth.db-wal", "auth.db-shm"}

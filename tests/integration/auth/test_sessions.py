@@ -22,8 +22,8 @@ from tests.auth import WRONG, AuthUnderTest, at_once, beside, kinds, rows
 @pytest.fixture
 def token(auth: AuthUnderTest) -> str:
     """The refresh token of a user who has just signed in."""
-    auth.add_user("alice")
-    return auth.refresh_token(auth.sign_in("alice"))
+    auth.add_user("reader")
+    return auth.refresh_token(auth.sign_in("reader"))
 
 
 def revoked(auth: AuthUnderTest) -> list[SessionRevoked]:
@@ -43,8 +43,8 @@ def other_sessions(auth: AuthUnderTest, rotation: Rotation, *, lifetime_s: int =
 
 
 def test_a_refresh_gives_new_tokens_for_the_same_session(auth: AuthUnderTest) -> None:
-    auth.add_user("alice")
-    first = auth.sign_in("alice")
+    auth.add_user("reader")
+    first = auth.sign_in("reader")
 
     second = auth.refresh(auth.refresh_token(first))
 
@@ -78,7 +78,7 @@ def test_a_token_used_twice_ends_the_session_and_its_newest_token(
 
 
 def test_reuse_leaves_the_users_other_sessions_alone(auth: AuthUnderTest, token: str) -> None:
-    other = auth.refresh_token(auth.sign_in("alice"))
+    other = auth.refresh_token(auth.sign_in("reader"))
     auth.refresh(token)
 
     with pytest.raises(InvalidRefreshToken):
@@ -162,8 +162,8 @@ def test_a_redelivery_after_the_keys_have_gone_fails_and_ends_nothing(
 def test_a_session_ended_while_it_is_refreshed_is_revoked_for_as_long_as_its_newest_token(
     auth: AuthUnderTest,
 ) -> None:
-    auth.add_user("alice")
-    first = auth.sign_in("alice")
+    auth.add_user("reader")
+    first = auth.sign_in("reader")
     session_id, stack = auth.access_token(first).session_id, ExitStack()
 
     class Meanwhile(Rotation):
@@ -182,9 +182,9 @@ def test_a_session_ended_while_it_is_refreshed_is_revoked_for_as_long_as_its_new
 
 
 def test_a_refresh_token_is_sealed_to_the_service_that_asked(auth: AuthUnderTest) -> None:
-    auth.add_user("alice")
+    auth.add_user("reader")
 
-    session = auth.sign_in("alice", caller="catalog")
+    session = auth.sign_in("reader", caller="catalog")
 
     assert auth.refresh_token(session, caller="catalog")
     with pytest.raises(CannotUnseal):
@@ -212,16 +212,16 @@ def test_a_token_that_is_not_sealed_is_refused(auth: AuthUnderTest, token: str) 
 
 
 def test_an_access_token_is_never_taken_for_a_refresh_token(auth: AuthUnderTest) -> None:
-    auth.add_user("alice")
-    session = auth.sign_in("alice")
+    auth.add_user("reader")
+    session = auth.sign_in("reader")
 
     with pytest.raises(InvalidRefreshToken):
         auth.refresh(session.access_token)
 
 
 def test_signing_out_by_access_token_ends_the_session(auth: AuthUnderTest) -> None:
-    auth.add_user("alice")
-    session = auth.sign_in("alice")
+    auth.add_user("reader")
+    session = auth.sign_in("reader")
     user = auth.access_token(session)
 
     auth.sign_out(user=user)
@@ -253,12 +253,12 @@ def test_signing_out_with_a_foreign_refresh_token_is_refused(auth: AuthUnderTest
 
 
 def test_a_user_sees_who_they_are(auth: AuthUnderTest) -> None:
-    user_id = auth.add_user("alice", roles=("admin",))
-    user = auth.access_token(auth.sign_in("alice"))
+    user_id = auth.add_user("reader", roles=("admin",))
+    user = auth.access_token(auth.sign_in("reader"))
 
     profile = auth.ask(GetOwnUser(), user=user)
 
-    assert (profile.user_id, profile.username, profile.roles) == (user_id, "alice", ["admin"])
+    assert (profile.user_id, profile.username, profile.roles) == (user_id, "reader", ["admin"])
     assert profile.scopes == ["catalog:read", "catalog:sync", "users:admin"]
 
 
@@ -271,14 +271,14 @@ def test_somebody_without_a_token_is_nobody(auth: AuthUnderTest) -> None:
     "end",
     [
         lambda auth, user: auth.sign_out(user=user),
-        lambda auth, _user: auth.service.users.set_disabled("alice", is_disabled=True),
+        lambda auth, _user: auth.service.users.set_disabled("reader", is_disabled=True),
     ],
 )
 def test_the_user_of_an_ended_session_is_nobody(
     auth: AuthUnderTest, end: Callable[..., object]
 ) -> None:
-    auth.add_user("alice")
-    user = auth.access_token(auth.sign_in("alice"))
+    auth.add_user("reader")
+    user = auth.access_token(auth.sign_in("reader"))
 
     end(auth, user)
 
@@ -287,9 +287,9 @@ def test_the_user_of_an_ended_session_is_nobody(
 
 
 def test_revocations_are_listed_until_their_access_tokens_expire(auth: AuthUnderTest) -> None:
-    auth.add_user("alice")
-    gone, long_gone = (auth.access_token(auth.sign_in("alice")) for _ in range(2))
-    auth.sign_in("alice")
+    auth.add_user("reader")
+    gone, long_gone = (auth.access_token(auth.sign_in("reader")) for _ in range(2))
+    auth.sign_in("reader")
     for user in (gone, long_gone):
         auth.sign_out(user=user)
     with auth.database.writing() as transaction:
@@ -305,11 +305,11 @@ def test_revocations_are_listed_until_their_access_tokens_expire(auth: AuthUnder
 
 
 def test_cleaning_deletes_what_has_expired_and_nothing_else(auth: AuthUnderTest) -> None:
-    auth.add_user("alice")
-    kept = auth.refresh_token(auth.sign_in("alice"))
-    auth.sign_out(user=auth.access_token(auth.sign_in("alice")))
+    auth.add_user("reader")
+    kept = auth.refresh_token(auth.sign_in("reader"))
+    auth.sign_out(user=auth.access_token(auth.sign_in("reader")))
     with pytest.raises(InvalidCredentials):
-        auth.sign_in("alice", WRONG)
+        auth.sign_in("reader", WRONG)
     later = [0.0]
     cleaner = Cleaner(
         auth.database,

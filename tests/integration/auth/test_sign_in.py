@@ -55,7 +55,7 @@ class Counted:
         )
 
     def sign_in(
-        self, password: str = WRONG, *, username: str = "alice", address: str | None = ADDRESS
+        self, password: str = WRONG, *, username: str = "reader", address: str | None = ADDRESS
     ) -> Any:
         service = self.auth.service
         sign_in = SignIn(
@@ -79,18 +79,18 @@ class Counted:
 
 @pytest.fixture
 def counted(auth: AuthUnderTest) -> Counted:
-    auth.add_user("alice")
+    auth.add_user("reader")
     return Counted(auth)
 
 
 def test_a_session_begins_with_both_tokens_and_is_told(auth: AuthUnderTest) -> None:
-    user_id = auth.add_user("alice", roles=("operator",))
+    user_id = auth.add_user("reader", roles=("operator",))
 
-    session = auth.sign_in("alice")
+    session = auth.sign_in("reader")
 
     token = auth.access_token(session)
     assert (session.expires_in, session.refresh_expires_in) == (900, 30 * 86_400)
-    assert (token.username, token.user_id) == ("alice", user_id)
+    assert (token.username, token.user_id) == ("reader", user_id)
     assert token.scopes == {"catalog:read", "catalog:sync"}
     assert auth.refresh_token(session)
     [told] = auth.events()
@@ -100,12 +100,12 @@ def test_a_session_begins_with_both_tokens_and_is_told(auth: AuthUnderTest) -> N
 
 
 @pytest.mark.parametrize(
-    ("username", "reason"), [("alice", "wrong_password"), ("nobody", "unknown_user")]
+    ("username", "reason"), [("reader", "wrong_password"), ("nobody", "unknown_user")]
 )
 def test_a_failure_says_nothing_to_the_caller_and_its_reason_to_listeners(
     auth: AuthUnderTest, username: str, reason: str
 ) -> None:
-    user_id = auth.add_user("alice")
+    user_id = auth.add_user("reader")
 
     with pytest.raises(InvalidCredentials) as refusal:
         auth.sign_in(username, WRONG)
@@ -113,17 +113,17 @@ def test_a_failure_says_nothing_to_the_caller_and_its_reason_to_listeners(
     [told] = auth.events()
     assert isinstance(told, LoginFailed)
     assert told.reason == reason
-    assert told.user_id == (user_id if username == "alice" else None)
+    assert told.user_id == (user_id if username == "reader" else None)
     assert str(refusal.value) == InvalidCredentials.title
     assert rows(auth.database, sessions) == []
 
 
 def test_a_disabled_user_is_refused_like_anybody_else(auth: AuthUnderTest) -> None:
-    auth.add_user("alice")
-    auth.service.users.set_disabled("alice", is_disabled=True)
+    auth.add_user("reader")
+    auth.service.users.set_disabled("reader", is_disabled=True)
 
     with pytest.raises(InvalidCredentials) as refusal:
-        auth.sign_in("alice", PASSWORD)
+        auth.sign_in("reader", PASSWORD)
 
     assert str(refusal.value) == InvalidCredentials.title
     [told] = auth.events()
@@ -131,7 +131,7 @@ def test_a_disabled_user_is_refused_like_anybody_else(auth: AuthUnderTest) -> No
     assert told.reason == "disabled"
 
 
-@pytest.mark.parametrize("username", ["a\0b", "alice\0", "\x1b[31m", "\u202ealice", " "])
+@pytest.mark.parametrize("username", ["a\0b", "reader\0", "\x1b[31m", "\u202ealice", " "])
 def test_a_name_that_no_database_takes_is_refused_after_the_same_work(
     counted: Counted, username: str
 ) -> None:
@@ -143,10 +143,10 @@ def test_a_name_that_no_database_takes_is_refused_after_the_same_work(
 
 
 def test_a_password_sealed_to_another_name_is_no_valid_request(auth: AuthUnderTest) -> None:
-    auth.add_user("alice")
+    auth.add_user("reader")
 
     with pytest.raises(InvalidRequest):
-        auth.ask(CreateSession(username="alice", sealed_password=auth.seal(PASSWORD)))
+        auth.ask(CreateSession(username="reader", sealed_password=auth.seal(PASSWORD)))
 
     assert rows(auth.database, sign_in_failures) == []
 
@@ -189,7 +189,7 @@ def test_the_wait_is_as_long_as_the_error_says(counted: Counted) -> None:
 
 
 def test_names_that_look_the_same_are_counted_together(counted: Counted) -> None:
-    for username in ("alice", "ALICE", " alice ", "\uff41lice", "Alice"):
+    for username in ("reader", "READER", " reader ", "\uff52eader", "Reader"):
         counted.fail(1, username=username)
 
     with pytest.raises(TooManyAttempts):
@@ -217,8 +217,8 @@ def test_a_success_does_not_clear_the_addresss_count_nor_add_to_it(
     database: Database, keys: dict[str, KeyRing]
 ) -> None:
     counted = Counted(AuthUnderTest(database, keys, make_settings(attempts_per_address=3)))
-    counted.auth.add_user("alice")
-    counted.fail(2, username="bob")
+    counted.auth.add_user("reader")
+    counted.fail(2, username="writer")
     for _ in range(5):
         counted.sign_in(PASSWORD)
 
@@ -254,24 +254,24 @@ def test_without_an_address_only_the_name_is_counted(counted: Counted, address: 
 
     with pytest.raises(TooManyAttempts):
         counted.sign_in(address=address)
-    counted.fail(1, username="bob", address=address)
+    counted.fail(1, username="writer", address=address)
 
 
 def test_twenty_wrong_passwords_at_once_are_five_tries(auth: AuthUnderTest) -> None:
-    auth.add_user("alice")
+    auth.add_user("reader")
     replica = AuthUnderTest(auth.database, auth.keys)
 
-    outcomes = at_once(20, lambda number: (auth, replica)[number % 2].sign_in("alice", WRONG))
+    outcomes = at_once(20, lambda number: (auth, replica)[number % 2].sign_in("reader", WRONG))
 
     assert kinds(outcomes) == {"InvalidCredentials": 5, "TooManyAttempts": 15}
     with pytest.raises(TooManyAttempts):
-        auth.sign_in("alice", PASSWORD)
+        auth.sign_in("reader", PASSWORD)
 
 
 def test_twenty_right_passwords_at_once_are_twenty_sessions(auth: AuthUnderTest) -> None:
-    auth.add_user("alice")
+    auth.add_user("reader")
 
-    outcomes = at_once(20, lambda _: auth.sign_in("alice"))
+    outcomes = at_once(20, lambda _: auth.sign_in("reader"))
 
     assert kinds(outcomes) == {"Session": 20}
     assert rows(auth.database, sign_in_failures) == []
@@ -279,7 +279,7 @@ def test_twenty_right_passwords_at_once_are_twenty_sessions(auth: AuthUnderTest)
 
 def test_an_attempt_whose_worker_died_counts_as_failed(counted: Counted) -> None:
     for _ in range(5):
-        counted.attempts.begin("alice", ADDRESS, deadline=FOREVER)
+        counted.attempts.begin("reader", ADDRESS, deadline=FOREVER)
 
     with pytest.raises(TooManyAttempts) as soon:
         counted.sign_in(PASSWORD)
@@ -295,16 +295,16 @@ def test_an_attempt_whose_worker_died_counts_as_failed(counted: Counted) -> None
 def test_a_hash_with_older_parameters_is_renewed_at_the_next_sign_in(
     auth: AuthUnderTest,
 ) -> None:
-    auth.add_user("alice")
+    auth.add_user("reader")
     [before] = rows(auth.database, users)
     newer = AuthUnderTest(auth.database, auth.keys, make_settings(argon2_time_cost=2))
 
     with pytest.raises(InvalidCredentials):
-        newer.sign_in("alice", WRONG)
+        newer.sign_in("reader", WRONG)
     [after_failure] = rows(auth.database, users)
-    newer.sign_in("alice")
+    newer.sign_in("reader")
     [after_success] = rows(auth.database, users)
-    newer.sign_in("alice")
+    newer.sign_in("reader")
     [at_last] = rows(auth.database, users)
 
     assert "t=1" in before.password_hash
@@ -320,7 +320,7 @@ def test_a_user_disabled_while_their_session_begins_is_signed_out_of_it(
 
     class Meanwhile(Attempts):
         def succeed(self, transaction: Transaction, attempt: Attempt) -> None:
-            disable = beside(lambda: users_.set_disabled("alice", is_disabled=True))
+            disable = beside(lambda: users_.set_disabled("reader", is_disabled=True))
             assert not stack.enter_context(disable)()  # it waits for us
             super().succeed(transaction, attempt)
 
@@ -338,7 +338,7 @@ def test_a_password_replaced_while_it_is_checked_opens_nothing(counted: Counted)
     class Slow(CountingPasswords):
         def matches(self, password: str, password_hash: str | None) -> bool:
             is_match = super().matches(password, password_hash)
-            users_.set_password("alice", hash_("another"))
+            users_.set_password("reader", hash_("another"))
             return is_match
 
     counted.passwords = Slow(counted.auth.settings)

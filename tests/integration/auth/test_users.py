@@ -18,12 +18,12 @@ from tests.auth import PASSWORD, AuthUnderTest, at_once, kinds, rows
 
 
 def test_a_user_is_found_as_added(auth: AuthUnderTest) -> None:
-    auth.add_user("alice", roles=("admin", "user"))
+    auth.add_user("reader", roles=("admin", "user"))
 
-    user = auth.service.users.find("alice")
+    user = auth.service.users.find("reader")
 
     assert user is not None
-    assert (user.username, user.roles, user.is_disabled) == ("alice", ("user", "admin"), False)
+    assert (user.username, user.roles, user.is_disabled) == ("reader", ("user", "admin"), False)
 
 
 def test_a_name_typed_as_letters_and_accents_finds_the_composed_one(auth: AuthUnderTest) -> None:
@@ -33,7 +33,7 @@ def test_a_name_typed_as_letters_and_accents_finds_the_composed_one(auth: AuthUn
 
 
 def test_of_two_who_take_a_name_at_once_one_gets_it(auth: AuthUnderTest) -> None:
-    outcomes = at_once(4, lambda _: auth.service.users.add("alice", "hash"))
+    outcomes = at_once(4, lambda _: auth.service.users.add("reader", "hash"))
 
     assert kinds(outcomes) == {"NoneType": 1, "UserExists": 3}
     assert len(auth.service.users.all()) == 1
@@ -51,7 +51,7 @@ def test_names_that_cannot_be_seen_are_refused_and_not_found(
 
 def test_a_role_that_is_none_is_refused(auth: AuthUnderTest) -> None:
     with pytest.raises(UnknownRole, match="no role 'root'"):
-        auth.service.users.add("alice", "hash", roles=("root",))
+        auth.service.users.add("reader", "hash", roles=("root",))
 
     assert rows(auth.database, users) == []
 
@@ -74,18 +74,18 @@ def test_a_user_made_for_development_is_not_known_outside_it(
 
 
 def test_disabling_a_user_ends_their_sessions_and_tells_it(auth: AuthUnderTest) -> None:
-    alice = auth.add_user("alice")
-    auth.add_user("bob")
-    first, second, other = (auth.sign_in(name) for name in ("alice", "alice", "bob"))
+    reader = auth.add_user("reader")
+    auth.add_user("writer")
+    first, second, other = (auth.sign_in(name) for name in ("reader", "reader", "writer"))
 
-    ended = auth.service.users.set_disabled("alice", is_disabled=True)
+    ended = auth.service.users.set_disabled("reader", is_disabled=True)
 
     told = [event for event in auth.events() if isinstance(event, SessionRevoked)]
     assert ended == 2
     assert {event.session_id for event in told} == {
         auth.access_token(session).session_id for session in (first, second)
     }
-    assert {event.user_id for event in told} == {alice}
+    assert {event.user_id for event in told} == {reader}
     assert {event.until for event in told} >= {auth.access_token(first).expires_at}
     with pytest.raises(InvalidRefreshToken):
         auth.refresh(auth.refresh_token(first))
@@ -93,28 +93,28 @@ def test_disabling_a_user_ends_their_sessions_and_tells_it(auth: AuthUnderTest) 
 
 
 def test_a_disabled_user_does_not_sign_in_until_enabled(auth: AuthUnderTest) -> None:
-    auth.add_user("alice")
-    auth.service.users.set_disabled("alice", is_disabled=True)
+    auth.add_user("reader")
+    auth.service.users.set_disabled("reader", is_disabled=True)
 
     with pytest.raises(InvalidCredentials):
-        auth.sign_in("alice")
-    auth.service.users.set_disabled("alice", is_disabled=False)
+        auth.sign_in("reader")
+    auth.service.users.set_disabled("reader", is_disabled=False)
 
-    assert auth.sign_in("alice").access_token
+    assert auth.sign_in("reader").access_token
 
 
 def test_a_new_password_replaces_the_old_one_and_ends_the_sessions(auth: AuthUnderTest) -> None:
-    auth.add_user("alice")
-    session = auth.sign_in("alice")
+    auth.add_user("reader")
+    session = auth.sign_in("reader")
 
-    ended = auth.service.users.set_password("alice", auth.service.passwords.hash("another"))
+    ended = auth.service.users.set_password("reader", auth.service.passwords.hash("another"))
 
     assert ended == 1
     with pytest.raises(InvalidRefreshToken):
         auth.refresh(auth.refresh_token(session))
     with pytest.raises(InvalidCredentials):
-        auth.sign_in("alice", PASSWORD)
-    assert auth.sign_in("alice", "another").access_token
+        auth.sign_in("reader", PASSWORD)
+    assert auth.sign_in("reader", "another").access_token
 
 
 def test_disabling_nobody_is_an_error(auth: AuthUnderTest) -> None:
@@ -125,12 +125,12 @@ def test_disabling_nobody_is_an_error(auth: AuthUnderTest) -> None:
 def test_users_who_sign_in_while_being_disabled_end_up_without_a_session(
     auth: AuthUnderTest,
 ) -> None:
-    auth.add_user("alice")
+    auth.add_user("reader")
 
     def one(number: int) -> object:
         if number == 0:
-            return auth.service.users.set_disabled("alice", is_disabled=True)
-        return auth.sign_in("alice")
+            return auth.service.users.set_disabled("reader", is_disabled=True)
+        return auth.sign_in("reader")
 
     at_once(5, one)
 
@@ -206,7 +206,7 @@ def test_a_file_with_a_mistake_adds_nobody_and_quotes_no_password(
 
 
 def test_a_user_exists_error_names_the_user(auth: AuthUnderTest) -> None:
-    auth.add_user("alice")
+    auth.add_user("reader")
 
-    with pytest.raises(UserExists, match="alice"):
-        auth.add_user("alice")
+    with pytest.raises(UserExists, match="reader"):
+        auth.add_user("reader")

@@ -40,43 +40,43 @@ def command(database: Database, monkeypatch: pytest.MonkeyPatch, database_url: s
 
 def test_a_user_who_is_added_can_sign_in(auth: AuthUnderTest, command: Command) -> None:
     status = command(
-        "add", "alice", "--role", "operator", "--password-stdin", stdin=f"{PASSWORD}\n"
+        "add", "reader", "--role", "operator", "--password-stdin", stdin=f"{PASSWORD}\n"
     )
 
     assert status == 0
-    assert auth.access_token(auth.sign_in("alice")).scopes == {"catalog:read", "catalog:sync"}
+    assert auth.access_token(auth.sign_in("reader")).scopes == {"catalog:read", "catalog:sync"}
 
 
 def test_users_are_listed_with_roles_and_state(
     auth: AuthUnderTest, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    auth.add_user("alice", roles=("admin",))
-    auth.add_user("bob")
-    command("disable", "bob")
+    auth.add_user("reader", roles=("admin",))
+    auth.add_user("writer")
+    command("disable", "writer")
     capsys.readouterr()
 
     assert command("list") == 0
 
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert lines == [["1", "alice", "admin"], ["2", "bob", "user", "(disabled)"]]
+    assert lines == [["1", "reader", "admin"], ["2", "writer", "user", "(disabled)"]]
 
 
 def test_disabling_enabling_and_a_new_password_are_told_in_a_sentence(
     auth: AuthUnderTest, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    auth.add_user("alice")
-    auth.sign_in("alice")
+    auth.add_user("reader")
+    auth.sign_in("reader")
 
-    assert command("disable", "alice") == 0
-    assert command("enable", "alice") == 0
-    assert command("set-password", "alice", "--password-stdin", stdin="another\n") == 0
+    assert command("disable", "reader") == 0
+    assert command("enable", "reader") == 0
+    assert command("set-password", "reader", "--password-stdin", stdin="another\n") == 0
 
     assert capsys.readouterr().out.splitlines() == [
-        "disabled alice, and ended 1 session",
-        "enabled alice",
-        "set the password of alice, and ended no sessions",
+        "disabled reader, and ended 1 session",
+        "enabled reader",
+        "set the password of reader, and ended no sessions",
     ]
-    assert auth.sign_in("alice", "another").access_token
+    assert auth.sign_in("reader", "another").access_token
 
 
 def test_a_file_is_imported(
@@ -94,11 +94,11 @@ def test_a_file_is_imported(
 @pytest.mark.parametrize(
     "mistake",
     [
-        (["add", "alice", "--password-stdin"], WRONG, "there is a user alice"),
+        (["add", "reader", "--password-stdin"], WRONG, "there is a user reader"),
         (["add", "b\x07b", "--password-stdin"], WRONG, "invisible"),
-        (["add", "bob", "--password-stdin"], "", "a password has 1 to 1000 characters"),
-        (["add", "bob", "--password-stdin"], "x" * 1001, "a password has 1 to 1000 characters"),
-        (["add", "bob"], WRONG, "--password-stdin"),
+        (["add", "writer", "--password-stdin"], "", "a password has 1 to 1000 characters"),
+        (["add", "writer", "--password-stdin"], "x" * 1001, "a password has 1 to 1000 characters"),
+        (["add", "writer"], WRONG, "--password-stdin"),
         (["disable", "nobody"], "", "no user nobody"),
         (["set-password", "nobody", "--password-stdin"], WRONG, "no user nobody"),
         (["import", "/nowhere/users.json"], "", "cannot read /nowhere/users.json"),
@@ -113,7 +113,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
     mistake: tuple[list[str], str, str],
 ) -> None:
     arguments, stdin, said = mistake
-    auth.add_user("alice")
+    auth.add_user("reader")
     before = rows(auth.database, users)
 
     status = command(*arguments, stdin=stdin)
@@ -131,14 +131,14 @@ def test_a_password_is_asked_for_twice_and_not_shown(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'users.db'}"
     migrate(url)
 
-    same = _type_into(url, "add", "alice", lines=[PASSWORD, PASSWORD])
-    different = _type_into(url, "add", "bob", lines=[PASSWORD, WRONG])
+    same = _type_into(url, "add", "reader", lines=[PASSWORD, PASSWORD])
+    different = _type_into(url, "add", "writer", lines=[PASSWORD, WRONG])
 
-    assert "added alice" in same
+    assert "added reader" in same
     assert "the two passwords differ" in different
     assert PASSWORD not in same + different
     with closing(Database(url)) as database:
-        assert [row.username for row in rows(database, users)] == ["alice"]
+        assert [row.username for row in rows(database, users)] == ["reader"]
 
 
 def _type_into(url: str, *arguments: str, lines: list[str]) -> str:
@@ -194,6 +194,6 @@ def test_no_option_takes_a_password() -> None:
     add_arguments(parser)
 
     with pytest.raises(SystemExit):
-        parser.parse_args(["add", "alice", "--password", PASSWORD])
+        parser.parse_args(["add", "reader", "--password", PASSWORD])
     with pytest.raises(SystemExit):
-        parser.parse_args(["add", "alice", "--password-stdin", PASSWORD])
+        parser.parse_args(["add", "reader", "--password-stdin", PASSWORD])
