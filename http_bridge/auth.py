@@ -211,9 +211,13 @@ def _cookies(request: Request, access: str, access_s: int, refresh: str, refresh
     return [
         (b"set-cookie", cookie.encode())
         for cookie in (
-            f"{COOKIE.decode()}={access}; Path=/; Max-Age={access_s}; "
-            f"HttpOnly; SameSite=Lax{secure}",
-            f"{REFRESH_COOKIE.decode()}={refresh}; Path=/auth; Max-Age={refresh_s}; "
-            f"HttpOnly; SameSite=Strict{secure}",
+            (
+                f"{COOKIE.decode()}={access}; Path=/; Max-Age={access_s}; "
+                f"HttpOnly; SameSite=Lax{secure}"
+            ),
+            (
+                f"{REFRESH_COOKIE.decode()}={refresh}; Path=/auth; Max-Age={refresh_s}; "
+                f"HttpOnly; SameSite=Strict{secure}"
+            ),
         )
     ]

@@ -193,7 +193,7 @@ def test_names_that_look_the_same_are_counted_together(counted: Counted) -> None
         counted.fail(1, username=username)
 
     with pytest.raises(TooManyAttempts):
-        counted.sign_in(username="aLiCe")
+        counted.sign_in(username="rEaDeR")
 
 
 def test_a_name_nobody_has_is_locked_out_just_as_one_somebody_has(counted: Counted) -> None:
