@@ -1,15 +1,26 @@
 """Start the auth service: ``python -m auth_worker``."""
 
+import sys
+from contextlib import closing
+
 import structlog
 
-from auth_worker.passwords import Passwords
+from auth_worker.database import Database, InvalidDatabaseUrl
+from auth_worker.migrate import SchemaError, migrate, require_newest_schema
+from auth_worker.relay import EventPublisher
 from auth_worker.settings import AuthMessagingSettings, AuthSettings
-from auth_worker.tokens import TokenIssuer
-from auth_worker.users import UserExists, UserStore
-from auth_worker.wiring import build_handlers
+from auth_worker.users import UserExists
+from auth_worker.wiring import (
+    Service,
+    build_cleaner,
+    build_handlers,
+    build_relay,
+    build_service,
+)
+from shared.contracts.errors import Unavailable
 from shared.logs import configure_logging
-from shared.messaging.keys import Identity
-from shared.messaging.worker import serve
+from shared.messaging.keyring import KeyRing
+from shared.messaging.service import serve
 from shared.settings import EnvironmentSettings, LogSettings, read_settings
 
 log = structlog.get_logger()
@@ -21,25 +32,51 @@ DEVELOPMENT_PASSWORD = "admin"  # noqa: S105  # known to all, and refused outsid
 def main() -> None:
     settings = read_settings(AuthSettings)
     messaging = read_settings(AuthMessagingSettings)
-    environment = read_settings(EnvironmentSettings)
+    is_development = read_settings(EnvironmentSettings).is_development
     configure_logging("auth", read_settings(LogSettings))
-    identity = Identity.load(messaging.identity_file)
-    users = UserStore(settings.database_url, is_development=environment.is_development)
-    passwords = Passwords(settings)
-    tokens = TokenIssuer(identity, lifetime_s=settings.token_lifetime_s)
-    if environment.is_development:
-        add_development_user(users, passwords)
-    handlers = build_handlers(users=users, passwords=passwords, tokens=tokens, identity=identity)
-    serve("auth", handlers, messaging)
-    users.close()
+    keys = KeyRing.load(messaging.identity_file, messaging.trust_file)
+    database = open_database(settings, is_development=is_development)
+    service = build_service(settings, database=database, keys=keys, is_development=is_development)
+    if is_development:
+        add_development_user(service)
+
+    async def relay(publisher: EventPublisher) -> None:
+        await build_relay(publisher, service=service, settings=settings).run()
+
+    async def clean(_publisher: EventPublisher) -> None:
+        await build_cleaner(service=service, settings=settings).run()
+
+    serve(
+        build_handlers(service),
+        keys=keys,
+        settings=messaging,
+        background=[relay, clean],
+        follows_revocations=False,  # it looks into the database, where they are
+    )
+    database.close()
 
 
-def add_development_user(users: UserStore, passwords: Passwords) -> None:
-    """Make the sign-in that the first run prints, unless it is there."""
-    if users.find(DEVELOPMENT_USER) is not None:
-        return
+def open_database(settings: AuthSettings, *, is_development: bool) -> Database:
+    """Open the database, or end the process with one sentence; in development, make it first."""
+    url = settings.database_url.get_secret_value()
     try:
-        users.add(DEVELOPMENT_USER, passwords.hash(DEVELOPMENT_PASSWORD), for_development=True)
+        if is_development:
+            migrate(url)
+        with closing(Database(url)) as database:
+            require_newest_schema(database)
+    except (InvalidDatabaseUrl, SchemaError, Unavailable) as error:
+        print(f"cannot start: AUTH_DATABASE_URL: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2) from None
+    return Database(url)
+
+
+def add_development_user(service: Service) -> None:
+    """Make the sign-in that the first run prints, unless it is there."""
+    if service.users.find(DEVELOPMENT_USER) is not None:
+        return
+    password_hash = service.passwords.hash(DEVELOPMENT_PASSWORD)
+    try:
+        service.users.add(DEVELOPMENT_USER, password_hash, roles=("admin",), for_development=True)
     except UserExists:
         return  # another worker was quicker
     log.info("development sign-in made", username=DEVELOPMENT_USER)

@@ -1,40 +1,98 @@
-"""What the auth service does."""
+"""What the auth service does: one function for each contract. They run in threads."""
 
-from typing import Protocol
+from auth_worker.refresh_tokens import name_use
+from auth_worker.sessions import Sessions, Tokens
+from auth_worker.sign_in import SignIn
+from shared.contracts.auth import (
+    REFRESH_CONTEXT,
+    CreateSession,
+    Ended,
+    EndSession,
+    GetOwnUser,
+    ListRevocations,
+    RefreshSession,
+    RevocationList,
+    Session,
+    UserProfile,
+    password_context,
+)
+from shared.contracts.errors import InvalidRefreshToken, InvalidRequest, NotAuthenticated
+from shared.messaging.call import current_call
+from shared.messaging.keyring import KeyRing
+from shared.messaging.sealing import CannotUnseal, seal, unseal
 
-from auth_worker.passwords import Passwords
-from auth_worker.tokens import TokenIssuer
-from auth_worker.users import User
-from shared.contracts.auth import CreateSession, Session, password_context
-from shared.contracts.errors import InvalidCredentials, InvalidRequest
-from shared.messaging.keys import Identity
-from shared.messaging.sealing import CannotUnseal, unseal
 
-
-class Users(Protocol):
-    """Where users are kept."""
-
-    def find(self, username: str) -> User | None:
-        """Find a user by name."""
-
-
-def create_session(
-    request: CreateSession,
-    *,
-    users: Users,
-    passwords: Passwords,
-    tokens: TokenIssuer,
-    identity: Identity,
-) -> Session:
-    """Sign a user in; runs in a thread, for a password check takes tens of milliseconds."""
+def create_session(request: CreateSession, *, sign_in: SignIn, keys: KeyRing) -> Session:
+    """Sign a user in."""
+    context = password_context(request.username)
     try:
-        password = unseal(
-            request.sealed_password, context=password_context(request.username), identity=identity
-        )
+        password = unseal(request.sealed_password, context=context, identity=keys.identity)
     except CannotUnseal as error:
         raise InvalidRequest(f"sealed_password: {error}") from error
-    user = users.find(request.username)
-    known_hash = user.password_hash if user else None
-    if not passwords.matches(password, known_hash) or user is None:
-        raise InvalidCredentials
-    return Session(access_token=tokens.issue(user), expires_in=tokens.lifetime_s, user_id=user.id)
+    tokens = sign_in.sign_in(
+        request.username, password, request.client_address, deadline=current_call.get().deadline
+    )
+    return _session(tokens, keys)
+
+
+def refresh_session(request: RefreshSession, *, sessions: Sessions, keys: KeyRing) -> Session:
+    """Trade a refresh token for new tokens; a redelivery gets the same refresh token again."""
+    token = _unseal_refresh_token(request.sealed_refresh_token, keys)
+    return _session(sessions.refresh(token, name_use(current_call.get())), keys)
+
+
+def end_session(request: EndSession, *, sessions: Sessions, keys: KeyRing) -> Ended:
+    """Sign out; a session that has ended stays so."""
+    user = current_call.get().user
+    if user is None and request.sealed_refresh_token is None:
+        raise NotAuthenticated("neither an access token nor a refresh token")
+    if user is not None:
+        sessions.end(user.session_id)
+    if request.sealed_refresh_token is not None:
+        sessions.end_by_token(_unseal_refresh_token(request.sealed_refresh_token, keys))
+    return Ended()
+
+
+def get_own_user(_request: GetOwnUser, *, sessions: Sessions) -> UserProfile:
+    """Say who the user is, from the database: their token may be a quarter of an hour old."""
+    token = current_call.get().user
+    if token is None:
+        raise NotAuthenticated("no access token")
+    user = sessions.user_of(token.session_id)
+    if user is None:
+        raise NotAuthenticated("the session has ended")
+    return UserProfile(
+        user_id=user.id,
+        username=user.username,
+        roles=list(user.roles),
+        scopes=list(user.scopes),
+    )
+
+
+def list_revocations(_request: ListRevocations, *, sessions: Sessions) -> RevocationList:
+    """List the sessions whose access tokens are void."""
+    return RevocationList(data=sessions.revoked())
+
+
+def _unseal_refresh_token(sealed: str, keys: KeyRing) -> str:
+    try:
+        return unseal(sealed, context=REFRESH_CONTEXT, identity=keys.identity)
+    except CannotUnseal as error:
+        raise InvalidRefreshToken from error
+
+
+def _session(tokens: Tokens, keys: KeyRing) -> Session:
+    """Put tokens into a reply, the refresh token for the calling service's eyes alone."""
+    sealed = seal(
+        tokens.refresh_token,
+        to=current_call.get().caller,
+        context=REFRESH_CONTEXT,
+        trust=keys.trust,
+    )
+    return Session(
+        access_token=tokens.access_token,
+        expires_in=tokens.expires_in,
+        sealed_refresh_token=sealed,
+        refresh_expires_in=tokens.refresh_expires_in,
+        user_id=tokens.user_id,
+    )

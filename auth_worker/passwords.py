@@ -28,3 +28,9 @@ class Passwords:
         except (VerificationError, InvalidHashError):
             return False
         return password_hash is not None
+
+    def renewed(self, password: str, password_hash: str) -> str | None:
+        """Hash a password that matches anew, if its hash has other parameters than ours."""
+        if self._hasher.check_needs_rehash(password_hash):
+            return self._hasher.hash(password)
+        return None

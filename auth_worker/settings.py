@@ -1,25 +1,50 @@
 """What the auth worker is told by its environment."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.settings import MessagingSettings
 
+_DAY_S = 86_400
+
 
 class AuthSettings(BaseSettings):
-    """Users, passwords and tokens.  Environment prefix ``AUTH_``.
+    """Users, passwords, tokens and events.  Environment prefix ``AUTH_``.
 
-    ``database_url``: an SQLAlchemy URL, such as ``sqlite:////var/lib/postroad/users.db``.
-    The Argon2id defaults are the second recommended option of RFC 9106 section 4.
+    ``database_url``: an SQLAlchemy URL, ``sqlite:////var/lib/postroad/auth.db`` or
+    ``postgresql://user:password@host/name``.
+
+    ``token_lifetime_s``, ``refresh_token_lifetime_s``: how long an access token is good, and how
+    long a refresh token that is not used.
+
+    ``argon2_time_cost`` (passes), ``argon2_memory_kib``, ``argon2_parallelism`` (lanes): what a
+    password check costs. The defaults are the second recommended option of RFC 9106 section 4.
+
+    ``attempts_per_user``, ``attempts_per_address``: how many sign-ins may fail in any
+    ``attempts_window_s`` before further ones are refused. IPv6 addresses count by their /64.
+
+    ``outbox_poll_s``: how often to look for events that another process has left;
+    ``outbox_batch``: how many events to take at a time; ``outbox_lease_s``: after how long
+    another replica sends what a dead one had taken.
+
+    ``clean_interval_s``: how often to delete what has expired.
     """
 
     model_config = SettingsConfigDict(env_prefix="AUTH_", frozen=True)
 
-    database_url: str
-    token_lifetime_s: int = Field(default=900, ge=1, le=86_400)
+    database_url: SecretStr  # it holds a password
+    token_lifetime_s: int = Field(default=900, ge=1, le=_DAY_S)
+    refresh_token_lifetime_s: int = Field(default=30 * _DAY_S, ge=1, le=400 * _DAY_S)
     argon2_time_cost: int = Field(default=3, ge=1)
     argon2_memory_kib: int = Field(default=65_536, ge=8)
     argon2_parallelism: int = Field(default=4, ge=1)
+    attempts_per_user: int = Field(default=5, ge=1, le=1000)
+    attempts_per_address: int = Field(default=50, ge=1, le=10_000)
+    attempts_window_s: int = Field(default=900, ge=1, le=_DAY_S)
+    outbox_poll_s: float = Field(default=1.0, gt=0, le=60)
+    outbox_batch: int = Field(default=100, ge=1, le=1000)
+    outbox_lease_s: float = Field(default=30.0, ge=1, le=3600)
+    clean_interval_s: float = Field(default=600.0, ge=1)
 
 
 class AuthMessagingSettings(MessagingSettings):

@@ -1,21 +1,106 @@
 """The auth service's table of contents."""
 
+from dataclasses import dataclass
 from functools import partial
 
-from auth_worker.handlers import Users, create_session
+from auth_worker.attempts import Attempts
+from auth_worker.cleaning import Cleaner
+from auth_worker.database import Database
+from auth_worker.handlers import (
+    create_session,
+    end_session,
+    get_own_user,
+    list_revocations,
+    refresh_session,
+)
+from auth_worker.outbox import Outbox, OutboxReader
 from auth_worker.passwords import Passwords
+from auth_worker.refresh_tokens import Rotation
+from auth_worker.relay import EventPublisher, Relay
+from auth_worker.sessions import Sessions
+from auth_worker.settings import AuthSettings
+from auth_worker.sign_in import SignIn
 from auth_worker.tokens import TokenIssuer
-from shared.contracts.auth import CreateSession
-from shared.messaging.keys import Identity
+from auth_worker.users import UserStore
+from shared.contracts.auth import (
+    CreateSession,
+    EndSession,
+    GetOwnUser,
+    ListRevocations,
+    RefreshSession,
+)
+from shared.messaging.keyring import KeyRing
 from shared.messaging.worker import Handlers
 
 
-def build_handlers(
-    *, users: Users, passwords: Passwords, tokens: TokenIssuer, identity: Identity
-) -> Handlers:
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the auth service is made of."""
+
+    database: Database
+    outbox: Outbox
+    keys: KeyRing
+    users: UserStore
+    passwords: Passwords
+    sessions: Sessions
+    sign_in: SignIn
+
+
+def build_service(
+    settings: AuthSettings, *, database: Database, keys: KeyRing, is_development: bool
+) -> Service:
+    """Put the service together; nothing connects yet."""
+    outbox = Outbox()
+    users = UserStore(database, outbox, is_development=is_development)
+    passwords = Passwords(settings)
+    sessions = Sessions(
+        database,
+        outbox,
+        users=users,
+        issuer=TokenIssuer(keys, lifetime_s=settings.token_lifetime_s),
+        rotation=Rotation(keys),
+        refresh_lifetime_s=settings.refresh_token_lifetime_s,
+    )
+    sign_in = SignIn(
+        database,
+        outbox,
+        users=users,
+        passwords=passwords,
+        attempts=Attempts(database, settings),
+        sessions=sessions,
+    )
+    return Service(database, outbox, keys, users, passwords, sessions, sign_in)
+
+
+def build_handlers(service: Service) -> Handlers:
     """Pair each contract with what answers it."""
+    sessions, keys = service.sessions, service.keys
     return {
-        CreateSession: partial(
-            create_session, users=users, passwords=passwords, tokens=tokens, identity=identity
-        ),
+        CreateSession: partial(create_session, sign_in=service.sign_in, keys=keys),
+        RefreshSession: partial(refresh_session, sessions=sessions, keys=keys),
+        EndSession: partial(end_session, sessions=sessions, keys=keys),
+        GetOwnUser: partial(get_own_user, sessions=sessions),
+        ListRevocations: partial(list_revocations, sessions=sessions),
     }
+
+
+def build_relay(publisher: EventPublisher, *, service: Service, settings: AuthSettings) -> Relay:
+    """Make what takes the service's events to the broker; it hears of each event written here."""
+    relay = Relay(
+        OutboxReader(service.database, lease_s=settings.outbox_lease_s),
+        publisher,
+        batch=settings.outbox_batch,
+        batch_timeout_s=settings.outbox_lease_s / 2,
+        poll_s=settings.outbox_poll_s,
+    )
+    service.outbox.on_written(relay.notify)
+    return relay
+
+
+def build_cleaner(*, service: Service, settings: AuthSettings) -> Cleaner:
+    """Make what deletes whatever has expired."""
+    return Cleaner(
+        service.database,
+        interval_s=settings.clean_interval_s,
+        attempts_window_s=settings.attempts_window_s,
+    )

@@ -6,7 +6,8 @@ from catalog_worker.settings import CatalogSettings
 from catalog_worker.upstream import UpstreamCatalog
 from catalog_worker.wiring import build_handlers
 from shared.logs import configure_logging
-from shared.messaging.worker import serve
+from shared.messaging.keyring import KeyRing
+from shared.messaging.service import serve
 from shared.settings import LogSettings, MessagingSettings, read_settings
 
 
@@ -15,7 +16,8 @@ def main() -> None:
     messaging = read_settings(MessagingSettings)
     configure_logging("catalog", read_settings(LogSettings))
     catalog = CachedCatalog(UpstreamCatalog(Fetcher(settings)), settings)
-    serve("catalog", build_handlers(catalog=catalog), messaging)
+    keys = KeyRing.load(messaging.identity_file, messaging.trust_file)
+    serve(build_handlers(catalog=catalog), keys=keys, settings=messaging)
 
 
 if __name__ == "__main__":

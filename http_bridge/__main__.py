@@ -1,5 +1,9 @@
 """Start the HTTP bridge: ``python -m http_bridge``."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import uvicorn
 
 from http_bridge.app import Bridge
@@ -7,22 +11,19 @@ from http_bridge.limits import limited_protocol
 from http_bridge.settings import BridgeSettings
 from shared.logs import configure_logging
 from shared.messaging.client import Client
-from shared.messaging.keys import Identity, KeyRing, TrustBundle
+from shared.messaging.keyring import KeyRing, watch_key_files
 from shared.messaging.rabbitmq import RabbitBroker
+from shared.revocation_feed import RevocationFeed
+from shared.revocations import Revocations
 from shared.settings import LogSettings, MessagingSettings, read_settings
-
-SERVICE = "bridge"
 
 
 def main() -> None:
     settings = read_settings(BridgeSettings)
     messaging = read_settings(MessagingSettings)
-    configure_logging(SERVICE, read_settings(LogSettings))
-    trust = TrustBundle.load(messaging.trust_file)
-    keys = KeyRing(Identity.load(messaging.identity_file), trust)
-    client = Client(RabbitBroker(messaging, SERVICE), keys, calls=("auth", "catalog"))
+    configure_logging("bridge", read_settings(LogSettings))
     uvicorn.run(
-        Bridge(client, trust, settings),
+        build_bridge(settings, messaging),
         host=settings.host,
         port=settings.port,
         loop="uvloop",
@@ -33,6 +34,38 @@ def main() -> None:
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=settings.drain_timeout_s,
+    )
+
+
+def build_bridge(settings: BridgeSettings, messaging: MessagingSettings) -> Bridge:
+    """Put the application and what it speaks through together; nothing connects yet."""
+    keys = KeyRing.load(messaging.identity_file, messaging.trust_file)
+    broker = RabbitBroker(messaging, keys.service)
+    client = Client(broker, keys, watches=("auth", "catalog"))
+    revocations = Revocations()
+    feed = RevocationFeed(revocations, broker=broker, keys=keys, client=client)
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        await client.start()
+        await feed.start()
+        watching = asyncio.create_task(
+            watch_key_files(keys, messaging.identity_file, messaging.trust_file)
+        )
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await feed.close()
+            await client.close()
+
+    return Bridge(
+        settings,
+        client=client,
+        keys=keys,
+        revocations=revocations,
+        lifespan=lifespan,
+        is_current=lambda: feed.is_current,
     )
 
 

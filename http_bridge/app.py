@@ -1,6 +1,7 @@
 """The bridge: HTTP in, one signed message out, its reply back."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
 from time import perf_counter
 
@@ -18,7 +19,8 @@ from shared.contracts.errors import InternalError, Overloaded, ServiceError, Una
 from shared.messaging.client import Client
 from shared.messaging.envelope import is_plain_id
 from shared.messaging.ids import new_id
-from shared.messaging.keys import TrustBundle
+from shared.messaging.keyring import KeyRing
+from shared.revocations import Revocations
 from shared.tokens import TokenVerifier
 
 log = structlog.get_logger()
@@ -31,14 +33,27 @@ PROBES = ("/healthz", "/readyz")
 class Bridge:
     """The ASGI application. No business logic: each handler is one call to one service."""
 
-    def __init__(self, client: Client, trust: TrustBundle, settings: BridgeSettings) -> None:
+    def __init__(
+        self,
+        settings: BridgeSettings,
+        *,
+        client: Client,
+        keys: KeyRing,
+        revocations: Revocations,
+        lifespan: Callable[[], AbstractAsyncContextManager[None]],
+        is_current: Callable[[], bool],
+    ) -> None:
+        """``lifespan`` surrounds the application's life; ``is_current`` is part of readiness."""
         self._client = client
+        self._lifespan = lifespan
+        self._is_current = is_current
         self._in_flight = 0
         self._in_flight_max = settings.in_flight_max
-        tokens = RequestTokens(TokenVerifier(trust))
+        tokens = RequestTokens(TokenVerifier(keys, revocations))
         auth = Auth(
             client,
-            trust,
+            keys,
+            tokens,
             timeout_s=settings.timeout_s,
             body_max_bytes=settings.body_max_bytes,
         )
@@ -48,7 +63,11 @@ class Bridge:
             "/": {"GET": self._about},
             "/healthz": {"GET": self._health},
             "/readyz": {"GET": self._readiness},
+            "/.well-known/jwks.json": {"GET": auth.key_set},
             "/auth": {"POST": auth.sign_in},
+            "/auth/refresh": {"POST": auth.refresh},
+            "/auth/logout": {"POST": auth.sign_out},
+            "/auth/me": {"GET": auth.own_user},
             "/products": {"GET": self._products.list},
             "/products/categories": {"GET": self._products.categories},
             "/openapi.json": {"GET": docs.openapi},
@@ -63,10 +82,9 @@ class Bridge:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        await self._client.start()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await self._client.close()
+        async with self._lifespan():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -126,6 +144,10 @@ class Bridge:
                 "docs": "/docs",
                 "openapi": "/openapi.json",
                 "sign_in": "/auth",
+                "refresh": "/auth/refresh",
+                "sign_out": "/auth/logout",
+                "own_user": "/auth/me",
+                "keys": "/.well-known/jwks.json",
                 "products": "/products",
                 "categories": "/products/categories",
                 "health": "/healthz",
@@ -143,6 +165,8 @@ class Bridge:
             raise Unavailable("the message broker is away")
         if silent := self._client.silent_services():
             raise Unavailable(f"no worker listens for {', '.join(silent)}")
+        if not self._is_current():
+            raise Unavailable("it is not known yet which sessions have ended")
         return Response(HTTPStatus.OK, b'{"status":"ready"}')
 
 

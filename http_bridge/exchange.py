@@ -34,6 +34,7 @@ class Request:
     path: str
     query: bytes
     is_https: bool
+    client_address: str | None
     headers: dict[bytes, bytes]
     receive: Receive
     request_id: str = ""
@@ -46,6 +47,7 @@ class Request:
             path=scope["path"],
             query=scope["query_string"],
             is_https=scope["scheme"] == "https",
+            client_address=scope["client"][0] if scope.get("client") else None,
             headers=dict(scope["headers"]),
             receive=receive,
         )

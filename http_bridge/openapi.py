@@ -2,11 +2,18 @@
 
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from http_bridge.auth import Credentials, RefreshToken
 from http_bridge.problems import HTTP_STATUS
-from shared.contracts.auth import CreateSession
+from shared.contracts.auth import (
+    CreateSession,
+    EndSession,
+    GetOwnUser,
+    RefreshSession,
+    UserProfile,
+)
 from shared.contracts.catalog import (
     CategoryList,
     GetProduct,
@@ -19,20 +26,24 @@ from shared.contracts.catalog import (
 Document = dict[str, Any]
 
 
-class Credentials(BaseModel):
-    """Who signs in."""
-
-    username: str = Field(min_length=1, max_length=200, examples=["admin"])
-    password: str = Field(min_length=1, max_length=1000, examples=["admin"])
-
-
 class SignedIn(BaseModel):
-    """An access token; it is set as the cookie ``token`` too. ``expires_in`` is in seconds."""
+    """An access token, good for ``expires_in`` seconds, and a refresh token, good for one use.
+
+    They are set as the cookies ``token`` and ``refresh_token`` too.
+    """
 
     message: str
     access_token: str
     token_type: str
     expires_in: int
+    refresh_token: str
+    refresh_expires_in: int
+
+
+class SignedOut(BaseModel):
+    """The session is over."""
+
+    message: str
 
 
 class OneProduct(BaseModel):
@@ -53,11 +64,15 @@ class HttpProblem(BaseModel):
     error: str
 
 
-MODELS = (Credentials, SignedIn, OneProduct, ProductPage, CategoryList, HttpProblem)
+MODELS = (
+    *(Credentials, RefreshToken, SignedIn, SignedOut, UserProfile),
+    *(OneProduct, ProductPage, CategoryList, HttpProblem),
+)
 
 # The codes an operation may answer with, besides its success.
 EVERYWHERE = ("internal", "overloaded")
 MESSAGE = ("unavailable", "outcome_unknown", "reply_timeout", "peer_error")
+BODY = ("invalid_request", "unsupported_media_type", "body_too_large")
 CATALOG = ("not_authenticated", "not_authorised", "upstream_failed", "upstream_busy", *MESSAGE)
 
 
@@ -106,11 +121,46 @@ def _paths() -> Document:
                 CreateSession.method,
                 "Sign in",
                 _json(_reference(SignedIn)),
-                errors=(
-                    *("invalid_request", "invalid_credentials", "unsupported_media_type"),
-                    *("body_too_large", *MESSAGE),
-                ),
+                errors=("invalid_credentials", "too_many_attempts", *BODY, *MESSAGE),
                 body=Credentials,
+            )
+        },
+        "/auth/refresh": {
+            "post": _operation(
+                RefreshSession.method,
+                "Trade the refresh token, of the body or the cookie, for new tokens",
+                _json(_reference(SignedIn)),
+                errors=("invalid_refresh_token", "cross_site", *BODY, *MESSAGE),
+                body=RefreshToken,
+                is_body_required=False,
+            )
+        },
+        "/auth/logout": {
+            "post": _operation(
+                EndSession.method,
+                "Sign out, by the refresh token or else the access token",
+                _json(_reference(SignedOut)),
+                errors=(
+                    *("invalid_refresh_token", "not_authenticated", "cross_site"),
+                    *(*BODY, *MESSAGE),
+                ),
+                body=RefreshToken,
+                is_body_required=False,
+                secured=True,
+            )
+        },
+        "/auth/me": {
+            "get": _operation(
+                GetOwnUser.method,
+                "Who the token's user is",
+                _json(_reference(UserProfile)),
+                errors=("not_authenticated", *MESSAGE),
+                secured=True,
+            )
+        },
+        "/.well-known/jwks.json": {
+            "get": _operation(
+                "keys", "The keys that sign access tokens (RFC 7517)", _json({"type": "object"})
             )
         },
         "/products": {
@@ -121,6 +171,7 @@ def _paths() -> Document:
                 errors=("invalid_request", *CATALOG),
                 parameters=_parameters(ListProducts, "query"),
                 secured=True,
+                is_conditional=True,
                 empty="The catalogue is empty",
             )
         },
@@ -131,6 +182,7 @@ def _paths() -> Document:
                 _json(_reference(CategoryList)),
                 errors=CATALOG,
                 secured=True,
+                is_conditional=True,
             )
         },
         "/products/{product_id}": {
@@ -141,6 +193,7 @@ def _paths() -> Document:
                 errors=("invalid_request", "product_not_found", *CATALOG),
                 parameters=_parameters(GetProduct, "path"),
                 secured=True,
+                is_conditional=True,
             )
         },
     }
@@ -154,10 +207,14 @@ def _operation(
     errors: tuple[str, ...] = (),
     parameters: list[Document] | None = None,
     body: type[BaseModel] | None = None,
+    is_body_required: bool = True,
     secured: bool = False,
+    is_conditional: bool = False,
     empty: str = "",
 ) -> Document:
-    responses = {"200": {"description": "Success", "content": content}}
+    responses: Document = {"200": {"description": "Success", "content": content}}
+    if is_conditional:
+        responses["304"] = {"description": "What the client has (`If-None-Match`) still holds"}
     if empty:
         responses["204"] = {"description": empty}
     operation: Document = {
@@ -168,7 +225,10 @@ def _operation(
     if parameters:
         operation["parameters"] = parameters
     if body is not None:
-        operation["requestBody"] = {"required": True, "content": _json(_reference(body))}
+        operation["requestBody"] = {
+            "required": is_body_required,
+            "content": _json(_reference(body)),
+        }
     if secured:
         operation["security"] = [{"bearer": []}, {"cookie": []}]
     return operation

@@ -10,13 +10,16 @@ from shared.contracts.errors import ServiceError
 HTTP_STATUS = {
     "invalid_request": HTTPStatus.BAD_REQUEST,
     "invalid_credentials": HTTPStatus.UNAUTHORIZED,
+    "invalid_refresh_token": HTTPStatus.UNAUTHORIZED,
     "not_authenticated": HTTPStatus.UNAUTHORIZED,
     "not_authorised": HTTPStatus.FORBIDDEN,
+    "cross_site": HTTPStatus.FORBIDDEN,
     "not_found": HTTPStatus.NOT_FOUND,
     "product_not_found": HTTPStatus.NOT_FOUND,
     "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
     "body_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "unsupported_media_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    "too_many_attempts": HTTPStatus.TOO_MANY_REQUESTS,
     "internal": HTTPStatus.INTERNAL_SERVER_ERROR,
     "upstream_failed": HTTPStatus.BAD_GATEWAY,
     "peer_error": HTTPStatus.BAD_GATEWAY,
@@ -50,6 +53,11 @@ class UnsupportedMediaType(ServiceError):
 class BodyTooLarge(ServiceError):
     code = "body_too_large"
     title = "The body is too large"
+
+
+class CrossSite(ServiceError):
+    code = "cross_site"
+    title = "The request comes from another site"
 
 
 def problem_response(error: ServiceError, request_id: str) -> Response:

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 from pydantic import ValidationError
 
 from http_bridge.exchange import Request, Response
+from http_bridge.freshness import fresh_response
 from http_bridge.tokens import RequestTokens
 from shared.contracts.catalog import GetProduct, ListCategories, ListProducts, ProductPage
 from shared.contracts.errors import InvalidRequest, explain
@@ -28,12 +29,12 @@ class Products:
         """Answer ``{"data": [product...], "total", "skip", "limit"}``, 204 with no products."""
         user = self._tokens.require(request)
         contract = parse_listing(request.query)
-        body = await self._client.call_for_bytes(
+        reply = await self._client.call_unread(
             contract, timeout_s=self._timeout_s, user=user, correlation_id=request.request_id
         )
-        if len(body) < SHORTEST_PAGE_BYTES and _is_empty_catalogue(contract, body):
+        if len(reply.body) < SHORTEST_PAGE_BYTES and _is_empty_catalogue(contract, reply.body):
             return Response(HTTPStatus.NO_CONTENT, headers=[])
-        return Response(HTTPStatus.OK, body)
+        return fresh_response(request, reply, reply.body)
 
     async def get(self, request: Request, product_id: str) -> Response:
         """Answer ``{"data": product}``."""
@@ -42,21 +43,21 @@ class Products:
             contract = GetProduct.model_validate({"product_id": product_id})
         except ValidationError as error:
             raise InvalidRequest(explain(error)) from error
-        body = await self._client.call_for_bytes(
+        reply = await self._client.call_unread(
             contract, timeout_s=self._timeout_s, user=user, correlation_id=request.request_id
         )
-        return Response(HTTPStatus.OK, b'{"data":%b}' % body)
+        return fresh_response(request, reply, b'{"data":%b}' % reply.body)
 
     async def categories(self, request: Request) -> Response:
         """Answer ``{"data": [{"slug", "name"}...]}``."""
         user = self._tokens.require(request)
-        body = await self._client.call_for_bytes(
+        reply = await self._client.call_unread(
             ListCategories(),
             timeout_s=self._timeout_s,
             user=user,
             correlation_id=request.request_id,
         )
-        return Response(HTTPStatus.OK, body)
+        return fresh_response(request, reply, reply.body)
 
 
 @lru_cache(maxsize=1024)

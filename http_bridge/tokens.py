@@ -6,6 +6,7 @@ from shared.contracts.errors import NotAuthenticated
 from shared.tokens import AccessToken, InvalidToken, TokenVerifier
 
 COOKIE = b"token"
+REFRESH_COOKIE = b"refresh_token"
 
 
 class RequestTokens:
@@ -20,6 +21,17 @@ class RequestTokens:
         Raises:
             NotAuthenticated: there is none, or it is malformed, expired or forged.
         """
+        token = self.find(request)
+        if token is None:
+            raise NotAuthenticated(NOTHING_GIVEN)
+        return token
+
+    def find(self, request: Request) -> AccessToken | None:
+        """Give the request's verified token, if there is one.
+
+        Raises:
+            NotAuthenticated: it is malformed, expired or forged.
+        """
         authorization = request.headers.get(b"authorization")
         if authorization is not None:
             scheme, _, token = authorization.partition(b" ")
@@ -29,7 +41,7 @@ class RequestTokens:
         else:
             text = request.cookie(COOKIE) or ""
         if not text:
-            raise NotAuthenticated(NOTHING_GIVEN)
+            return None
         try:
             return self._verifier.verify(text)
         except InvalidToken as error:

@@ -4,18 +4,22 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import NoReturn
 
-from ops import definitions, up
+from ops import definitions, keys, up, users
 
 EXAMPLES = """\
 examples:
   postroad up                                   everything here, with a sample catalogue
   postroad up --port 8080 --management          on another port, with RabbitMQ's own pages
   postroad up --upstream https://dummyjson.com  with somebody else's catalogue
+  postroad users add reader --role operator     asks for the password
+  postroad keys rotate                          new keys for all, while they run
   postroad definitions --check                  is rabbitmq/definitions.json in date?
 """
 
 COMMANDS = {
     "up": (up, "run the whole system on this machine, until Ctrl-C"),
+    "users": (users, "add, list, disable and import who may sign in"),
+    "keys": (keys, "show the services' keys, or give them new ones"),
     "definitions": (definitions, "write rabbitmq/definitions.json, or check that it is in date"),
 }
 

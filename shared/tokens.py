@@ -8,13 +8,14 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from shared.messaging.envelope import token_hash
-from shared.messaging.keys import TrustBundle
+from shared.messaging.keyring import KeyRing
+from shared.revocations import Revocations
 
 ISSUER = "postroad/auth"
 AUDIENCE = "postroad"
 TOKEN_TYPE = "at+jwt"  # noqa: S105  # RFC 9068 section 2.1
 ALGORITHM = "EdDSA"
-CLAIMS = ("iss", "sub", "aud", "exp", "iat", "jti", "scope", "user_id")
+CLAIMS = ("iss", "sub", "aud", "exp", "iat", "jti", "sid", "scope", "user_id")
 TOKEN_MAX_BYTES = 4096
 
 
@@ -30,6 +31,7 @@ class AccessToken:
     hash: str
     username: str
     user_id: int
+    session_id: str
     scopes: frozenset[str]
     expires_at: float
 
@@ -40,10 +42,13 @@ class TokenVerifier:
     An Ed25519 verification takes about 160 us; a user sends the same token many times.
     """
 
-    def __init__(self, trust: TrustBundle, *, cache_size: int = 10_000) -> None:
-        self._keys: dict[str, Ed25519PublicKey] = {
-            kid: key.verifier() for kid, key in trust.token_keys().items()
-        }
+    def __init__(
+        self, keys: KeyRing, revocations: Revocations, *, cache_size: int = 10_000
+    ) -> None:
+        self._keys = keys
+        self._generation = keys.generation
+        self._verifiers = _verifiers(keys)
+        self._revocations = revocations
         self._cache: OrderedDict[str, AccessToken] = OrderedDict()
         self._cache_size = cache_size
 
@@ -53,6 +58,10 @@ class TokenVerifier:
         Raises:
             InvalidToken: it is not one of ours, or is one no more.
         """
+        if self._generation != self._keys.generation:
+            self._generation = self._keys.generation
+            self._verifiers = _verifiers(self._keys)
+            self._cache.clear()
         token = self._cache.get(text)
         if token is None:
             token = self._cache[text] = self._decode(text)
@@ -61,6 +70,8 @@ class TokenVerifier:
         elif token.expires_at <= time():
             del self._cache[text]
             raise InvalidToken("the token has expired")
+        if self._revocations.is_revoked(token.session_id):
+            raise InvalidToken("the token was revoked: its session has ended")
         return token
 
     def _decode(self, text: str) -> AccessToken:
@@ -68,7 +79,7 @@ class TokenVerifier:
             raise InvalidToken("the token is too long")
         try:
             header = jwt.get_unverified_header(text)
-            key = self._keys.get(str(header.get("kid")))
+            key = self._verifiers.get(str(header.get("kid")))
             if key is None or header.get("typ") != TOKEN_TYPE:
                 raise InvalidToken("the token is not one of ours")
             claims = jwt.decode(
@@ -84,6 +95,7 @@ class TokenVerifier:
                 hash=token_hash(text),
                 username=str(claims["sub"]),
                 user_id=int(claims["user_id"]),
+                session_id=str(claims["sid"]),
                 scopes=frozenset(str(claims["scope"]).split()),
                 expires_at=float(claims["exp"]),
             )
@@ -91,3 +103,7 @@ class TokenVerifier:
             raise InvalidToken("the token has expired") from error
         except (jwt.InvalidTokenError, ValueError, TypeError) as error:
             raise InvalidToken("the token is malformed or forged") from error
+
+
+def _verifiers(keys: KeyRing) -> dict[str, Ed25519PublicKey]:
+    return {kid: key.verifier() for kid, key in keys.trust.token_keys().items()}

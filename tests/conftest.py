@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.messaging.keys import Identity, KeyRing, TrustBundle
+from shared.messaging.keyring import KeyRing
+from shared.messaging.keys import Identity, TrustBundle
 from shared.messaging.topology import (
     Definitions,
     Services,

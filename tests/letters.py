@@ -12,7 +12,8 @@ from shared.contracts.base import Request
 from shared.messaging.broker import Outcome
 from shared.messaging.envelope import Signer
 from shared.messaging.ids import new_id
-from shared.messaging.keys import KeyRing, unpadded_b64decode, unpadded_b64encode
+from shared.messaging.keyring import KeyRing
+from shared.messaging.keys import unpadded_b64decode, unpadded_b64encode
 from shared.messaging.topology import RPC
 from shared.tokens import AccessToken
 from tests.brokers import BrokerUnderTest

@@ -12,16 +12,24 @@ from shared.contracts.catalog import Product
 from shared.messaging.broker import State
 from shared.messaging.client import Client
 from shared.messaging.ids import new_id
-from shared.messaging.keys import Identity, KeyRing
+from shared.messaging.keyring import KeyRing
+from shared.messaging.keys import Identity
 from shared.messaging.worker import Handlers, Worker
+from shared.revocations import Revocations
 from shared.tokens import AUDIENCE, ISSUER, TOKEN_TYPE, AccessToken, TokenVerifier
 from tests.brokers import Reachable
 from tests.waiting import eventually
 
 START_TIMEOUT_S = 10.0
 
-SIGN_IN = CreateSession(username="ada", sealed_password="sealed")
-SESSION = Session(access_token="token", expires_in=900, user_id=1)
+SIGN_IN = CreateSession(username="reader", sealed_password="sealed")
+SESSION = Session(
+    access_token="token",
+    expires_in=900,
+    sealed_refresh_token="sealed",
+    refresh_expires_in=86_400,
+    user_id=1,
+)
 LAMP = Product(
     id=7,
     title="Lamp",
@@ -45,27 +53,33 @@ async def serving(
     drain_timeout_s: float = 2.0,
 ) -> AsyncIterator[Worker]:
     """Run a worker of the service whose keys these are; drain it at the end."""
+    user = await broker.as_user(keys.service)
+    publisher = user.publisher()
     worker = Worker(
         keys.service,
         handlers,
-        broker=await broker.as_user(keys.service),
+        broker=user,
+        publisher=publisher,
         keys=keys,
+        revocations=Revocations(),
         prefetch=prefetch,
     )
+    await publisher.start()
     await worker.start()
     await eventually(lambda: is_ready(worker), timeout_s=START_TIMEOUT_S)
     try:
         yield worker
     finally:
         await worker.drain(drain_timeout_s)
+        await publisher.close()
 
 
 @asynccontextmanager
 async def calling(
-    broker: Reachable, keys: KeyRing, *, calls: tuple[str, ...] = ()
+    broker: Reachable, keys: KeyRing, *, watches: tuple[str, ...] = ()
 ) -> AsyncIterator[Client]:
     """Run a client of the service whose keys these are."""
-    client = Client(await broker.as_user(keys.service), keys, calls=calls)
+    client = Client(await broker.as_user(keys.service), keys, watches=watches)
     await client.start()
     await eventually(
         lambda: client.is_connected and not client.silent_services(), timeout_s=START_TIMEOUT_S
@@ -87,7 +101,7 @@ async def sign_in(request: CreateSession) -> Session:
 
 def access_token(keys: KeyRing, issuer: Identity, **claims: Any) -> AccessToken:
     """Make a user's token, as the service that issues them does, and verify it."""
-    return TokenVerifier(keys.trust).verify(token_text(issuer, **claims))
+    return TokenVerifier(keys, Revocations()).verify(token_text(issuer, **claims))
 
 
 def token_text(issuer: Identity, *, headers: Mapping[str, str] | None = None, **claims: Any) -> str:
@@ -95,11 +109,12 @@ def token_text(issuer: Identity, *, headers: Mapping[str, str] | None = None, **
     key, now = issuer.key("tokens"), int(time())
     usual = {
         "iss": ISSUER,
-        "sub": "ada",
+        "sub": "reader",
         "aud": AUDIENCE,
         "exp": now + 900,
         "iat": now,
         "jti": new_id(),
+        "sid": new_id(),
         "scope": "catalog:read",
         "user_id": 1,
     }

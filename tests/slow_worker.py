@@ -4,7 +4,8 @@ import asyncio
 import sys
 
 from shared.contracts.auth import CreateSession, Session
-from shared.messaging.worker import serve
+from shared.messaging.keyring import KeyRing
+from shared.messaging.service import serve
 from shared.settings import MessagingSettings, read_settings
 from tests.services import SESSION
 
@@ -19,4 +20,6 @@ async def answer(request: CreateSession) -> Session:
 
 
 if __name__ == "__main__":
-    serve("auth", {CreateSession: answer}, read_settings(MessagingSettings))
+    settings = read_settings(MessagingSettings)
+    keys = KeyRing.load(settings.identity_file, settings.trust_file)
+    serve({CreateSession: answer}, keys=keys, settings=settings, follows_revocations=False)

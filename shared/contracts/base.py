@@ -68,3 +68,21 @@ def _reply_type(contract: type[BaseModel]) -> type[Message]:
         if arguments:
             return cast(type[Message], arguments[0])
     raise TypeError(f"{contract.__name__} names no reply: write Request[ItsReply]")
+
+
+class Event(Message):
+    """Something that has happened, told to whoever listens.
+
+    A subclass passes ``name`` as a class argument: ``<service>.<noun>.<past tense>``; also the
+    routing key on the ``events`` exchange. An event may come twice: ``event_id`` tells.
+    """
+
+    name: ClassVar[str]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Accept the class argument that ``__pydantic_init_subclass__`` uses."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, *, name: str = "", **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.name = name

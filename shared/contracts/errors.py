@@ -64,6 +64,16 @@ class InvalidCredentials(ServiceError):
     title = "Wrong user name or password"
 
 
+class InvalidRefreshToken(ServiceError):
+    code = "invalid_refresh_token"
+    title = "The refresh token is not valid"
+
+
+class TooManyAttempts(ServiceError):
+    code = "too_many_attempts"
+    title = "Too many failed attempts to sign in"
+
+
 class NotAuthenticated(ServiceError):
     code = "not_authenticated"
     title = "A valid token is needed"

@@ -15,8 +15,9 @@ from shared.contracts.base import Request
 from shared.contracts.errors import InvalidRequest, NotAuthenticated, NotAuthorised
 from shared.messaging.broker import Delivery
 from shared.messaging.envelope import Claims, Reason, Refused, Verifier, token_hash
-from shared.messaging.keys import KeyRing
+from shared.messaging.keyring import KeyRing
 from shared.messaging.replay import ReplayStore
+from shared.revocations import Revocations
 from shared.tokens import AccessToken, InvalidToken, TokenVerifier
 
 LEEWAY_S = 5.0  # how far two services' clocks may be apart
@@ -39,11 +40,16 @@ class Admitted:
 class Admission:
     """Decides on deliveries to one service."""
 
-    def __init__(self, keys: KeyRing, contracts: Mapping[str, type[Request[Any]]]) -> None:
+    def __init__(
+        self,
+        keys: KeyRing,
+        contracts: Mapping[str, type[Request[Any]]],
+        revocations: Revocations,
+    ) -> None:
         self._keys = keys
         self._contracts = contracts
         self._verifier = Verifier(keys)
-        self._tokens = TokenVerifier(keys.trust)
+        self._tokens = TokenVerifier(keys, revocations)
         self._seen = ReplayStore(leeway_s=LEEWAY_S)
 
     def verify(self, delivery: Delivery) -> Claims:

@@ -1,6 +1,6 @@
 """What clients and workers need of a broker; RabbitMQ and the in-memory broker both give it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Protocol
 
@@ -131,3 +131,16 @@ class Broker(Protocol):
         self, service: str, *, on_delivery: OnDelivery, on_lost: Callable[[], None]
     ) -> ReplyConsumer:
         """Make a consumer of replies; ``on_lost`` says that the queue went with what was in it."""
+
+    def event_consumer(
+        self,
+        service: str,
+        events: Iterable[str],
+        *,
+        on_delivery: OnDelivery,
+        on_open: Callable[[], None],
+    ) -> Consumer:
+        """Make a consumer of the named events, on a queue of this process's own.
+
+        ``on_open`` says that the queue is new: what happened before is not in it.
+        """

@@ -15,7 +15,7 @@ class Call:
     message_id: str  # the same when the request is delivered again
     correlation_id: str
     deadline: float  # seconds since 1970
-    user: AccessToken | None
+    user: AccessToken | None = None
     data_as_of: float | None = None  # how old what the reply says is, in seconds since 1970
     data_is_stale: bool = False
 

@@ -21,10 +21,10 @@ from shared.contracts.errors import (
     Unavailable,
     from_problem,
 )
-from shared.messaging.broker import Broker, Delivery, NotOpen, Outcome, State
+from shared.messaging.broker import Broker, Delivery, NotOpen, Outcome, Publisher, State
 from shared.messaging.envelope import Refused, Signer, Verifier, is_plain_id
 from shared.messaging.ids import new_id
-from shared.messaging.keys import KeyRing
+from shared.messaging.keyring import KeyRing
 from shared.messaging.topology import RPC, rpc_queue
 from shared.tokens import AccessToken
 
@@ -34,13 +34,22 @@ WATCH_INTERVAL_S = 0.5
 PROBLEM = "problem+json"
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply as it came: its JSON, and since when its data is known (seconds since 1970)."""
+
+    body: bytes
+    as_of: float | None
+    is_stale: bool
+
+
 @dataclass(slots=True)
 class _Waiting:
     """A call under way: what its reply must say, and who waits for it."""
 
     service: str
     method: str
-    reply: asyncio.Future[bytes]
+    reply: asyncio.Future[Reply]
 
     def fail(self, error: ServiceError) -> None:
         if not self.reply.done():
@@ -53,23 +62,36 @@ class Client:
     Safe to share by all tasks of an event loop; not by threads.
     """
 
-    def __init__(self, broker: Broker, keys: KeyRing, *, calls: Iterable[str] = ()) -> None:
-        """``calls`` names the services to watch: while no worker listens, a call fails at once."""
+    def __init__(
+        self,
+        broker: Broker,
+        keys: KeyRing,
+        *,
+        publisher: Publisher | None = None,
+        watches: Iterable[str] = (),
+    ) -> None:
+        """Make a client, not yet started.
+
+        ``watches`` names services: while no worker of theirs listens, a call fails at once.
+        A ``publisher`` that is given is the giver's to start and close.
+        """
         self._service = keys.service
         self._signer = Signer(keys)
         self._verifier = Verifier(keys)
-        self._publisher = broker.publisher()
+        self._publisher = publisher or broker.publisher()
+        self._owns_publisher = publisher is None
         self._replies = broker.reply_consumer(
             keys.service, on_delivery=self._on_reply, on_lost=self._on_lost
         )
         self._waiting: dict[str, _Waiting] = {}  # by message id
-        self._listening: dict[str, bool | None] = dict.fromkeys(calls)  # none: not known
+        self._listening: dict[str, bool | None] = dict.fromkeys(watches)  # none: not known
         self._watch: asyncio.Task[None] | None = None
         self.counts: Counter[str] = Counter()
 
     async def start(self) -> None:
         """Begin to connect; calls fail with ``Unavailable`` until it is done."""
-        await self._publisher.start()
+        if self._owns_publisher:
+            await self._publisher.start()
         await self._replies.start()
         self._watch = asyncio.create_task(self._watch_consumers())
 
@@ -78,7 +100,9 @@ class Client:
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
-        await asyncio.gather(self._publisher.close(), self._replies.close())
+        await self._replies.close()
+        if self._owns_publisher:
+            await self._publisher.close()
 
     @property
     def is_connected(self) -> bool:
@@ -106,20 +130,20 @@ class Client:
             OutcomeUnknown: the connection went meanwhile; it may have been done.
             ServiceError: what else the contract names.
         """
-        body = await self.call_for_bytes(
+        reply = await self.call_unread(
             request, timeout_s=timeout_s, user=user, correlation_id=correlation_id
         )
-        return cast(ReplyT, request.reply.model_validate_json(body))
+        return cast(ReplyT, request.reply.model_validate_json(reply.body))
 
-    async def call_for_bytes(
+    async def call_unread(
         self,
         request: Request[Any],
         *,
         timeout_s: float | None = None,
         user: AccessToken | None = None,
         correlation_id: str | None = None,
-    ) -> bytes:
-        """Do as ``call``, and give the reply's JSON as it came, for one who only passes it on."""
+    ) -> Reply:
+        """Do as ``call``, and give the reply as it came, for one who only passes it on."""
         loop = asyncio.get_running_loop()
         service = request.service()
         self._check_open(service)
@@ -216,7 +240,7 @@ class Client:
         elif claims.cty == PROBLEM:
             waiting.fail(_read_problem(delivery.body))
         elif not waiting.reply.done():
-            waiting.reply.set_result(delivery.body)
+            waiting.reply.set_result(Reply(delivery.body, claims.dat, claims.old))
 
     def _on_lost(self) -> None:
         """Fail what is under way: the reply queue is gone, and what was in it."""

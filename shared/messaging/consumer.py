@@ -1,8 +1,7 @@
-"""Consuming from RabbitMQ: a service's queue of requests, and a client's queue of replies."""
+"""Consuming a service's queue of requests from RabbitMQ."""
 
 import asyncio
 import math
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -13,7 +12,6 @@ from pika.channel import Channel
 from shared.messaging.broker import OnDelivery, State
 from shared.messaging.connection import Connection, ConnectionLost, Login
 from shared.messaging.ids import new_id
-from shared.messaging.topology import REPLIES
 
 
 @dataclass(slots=True)
@@ -24,7 +22,7 @@ class RabbitDelivery:
     properties: BasicProperties
     redelivered: bool
     _tag: int
-    _settlement: "Settlement | None"  # none for a reply, which needs no settling
+    _settlement: "Settlement | None"  # none where nothing is to be settled
 
     def ack(self) -> None:
         if self._settlement is not None:
@@ -147,81 +145,3 @@ class RabbitConsumer:
 
     def _on_lost(self) -> None:
         self._channel = None
-
-
-class RabbitReplyConsumer:
-    """Consumes a reply queue of its own; see ``shared.messaging.broker.ReplyConsumer``.
-
-    Replies are consumed without acks: when the process or the connection goes, so does whoever
-    waits for them.
-    """
-
-    def __init__(
-        self,
-        login: Login,
-        service: str,
-        *,
-        on_delivery: OnDelivery,
-        on_lost: Callable[[], None],
-    ) -> None:
-        self._connection = Connection(login, "replies", set_up=self._set_up, on_lost=self._gone)
-        self._service = service
-        self._on_delivery = on_delivery
-        self._on_lost = on_lost
-        self._watching: Channel | None = None
-        self.address: str | None = None
-
-    @property
-    def state(self) -> State:
-        return self._connection.state
-
-    async def start(self) -> None:
-        await self._connection.start()
-
-    async def stop_deliveries(self) -> None:
-        """Do nothing: a reply that comes is still wanted."""
-
-    async def close(self) -> None:
-        await self._connection.close()
-
-    async def consumers(self, queue: str) -> int | None:
-        try:
-            if self._watching is None or not self._watching.is_open:
-                self._watching = await self._connection.open_channel()
-            declared = await self._connection.ask(
-                self._watching.queue_declare, queue=queue, passive=True
-            )
-        except ConnectionLost:
-            return None
-        return int(declared.method.consumer_count)
-
-    async def _set_up(self, connection: Connection, channel: Channel) -> None:
-        def on_message(
-            _channel: Channel,
-            method: pika.spec.Basic.Deliver,
-            properties: BasicProperties,
-            body: bytes,
-        ) -> None:
-            self._on_delivery(
-                RabbitDelivery(body, properties, method.redelivered, method.delivery_tag, None)
-            )
-
-        queue = f"reply.{self._service}.{new_id()}"
-        channel.add_on_cancel_callback(lambda _: connection.fail("the broker ended the consumer"))
-        await connection.ask(
-            channel.queue_declare,
-            queue=queue,
-            exclusive=True,
-            auto_delete=True,
-            arguments={"x-queue-type": "classic"},
-        )
-        await connection.ask(channel.queue_bind, queue=queue, exchange=REPLIES, routing_key=queue)
-        await connection.ask(
-            channel.basic_consume, queue=queue, on_message_callback=on_message, auto_ack=True
-        )
-        self.address = queue
-
-    def _gone(self) -> None:
-        self.address = None
-        self._watching = None
-        self._on_lost()

@@ -17,6 +17,8 @@ the exact bytes of the body (RFC 7797, ``b64: false``). The claims are in the pr
     ath   a request's user token: SHA-256 in base64url, as in RFC 9449
     rid   a reply's request: its ``jti``
     cty   "problem+json" when a reply is an error
+    dat   since when a reply's data is known, in seconds since 1970; left out when it is new
+    old   true when that data is older than it should be
 
 The algorithm follows from ``typ`` and the key, never from ``alg`` alone. A header is built by hand
 and its constant part once per peer: PyJWT takes 50 to 70 us for what takes 8 us here, twice per
@@ -32,7 +34,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.messaging.keys import KeyRing, UnknownKey, unpadded_b64decode, unpadded_b64encode
+from shared.messaging.keyring import KeyRing
+from shared.messaging.keys import UnknownKey, unpadded_b64decode, unpadded_b64encode
 
 SIGNATURE_MAX_BYTES = 4096
 EVENT_LIFETIME_S = 30 * 86_400  # an event may wait in a queue for long, not for ever
@@ -92,6 +95,8 @@ class Claims(BaseModel):
     ath: str | None = None
     rid: str | None = None
     cty: str | None = None
+    dat: float | None = None
+    old: bool = False
 
 
 class Signer:
@@ -99,6 +104,7 @@ class Signer:
 
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
+        self._generation = keys.generation
         self._prefixes: dict[tuple[str, str], tuple[str, bytes]] = {}
 
     def request(
@@ -127,11 +133,22 @@ class Signer:
             body=body,
         )
 
-    def reply(self, request: Claims, *, body: bytes, message_id: str, is_error: bool) -> str:
+    def reply(
+        self,
+        request: Claims,
+        *,
+        body: bytes,
+        message_id: str,
+        is_error: bool = False,
+        as_of: float | None = None,
+        is_stale: bool = False,
+    ) -> str:
         """Sign the reply to a verified request."""
         claims = f'"cid":"{request.cid}","rid":"{request.jti}"'
         if is_error:
             claims += ',"cty":"problem+json"'
+        elif as_of is not None:
+            claims += f',"dat":{as_of:.3f}' + (',"old":true' if is_stale else "")
         return self._pairwise(
             "reply",
             request.iss,
@@ -166,6 +183,9 @@ class Signer:
         claims: str,
         body: bytes,
     ) -> str:
+        if self._generation != self._keys.generation:
+            self._generation = self._keys.generation
+            self._prefixes.clear()
         cached = self._prefixes.get((typ, audience))
         if cached is None:
             kid, key = self._keys.sending_key(audience)

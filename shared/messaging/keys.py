@@ -6,6 +6,9 @@ Keys are JWKs (RFC 8037) in JSON files. A service has one key for each purpose:
 - ``sealing``: X25519, to which others seal what only this service may read;
 - ``events``: Ed25519, for messages with many readers;
 - ``tokens``: Ed25519, for user access tokens, trusted of a service with ``issues_tokens`` only.
+
+While a key is being replaced there are two: the new one is known to all before it is used, the
+old one is accepted for a while after (``shared.messaging.rotation``).
 """
 
 import base64
@@ -13,15 +16,12 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
+from time import time
 from typing import Literal, Self, TypeVar
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 KeyT = TypeVar("KeyT", bound="PublicKey")
@@ -38,7 +38,10 @@ class UnknownKey(Exception):
 
 
 class PublicKey(BaseModel):
-    """A public JWK (RFC 7517, RFC 8037); ``x`` is the raw key in base64url."""
+    """A public JWK (RFC 7517, RFC 8037); ``x`` is the raw key in base64url.
+
+    It is put to use at ``active_from`` and accepted until ``retires_at``, seconds since 1970.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,6 +50,12 @@ class PublicKey(BaseModel):
     kid: str
     purpose: Purpose
     x: str
+    active_from: float = 0.0
+    retires_at: float | None = None
+
+    def is_accepted(self, now: float) -> bool:
+        """Say whether what was made with this key is still good."""
+        return self.retires_at is None or now < self.retires_at
 
     def agreement(self) -> X25519PublicKey:
         """Give the key as one to agree with or seal to."""
@@ -63,7 +72,7 @@ class PrivateKey(PublicKey):
     d: SecretStr
 
     @classmethod
-    def create(cls, service: str, purpose: Purpose) -> Self:
+    def create(cls, service: str, purpose: Purpose, *, active_from: float = 0.0) -> Self:
         """Make a new key, named by its service, purpose and thumbprint (RFC 7638)."""
         curve: Literal["X25519", "Ed25519"]
         private: X25519PrivateKey | Ed25519PrivateKey
@@ -79,6 +88,7 @@ class PrivateKey(PublicKey):
             kid=f"{service}-{purpose}-{thumbprint}",
             purpose=purpose,
             x=x,
+            active_from=active_from,
             d=SecretStr(unpadded_b64encode(private.private_bytes_raw())),
         )
 
@@ -92,11 +102,11 @@ class PrivateKey(PublicKey):
 
     def public(self) -> PublicKey:
         """Leave the private half out."""
-        return PublicKey(crv=self.crv, kid=self.kid, purpose=self.purpose, x=self.x)
+        return PublicKey.model_validate(self.model_dump(exclude={"d"}))
 
 
 class Identity(BaseModel):
-    """A service's private keys, newest first; the newest of a purpose is the one in use."""
+    """A service's private keys, newest first; the newest active one of a purpose is in use."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
@@ -135,7 +145,7 @@ class Identity(BaseModel):
 
     def key(self, purpose: Purpose) -> PrivateKey:
         """Give the key in use for a purpose."""
-        return next(key for key in self.keys if key.purpose == purpose)
+        return in_use(self.keys, purpose)
 
     def public(self) -> dict[str, object]:
         """Give what others may know: the service's name and public keys."""
@@ -149,19 +159,21 @@ class TrustedService(BaseModel):
 
     keys: tuple[PublicKey, ...]
     calls: tuple[str, ...] = ()
+    publishes: tuple[str, ...] = ()
     acts_for_users: bool = False
     issues_tokens: bool = False
 
     def may_call(self, method: str) -> bool:
         """Say whether this service may call a method, by whole name or by prefix ``name.*``."""
-        return any(
-            method == right or (right.endswith(".*") and method.startswith(right[:-1]))
-            for right in self.calls
-        )
+        return _is_covered(method, self.calls)
+
+    def may_publish(self, event: str) -> bool:
+        """Say whether this service may publish an event, likewise."""
+        return _is_covered(event, self.publishes)
 
     def key(self, purpose: Purpose) -> PublicKey:
         """Give the key to use with this service for a purpose."""
-        return next(key for key in self.keys if key.purpose == purpose)
+        return in_use(self.keys, purpose)
 
 
 class TrustBundle(BaseModel):
@@ -192,88 +204,33 @@ class TrustBundle(BaseModel):
             for service in self.services.values()
             if service.issues_tokens
             for key in service.keys
-            if key.purpose == "tokens"
+            if key.purpose == "tokens" and key.is_accepted(time())
         }
 
 
-@dataclass
-class KeyRing:
-    """The keys one service signs and verifies with; what it derives, it derives once."""
-
-    identity: Identity
-    trust: TrustBundle
-    _sending: dict[str, tuple[str, bytes]] = field(default_factory=dict)
-    _receiving: dict[tuple[str, str], bytes] = field(default_factory=dict)
-
-    @property
-    def service(self) -> str:
-        """Name the service whose keys these are."""
-        return self.identity.service
-
-    def sending_key(self, audience: str) -> tuple[str, bytes]:
-        """Give the id and the HS256 key for messages to one service.
-
-        Raises:
-            UnknownKey: there is no such service.
-        """
-        if audience not in self._sending:
-            if audience not in self.trust.services:
-                raise UnknownKey(f"no service {audience}")
-            own = self.identity.key("agreement")
-            peer = self.trust.services[audience].key("agreement")
-            self._sending[audience] = (
-                f"{own.kid}.{peer.kid}",
-                _pairwise(own, peer, sender=own.kid, receiver=peer.kid),
-            )
-        return self._sending[audience]
-
-    def receiving_key(self, issuer: str, kid: str) -> bytes:
-        """Give the HS256 key with which ``issuer`` signed a message to us.
-
-        Raises:
-            UnknownKey: the key id is not one of the issuer's and one of ours.
-        """
-        key = self._receiving.get((issuer, kid))
-        if key is None:
-            sender_kid, _, receiver_kid = kid.partition(".")
-            own = _find(self.identity.keys, receiver_kid, "agreement")
-            peer = self._peer_key(issuer, sender_kid, "agreement")
-            key = _pairwise(own, peer, sender=sender_kid, receiver=receiver_kid)
-            self._receiving[issuer, kid] = key
-        return key
-
-    def verify_event(self, issuer: str, kid: str, message: bytes, signature: bytes) -> bool:
-        """Say whether ``issuer`` signed this with its Ed25519 key ``kid``.
-
-        Raises:
-            UnknownKey: the key id is not one of the issuer's.
-        """
-        try:
-            self._peer_key(issuer, kid, "events").verifier().verify(signature, message)
-        except InvalidSignature:
-            return False
-        return True
-
-    def _peer_key(self, service: str, kid: str, purpose: Purpose) -> PublicKey:
-        trusted = self.trust.services.get(service)
-        return _find(trusted.keys if trusted else (), kid, purpose)
+def in_use(keys: Iterable[KeyT], purpose: Purpose) -> KeyT:
+    """Give the newest key of a purpose that is active already."""
+    now = time()
+    return next(key for key in keys if key.purpose == purpose and key.active_from <= now)
 
 
-def _pairwise(own: PrivateKey, peer: PublicKey, *, sender: str, receiver: str) -> bytes:
-    """Derive the key from one service to another: HKDF-SHA256 (RFC 5869) over X25519 (RFC 7748).
+def find_key(keys: Iterable[KeyT], kid: str, purpose: Purpose) -> KeyT:
+    """Find a key by its id, to check or open what was made with it.
 
-    Each direction has a key of its own, so that a message cannot be sent back to its sender.
+    Raises:
+        UnknownKey: there is none of that id and purpose, or it is accepted no more.
     """
-    agreed = own.agreement_private().exchange(peer.agreement())
-    info = f"postroad/1 HS256 {sender} {receiver}".encode()
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(agreed)
-
-
-def _find(keys: Iterable[KeyT], kid: str, purpose: Purpose) -> KeyT:
+    now = time()
     for key in keys:
-        if key.kid == kid and key.purpose == purpose:
+        if key.kid == kid and key.purpose == purpose and key.is_accepted(now):
             return key
     raise UnknownKey(f"no {purpose} key {kid[:100]!r}")
+
+
+def _is_covered(name: str, rights: tuple[str, ...]) -> bool:
+    return any(
+        name == right or (right.endswith(".*") and name.startswith(right[:-1])) for right in rights
+    )
 
 
 def unpadded_b64encode(data: bytes) -> str:

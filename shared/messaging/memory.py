@@ -5,7 +5,7 @@ than what caused it, as with a real broker.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from pika import BasicProperties
 
@@ -14,7 +14,7 @@ from shared.messaging.ids import new_id
 from shared.messaging.memory_node import MemoryNode
 from shared.messaging.memory_queue import Stored, Subscription
 from shared.messaging.memory_rules import ChannelClosed
-from shared.messaging.topology import REPLIES, Definitions
+from shared.messaging.topology import EVENTS, REPLIES, Definitions
 
 RECONNECT_S = 0.01
 
@@ -64,9 +64,33 @@ class MemoryUser:
 
     def reply_consumer(
         self, service: str, *, on_delivery: OnDelivery, on_lost: Callable[[], None]
-    ) -> "MemoryReplyConsumer":
-        link = _Link(self._broker, self._user)
-        return MemoryReplyConsumer(link, service, on_delivery=on_delivery, on_lost=on_lost)
+    ) -> "MemoryOwnQueue":
+        return MemoryOwnQueue(
+            _Link(self._broker, self._user),
+            prefix=f"reply.{service}",
+            exchange=REPLIES,
+            routing_keys=lambda queue: (queue,),
+            on_delivery=on_delivery,
+            on_lost=on_lost,
+        )
+
+    def event_consumer(
+        self,
+        service: str,
+        events: Iterable[str],
+        *,
+        on_delivery: OnDelivery,
+        on_open: Callable[[], None],
+    ) -> "MemoryOwnQueue":
+        names = list(events)
+        return MemoryOwnQueue(
+            _Link(self._broker, self._user),
+            prefix=f"listen.{service}",
+            exchange=EVENTS,
+            routing_keys=lambda _: names,
+            on_delivery=on_delivery,
+            on_open=on_open,
+        )
 
 
 class _Link:
@@ -223,20 +247,26 @@ class MemoryConsumer:
             self._subscription = None
 
 
-class MemoryReplyConsumer:
-    """Consumes a reply queue of its own; see ``shared.messaging.broker.ReplyConsumer``."""
+class MemoryOwnQueue:
+    """An exclusive queue, bound and consumed; see ``shared.messaging.own_queue``."""
 
     def __init__(
         self,
         link: _Link,
-        service: str,
         *,
+        prefix: str,
+        exchange: str,
+        routing_keys: Callable[[str], Iterable[str]],
         on_delivery: OnDelivery,
-        on_lost: Callable[[], None],
+        on_open: Callable[[], None] = lambda: None,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._link = link
-        self._service = service
+        self._prefix = prefix
+        self._exchange = exchange
+        self._routing_keys = routing_keys
         self._on_delivery = on_delivery
+        self._on_open = on_open
         self._on_lost = on_lost
         self._subscription: Subscription | None = None
 
@@ -263,15 +293,17 @@ class MemoryReplyConsumer:
         return None if found is None else len(found.subscriptions)
 
     def _set_up(self) -> None:
-        node, name = self._link.broker.node, f"reply.{self._service}.{new_id()}"
+        node, name = self._link.broker.node, f"{self._prefix}.{new_id()}"
         self._link.check("configure", name)
         self._link.check("write", name)
-        self._link.check("read", REPLIES)
-        node.rules.check_topic(self._link.user, "read", REPLIES, name)
+        self._link.check("read", self._exchange)
+        for key in self._routing_keys(name):
+            node.rules.check_topic(self._link.user, "read", self._exchange, key)
+            node.rules.bind(self._exchange, name, key)
         self._link.check("read", name)
-        node.rules.bind(REPLIES, name, name)
         self._subscription = Subscription(node.declare(name, owner=self), self._on_delivery)
         self._subscription.start()
+        self._on_open()
 
     def _gone(self) -> None:
         if self._subscription is not None:

@@ -1,10 +1,11 @@
 """RabbitMQ as one service user sees it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from shared.messaging.broker import OnDelivery
 from shared.messaging.connection import Login
-from shared.messaging.consumer import RabbitConsumer, RabbitReplyConsumer
+from shared.messaging.consumer import RabbitConsumer
+from shared.messaging.own_queue import RabbitOwnQueue, event_queue, reply_queue
 from shared.messaging.publisher import RabbitPublisher
 from shared.settings import MessagingSettings
 
@@ -27,5 +28,17 @@ class RabbitBroker:
 
     def reply_consumer(
         self, service: str, *, on_delivery: OnDelivery, on_lost: Callable[[], None]
-    ) -> RabbitReplyConsumer:
-        return RabbitReplyConsumer(self._login, service, on_delivery=on_delivery, on_lost=on_lost)
+    ) -> RabbitOwnQueue:
+        return reply_queue(self._login, service, on_delivery=on_delivery, on_lost=on_lost)
+
+    def event_consumer(
+        self,
+        service: str,
+        events: Iterable[str],
+        *,
+        on_delivery: OnDelivery,
+        on_open: Callable[[], None],
+    ) -> RabbitOwnQueue:
+        return event_queue(
+            self._login, service, list(events), on_delivery=on_delivery, on_open=on_open
+        )

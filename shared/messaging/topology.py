@@ -17,6 +17,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
 from shared.contracts.registry import CONTRACTS
+from shared.contracts.registry import EVENTS as EVENT_CONTRACTS
 from shared.messaging.keys import Identity
 
 VHOST = "postroad"
@@ -42,6 +43,8 @@ class Service(BaseModel):
 
     answers: bool = False
     calls: tuple[str, ...] = ()
+    publishes: tuple[str, ...] = ()
+    listens: tuple[str, ...] = ()
     acts_for_users: bool = False
     issues_tokens: bool = False
 
@@ -68,10 +71,16 @@ class Services(RootModel[dict[str, Service]]):
         for name, service in services.root.items():
             if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
                 raise ServicesFileError(f"{name!r} is no service name: use a-z, 0-9 and _")
-            for right in service.calls:
-                if not any(re.fullmatch(_key_pattern(right), method) for method in CONTRACTS):
-                    raise ServicesFileError(f"{name}: no contract for calls = {right!r}")
+            _check_rights(name, "calls", service.calls, CONTRACTS)
+            _check_rights(name, "publishes", service.publishes, EVENT_CONTRACTS)
+            _check_rights(name, "listens", service.listens, EVENT_CONTRACTS)
         return services
+
+
+def _check_rights(name: str, field: str, rights: Iterable[str], contracts: Iterable[str]) -> None:
+    for right in rights:
+        if not any(re.fullmatch(_key_pattern(right), contract) for contract in contracts):
+            raise ServicesFileError(f"{name}: there is no contract for {field} = {right!r}")
 
 
 def load_services(path: Path) -> Services:
@@ -143,7 +152,7 @@ def definitions(services: Services) -> Definitions:
             ),
             _policy(
                 "replies",
-                r"^reply\.",
+                r"^(reply|listen)\.",
                 {"max-length": REPLY_MAX_LENGTH, "message-ttl": RPC_TTL_MS},
             ),
             _policy(
@@ -166,6 +175,7 @@ def trust_bundle(services: Services, identities: Iterable[Identity]) -> dict[str
             identity.service: {
                 "keys": identity.public()["keys"],
                 "calls": list(services.root[identity.service].calls),
+                "publishes": list(services.root[identity.service].publishes),
                 "acts_for_users": services.root[identity.service].acts_for_users,
                 "issues_tokens": services.root[identity.service].issues_tokens,
             }
@@ -239,6 +249,13 @@ def _permissions(name: str, service: Service) -> Definitions:
         # To see whether a worker listens (a passive declare) a user needs some permission on the
         # queue from RabbitMQ 4.3.1 on. This one lets nobody publish: that takes an exchange.
         write += [re.escape(rpc_queue(called)) for called in _called_services(service)]
+    if service.publishes:
+        write += ["events"]
+    if service.listens:
+        own_events = rf"listen\.{name}\..*"
+        configure += [own_events]
+        write += [own_events]
+        read += ["events", own_events]
     if service.answers:
         write += [r"rpc\.replies"]
         read += [re.escape(rpc_queue(name))]
@@ -256,10 +273,12 @@ def _topic_permissions(name: str, service: Service) -> list[Definitions]:
     requests = _any_of([_key_pattern(right) for right in service.calls])
     replies = r"^reply\." if service.answers else "^$"
     own_replies = rf"^reply\.{name}\." if service.calls else "^$"
+    published = _any_of([_key_pattern(right) for right in service.publishes])
+    listened = _any_of([_key_pattern(right) for right in service.listens])
     return [
         _topic_permission(name, RPC, write=requests, read="^$"),
         _topic_permission(name, REPLIES, write=replies, read=own_replies),
-        _topic_permission(name, EVENTS, write="^$", read="^$"),
+        _topic_permission(name, EVENTS, write=published, read=listened),
     ]
 
 

@@ -4,7 +4,6 @@ import asyncio
 import contextvars
 import functools
 import inspect
-import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,22 +12,20 @@ from time import perf_counter, time
 from typing import Any, cast
 
 import structlog
-import uvloop
 from pika import BasicProperties
 from pydantic import ValidationError
 
 from shared.contracts.base import Message, Request
 from shared.contracts.errors import InternalError, InvalidRequest, ServiceError, explain
 from shared.messaging.admission import Admission, Late
-from shared.messaging.broker import Broker, Delivery, NotOpen, Outcome
+from shared.messaging.broker import Broker, Delivery, NotOpen, Outcome, Publisher
 from shared.messaging.call import Call, current_call
 from shared.messaging.client import PROBLEM
 from shared.messaging.envelope import Claims, Refused, Signer
 from shared.messaging.ids import new_id
-from shared.messaging.keys import Identity, KeyRing, TrustBundle
-from shared.messaging.rabbitmq import RabbitBroker
+from shared.messaging.keyring import KeyRing
 from shared.messaging.topology import REPLIES, rpc_queue
-from shared.settings import MessagingSettings
+from shared.revocations import Revocations
 
 log = structlog.get_logger()
 
@@ -42,6 +39,7 @@ class _Answer:
 
     delivery: Delivery
     claims: Claims
+    call: Call
     code: str | None  # of the error it is, if it is one
     is_bug: bool
     began: float
@@ -60,14 +58,18 @@ class Worker:
         handlers: Handlers,
         *,
         broker: Broker,
+        publisher: Publisher,
         keys: KeyRing,
+        revocations: Revocations,
         prefetch: int = 64,
     ) -> None:
+        """Replies go out by ``publisher``, which is the caller's to start and close."""
+        contracts = {contract.method: contract for contract in handlers}
         self._handlers = handlers
-        self._admission = Admission(keys, {contract.method: contract for contract in handlers})
+        self._admission = Admission(keys, contracts, revocations)
         self._signer = Signer(keys)
         self._service = service
-        self._publisher = broker.publisher()
+        self._publisher = publisher
         self._consumer = broker.consumer(
             rpc_queue(service), prefetch=prefetch, on_delivery=self._on_delivery
         )
@@ -80,7 +82,6 @@ class Worker:
     async def start(self) -> None:
         """Begin to connect; does not wait for the broker."""
         self._idle.set()
-        await self._publisher.start()
         await self._consumer.start()
 
     async def drain(self, timeout_s: float) -> None:
@@ -96,7 +97,6 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await self._consumer.close()
-        await self._publisher.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _on_delivery(self, delivery: Delivery) -> None:
@@ -131,16 +131,18 @@ class Worker:
     async def _answer(self, delivery: Delivery, claims: Claims, began: float) -> None:
         """Answer one request; a bug in a handler is answered too, and dead-letters the request."""
         code, is_bug = None, False
+        call = Call(claims.iss, claims.jti, claims.cid, claims.exp)
+        current_call.set(call)
         try:
-            result = await self._handle(delivery, claims)
+            result = await self._handle(delivery, claims, call)
         except ServiceError as error:
             result, code = error.to_problem(), error.code
         except Exception:
             log.exception("handler failed", method=claims.op, request_id=claims.cid)
             result, code, is_bug = InternalError().to_problem(), InternalError.code, True
-        await self._reply(_Answer(delivery, claims, code, is_bug, began), result)
+        await self._reply(_Answer(delivery, claims, call, code, is_bug, began), result)
 
-    async def _handle(self, delivery: Delivery, claims: Claims) -> Message:
+    async def _handle(self, delivery: Delivery, claims: Claims, call: Call) -> Message:
         """Authorise, parse and run the handler."""
         token = (delivery.properties.headers or {}).get("authorization")
         admitted = self._admission.authorise(claims, token)
@@ -148,7 +150,7 @@ class Worker:
             request = admitted.contract.model_validate_json(delivery.body)
         except ValidationError as error:
             raise InvalidRequest(explain(error)) from error
-        current_call.set(Call(claims.iss, claims.jti, claims.cid, claims.exp, admitted.user))
+        call.user = admitted.user
         handler = self._handlers[admitted.contract]
         if _is_async(handler):
             return await cast(Awaitable[Message], handler(request))
@@ -182,7 +184,12 @@ class Worker:
         claims = answer.claims
         message_id = new_id()
         signature = self._signer.reply(
-            claims, body=body, message_id=message_id, is_error=answer.code is not None
+            claims,
+            body=body,
+            message_id=message_id,
+            is_error=answer.code is not None,
+            as_of=answer.call.data_as_of,
+            is_stale=answer.call.data_is_stale,
         )
         return BasicProperties(
             content_type=f"application/{PROBLEM if answer.code else 'json'}",
@@ -219,31 +226,6 @@ class Worker:
             caller=answer.claims.iss,
             request_id=answer.claims.cid,
         )
-
-
-def serve(service: str, handlers: Handlers, settings: MessagingSettings) -> None:
-    """Answer a service's requests until SIGTERM or SIGINT, then drain and return."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(service, handlers, settings))
-
-
-async def _serve(service: str, handlers: Handlers, settings: MessagingSettings) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    keys = KeyRing(Identity.load(settings.identity_file), TrustBundle.load(settings.trust_file))
-    worker = Worker(
-        service,
-        handlers,
-        broker=RabbitBroker(settings, service),
-        keys=keys,
-        prefetch=settings.prefetch,
-    )
-    await worker.start()
-    log.info("started", service=service, methods=[contract.method for contract in handlers])
-    await stop.wait()
-    await worker.drain(settings.drain_timeout_s)
-    log.info("stopped", service=service)
 
 
 def _is_async(handler: Handler) -> bool:

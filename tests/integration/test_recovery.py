@@ -12,7 +12,7 @@ from shared.contracts.auth import CreateSession, Session
 from shared.contracts.errors import OutcomeUnknown, ServiceError, Unavailable
 from shared.messaging.broker import Outcome, State
 from shared.messaging.client import Client
-from shared.messaging.keys import KeyRing
+from shared.messaging.keyring import KeyRing
 from shared.messaging.topology import RPC, rpc_queue
 from shared.messaging.worker import Worker
 from tests.brokers import RabbitUnderTest
@@ -38,7 +38,7 @@ class Pair:
 async def pair(rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing]) -> AsyncIterator[Pair]:
     async with (
         serving(rabbit_broker, keys["auth"], {CreateSession: sign_in}) as worker,
-        calling(rabbit_broker, keys["bridge"], calls=("auth",)) as client,
+        calling(rabbit_broker, keys["bridge"], watches=("auth",)) as client,
     ):
         assert await client.call(SIGN_IN) == SESSION
         yield Pair(client, worker)

@@ -12,7 +12,8 @@ import pytest
 from shared.contracts.catalog import GetProduct, Product
 from shared.messaging.broker import Outcome
 from shared.messaging.envelope import Reason, Signer, Verifier
-from shared.messaging.keys import Identity, KeyRing, TrustBundle
+from shared.messaging.keyring import KeyRing
+from shared.messaging.keys import Identity, TrustBundle
 from shared.messaging.topology import dead_queue, rpc_queue
 from shared.messaging.worker import Worker
 from shared.tokens import AccessToken

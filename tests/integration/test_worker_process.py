@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from shared.contracts.auth import CreateSession
-from shared.messaging.keys import KeyRing
+from shared.messaging.keyring import KeyRing
 from tests.brokers import PASSWORD, RabbitUnderTest
 from tests.services import SESSION, SIGN_IN, calling, serving, sign_in
 from tests.slow_worker import HOLDS

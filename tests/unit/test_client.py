@@ -22,8 +22,10 @@ from shared.messaging.admission import Admission
 from shared.messaging.broker import Delivery, Outcome
 from shared.messaging.client import Client
 from shared.messaging.envelope import Reason, Signer, Verifier, token_hash
-from shared.messaging.keys import Identity, KeyRing
+from shared.messaging.keyring import KeyRing
+from shared.messaging.keys import Identity
 from shared.messaging.topology import REPLIES, Definitions, rpc_queue
+from shared.revocations import Revocations
 from tests.brokers import MemoryUnderTest
 from tests.letters import claims_of
 from tests.services import SESSION, SIGN_IN, access_token, calling, serving, sign_in
@@ -100,14 +102,14 @@ async def test_a_call_gives_the_reply(
 ) -> None:
     async with serving(memory_broker, keys["auth"], {CreateSession: sign_in}):
         assert await client.call(SIGN_IN) == SESSION
-        assert await client.call_for_bytes(SIGN_IN) == SESSION_BODY
+        assert (await client.call_unread(SIGN_IN)).body == SESSION_BODY
 
 
 async def test_many_calls_at_once_get_each_their_own_reply(
     memory_broker: MemoryUnderTest, client: Client, keys: Keys
 ) -> None:
     async def echo(request: CreateSession) -> Session:
-        return Session(access_token=request.username, expires_in=1, user_id=1)
+        return SESSION.model_copy(update={"access_token": request.username})
 
     names = [str(number) for number in range(100)]
     async with serving(memory_broker, keys["auth"], {CreateSession: echo}):
@@ -159,7 +161,7 @@ async def test_a_users_token_travels_with_the_request_and_is_bound_to_it(
     headers = request.properties.headers or {}
     assert headers["authorization"] == user.text
     assert claims_of(headers["signature"])["ath"] == token_hash(user.text)
-    Admission(keys["catalog"], {}).verify(request)
+    Admission(keys["catalog"], {}, Revocations()).verify(request)
 
 
 @pytest.mark.parametrize("correlation_id", ['"', "a b", "x" * 129, "a\nb"])
@@ -257,7 +259,7 @@ async def test_calls_work_again_when_the_broker_is_back(
 async def test_a_call_is_unavailable_at_once_while_no_worker_listens(
     memory_broker: MemoryUnderTest, keys: Keys
 ) -> None:
-    client = Client(await memory_broker.as_user("bridge"), keys["bridge"], calls=["auth"])
+    client = Client(await memory_broker.as_user("bridge"), keys["bridge"], watches=["auth"])
     await client.start()
     await eventually(lambda: client._listening == {"auth": False})
     began = monotonic()
@@ -272,7 +274,7 @@ async def test_a_call_is_unavailable_at_once_while_no_worker_listens(
 
 
 async def test_a_worker_that_comes_is_noticed(memory_broker: MemoryUnderTest, keys: Keys) -> None:
-    client = Client(await memory_broker.as_user("bridge"), keys["bridge"], calls=["auth"])
+    client = Client(await memory_broker.as_user("bridge"), keys["bridge"], watches=["auth"])
     await client.start()
     await eventually(lambda: client._listening == {"auth": False})
 

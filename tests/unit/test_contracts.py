@@ -81,7 +81,7 @@ def test_a_message_does_not_change() -> None:
 
 def test_a_broken_message_is_not_quoted() -> None:
     with pytest.raises(ValidationError) as invalid:
-        CreateSession.model_validate({"username": "ada", "sealed_password": ["secret"]})
+        CreateSession.model_validate({"username": "reader", "sealed_password": ["secret"]})
 
     assert "secret" not in str(invalid.value)
 

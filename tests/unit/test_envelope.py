@@ -18,7 +18,8 @@ from shared.messaging.envelope import (
     is_plain_id,
     token_hash,
 )
-from shared.messaging.keys import Identity, KeyRing, TrustBundle, unpadded_b64encode
+from shared.messaging.keyring import KeyRing
+from shared.messaging.keys import Identity, TrustBundle, unpadded_b64encode
 from tests.letters import claims_of, forge
 
 BODY = '{"name":"Stühle"}'.encode()

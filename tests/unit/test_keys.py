@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import (
     PURPOSES,
     Identity,
     KeyFileError,
-    KeyRing,
     PrivateKey,
     TrustBundle,
     TrustedService,

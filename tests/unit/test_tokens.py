@@ -6,7 +6,9 @@ import pytest
 
 from shared import tokens
 from shared.messaging.envelope import token_hash
-from shared.messaging.keys import Identity, TrustBundle, unpadded_b64decode
+from shared.messaging.keyring import KeyRing
+from shared.messaging.keys import Identity, unpadded_b64decode
+from shared.revocations import Revocations
 from shared.tokens import CLAIMS, TOKEN_MAX_BYTES, InvalidToken, TokenVerifier
 from tests.services import token_text
 
@@ -17,16 +19,16 @@ def issuer(identities: dict[str, Identity]) -> Identity:
 
 
 @pytest.fixture
-def verifier(trust: TrustBundle) -> TokenVerifier:
-    return TokenVerifier(trust)
+def verifier(keys: dict[str, KeyRing]) -> TokenVerifier:
+    return TokenVerifier(keys["bridge"], Revocations())
 
 
 def test_a_good_token_says_who_may_do_what(verifier: TokenVerifier, issuer: Identity) -> None:
-    text = token_text(issuer, sub="ada", user_id=7, scope="catalog:read auth:admin")
+    text = token_text(issuer, sub="reader", user_id=7, scope="catalog:read auth:admin")
 
     token = verifier.verify(text)
 
-    assert (token.username, token.user_id) == ("ada", 7)
+    assert (token.username, token.user_id) == ("reader", 7)
     assert token.scopes == {"catalog:read", "auth:admin"}
     assert (token.text, token.hash) == (text, token_hash(text))
 
@@ -127,8 +129,10 @@ def test_a_remembered_token_still_expires(
         verifier.verify(text)
 
 
-def test_no_more_tokens_are_remembered_than_allowed(trust: TrustBundle, issuer: Identity) -> None:
-    verifier = TokenVerifier(trust, cache_size=2)
+def test_no_more_tokens_are_remembered_than_allowed(
+    keys: dict[str, KeyRing], issuer: Identity
+) -> None:
+    verifier = TokenVerifier(keys["bridge"], Revocations(), cache_size=2)
 
     for number in range(5):
         verifier.verify(token_text(issuer, user_id=number))

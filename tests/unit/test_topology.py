@@ -139,7 +139,8 @@ def test_a_caller_of_one_method_may_write_its_key_only() -> None:
         assert not re.search(permission["write"], key)
 
 
-def test_a_service_that_only_answers_may_write_replies_only(topology: Definitions) -> None:
+def test_a_service_that_only_answers_may_write_replies_only() -> None:
+    topology = definitions(Services.parse("[catalog]\nanswers = true"))
     (permission,) = entries(topology, "permissions", user="catalog")
     writable = [
         name

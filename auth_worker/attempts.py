@@ -1,0 +1,152 @@
+"""How often somebody may fail to sign in, counted in the database for all replicas together.
+
+An attempt is counted before its password is looked at, and taken back if it succeeds; so however
+many come at once, no more passwords are tried than the limit allows. While those under way could
+reach the limit, a further attempt waits for them: the right password is not refused for coming
+at the same moment as others.
+"""
+
+import hashlib
+import math
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import sleep, time
+
+from sqlalchemy import and_, func, select
+
+from auth_worker.database import Database, Transaction
+from auth_worker.networks import counted_network
+from auth_worker.settings import AuthSettings
+from auth_worker.tables import sign_in_failures
+from shared.contracts.errors import TooManyAttempts
+from shared.messaging.ids import new_id
+
+_LOOK_AGAIN_S = 0.05
+_WAIT_AT_MOST_S = 3.0
+_UNDER_WAY_AT_MOST_S = 30.0  # a worker that has not settled an attempt by then has died
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt that is counted, and may be made."""
+
+    id: str
+    user_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    key: str
+    failures: int
+
+
+class Attempts:
+    """Counts the attempts against a user name and from a client address."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: AuthSettings,
+        *,
+        clock: Callable[[], float] = time,
+        pause: Callable[[float], None] = sleep,
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._clock = clock
+        self._pause = pause
+
+    def begin(self, username: str, address: str | None, *, deadline: float) -> Attempt:
+        """Count an attempt, or refuse it; its end is to be told by ``fail`` or ``succeed``.
+
+        ``deadline`` is when nobody waits for the answer any more, in seconds since 1970.
+
+        Raises:
+            TooManyAttempts: too many have failed; the error says when to try again.
+        """
+        limits = self._limits(username, address)
+        give_up_at = min(self._clock() + _WAIT_AT_MOST_S, deadline)
+        while True:
+            with self._database.writing() as transaction:
+                is_counted, attempt = self._count(transaction, limits)
+            if is_counted:
+                return attempt
+            if self._clock() >= give_up_at:
+                raise TooManyAttempts(retry_after_s=1)
+            self._pause(_LOOK_AGAIN_S)
+
+    def fail(self, transaction: Transaction, attempt: Attempt) -> None:
+        """Let an attempt count as failed."""
+        transaction.connection.execute(
+            sign_in_failures.update()
+            .where(sign_in_failures.c.attempt_id == attempt.id)
+            .values(is_settled=True)
+        )
+
+    def succeed(self, transaction: Transaction, attempt: Attempt) -> None:
+        """Take an attempt back, and forget the user's failures, but not the address's."""
+        of_user = and_(
+            sign_in_failures.c.key == attempt.user_key, sign_in_failures.c.is_settled.is_(True)
+        )
+        own = sign_in_failures.c.attempt_id == attempt.id
+        for which in (own, of_user):
+            transaction.connection.execute(sign_in_failures.delete().where(which))
+
+    def _limits(self, username: str, address: str | None) -> list[_Limit]:
+        """Give the limits that apply, always in the same order, as they are locked in it."""
+        limits = [_Limit(user_key(username), self._settings.attempts_per_user)]
+        if network := counted_network(address):
+            key = _hash("address", network)
+            limits.append(_Limit(key, self._settings.attempts_per_address))
+        return limits
+
+    def _count(self, transaction: Transaction, limits: list[_Limit]) -> tuple[bool, Attempt]:
+        now = self._clock()
+        is_free = all(self._has_room(transaction, limit, now) for limit in limits)
+        attempt = Attempt(new_id(), limits[0].key)
+        if is_free:
+            rows = [
+                {"attempt_id": attempt.id, "key": limit.key, "at": now, "is_settled": False}
+                for limit in limits
+            ]
+            transaction.connection.execute(sign_in_failures.insert(), rows)
+        return is_free, attempt
+
+    def _has_room(self, transaction: Transaction, limit: _Limit, now: float) -> bool:
+        """Say whether one more may be tried, or whether it has to wait for those under way.
+
+        Raises:
+            TooManyAttempts: it may not.
+        """
+        _lock(transaction, limit.key)
+        window_s = self._settings.attempts_window_s
+        attempts = transaction.connection.execute(
+            select(sign_in_failures.c.at, sign_in_failures.c.is_settled)
+            .where(sign_in_failures.c.key == limit.key, sign_in_failures.c.at > now - window_s)
+            .order_by(sign_in_failures.c.at.desc())
+        ).all()
+        failed = [
+            row.at for row in attempts if row.is_settled or row.at <= now - _UNDER_WAY_AT_MOST_S
+        ]
+        if len(failed) >= limit.failures:
+            free_at = failed[limit.failures - 1] + window_s
+            raise TooManyAttempts(retry_after_s=max(1, math.ceil(free_at - now)))
+        return len(attempts) < limit.failures
+
+
+def user_key(username: str) -> str:
+    """Give the key of a user name's count, the same for spellings that look the same."""
+    return _hash("user", unicodedata.normalize("NFKC", username).casefold().strip())
+
+
+def _hash(kind: str, text: str) -> str:
+    """Hash what is counted, as people type passwords where a name belongs."""
+    return hashlib.sha256(f"{kind}\0{text}".encode()).hexdigest()
+
+
+def _lock(transaction: Transaction, key: str) -> None:
+    """Keep others from counting on the same key; SQLite has one writer at a time anyway."""
+    if transaction.connection.dialect.name == "postgresql":
+        number = int.from_bytes(bytes.fromhex(key)[:8], signed=True)
+        transaction.connection.execute(select(func.pg_advisory_xact_lock(number)))

@@ -1,0 +1,106 @@
+"""Signing in: every step between a name with a password and a session."""
+
+from time import time
+from typing import Literal, NoReturn
+
+from auth_worker.attempts import Attempt, Attempts
+from auth_worker.database import Database
+from auth_worker.networks import told_network
+from auth_worker.outbox import Events
+from auth_worker.passwords import Passwords
+from auth_worker.sessions import Sessions, Tokens
+from auth_worker.users import User, UserStore
+from shared.contracts.errors import InvalidCredentials, TooManyAttempts
+from shared.contracts.events import LoginFailed, LoginSucceeded
+
+Reason = Literal["unknown_user", "wrong_password", "disabled", "locked_out"]
+
+
+class SignIn:
+    """Signs users in; blocking, for a password check takes tens of milliseconds."""
+
+    def __init__(
+        self,
+        database: Database,
+        events: Events,
+        *,
+        users: UserStore,
+        passwords: Passwords,
+        attempts: Attempts,
+        sessions: Sessions,
+    ) -> None:
+        self._database = database
+        self._events = events
+        self._users = users
+        self._passwords = passwords
+        self._attempts = attempts
+        self._sessions = sessions
+
+    def sign_in(
+        self, username: str, password: str, address: str | None, *, deadline: float
+    ) -> Tokens:
+        """Begin a session, or say no more than that it cannot be.
+
+        Raises:
+            InvalidCredentials: no such user, not the password, or the user is disabled.
+            TooManyAttempts: this user or this address has failed too often.
+        """
+        user = self._users.find(username)
+        try:
+            attempt = self._attempts.begin(username, address, deadline=deadline)
+        except TooManyAttempts:
+            self._tell_locked_out(user, address)
+            raise
+        known_hash = user.password_hash if user else None
+        if not self._passwords.matches(password, known_hash) or user is None:
+            reason: Reason = "wrong_password" if user else "unknown_user"
+            self._fail(attempt, user, address, reason)
+        begun = self._begin_session(attempt, user, password, address)
+        if not isinstance(begun, Tokens):
+            self._fail(attempt, user, address, begun)
+        return begun
+
+    def _begin_session(
+        self, attempt: Attempt, user: User, password: str, address: str | None
+    ) -> Tokens | Reason:
+        """Begin a session, unless the user is disabled, or has another password since a moment."""
+        new_hash = self._passwords.renewed(password, user.password_hash)
+        with self._database.writing() as transaction:
+            current = self._users.lock(transaction, user.id)
+            if current is None or current.is_disabled:
+                return "disabled"
+            if current.password_version != user.password_version:
+                return "wrong_password"
+            if new_hash is not None:
+                self._users.renew_hash(transaction, user, new_hash)
+            self._attempts.succeed(transaction, attempt)
+            tokens = self._sessions.begin(transaction, current)
+            succeeded = LoginSucceeded(
+                user_id=user.id,
+                session_id=tokens.session_id,
+                at=time(),
+                client_network=told_network(address),
+            )
+            self._events.add(transaction, succeeded)
+        return tokens
+
+    def _fail(
+        self, attempt: Attempt, user: User | None, address: str | None, reason: Reason
+    ) -> NoReturn:
+        with self._database.writing() as transaction:
+            self._attempts.fail(transaction, attempt)
+            self._events.add(transaction, _failed(user, address, reason))
+        raise InvalidCredentials
+
+    def _tell_locked_out(self, user: User | None, address: str | None) -> None:
+        with self._database.writing() as transaction:
+            self._events.add(transaction, _failed(user, address, "locked_out"))
+
+
+def _failed(user: User | None, address: str | None, reason: Reason) -> LoginFailed:
+    return LoginFailed(
+        user_id=user.id if user else None,
+        reason=reason,
+        at=time(),
+        client_network=told_network(address),
+    )

@@ -1,0 +1,85 @@
+"""`postroad keys`: which keys the services have, and new ones without a request refused."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from datetime import UTC, datetime
+from pathlib import Path
+from time import time
+
+from ops.files import write_private
+from ops.state import State
+from shared.messaging.keys import Identity, KeyFileError, PublicKey, TrustBundle
+from shared.messaging.rotation import LEAD_S, OVERLAP_S, rotate, trust_rotated
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=Path(".postroad"),
+        help="the folder of the running system (%(default)s)",
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="show each service's keys")
+    listing.set_defaults(action=_list)
+    rotating = actions.add_parser(
+        "rotate",
+        help="give a service, or all, new keys",
+        description=f"Give a service, or all of them, new keys. They are used from {LEAD_S:.0f} s "
+        f"after this on; the old ones are accepted for {OVERLAP_S / 60:.0f} more minutes. The "
+        "services notice by themselves.",
+    )
+    rotating.add_argument("service", nargs="?", help="the service (all of them)")
+    rotating.set_defaults(action=_rotate)
+
+
+def run(options: Namespace) -> int:
+    """List or rotate; give the exit status."""
+    state = State(options.state)
+    try:
+        trust = TrustBundle.load(state.trust_file)
+        return int(options.action(options, state, trust))
+    except KeyFileError as error:
+        print(f"postroad: {error}; has 'postroad up' run here?", file=sys.stderr)
+        return 1
+
+
+def _list(_options: Namespace, _state: State, trust: TrustBundle) -> int:
+    now = time()
+    for name, service in trust.services.items():
+        print(name)
+        for key in service.keys:
+            print(f"  {key.purpose:10} {key.kid:36} {_standing(key, now)}")
+    return 0
+
+
+def _rotate(options: Namespace, state: State, trust: TrustBundle) -> int:
+    names = [options.service] if options.service else list(trust.services)
+    if unknown := [name for name in names if name not in trust.services]:
+        print(
+            f"postroad: no service {unknown[0]}; there are {', '.join(trust.services)}",
+            file=sys.stderr,
+        )
+        return 1
+    for name in names:
+        path = state.identity_file(name)
+        renewed = rotate(Identity.load(path))
+        renewed.save(path)  # first: its owner must be able to read what others send
+        trust = trust_rotated(trust, renewed)
+    write_private(state.trust_file, trust.model_dump_json(indent=1))
+    print(f"new keys for {', '.join(names)}, in use in {LEAD_S:.0f} s")
+    return 0
+
+
+def _standing(key: PublicKey, now: float) -> str:
+    if not key.is_accepted(now):
+        return "retired"
+    if key.active_from > now:
+        return f"in use from {_time(key.active_from)}"
+    if key.retires_at is not None:
+        return f"accepted until {_time(key.retires_at)}"
+    return "in use"
+
+
+def _time(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

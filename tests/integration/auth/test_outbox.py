@@ -1,0 +1,400 @@
+"""Events: told if, and only if, what they tell of is so; each at least once."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+
+import pytest
+
+from auth_worker.database import Database, Transaction
+from auth_worker.outbox import Outbox, OutboxReader, StoredEvent
+from auth_worker.relay import Relay
+from auth_worker.tables import outbox, refresh_tokens, sessions, sign_in_failures, users
+from auth_worker.users import UserStore
+from auth_worker.wiring import build_relay
+from shared.contracts.base import Event
+from shared.contracts.errors import InvalidCredentials, Unavailable
+from shared.contracts.events import SessionRevoked
+from shared.messaging.call import Call, current_call
+from tests.auth import WRONG, AuthUnderTest, Clock, at_once, rows
+
+TIMEOUT_S = 10.0
+
+
+class Broken(Exception):
+    """The process dies here."""
+
+
+class BrokenOutbox(Outbox):
+    """Dies right after the event has been written."""
+
+    def add(self, transaction: Transaction, event: Event) -> None:
+        super().add(transaction, event)
+        raise Broken
+
+
+@dataclass
+class FakeBroker:
+    """Takes events in; ``refuses`` decides what is not confirmed."""
+
+    refuses: Callable[[str], bool] = lambda _: False
+    got: list[str] = field(default_factory=list)
+    tried: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def publish(
+        self, event_name: str, body: bytes, *, message_id: str, correlation_id: str
+    ) -> None:
+        await asyncio.sleep(0)
+        self.tried += 1
+        self.changed.set()
+        if self.refuses(message_id):
+            raise ConnectionError("the broker is away")
+        self.got.append(message_id)
+
+
+def write(database: Database, count: int, *, written: Outbox | None = None) -> list[str]:
+    """Write events, and give their ids in order."""
+    with database.writing() as transaction:
+        for number in range(count):
+            event = SessionRevoked(session_id=str(number), user_id=1, until=2.5)
+            (written or Outbox()).add(transaction, event)
+    return [row.event_id for row in rows(database, outbox)]
+
+
+@asynccontextmanager
+async def running(*relays: Relay) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(relay.run()) for relay in relays]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until(condition: Callable[[], bool], changed: asyncio.Event) -> None:
+    """Wait for a condition that may hold once ``changed`` is set."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while not condition():
+            changed.clear()
+            await changed.wait()
+
+
+async def until_empty(database: Database) -> None:
+    async with asyncio.timeout(TIMEOUT_S):
+        while await asyncio.to_thread(rows, database, outbox):  # noqa: ASYNC110 - deleted elsewhere
+            await asyncio.sleep(0.01)
+
+
+def reader(database: Database, clock: Clock | None = None) -> OutboxReader:
+    return OutboxReader(database, lease_s=30, **({"clock": clock} if clock else {}))
+
+
+def test_a_sign_in_that_dies_before_its_commit_is_neither_done_nor_told(
+    auth: AuthUnderTest,
+) -> None:
+    auth.add_user("reader")
+    sign_in = auth.service.sign_in
+    sign_in._events = BrokenOutbox()
+
+    with pytest.raises(Broken):
+        auth.sign_in("reader")
+
+    assert rows(auth.database, outbox) == []
+    assert rows(auth.database, sessions) == rows(auth.database, refresh_tokens) == []
+
+
+def test_a_failure_that_dies_before_its_commit_is_not_told_but_counts(
+    auth: AuthUnderTest,
+) -> None:
+    auth.service.sign_in._events = BrokenOutbox()
+
+    with pytest.raises(Broken):
+        auth.sign_in("reader", WRONG)
+
+    assert rows(auth.database, outbox) == []
+    assert [row.is_settled for row in rows(auth.database, sign_in_failures)] == [False, False]
+
+
+def test_a_user_whose_disabling_dies_before_its_commit_stays_signed_in(
+    auth: AuthUnderTest,
+) -> None:
+    auth.add_user("reader")
+    token = auth.refresh_token(auth.sign_in("reader"))
+    told = auth.events()
+
+    with pytest.raises(Broken):
+        UserStore(auth.database, BrokenOutbox()).set_disabled("reader", is_disabled=True)
+
+    assert auth.events() == told
+    assert not rows(auth.database, users)[0].is_disabled
+    assert auth.refresh(token).access_token
+
+
+def test_each_fact_is_told_once(auth: AuthUnderTest) -> None:
+    auth.add_user("reader")
+    auth.sign_in("reader")
+    with pytest.raises(InvalidCredentials):
+        auth.sign_in("reader", WRONG)
+    auth.service.users.set_disabled("reader", is_disabled=True)
+
+    assert [event.name for event in auth.events()] == [
+        "auth.login.succeeded",
+        "auth.login.failed",
+        "auth.session.revoked",
+    ]
+
+
+def test_an_event_carries_the_id_of_the_request_that_caused_it(auth: AuthUnderTest) -> None:
+    auth.add_user("reader")
+
+    auth.sign_in("reader")
+
+    assert [row.correlation_id for row in rows(auth.database, outbox)] == ["request-1"]
+
+
+def test_a_request_id_that_is_no_text_for_a_database_does_no_harm(database: Database) -> None:
+    token = current_call.set(Call("bridge", "m", "a\0b\n" + "c" * 500, 0.0))
+    try:
+        write(database, 1)
+    finally:
+        current_call.reset(token)
+
+    assert [row.correlation_id for row in rows(database, outbox)] == ["ab" + "c" * 198]
+
+
+async def test_events_are_sent_in_order_and_then_deleted(database: Database) -> None:
+    ids = write(database, 25)
+    broker = FakeBroker()
+
+    async with running(Relay(reader(database), broker, batch=10)):
+        await until_empty(database)
+
+    assert broker.got == ids
+
+
+async def test_what_is_sent_is_what_was_written(database: Database) -> None:
+    [event_id] = write(database, 1)
+    sent = []
+
+    class Broker(FakeBroker):
+        async def publish(
+            self, event_name: str, body: bytes, *, message_id: str, correlation_id: str
+        ) -> None:
+            sent.append((event_name, SessionRevoked.model_validate_json(body), message_id))
+
+    async with running(Relay(reader(database), Broker())):
+        await until_empty(database)
+
+    expected = SessionRevoked(session_id="0", user_id=1, until=2.5)
+    assert sent == [("auth.session.revoked", expected, event_id)]
+
+
+async def test_every_event_arrives_though_the_broker_fails_now_and_then(
+    database: Database,
+) -> None:
+    ids = write(database, 30)
+    broker = FakeBroker()
+    broker.refuses = lambda _: broker.tried % 7 == 0
+
+    async with running(Relay(reader(database), broker, batch=8, poll_s=0.01)):
+        await until_empty(database)
+
+    assert broker.tried > 30
+    assert broker.got == ids  # those before a failure are not sent again
+
+
+async def test_an_event_the_broker_took_but_did_not_confirm_is_sent_again(
+    database: Database,
+) -> None:
+    ids = write(database, 1)
+
+    class Forgetful(FakeBroker):
+        async def publish(
+            self, event_name: str, body: bytes, *, message_id: str, correlation_id: str
+        ) -> None:
+            self.got.append(message_id)
+            if len(self.got) == 1:
+                raise ConnectionError("gone before the confirm")
+
+    broker = Forgetful()
+    async with running(Relay(reader(database), broker)):
+        await until_empty(database)
+
+    assert broker.got == ids * 2
+
+
+async def test_while_the_broker_is_away_the_pauses_grow(database: Database) -> None:
+    write(database, 1)
+    tries: list[float] = []
+
+    class Away(FakeBroker):
+        async def publish(
+            self, event_name: str, body: bytes, *, message_id: str, correlation_id: str
+        ) -> None:
+            tries.append(monotonic())
+            self.changed.set()
+            raise ConnectionError
+
+    broker = Away()
+    async with running(Relay(reader(database), broker, poll_s=0.001)):
+        await until(lambda: len(tries) == 4, broker.changed)
+
+    assert tries[3] - tries[0] >= 0.1 + 0.2 + 0.4  # half of the longest of each pause
+    assert len(rows(database, outbox)) == 1
+
+
+async def test_an_event_written_here_is_sent_at_once(auth: AuthUnderTest) -> None:
+    auth.add_user("reader")
+    broker = FakeBroker()
+    settings = auth.settings.model_copy(update={"outbox_poll_s": 3600.0})
+    relay = build_relay(broker, service=auth.service, settings=settings)
+
+    async with running(relay):
+        await asyncio.to_thread(auth.sign_in, "reader")
+        await until(lambda: len(broker.got) == 1, broker.changed)
+        await asyncio.to_thread(auth.sign_in, "reader")
+        await until(lambda: len(broker.got) == 2, broker.changed)
+
+
+async def test_an_event_another_process_left_is_found_by_looking(database: Database) -> None:
+    broker = FakeBroker()
+
+    async with running(Relay(reader(database), broker, poll_s=0.02)):
+        await asyncio.to_thread(write, database, 1)
+        await until(lambda: len(broker.got) == 1, broker.changed)
+
+
+async def test_several_relays_send_each_event_once(database: Database) -> None:
+    ids = write(database, 60)
+    broker = FakeBroker()
+    relays = [Relay(reader(database), broker, batch=5, poll_s=0.01) for _ in range(4)]
+
+    async with running(*relays):
+        await until_empty(database)
+
+    assert sorted(broker.got) == sorted(ids)
+
+
+async def test_the_relay_goes_on_after_the_database_failed(database: Database) -> None:
+    ids = write(database, 1)
+    failures = [Unavailable(), RuntimeError("not even foreseen")]
+
+    class Flaky(OutboxReader):
+        def claim(self, limit: int) -> list[StoredEvent]:
+            if failures:
+                raise failures.pop()
+            return super().claim(limit)
+
+    broker = FakeBroker()
+    async with running(Relay(Flaky(database, lease_s=30), broker)):
+        await until_empty(database)
+
+    assert failures == []
+    assert broker.got == ids
+
+
+async def test_a_relay_that_is_stopped_gives_back_what_it_had_taken(database: Database) -> None:
+    ids = write(database, 3)
+    stuck = asyncio.Event()
+
+    class Stuck(FakeBroker):
+        async def publish(
+            self, event_name: str, body: bytes, *, message_id: str, correlation_id: str
+        ) -> None:
+            if self.got:
+                stuck.set()
+                await asyncio.Event().wait()
+            self.got.append(message_id)
+
+    async with running(Relay(reader(database), Stuck())):
+        await asyncio.wait_for(stuck.wait(), TIMEOUT_S)
+
+    assert [event.event_id for event in reader(database).claim(10)] == ids[1:]
+
+
+async def test_a_relay_that_is_stopped_while_it_takes_events_gives_them_back(
+    database: Database,
+) -> None:
+    ids = write(database, 3)
+    has_claimed, may_go_on = threading.Event(), threading.Event()
+
+    class Slow(OutboxReader):
+        def claim(self, limit: int) -> list[StoredEvent]:
+            events = super().claim(limit)
+            has_claimed.set()
+            may_go_on.wait(TIMEOUT_S)
+            return events
+
+    relay = asyncio.create_task(Relay(Slow(database, lease_s=30), FakeBroker()).run())
+    await asyncio.to_thread(has_claimed.wait, TIMEOUT_S)
+    relay.cancel()
+    asyncio.get_running_loop().call_soon(may_go_on.set)
+    await asyncio.gather(relay, return_exceptions=True)
+
+    assert [event.event_id for event in reader(database).claim(10)] == ids
+
+
+async def test_a_publisher_that_never_answers_does_not_keep_events_for_ever(
+    database: Database,
+) -> None:
+    ids = write(database, 1)
+
+    class Hanging(FakeBroker):
+        async def publish(
+            self, event_name: str, body: bytes, *, message_id: str, correlation_id: str
+        ) -> None:
+            self.tried += 1
+            if self.tried == 1:
+                await asyncio.Event().wait()
+            self.got.append(message_id)
+
+    broker = Hanging()
+    async with running(Relay(reader(database), broker, batch_timeout_s=0.05)):
+        await until_empty(database)
+
+    assert broker.got == ids
+
+
+def test_what_a_dead_reader_had_claimed_is_handed_out_after_its_lease(
+    database: Database,
+) -> None:
+    ids, clock = write(database, 2), Clock()
+    dead, alive = reader(database, clock), reader(database, clock)
+    dead.claim(10)
+
+    at_first = alive.claim(10)
+    clock.now += 30
+    after_the_lease = alive.claim(10)
+
+    assert at_first == []
+    assert [event.event_id for event in after_the_lease] == ids
+
+
+def test_readers_at_once_claim_different_events(database: Database) -> None:
+    ids = write(database, 40)
+
+    claims = at_once(4, lambda _: reader(database).claim(10))
+
+    claimed = [event.event_id for claim in claims if isinstance(claim, list) for event in claim]
+    assert len(claimed) == len(set(claimed))
+    assert set(claimed) <= set(ids)
+    assert claimed
+
+
+def test_a_late_reader_deletes_no_event_that_took_the_place_of_its_own(
+    database: Database,
+) -> None:
+    [old] = write(database, 1)
+    slow = reader(database)
+    slow.claim(1)
+    reader(database).settle([old])  # its lease had ended, and another sent it
+    [new] = write(database, 1)
+
+    slow.settle([old])
+
+    assert [row.event_id for row in rows(database, outbox)] == [new]

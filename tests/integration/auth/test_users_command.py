@@ -1,0 +1,199 @@
+"""``postroad users``, as somebody types it."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from auth_worker.database import Database
+from auth_worker.migrate import migrate
+from auth_worker.tables import users
+from ops.users import add_arguments, run
+from tests.auth import PASSWORD, WRONG, AuthUnderTest, rows
+
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def command(database: Database, monkeypatch: pytest.MonkeyPatch, database_url: str) -> Command:
+    """Run a subcommand on the database under test, with what is given on standard input."""
+    cheap = {"TIME_COST": "1", "MEMORY_KIB": "64", "PARALLELISM": "1"}
+    for name, value in cheap.items():
+        monkeypatch.setenv(f"AUTH_ARGON2_{name}", value)
+    monkeypatch.setenv("AUTH_DATABASE_URL", database_url)
+
+    def run_command(*arguments: str, stdin: str = "") -> int:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        parser = ArgumentParser(prog="postroad users")
+        add_arguments(parser)
+        return run(parser.parse_args(arguments))
+
+    return run_command
+
+
+def test_a_user_who_is_added_can_sign_in(auth: AuthUnderTest, command: Command) -> None:
+    status = command(
+        "add", "reader", "--role", "operator", "--password-stdin", stdin=f"{PASSWORD}\n"
+    )
+
+    assert status == 0
+    assert auth.access_token(auth.sign_in("reader")).scopes == {"catalog:read", "catalog:sync"}
+
+
+def test_users_are_listed_with_roles_and_state(
+    auth: AuthUnderTest, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    auth.add_user("reader", roles=("admin",))
+    auth.add_user("writer")
+    command("disable", "writer")
+    capsys.readouterr()
+
+    assert command("list") == 0
+
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [["1", "reader", "admin"], ["2", "writer", "user", "(disabled)"]]
+
+
+def test_disabling_enabling_and_a_new_password_are_told_in_a_sentence(
+    auth: AuthUnderTest, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    auth.add_user("reader")
+    auth.sign_in("reader")
+
+    assert command("disable", "reader") == 0
+    assert command("enable", "reader") == 0
+    assert command("set-password", "reader", "--password-stdin", stdin="another\n") == 0
+
+    assert capsys.readouterr().out.splitlines() == [
+        "disabled reader, and ended 1 session",
+        "enabled reader",
+        "set the password of reader, and ended no sessions",
+    ]
+    assert auth.sign_in("reader", "another").access_token
+
+
+def test_a_file_is_imported(
+    auth: AuthUnderTest, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "users.json"
+    file.write_text(json.dumps([{"id": 3, "username": "ann", "password": PASSWORD}]))
+
+    assert command("import", str(file)) == 0
+
+    assert capsys.readouterr().out.startswith("added 1 of 1 users\n")
+    assert auth.sign_in("ann").user_id == 3
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        (["add", "reader", "--password-stdin"], WRONG, "there is a user reader"),
+        (["add", "b\x07b", "--password-stdin"], WRONG, "invisible"),
+        (["add", "writer", "--password-stdin"], "", "a password has 1 to 1000 characters"),
+        (["add", "writer", "--password-stdin"], "x" * 1001, "a password has 1 to 1000 characters"),
+        (["add", "writer"], WRONG, "--password-stdin"),
+        (["disable", "nobody"], "", "no user nobody"),
+        (["set-password", "nobody", "--password-stdin"], WRONG, "no user nobody"),
+        (["import", "/nowhere/users.json"], "", "cannot read /nowhere/users.json"),
+        (["list", "--database", "mysql://u:pw@h/d"], "", "postgresql://"),
+        (["list", "--database", "postgresql://u:pw@127.0.0.1:1/d"], "", "is away"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_sentence(
+    auth: AuthUnderTest,
+    command: Command,
+    capsys: pytest.CaptureFixture[str],
+    mistake: tuple[list[str], str, str],
+) -> None:
+    arguments, stdin, said = mistake
+    auth.add_user("reader")
+    before = rows(auth.database, users)
+
+    status = command(*arguments, stdin=stdin)
+
+    printed = capsys.readouterr()
+    assert status == 1
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+    assert said in printed.err
+    assert "pw" not in printed.err
+    assert rows(auth.database, users) == before
+
+
+def test_a_password_is_asked_for_twice_and_not_shown(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'users.db'}"
+    migrate(url)
+
+    same = _type_into(url, "add", "reader", lines=[PASSWORD, PASSWORD])
+    different = _type_into(url, "add", "writer", lines=[PASSWORD, WRONG])
+
+    assert "added reader" in same
+    assert "the two passwords differ" in different
+    assert PASSWORD not in same + different
+    with closing(Database(url)) as database:
+        assert [row.username for row in rows(database, users)] == ["reader"]
+
+
+def _type_into(url: str, *arguments: str, lines: list[str]) -> str:
+    """Run the command in a terminal, answer what it asks, and give what the terminal shows."""
+    controller, terminal = os.openpty()
+    code = (
+        "import sys; from argparse import ArgumentParser; from ops.users import *; "
+        "p = ArgumentParser(); add_arguments(p); sys.exit(run(p.parse_args()))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        env=os.environ | {"AUTH_DATABASE_URL": url, "AUTH_ARGON2_MEMORY_KIB": "64"},
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    )
+    os.close(terminal)
+    shown = b""
+    for prompt, line in zip((b"Password of", b"Once more"), lines, strict=True):
+        while prompt not in shown or not shown.endswith(b": "):
+            shown += os.read(controller, 1024)
+        os.write(controller, f"{line}\n".encode())
+    while chunk := _read(controller):
+        shown += chunk
+    process.wait(30)
+    os.close(controller)
+    return shown.decode()
+
+
+def _read(controller: int) -> bytes:
+    try:
+        return os.read(controller, 1024)
+    except OSError:  # nobody has the terminal open any more
+        return b""
+
+
+def test_without_a_database_it_says_how_to_get_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("AUTH_DATABASE_URL", raising=False)
+    parser = ArgumentParser()
+    add_arguments(parser)
+
+    status = run(parser.parse_args(["list", "--state", str(tmp_path)]))
+
+    assert status == 1
+    assert "postroad up" in capsys.readouterr().err
+
+
+def test_no_option_takes_a_password() -> None:
+    parser = ArgumentParser()
+    add_arguments(parser)
+
+    with pytest.raises(SystemExit):
+        parser.parse_args(["add", "reader", "--password", PASSWORD])
+    with pytest.raises(SystemExit):
+        parser.parse_args(["add", "reader", "--password-stdin", PASSWORD])
