@@ -171,16 +171,15 @@ def _container() -> Iterator[ContainerNode]:
     amqp_port, management_port = free_ports(2)  # the same ones after a restart
     container = (
         DockerContainer(os.environ.get("RABBITMQ_IMAGE", DEFAULT_IMAGE))
-        .with_kwargs(
-            hostname="postroad-tests",  # names the node, and so the folder of its state
-            ports={
-                AMQP_PORT: (LOOPBACK, amqp_port),
-                MANAGEMENT_PORT: (LOOPBACK, management_port),
-            },
-        )
+        .with_kwargs(hostname="postroad-tests")  # names the node, and so the folder of its state
         .with_env("RABBITMQ_DEFAULT_USER", ADMIN)
         .with_env("RABBITMQ_DEFAULT_PASS", ADMIN_PASSWORD)
     )
+    ports: Any = {
+        f"{AMQP_PORT}/tcp": (LOOPBACK, amqp_port),
+        f"{MANAGEMENT_PORT}/tcp": (LOOPBACK, management_port),
+    }
+    container.ports = ports  # `with_bind_ports` takes no address, and opens them to everybody
     with container:
         node = ContainerNode(container, amqp_port, management_port)
         asyncio.run(node.management.answers())

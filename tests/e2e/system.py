@@ -2,22 +2,35 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import httpx
+import pika
+from pydantic import SecretStr
 
+from auth_worker.database import Database
+from auth_worker.outbox import Outbox
+from auth_worker.passwords import Passwords
+from auth_worker.settings import AuthSettings
+from auth_worker.users import UserStore
 from ops import ports, services
 from ops.broker import PrivateBroker
 from ops.ports import LOOPBACK
 from ops.state import State
 from ops.supervisor import Program, Supervisor
+from shared.messaging.client import Client
+from shared.messaging.keyring import KeyRing
+from shared.messaging.rabbitmq import RabbitBroker
 from shared.messaging.topology import (
+    VHOST,
     definitions,
     load_services,
     trust_bundle,
     with_passwords,
 )
+from shared.settings import MessagingSettings
+from tests.nodes import ADMIN, ADMIN_PASSWORD
 from tests.waiting import eventually
 
 READY_TIMEOUT_S = 60.0
@@ -41,9 +54,58 @@ class System:
             identities = [self.state.identity(name) for name in self.allowed.names]
             passwords = {name: self.state.password(name) for name in self.allowed.names}
             self.state.write_trust(trust_bundle(self.allowed, identities))
-        return PrivateBroker(
-            self.state.broker_folder, with_passwords(definitions(self.allowed), passwords)
+        wanted = definitions(self.allowed)
+        wanted["users"].append({"name": ADMIN, "tags": []})
+        wanted["permissions"].append(
+            {"user": ADMIN, "vhost": VHOST, "configure": ".*", "write": ".*", "read": ".*"}
         )
+        return PrivateBroker(
+            self.state.broker_folder, with_passwords(wanted, passwords | {ADMIN: ADMIN_PASSWORD})
+        )
+
+    def connect(self, user: str = ADMIN) -> pika.BlockingConnection:
+        """Connect to the broker by hand: as a service, or as one who may do everything."""
+        password = ADMIN_PASSWORD if user == ADMIN else self.state.password(user)
+        parameters = pika.ConnectionParameters(
+            host=LOOPBACK,
+            port=self.broker.ports.amqp,
+            virtual_host=VHOST,
+            credentials=pika.PlainCredentials(user, password),
+        )
+        return pika.BlockingConnection(parameters)
+
+    def keys(self, service: str) -> KeyRing:
+        """Read a service's keys as they are now."""
+        return KeyRing.load(self.state.identity_file(service), self.state.trust_file)
+
+    @asynccontextmanager
+    async def calling_as(self, service: str) -> AsyncIterator[Client]:
+        """Call the workers as a service does, past the bridge and its checks."""
+        settings = MessagingSettings(
+            broker_urls=(f"amqp://{self.broker.address}/{VHOST}",),
+            broker_password_file=self.state.password_file(service),
+            identity_file=self.state.identity_file(service),
+            trust_file=self.state.trust_file,
+        )
+        client = Client(RabbitBroker(settings, service), self.keys(service))
+        await client.start()
+        await eventually(lambda: client.is_connected)
+        try:
+            yield client
+        finally:
+            await client.close()
+
+    def open_database(self) -> Database:
+        """Open the database of users and sessions; the caller closes it."""
+        return Database(f"sqlite:///{self.state.users_file}")
+
+    def add_user(
+        self, username: str, password: str, *, roles: tuple[str, ...] = ("user",), **settings: int
+    ) -> None:
+        """Add a user, as the `postroad users` command does; ``settings`` are the worker's."""
+        with closing(self.open_database()) as database:
+            passwords = Passwords(AuthSettings(database_url=SecretStr("unused"), **settings))
+            UserStore(database, Outbox()).add(username, passwords.hash(password), roles=roles)
 
     async def start(self, log: Path, **settings: str) -> None:
         """Start everything; the services log JSON to a file."""
@@ -92,19 +154,19 @@ async def until_ready(url: str) -> None:
 
 
 @asynccontextmanager
-async def running_system(folder: Path) -> AsyncIterator[System]:
-    """Run a system for as long as the context lasts."""
+async def running_system(folder: Path, **settings: str) -> AsyncIterator[System]:
+    """Run a system for as long as the context lasts, some of its settings changed."""
     system = System(folder)
     log = folder / "services.log"
+    usual = {
+        "BRIDGE_TIMEOUT_S": str(TIMEOUT_S),
+        "CATALOG_CACHE_FRESH_S": "0",
+        "CATALOG_CACHE_REFRESH_S": "0",
+        "CATALOG_CACHE_STALE_S": "0",
+        "CATALOG_BREAKER_REST_S": "1",
+    }
     try:
-        await system.start(
-            log,
-            BRIDGE_TIMEOUT_S=str(TIMEOUT_S),
-            CATALOG_CACHE_FRESH_S="0",
-            CATALOG_CACHE_REFRESH_S="0",
-            CATALOG_CACHE_STALE_S="0",
-            CATALOG_BREAKER_REST_S="1",
-        )
+        await system.start(log, **usual | settings)
         yield system
     finally:
         await system.stop()
