@@ -119,6 +119,32 @@ async def replies_to(broker: BrokerUnderTest, service: str) -> AsyncIterator[Rep
     await inbox.replies.close()
 
 
+class EventInbox(Inbox):
+    """Takes events."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times_opened = 0
+
+    def opened(self) -> None:
+        self.times_opened += 1
+
+
+@asynccontextmanager
+async def listening(
+    broker: BrokerUnderTest, service: str, *events: str
+) -> AsyncIterator[EventInbox]:
+    """Listen to events with an inbox."""
+    inbox = EventInbox()
+    inbox.consumer = (await broker.as_user(service)).event_consumer(
+        service, iter(events), on_delivery=inbox, on_open=inbox.opened
+    )
+    await inbox.consumer.start()
+    await eventually(lambda: inbox.consumer.state is State.OPEN)
+    yield inbox
+    await inbox.consumer.close()
+
+
 async def waiting_in(broker: BrokerUnderTest, queue: str, count: int = 1) -> list[Seen]:
     """Wait until this many messages wait in a queue, and give them."""
     seen: list[Seen] = []

@@ -297,10 +297,12 @@ class MemoryOwnQueue:
         self._link.check("configure", name)
         self._link.check("write", name)
         self._link.check("read", self._exchange)
-        for key in self._routing_keys(name):
+        keys = list(self._routing_keys(name))
+        for key in keys:
             node.rules.check_topic(self._link.user, "read", self._exchange, key)
-            node.rules.bind(self._exchange, name, key)
         self._link.check("read", name)
+        for key in keys:
+            node.rules.bind(self._exchange, name, key)
         self._subscription = Subscription(node.declare(name, owner=self), self._on_delivery)
         self._subscription.start()
         self._on_open()

@@ -130,11 +130,12 @@ def event_queue(
     on_open: Callable[[], None],
 ) -> RabbitOwnQueue:
     """Make a queue of the named events, for one process."""
+    names = list(events)
     return RabbitOwnQueue(
         login,
         prefix=f"listen.{service}",
         exchange=EVENTS,
-        routing_keys=lambda _: events,
+        routing_keys=lambda _: names,
         on_delivery=on_delivery,
         on_open=on_open,
     )

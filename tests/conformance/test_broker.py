@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pika import BasicProperties
 
+from shared.contracts.events import SessionRevoked
 from shared.messaging.broker import NotOpen, Outcome, State
 from shared.messaging.topology import (
     DEAD,
@@ -18,11 +19,21 @@ from shared.messaging.topology import (
 )
 from tests.brokers import BrokerUnderTest
 from tests.conftest import OpenBroker
-from tests.traffic import Inbox, consuming, publish, publishing, replies_to, send, waiting_in
+from tests.traffic import (
+    Inbox,
+    consuming,
+    listening,
+    publish,
+    publishing,
+    replies_to,
+    send,
+    waiting_in,
+)
 from tests.waiting import eventually
 
 AUTH, CATALOG = rpc_queue("auth"), rpc_queue("catalog")
 DEAD_CATALOG = dead_queue(CATALOG)
+REVOKED = SessionRevoked.name
 METHOD, AUTH_METHOD = "catalog.products.get", "auth.sessions.create"
 LONG_MS, SHORT_MS = "30000", "1"
 
@@ -180,10 +191,12 @@ async def test_a_publisher_waits_for_the_broker_to_come_back(broker: BrokerUnder
         ("bridge", DEAD, ""),
         ("bridge", "", CATALOG),
         ("bridge", "no_such_exchange", METHOD),
+        ("catalog", EVENTS, REVOKED),
         ("catalog", RPC, METHOD),
         ("catalog", RPC, AUTH_METHOD),
         ("catalog", REPLIES, "catalog.products.get"),
         ("catalog", "", AUTH),
+        ("auth", EVENTS, "catalog.product.created"),
         ("auth", RPC, METHOD),
         ("auth", "", CATALOG),
     ],
@@ -586,3 +599,70 @@ async def test_a_caller_can_count_the_consumers_of_a_queue(broker: BrokerUnderTe
 
     assert (none_yet, one, unknown, still_works) == (0, 1, None, 0)
     assert await inbox.replies.consumers(CATALOG) is None
+
+
+# events
+
+
+async def test_an_event_reaches_everybody_who_listens(broker: BrokerUnderTest) -> None:
+    async with (
+        listening(broker, "bridge", REVOKED) as one,
+        listening(broker, "bridge", REVOKED) as other,
+        listening(broker, "catalog", REVOKED) as catalog,
+    ):
+        outcome = await publish(broker, "auth", EVENTS, REVOKED, b"event")
+
+        heard = [(await inbox.next()).body for inbox in (one, other, catalog)]
+
+    assert outcome is Outcome.CONFIRMED
+    assert heard == [b"event"] * 3
+
+
+async def test_a_listener_hears_only_what_it_listens_to(broker: BrokerUnderTest) -> None:
+    async with listening(broker, "bridge", REVOKED) as inbox:
+        other = await publish(broker, "auth", EVENTS, "auth.something.else", b"other")
+        await publish(broker, "auth", EVENTS, REVOKED, b"event")
+
+        heard = await inbox.next()
+
+    assert other is Outcome.RETURNED
+    assert heard.body == b"event"
+
+
+async def test_an_event_that_nobody_listens_to_is_returned(broker: BrokerUnderTest) -> None:
+    assert await publish(broker, "auth", EVENTS, REVOKED) is Outcome.RETURNED
+
+
+async def test_a_listener_is_told_of_each_new_queue(broker: BrokerUnderTest) -> None:
+    async with listening(broker, "bridge", REVOKED) as inbox:
+        opened_at_first = inbox.times_opened
+        broker.cut("bridge")
+        await eventually(lambda: inbox.times_opened == 2)
+
+        await publish(broker, "auth", EVENTS, REVOKED, b"after")
+
+        assert (await inbox.next()).body == b"after"
+    assert opened_at_first == 1
+
+
+@pytest.mark.parametrize(
+    ("user", "service", "event"),
+    [
+        ("bridge", "bridge", "auth.something.else"),
+        ("bridge", "bridge", "#"),
+        ("bridge", "catalog", REVOKED),
+        ("auth", "auth", REVOKED),
+    ],
+)
+async def test_nobody_listens_to_what_is_not_granted(
+    broker: BrokerUnderTest, user: str, service: str, event: str
+) -> None:
+    consumer = (await broker.as_user(user)).event_consumer(
+        service, [event], on_delivery=Inbox(), on_open=lambda: None
+    )
+
+    await consumer.start()
+    await eventually(lambda: consumer.state is State.RECOVERING)
+
+    assert await publish(broker, "auth", EVENTS, REVOKED) is Outcome.RETURNED
+    await consumer.close()

@@ -35,6 +35,7 @@ from tests.waiting import eventually
 
 READY_TIMEOUT_S = 60.0
 TIMEOUT_S = 2.0  # of the bridge: each test of a lost part waits for it
+CHEAP_ARGON2 = {"argon2_time_cost": 1, "argon2_memory_kib": 64, "argon2_parallelism": 1}
 
 
 class System:
@@ -99,13 +100,12 @@ class System:
         """Open the database of users and sessions; the caller closes it."""
         return Database(f"sqlite:///{self.state.users_file}")
 
-    def add_user(
-        self, username: str, password: str, *, roles: tuple[str, ...] = ("user",), **settings: int
-    ) -> None:
-        """Add a user, as the `postroad users` command does; ``settings`` are the worker's."""
+    def add_user(self, username: str, password: str, *, roles: tuple[str, ...] = ("user",)) -> None:
+        """Add a user, as the `postroad users` command does."""
         with closing(self.open_database()) as database:
-            passwords = Passwords(AuthSettings(database_url=SecretStr("unused"), **settings))
-            UserStore(database, Outbox()).add(username, passwords.hash(password), roles=roles)
+            settings = AuthSettings(database_url=SecretStr("unused"), **CHEAP_ARGON2)
+            password_hash = Passwords(settings).hash(password)
+            UserStore(database, Outbox()).add(username, password_hash, roles=roles)
 
     async def start(self, log: Path, **settings: str) -> None:
         """Start everything; the services log JSON to a file."""
@@ -164,6 +164,7 @@ async def running_system(folder: Path, **settings: str) -> AsyncIterator[System]
         "CATALOG_CACHE_REFRESH_S": "0",
         "CATALOG_CACHE_STALE_S": "0",
         "CATALOG_BREAKER_REST_S": "1",
+        **{f"AUTH_{name}".upper(): str(value) for name, value in CHEAP_ARGON2.items()},
     }
     try:
         await system.start(log, **usual | settings)

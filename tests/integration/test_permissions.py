@@ -10,6 +10,7 @@ from pika import BasicProperties
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
 
+from shared.contracts.events import SessionRevoked
 from shared.messaging.topology import DEAD, EVENTS, REPLIES, RPC
 from tests.brokers import RabbitUnderTest
 from tests.traffic import replies_to
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.integration
 
 ACCESS_REFUSED, RESOURCE_LOCKED = 403, 405
 USERS = ("bridge", "auth", "catalog")
+REVOKED = SessionRevoked.name
 
 Act = Callable[[BlockingChannel], object]
 
@@ -42,9 +44,9 @@ def bind(queue: str, exchange: str, routing_key: str) -> Act:
     return lambda channel: channel.queue_bind(queue, exchange, routing_key)
 
 
-def bind_own_reply_queue(user: str, exchange: str, routing_key: str) -> Act:
+def bind_own_queue(prefix: str, exchange: str, routing_key: str) -> Act:
     def act(channel: BlockingChannel) -> None:
-        queue = f"reply.{user}.spy"
+        queue = f"{prefix}.spy"
         channel.queue_declare(queue, exclusive=True, auto_delete=True)
         channel.queue_bind(queue, exchange, routing_key)
 
@@ -89,7 +91,9 @@ FORBIDDEN_TO_ALL: dict[str, Act] = {
     "delete an exchange": delete_exchange(RPC),
     "consume dead letters": consume("dead.rpc.catalog"),
     "purge dead letters": purge("dead.rpc.catalog"),
-    "publish an event": publish(EVENTS, "auth.user.created"),
+    "publish an event of nobody": publish(EVENTS, "orders.order.created"),
+    "listen in another's name": declare_queue("listen.orders.x", exclusive=True),
+    "bind a request queue to the events": bind("rpc.catalog", EVENTS, "#"),
     "publish to the dead-letter exchange": publish(DEAD, ""),
     "publish straight into a request queue": publish("", "rpc.catalog"),
     "publish straight into a dead-letter queue": publish("", "dead.rpc.catalog"),
@@ -103,6 +107,8 @@ FORBIDDEN_TO_ALL: dict[str, Act] = {
 
 FORBIDDEN: list[tuple[str, str, Act]] = [
     *((user, what, act) for user in USERS for what, act in FORBIDDEN_TO_ALL.items()),
+    ("bridge", "publish another's event", publish(EVENTS, REVOKED)),
+    ("bridge", "listen to events by a wildcard", bind_own_queue("listen.bridge", EVENTS, "auth.*")),
     ("bridge", "call what it may not", publish(RPC, "auth.users.delete")),
     ("bridge", "answer in a worker's place", publish(REPLIES, "reply.bridge.x")),
     ("bridge", "consume requests", consume("rpc.catalog")),
@@ -112,25 +118,39 @@ FORBIDDEN: list[tuple[str, str, Act]] = [
     (
         "bridge",
         "listen to another's replies",
-        bind_own_reply_queue("bridge", REPLIES, "reply.auth.x"),
+        bind_own_queue("reply.bridge", REPLIES, "reply.auth.x"),
     ),
-    ("bridge", "listen to all replies", bind_own_reply_queue("bridge", REPLIES, "#")),
+    ("bridge", "listen to all replies", bind_own_queue("reply.bridge", REPLIES, "#")),
     (
         "bridge",
         "listen to replies by a wildcard",
-        bind_own_reply_queue("bridge", REPLIES, "reply.*.x"),
+        bind_own_queue("reply.bridge", REPLIES, "reply.*.x"),
     ),
-    ("bridge", "listen to requests", bind_own_reply_queue("bridge", RPC, "catalog.#")),
-    ("bridge", "listen to events", bind_own_reply_queue("bridge", EVENTS, "#")),
-    ("bridge", "listen to dead letters", bind_own_reply_queue("bridge", DEAD, "")),
+    ("bridge", "listen to requests", bind_own_queue("reply.bridge", RPC, "catalog.#")),
+    ("bridge", "listen to events", bind_own_queue("reply.bridge", EVENTS, "#")),
+    ("bridge", "listen to dead letters", bind_own_queue("reply.bridge", DEAD, "")),
     ("catalog", "call anybody", publish(RPC, "auth.sessions.create")),
     ("catalog", "call itself", publish(RPC, "catalog.products.get")),
     ("catalog", "reply to a queue that is no reply queue", publish(REPLIES, "catalog.x")),
     ("catalog", "consume another's requests", consume("rpc.auth")),
-    ("catalog", "have a reply queue", declare_queue("reply.catalog.x", exclusive=True)),
+    ("catalog", "publish another's event", publish(EVENTS, REVOKED)),
+    ("catalog", "listen to all events", bind_own_queue("listen.catalog", EVENTS, "#")),
+    (
+        "catalog",
+        "listen to events by a wildcard",
+        bind_own_queue("listen.catalog", EVENTS, "auth.*"),
+    ),
+    (
+        "catalog",
+        "listen to another's replies",
+        bind_own_queue("reply.catalog", REPLIES, "reply.bridge.x"),
+    ),
+    ("catalog", "have a reply queue in another's name", declare_queue("reply.bridge.x")),
     ("catalog", "write to another's queue directly", publish("", "rpc.auth")),
     ("auth", "call anybody", publish(RPC, "catalog.products.get")),
     ("auth", "consume another's requests", consume("rpc.catalog")),
+    ("auth", "publish another's event", publish(EVENTS, "catalog.product.created")),
+    ("auth", "listen to events", declare_queue("listen.auth.x", exclusive=True)),
     ("auth", "have a reply queue", declare_queue("reply.auth.x", exclusive=True)),
     ("auth", "write to another's queue directly", publish("", "rpc.catalog")),
 ]
