@@ -75,11 +75,13 @@ class CachedCatalog:
         age_s = time() - entry.as_of if entry else 0.0
         fresh_s = self._settings.cache_fresh_s
         refresh_s = fresh_s + self._settings.cache_refresh_s
+        is_stale = False
         if entry is None or age_s >= fresh_s:
             asking = self._ask(key, entry, ask)
             if entry is None or age_s >= refresh_s:
-                entry = await self._wait(asking, entry, age_s)
-        _date_reply(entry, is_stale=time() - entry.as_of >= refresh_s)
+                known, entry = entry, await self._wait(asking, entry, age_s)
+                is_stale = entry is known
+        _date_reply(entry, is_stale=is_stale)
         return cast(T, entry.answer.value)
 
     async def _wait(
@@ -111,7 +113,11 @@ class CachedCatalog:
 
     def _remember(self, key: Hashable, asked: "asyncio.Future[_Entry]") -> None:
         del self._asking[key]
-        if asked.cancelled() or asked.exception() is not None:
+        if asked.cancelled():
+            return
+        if (error := asked.exception()) is not None:
+            if not isinstance(error, ServiceError):  # a bug, for which perhaps nobody waits
+                log.error("renewal failed", exc_info=error)
             return  # a failure is not remembered; whoever waited for it has it
         self._entries[key] = asked.result()
         self._entries.move_to_end(key)

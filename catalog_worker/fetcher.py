@@ -2,13 +2,17 @@
 
 import random
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from time import monotonic
+from email.utils import parsedate_to_datetime
+from math import ceil
+from time import monotonic, time
 from urllib.parse import urljoin, urlsplit
 
 import requests
 import structlog
+import urllib3
 from circuitbreaker import CircuitBreaker
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity.stop import stop_before_delay
@@ -23,6 +27,7 @@ CHUNK_BYTES = 64 * 1024
 MAX_REDIRECTS = 3
 LONGEST_WAIT_S = 3600
 SHORTEST_WAIT_S = 0.05
+REPLY_S = 0.05  # of the deadline, for our own answer to travel in
 MAY_PASS = frozenset({500, 502, 503, 504})  # worth another attempt
 
 
@@ -33,6 +38,10 @@ class _Passing(Exception):
         super().__init__(str(error))
         self.error = error
         self.wait_s = wait_s
+
+
+class _Refused(UpstreamFailed):
+    """This one request is refused: no reason to give the server a rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +67,10 @@ class Fetcher:
         self.breaker = CircuitBreaker(
             failure_threshold=settings.breaker_failures,
             recovery_timeout=settings.breaker_rest_s,
-            expected_exception=UpstreamFailed,
+            expected_exception=_wants_rest,
             name="upstream",
         )
+        self._probe = threading.Lock()
 
     def get(
         self, path: str, parameters: Mapping[str, str | int], *, etag: str | None = None
@@ -71,28 +81,41 @@ class Fetcher:
             UpstreamFailed: the server is away, too slow, or does not answer JSON.
             UpstreamBusy: it asks us to slow down.
         """
-        if self.breaker.opened:
+        left_s = self._time_left_s()
+        if left_s <= 0:  # it waited for a thread: not upstream's fault, so the breaker is not told
+            raise UpstreamFailed("no time is left to ask the product source")
+        deadline = monotonic() + left_s
+        retrying = Retrying(
+            retry=retry_if_exception_type(_Passing),
+            stop=stop_after_attempt(self._settings.upstream_attempts) | stop_before_delay(left_s),
+            wait=self._pause_s,
+            reraise=True,
+        )
+        with self._admitted():
+            try:
+                return retrying(self._get, path, parameters, etag, deadline)
+            except _Passing as failure:
+                log.warning("upstream failed", path=path, reason=str(failure))
+                raise failure.error from failure.__cause__
+            except UpstreamFailed as error:
+                log.warning("upstream failed", path=path, reason=str(error))
+                raise
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        """Let calls through to a server that works, and one at a time to one that has rested."""
+        is_probe = not self.breaker.closed
+        if is_probe and (self.breaker.opened or not self._probe.acquire(blocking=False)):
             raise UpstreamFailed(
                 "the product source keeps failing, and is given a rest",
                 retry_after_s=max(1, self.breaker.open_remaining),
             )
-        deadline = monotonic() + self._time_left_s()
-        retrying = Retrying(
-            retry=retry_if_exception_type(_Passing),
-            stop=stop_after_attempt(self._settings.upstream_attempts)
-            | stop_before_delay(deadline - monotonic()),
-            wait=self._pause_s,
-            reraise=True,
-        )
         try:
             with self.breaker:
-                try:
-                    return retrying(self._get, path, parameters, etag, deadline)
-                except _Passing as failure:
-                    raise failure.error from failure.__cause__
-        except UpstreamFailed as error:
-            log.warning("upstream failed", path=path, reason=str(error))
-            raise
+                yield
+        finally:
+            if is_probe:
+                self._probe.release()
 
     def _get(
         self, path: str, parameters: Mapping[str, str | int], etag: str | None, deadline: float
@@ -100,7 +123,6 @@ class Fetcher:
         url, query = self._base_url + path, parameters or None
         headers = {"If-None-Match": etag} if etag else {}
         for _ in range(MAX_REDIRECTS + 1):
-            left_s = max(0.01, deadline - monotonic())
             try:
                 with self._session().get(
                     url,
@@ -108,32 +130,32 @@ class Fetcher:
                     headers=headers,
                     stream=True,
                     allow_redirects=False,
-                    timeout=(
-                        min(self._settings.upstream_connect_timeout_s, left_s),
-                        min(self._settings.upstream_read_timeout_s, left_s),
-                    ),
+                    timeout=self._timeout(deadline),  # type: ignore[arg-type]  # stubs lag
                 ) as response:
                     if not response.is_redirect:
                         return self._read(response, deadline)
                     url, query = _redirect_target(response), None
-            except requests.RequestException as error:
+            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 failure = UpstreamFailed(f"the product source {_failure(error)}")
                 raise _Passing(failure) from error
         raise UpstreamFailed("the product source redirects without end")
 
     def _read(self, response: requests.Response, deadline: float) -> Fetched:
         status = response.status_code
-        if status == requests.codes.not_modified:
+        if status == requests.codes.not_modified and "If-None-Match" in response.request.headers:
             return Fetched(None, is_unchanged=True)
+        wait_s = _retry_after_s(response.headers.get("Retry-After", ""))
         if status == requests.codes.too_many_requests:
-            wait_s = _retry_after_s(response.headers.get("Retry-After", ""))
             busy = UpstreamBusy("the product source asks us to slow down", retry_after_s=wait_s)
             raise _Passing(busy, wait_s=wait_s)
         if status in MAY_PASS:
-            raise _Passing(UpstreamFailed(f"the product source answered {status}"))
-        is_json = "json" in response.headers.get("Content-Type", "")
+            failure = UpstreamFailed(f"the product source answered {status}", retry_after_s=wait_s)
+            raise _Passing(failure, wait_s=wait_s)
+        is_json = "json" in response.headers.get("Content-Type", "").lower()
         if status == requests.codes.not_found and is_json:
             return Fetched(None)
+        if 400 <= status < 500:
+            raise _Refused(f"the product source answered {status}")
         if status != requests.codes.ok:
             raise UpstreamFailed(f"the product source answered {status}")
         if not is_json:
@@ -142,8 +164,9 @@ class Fetcher:
 
     def _read_body(self, response: requests.Response, deadline: float) -> bytes:
         body = bytearray()
-        for chunk in response.iter_content(CHUNK_BYTES):
-            body += chunk
+        # Each piece as it comes: ``iter_content`` would wait for a whole chunk, however long.
+        while piece := response.raw.read1(CHUNK_BYTES, decode_content=False):
+            body += piece
             if len(body) > self._settings.upstream_body_max_bytes:
                 raise UpstreamFailed("the product source answered too much")
             if monotonic() > deadline:  # a read time-out alone would let it trickle for ever
@@ -151,38 +174,57 @@ class Fetcher:
         return bytes(body)
 
     def _pause_s(self, attempt: RetryCallState) -> float:
-        """Wait as long as the server asks; else a growing, jittered time."""
+        """Wait a growing, jittered time, on top of what the server asks for."""
         failure = attempt.outcome.exception() if attempt.outcome else None
-        if isinstance(failure, _Passing) and failure.wait_s is not None:
-            return failure.wait_s
+        asked_s = failure.wait_s if isinstance(failure, _Passing) else None
         longest_s = SHORTEST_WAIT_S * 2**attempt.attempt_number
-        return random.uniform(SHORTEST_WAIT_S, longest_s)  # noqa: S311  # spreads, hides nothing
+        jitter_s = random.uniform(SHORTEST_WAIT_S, longest_s)  # noqa: S311  # spreads, hides nothing
+        return (asked_s or 0) + jitter_s
 
     def _time_left_s(self) -> float:
         """Seconds to spend on upstream: no longer than somebody waits for us."""
+        longest_s = self._settings.upstream_timeout_s
         call = current_call.get(None)
-        left_s = call.time_left_s() if call else self._settings.upstream_timeout_s
-        return max(0.01, min(left_s, self._settings.upstream_timeout_s))
+        return min(call.time_left_s() - REPLY_S, longest_s) if call else longest_s
+
+    def _timeout(self, deadline: float) -> urllib3.Timeout:
+        """Limit connecting, each wait for bytes, and connecting and the first wait together."""
+        return urllib3.Timeout(
+            total=max(0.01, deadline - monotonic()),
+            connect=self._settings.upstream_connect_timeout_s,
+            read=self._settings.upstream_read_timeout_s,
+        )
 
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):
             self._local.session = requests.Session()
             self._local.session.headers["Accept"] = "application/json"
+            # Compressed, a small answer may be huge, or say nothing for ever.
+            self._local.session.headers["Accept-Encoding"] = "identity"
         session: requests.Session = self._local.session
         return session
 
 
+def _wants_rest(_: type[BaseException], error: BaseException) -> bool:
+    """Tell the breaker what a failure is."""
+    return isinstance(error, UpstreamFailed) and not isinstance(error, _Refused)
+
+
 def _redirect_target(response: requests.Response) -> str:
     """Follow a redirect on the same host alone: upstream does not choose whom we talk to."""
-    target = urljoin(response.url, response.headers["Location"])
-    if urlsplit(target)[:2] != urlsplit(response.url)[:2]:
+    try:
+        target = urljoin(response.url, response.headers["Location"])
+        is_same_host = urlsplit(target)[:2] == urlsplit(response.url)[:2]
+    except ValueError as error:
+        raise UpstreamFailed("the product source redirects to no address") from error
+    if not is_same_host:
         raise UpstreamFailed("the product source redirects elsewhere")
     return target
 
 
-def _failure(error: requests.RequestException) -> str:
+def _failure(error: Exception) -> str:
     match error:
-        case requests.Timeout():
+        case requests.Timeout() | urllib3.exceptions.TimeoutError():
             return "is too slow"
         case requests.ConnectionError():
             return "cannot be reached"
@@ -191,6 +233,11 @@ def _failure(error: requests.RequestException) -> str:
 
 
 def _retry_after_s(header: str) -> int | None:
-    """Read ``Retry-After`` in seconds (RFC 9110 section 10.2.3); a date is not understood."""
-    is_number = header.isascii() and header.isdigit() and len(header) < 10
-    return min(int(header), LONGEST_WAIT_S) if is_number else None
+    """Read ``Retry-After``, seconds or a date (RFC 9110 section 10.2.3), as seconds from now."""
+    if header.isascii() and header.isdigit() and len(header) < 10:
+        return min(int(header), LONGEST_WAIT_S)
+    try:
+        wait_s = ceil(parsedate_to_datetime(header).timestamp() - time())
+    except (ValueError, OverflowError):
+        return None
+    return min(max(0, wait_s), LONGEST_WAIT_S)

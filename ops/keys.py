@@ -13,12 +13,6 @@ from shared.messaging.rotation import LEAD_S, OVERLAP_S, rotate, trust_rotated
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--state",
-        type=Path,
-        default=Path(".postroad"),
-        help="the folder of the running system (%(default)s)",
-    )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="show each service's keys")
     listing.set_defaults(action=_list)
@@ -31,6 +25,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     rotating.add_argument("service", nargs="?", help="the service (all of them)")
     rotating.set_defaults(action=_rotate)
+    for action in (listing, rotating):
+        action.add_argument(
+            "--state",
+            type=Path,
+            default=Path(".postroad"),
+            help="the folder of the running system (%(default)s)",
+        )
 
 
 def run(options: Namespace) -> int:

@@ -28,11 +28,11 @@ from shared.settings import EnvironmentSettings, read_settings
 DEFAULT_STATE = Path(".postroad")
 EXAMPLES = """\
 examples:
-  postroad users add reader                          asks for the password, twice
-  postroad users add writer --role operator            who may also renew the catalogue
+  postroad users add reader                         asks for the password, twice
+  postroad users add writer --role operator         who may also renew the catalogue
   echo "$PASSWORD" | postroad users set-password writer --password-stdin
   postroad users import users.json                  [{"id": 1, "username": ..., "password": ...}]
-  postroad users disable writer                        and sign writer out everywhere
+  postroad users disable writer                     and end the sessions
   postroad users list --database postgresql://postroad@db/auth
 
 The database is that of --database, else of AUTH_DATABASE_URL, else the one `postroad up` keeps.

@@ -1,9 +1,13 @@
 """The whole system as `postroad up` runs it, with a hand on each of its parts."""
 
+import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pika
@@ -34,8 +38,13 @@ from tests.nodes import ADMIN, ADMIN_PASSWORD
 from tests.waiting import eventually
 
 READY_TIMEOUT_S = 60.0
+COMMAND_TIMEOUT_S = 30.0
 TIMEOUT_S = 2.0  # of the bridge: each test of a lost part waits for it
-CHEAP_ARGON2 = {"argon2_time_cost": 1, "argon2_memory_kib": 64, "argon2_parallelism": 1}
+CHEAP_ARGON2: dict[str, Any] = {
+    "argon2_time_cost": 1,
+    "argon2_memory_kib": 64,
+    "argon2_parallelism": 1,
+}
 
 
 class System:
@@ -95,6 +104,15 @@ class System:
             yield client
         finally:
             await client.close()
+
+    async def command(self, *arguments: str) -> None:
+        """Run the `postroad` command on this system."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "ops.cli", *arguments, "--state", str(self.state.folder)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        assert await asyncio.wait_for(process.wait(), COMMAND_TIMEOUT_S) == 0
 
     def open_database(self) -> Database:
         """Open the database of users and sessions; the caller closes it."""

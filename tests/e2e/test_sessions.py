@@ -1,7 +1,5 @@
 """Signing in, staying signed in and signing out, as a client and as a browser sees it."""
 
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from http.cookies import SimpleCookie
@@ -294,8 +292,7 @@ async def test_whoever_is_disabled_is_out_at_once(
 ) -> None:
     assert await status(app, tokens) == 200
 
-    command = ["users", "disable", username, "--state", str(system.state.folder)]
-    subprocess.run([sys.executable, "-m", "ops.cli", *command], check=True, timeout=30)
+    await system.command("users", "disable", username)
 
     await is_void_everywhere(app, system, past_the_bridge, tokens)
     assert_problem(await refresh(app, tokens.refresh), 401, "invalid_refresh_token")

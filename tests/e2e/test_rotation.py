@@ -1,0 +1,149 @@
+"""New keys for every service while requests run, and not one of them refused."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from time import time
+
+import httpx
+import jwt
+import pytest
+
+from shared.messaging.ids import new_id
+from shared.messaging.keys import PURPOSES
+from shared.messaging.rotation import LEAD_S
+from shared.messaging.topology import EVENTS, REPLIES, RPC
+from tests.e2e.spy import Spy, spying
+from tests.e2e.system import System
+from tests.letters import claims_of
+from tests.waiting import eventually
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
+
+PASSWORD = "a password for the tests"
+SERVICES = ("auth", "bridge", "catalog")
+NOTICED_S = 2.0  # services look at their files every second
+READERS = 6
+
+Outcomes = Counter[tuple[str, int]]
+Ask = Callable[[], Awaitable[httpx.Response]]
+
+
+class Load:
+    """A user who never stops: reads products, signs in, refreshes, signs out."""
+
+    def __init__(self, http: httpx.AsyncClient, username: str) -> None:
+        self._http = http
+        self._credentials = {"username": username, "password": PASSWORD}
+        self._is_over = False
+        self.outcomes: Outcomes = Counter()
+
+    async def run(self, until: Awaitable[None]) -> None:
+        """Ask on and on, until something else is done."""
+        async with asyncio.TaskGroup() as asking:
+            for _ in range(READERS):
+                asking.create_task(self._read())
+            asking.create_task(self._come_and_go())
+            try:
+                await until
+            finally:
+                self._is_over = True
+
+    async def _read(self) -> None:
+        token = await self.sign_in()
+        while not self._is_over:
+            await self._ask("GET", "/products/1", token)
+            await self._ask("GET", "/auth/me", token)
+
+    async def _come_and_go(self) -> None:
+        while not self._is_over:
+            signed_in = await self._post("/auth", self._credentials)
+            held = {"refresh_token": signed_in["refresh_token"]}
+            refreshed = await self._post("/auth/refresh", held)
+            await self._ask("GET", "/products/2", refreshed["access_token"])
+            await self._post("/auth/logout", {"refresh_token": refreshed["refresh_token"]})
+
+    async def sign_in(self) -> str:
+        return str((await self._post("/auth", self._credentials))["access_token"])
+
+    async def _post(self, path: str, body: dict[str, str]) -> dict[str, str]:
+        response = await self._http.post(path, json=body)
+        self._http.cookies.clear()
+        self.outcomes[path, response.status_code] += 1
+        answer: dict[str, str] = response.raise_for_status().json()
+        return answer
+
+    async def _ask(self, method: str, path: str, token: str) -> None:
+        headers = {"Authorization": f"Bearer {token}"}
+        response = await self._http.request(method, path, headers=headers)
+        self.outcomes[path, response.status_code] += 1
+
+
+def kids_in_use(system: System) -> dict[str, set[str]]:
+    """Give the ids of the keys that each service uses now."""
+    identities = {name: system.keys(name).identity for name in SERVICES}
+    return {
+        name: {identity.key(purpose).kid for purpose in PURPOSES}
+        for name, identity in identities.items()
+    }
+
+
+async def kids_seen(spy: Spy, after: float) -> set[str]:
+    """Give the ids of the keys that signed messages after a moment."""
+    signatures = [claims_of(seen.headers["signature"]) for seen in await spy.look()]
+    pairs = [claims["kid"] for claims in signatures if claims["iat"] > after]
+    return {kid for pair in pairs for kid in pair.split(".")}
+
+
+async def test_keys_rotate_under_load_without_a_request_refused(
+    visitor: httpx.AsyncClient, system: System
+) -> None:
+    username = f"reader-{new_id()}"
+    system.add_user(username, PASSWORD)
+    load = Load(visitor, username)
+    before, old_token = kids_in_use(system), await load.sign_in()
+    changed_at = 0.0
+
+    async def rotate() -> None:
+        nonlocal changed_at
+        await system.command("keys", "rotate")
+        changed_at = time() + LEAD_S + NOTICED_S
+        await eventually(lambda: time() > changed_at + 1, timeout_s=LEAD_S + NOTICED_S + 2)
+
+    async with spying(system, RPC) as requests, spying(system, REPLIES) as replies:
+        async with spying(system, EVENTS) as events:
+            await load.run(rotate())
+            new_token = await load.sign_in()
+            seen = {
+                "requests": await kids_seen(requests, changed_at),
+                "replies": await kids_seen(replies, changed_at),
+                "events": await kids_seen(events, changed_at),
+            }
+
+    now = kids_in_use(system)
+    old, new = set[str]().union(*before.values()), set[str]().union(*now.values())
+    assert {status for _, status in load.outcomes} == {200}, load.outcomes
+    assert min(load.outcomes.values()) > 10, load.outcomes
+    assert old.isdisjoint(new)
+    assert all(seen.values())
+    assert all(kids <= new for kids in seen.values()), seen
+    assert jwt.get_unverified_header(old_token)["kid"] in before["auth"]
+    assert jwt.get_unverified_header(new_token)["kid"] in now["auth"]
+    for token in (old_token, new_token):
+        headers = {"Authorization": f"Bearer {token}"}
+        assert (await visitor.get("/products/1", headers=headers)).status_code == 200
+
+
+async def test_one_service_can_have_new_keys_by_itself(
+    user: httpx.AsyncClient, system: System
+) -> None:
+    before = kids_in_use(system)
+
+    await system.command("keys", "rotate", "catalog")
+    active_at = time() + LEAD_S
+
+    await eventually(lambda: time() > active_at + NOTICED_S, timeout_s=LEAD_S + NOTICED_S + 1)
+    now = kids_in_use(system)
+    assert (await user.get("/products/1")).status_code == 200
+    assert (now["auth"], now["bridge"]) == (before["auth"], before["bridge"])
+    assert now["catalog"].isdisjoint(before["catalog"])
