@@ -41,7 +41,9 @@ def main() -> int:
     )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (module, what) in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+        subparser = subparsers.add_parser(
+            name, help=what, description=f"{what[0].upper()}{what[1:]}."
+        )
         module.add_arguments(subparser)
         subparser.set_defaults(run=module.run)
     options = parser.parse_args()

@@ -100,9 +100,10 @@ class Client:
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
-        await self._replies.close()
+        closing = [self._replies.close()]
         if self._owns_publisher:
-            await self._publisher.close()
+            closing.append(self._publisher.close())
+        await asyncio.gather(*closing)
 
     @property
     def is_connected(self) -> bool:

@@ -54,7 +54,8 @@ class Login:
             socket_timeout=self.settings.broker_connect_timeout_s,
             stack_timeout=self.settings.broker_connect_timeout_s + 5,
             client_properties={"connection_name": f"{self.user} {role}"},
-            tcp_options={"TCP_KEEPIDLE": 30},
+            # what is sent and not acknowledged must not outlast the heartbeat (tcp(7))
+            tcp_options={"TCP_USER_TIMEOUT": 2000 * self.settings.broker_heartbeat_s},
         )
 
 

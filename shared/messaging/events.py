@@ -63,8 +63,13 @@ class EventPublisher:
             type=event_name,
             user_id=self._service,
         )
+
+        def on_outcome(what: Outcome) -> None:
+            if not outcome.done():  # the caller may have given up
+                outcome.set_result(what)
+
         try:
-            self._publisher.publish(EVENTS, event_name, body, properties, outcome.set_result)
+            self._publisher.publish(EVENTS, event_name, body, properties, on_outcome)
         except NotOpen as error:
             raise NotPublished("the message broker is away") from error
         if await outcome not in (Outcome.CONFIRMED, Outcome.RETURNED):
