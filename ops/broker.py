@@ -80,6 +80,10 @@ class PrivateBroker:
     def running(self) -> bool:
         return self._beam is not None and self._beam.poll() is None
 
+    def define(self, definitions: Mapping[str, Any]) -> None:
+        """Have it load other definitions at its next start."""
+        self._definitions = definitions
+
     async def start(self, progress: Callable[[str], None] = lambda _: None) -> None:
         """Start the node and wait until it takes connections.
 

@@ -4,13 +4,16 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import NoReturn
 
-from ops import definitions, keys, up, users
+from ops import call, definitions, direct_services, keys, tail, up, users
 
 EXAMPLES = """\
 examples:
   postroad up                                   everything here, with a sample catalogue
   postroad up --port 8080 --management          on another port, with RabbitMQ's own pages
   postroad up --upstream https://dummyjson.com  with somebody else's catalogue
+  postroad call catalog.products.list limit=5   ask a service, through the queue
+  postroad tail events 'auth.login.*'           see who signs in
+  postroad services add orders --calls 'catalog.products.*'
   postroad users add reader --role operator     asks for the password
   postroad keys rotate                          new keys for all, while they run
   postroad definitions --check                  is rabbitmq/definitions.json in date?
@@ -18,6 +21,9 @@ examples:
 
 COMMANDS = {
     "up": (up, "run the whole system on this machine, until Ctrl-C"),
+    "call": (call, "send a signed request through the running system, and print the reply"),
+    "tail": (tail, "see events as they happen, until Ctrl-C"),
+    "services": (direct_services, "let services of other teams call ours, and listen"),
     "users": (users, "add, list, disable and import who may sign in"),
     "keys": (keys, "show the services' keys, or give them new ones"),
     "definitions": (definitions, "write rabbitmq/definitions.json, or check that it is in date"),

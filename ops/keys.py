@@ -7,7 +7,7 @@ from pathlib import Path
 from time import time
 
 from ops.files import write_private
-from ops.state import State
+from ops.state import State, StateError
 from shared.messaging.keys import Identity, KeyFileError, PublicKey, TrustBundle
 from shared.messaging.rotation import LEAD_S, OVERLAP_S, rotate, trust_rotated
 
@@ -40,6 +40,9 @@ def run(options: Namespace) -> int:
     try:
         trust = TrustBundle.load(state.trust_file)
         return int(options.action(options, state, trust))
+    except StateError as error:
+        print(f"postroad: {error}", file=sys.stderr)
+        return 1
     except KeyFileError as error:
         print(f"postroad: {error}; has 'postroad up' run here?", file=sys.stderr)
         return 1
@@ -62,12 +65,14 @@ def _rotate(options: Namespace, state: State, trust: TrustBundle) -> int:
             file=sys.stderr,
         )
         return 1
-    for name in names:
-        path = state.identity_file(name)
-        renewed = rotate(Identity.load(path))
-        renewed.save(path)  # first: its owner must be able to read what others send
-        trust = trust_rotated(trust, renewed)
-    write_private(state.trust_file, trust.model_dump_json(indent=1))
+    with state.changing():
+        trust = TrustBundle.load(state.trust_file)
+        for name in names:
+            path = state.identity_file(name)
+            renewed = rotate(Identity.load(path))
+            renewed.save(path)  # first: its owner must be able to read what others send
+            trust = trust_rotated(trust, renewed)
+        write_private(state.trust_file, trust.model_dump_json(indent=1))
     print(f"new keys for {', '.join(names)}, in use in {LEAD_S:.0f} s")
     return 0
 

@@ -8,10 +8,71 @@ from pathlib import Path
 from ops.ports import LOOPBACK
 from ops.state import State
 from ops.supervisor import Program
-from shared.messaging.topology import VHOST
+from shared.messaging.topology import (
+    VHOST,
+    Definitions,
+    Services,
+    ServicesFileError,
+    definitions,
+    load_services,
+    trust_bundle,
+    with_passwords,
+)
 
 SERVICES_FILE = Path(__file__).parents[1] / "rabbitmq" / "services.toml"
 MODULES = {"auth": "auth_worker", "catalog": "catalog_worker", "bridge": "http_bridge"}
+
+
+def allowed_services(state: State) -> Services:
+    """Put our own services and those added to the state folder together.
+
+    Raises:
+        ServicesFileError: one of the two files is wrong, or both name a service.
+    """
+    ours, added = load_services(SERVICES_FILE), added_services(state)
+    if both := sorted(ours.root.keys() & added.root.keys()):
+        raise ServicesFileError(f"{state.services_file}: {both[0]} is one of our own services")
+    return Services(ours.root | added.root)
+
+
+def added_services(state: State) -> Services:
+    """Read which services have been added to the state folder.
+
+    Raises:
+        ServicesFileError: its file is wrong.
+    """
+    if not state.services_file.exists():
+        return Services({})
+    return load_services(state.services_file)
+
+
+def write_trust(state: State, allowed: Services) -> None:
+    """Write what every service reads to know the others; keys that are missing are made.
+
+    Raises:
+        StateError: the state folder cannot be used.
+    """
+    state.write_trust(trust_bundle(allowed, [state.identity(name) for name in allowed.names]))
+
+
+def broker_definitions(state: State, allowed: Services) -> Definitions:
+    """Give what the broker imports; passwords that are missing are made.
+
+    Raises:
+        StateError: the state folder cannot be used.
+    """
+    passwords = {name: state.password(name) for name in allowed.names}
+    return with_passwords(definitions(allowed), passwords)
+
+
+def messaging_environment(state: State, service: str, broker_address: str) -> dict[str, str]:
+    """Say by environment variables how a service reaches the broker, and with which keys."""
+    return {
+        "BROKER_URLS": f"amqp://{broker_address}/{VHOST}",
+        "BROKER_PASSWORD_FILE": str(state.password_file(service)),
+        "IDENTITY_FILE": str(state.identity_file(service)),
+        "TRUST_FILE": str(state.trust_file),
+    }
 
 
 def sample_upstream(port: int) -> Program:
@@ -30,12 +91,7 @@ def programs(
         "bridge": {"BRIDGE_HOST": host, "BRIDGE_PORT": str(port)},
     }
     for service, module in MODULES.items():
-        messaging = {
-            "BROKER_URLS": f"amqp://{broker_address}/{VHOST}",
-            "BROKER_PASSWORD_FILE": str(state.password_file(service)),
-            "IDENTITY_FILE": str(state.identity_file(service)),
-            "TRUST_FILE": str(state.trust_file),
-        }
+        messaging = messaging_environment(state, service, broker_address)
         yield _program(service, module, env=messaging | specific[service])
 
 

@@ -4,6 +4,8 @@
     identities/<service>.json      a service's private keys
     secrets/<service>.password     its password at the broker
     trust.json                     everybody's public keys and rights, made anew at each start
+    services.toml                  services added by `postroad services add`
+    revoked                        those revoked while nothing ran, whom the broker still knows
     users.db                       who may sign in
     broker/                        the broker's data and settings
     log/                           what set-up and the broker had to say
@@ -36,10 +38,13 @@ class State:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
         self.trust_file = self.folder / "trust.json"
+        self.services_file = self.folder / "services.toml"
         self.users_file = self.folder / "users.db"
         self.cookie_file = self.folder / "cookies"
         self.broker_folder = self.folder / "broker"
         self.broker_log = self.folder / "log" / "broker.log"
+        self._revoked_file = self.folder / "revoked"
+        self._changes_file = self.folder / "changes"
         self._running_file = self.folder / "running.json"
         self._lock_file = self.folder / "lock"
 
@@ -56,10 +61,8 @@ class State:
         Raises:
             StateError: it cannot be used, or somebody runs on it; then the message says where.
         """
+        self._make()
         with self._usable(self.folder):
-            for folder in ("", "identities", "secrets", "log", "broker"):
-                (self.folder / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.folder.chmod(0o700)  # it may have been made by another program
             lock = self._lock_file.open("a+")
         with lock:
             try:
@@ -79,6 +82,26 @@ class State:
             finally:
                 self._running_file.unlink(missing_ok=True)
                 lock.truncate(0)
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Make the folder, and wait for other commands that change keys or rights in it.
+
+        Raises:
+            StateError: it cannot be used.
+        """
+        self._make()
+        with self._usable(self._changes_file):
+            changes = self._changes_file.open("a")
+        with changes:
+            fcntl.flock(changes, fcntl.LOCK_EX)
+            yield
+
+    def _make(self) -> None:
+        with self._usable(self.folder):
+            for folder in ("", "identities", "secrets", "log", "broker"):
+                (self.folder / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.chmod(0o700)  # it may have been made by another program
 
     def identity(self, service: str) -> Identity:
         """Give a service's keys, made the first time.
@@ -110,12 +133,35 @@ class State:
             raise StateError(self._broken(path, "it is empty"))
         return password
 
+    def forget(self, service: str) -> None:
+        """Delete a service's keys and password."""
+        for path in (self.identity_file(service), self.password_file(service)):
+            with self._usable(path):
+                path.unlink(missing_ok=True)
+
+    def write_services(self, text: str) -> None:
+        """Write which services have been added."""
+        with self._usable(self.services_file):
+            write_private(self.services_file, text)
+
+    def revoked(self) -> set[str]:
+        """Name those whom the broker has to forget at its next start."""
+        with self._usable(self._revoked_file):
+            return set(
+                self._revoked_file.read_text().split() if self._revoked_file.exists() else ()
+            )
+
+    def write_revoked(self, names: set[str]) -> None:
+        """Note whom the broker has to forget."""
+        with self._usable(self._revoked_file):
+            write_private(self._revoked_file, "".join(f"{name}\n" for name in sorted(names)))
+
     def write_trust(self, bundle: Mapping[str, object]) -> None:
         """Write what every service reads to know the others."""
         with self._usable(self.trust_file):
             write_private(self.trust_file, json.dumps(bundle, indent=1))
 
-    def write_running(self, addresses: Mapping[str, str | int]) -> None:
+    def write_running(self, addresses: Mapping[str, object]) -> None:
         """Tell other commands where the running system listens."""
         with self._usable(self._running_file):
             write_private(self._running_file, json.dumps(addresses, indent=1))

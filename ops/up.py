@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from ops import ports, selfcheck, services
+from ops import grants, ports, selfcheck, services
 from ops.broker import BrokerError, PrivateBroker
 from ops.ports import LOOPBACK, PortUnavailable
 from ops.progress import say, step
@@ -20,13 +20,7 @@ from ops.selfcheck import SelfCheckError
 from ops.state import State, StateError
 from ops.supervisor import Supervisor
 from shared.logs import configure_logging
-from shared.messaging.topology import (
-    ServicesFileError,
-    definitions,
-    load_services,
-    trust_bundle,
-    with_passwords,
-)
+from shared.messaging.topology import ServicesFileError
 from shared.settings import LogSettings
 
 log = structlog.get_logger()
@@ -123,20 +117,21 @@ class _System:
         )
 
     async def _start_broker(self, running: AsyncExitStack) -> PrivateBroker:
-        allowed = load_services(services.SERVICES_FILE)
         async with step("keys and broker users"):
-            identities = [self._state.identity(name) for name in allowed.names]
-            passwords = {name: self._state.password(name) for name in allowed.names}
-            self._state.write_trust(trust_bundle(allowed, identities))
+            with self._state.changing():
+                allowed = services.allowed_services(self._state)
+                services.write_trust(self._state, allowed)
+            definitions = services.broker_definitions(self._state, allowed)
         broker = PrivateBroker(
             self._state.broker_folder,
-            with_passwords(definitions(allowed), passwords),
+            definitions,
             management=self._options.management,
             log=self._state.broker_log,
         )
         running.push_async_callback(broker.stop)
         async with step(f"RabbitMQ, our own on {broker.address}"):
             await broker.start()
+            await grants.forget_revoked(self._state, broker)
         return broker
 
     async def _start_services(self, broker: PrivateBroker, upstream: str | None) -> None:
@@ -177,7 +172,7 @@ class _System:
     def _announce(self, broker: PrivateBroker, elapsed_s: float) -> None:
         jar = shlex.quote(str(self._state.cookie_file))
         sign_in = '{"username":"admin","password":"admin"}'
-        self._state.write_running({"http": self._url, "amqp": broker.address})
+        self._state.write_running(grants.addresses(self._url, broker))
         say(
             f"\nPostroad is up at {self._url} after {elapsed_s:.1f} s."
             f" Sign in as admin / admin; {self._url}/docs shows what else there is."
@@ -193,7 +188,10 @@ class _System:
             await broker.ended()
             log.warning("broker ended; starting it again")
             try:
+                allowed = services.allowed_services(self._state)  # some may have been revoked
+                broker.define(services.broker_definitions(self._state, allowed))
                 await broker.start()
-            except BrokerError as error:
+                await grants.forget_revoked(self._state, broker)
+            except (BrokerError, ServicesFileError, StateError) as error:
                 log.error("broker does not start", error=str(error), again_in_s=_BROKER_PAUSE_S)
                 await asyncio.sleep(_BROKER_PAUSE_S)

@@ -91,7 +91,8 @@ class Admission:
         if contract is None:
             raise InvalidRequest(f"no method {claims.op}")
         if token is None:
-            if contract.scope and self._keys.trust.services[claims.iss].acts_for_users:
+            caller = self._keys.trust.services.get(claims.iss)  # it may have been revoked by now
+            if contract.scope and (caller is None or caller.acts_for_users):
                 raise NotAuthenticated("no token")
             return Admitted(claims, contract, None)
         try:

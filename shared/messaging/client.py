@@ -31,6 +31,7 @@ from shared.tokens import AccessToken
 log = structlog.get_logger()
 
 WATCH_INTERVAL_S = 0.5
+_OPENED_POLL_S = 0.01
 PROBLEM = "problem+json"
 
 
@@ -109,6 +110,13 @@ class Client:
     def is_connected(self) -> bool:
         """Whether a call would be sent."""
         return self._publisher.state is State.OPEN and self._replies.address is not None
+
+    async def opened(self, timeout_s: float) -> bool:
+        """Wait until a call would be sent; false when that is not within the time."""
+        deadline = time() + timeout_s
+        while not self.is_connected and time() < deadline:  # noqa: ASYNC110  # two, that come and go
+            await asyncio.sleep(_OPENED_POLL_S)
+        return self.is_connected
 
     def silent_services(self) -> list[str]:
         """Name the watched services of which no worker is known to listen."""

@@ -27,9 +27,10 @@ hop. That PyJWT reads what we write, and the reverse, is tested.
 
 import binascii
 import hmac
-import time
+from collections.abc import Callable
 from enum import StrEnum
 from hashlib import sha256
+from time import time
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -102,8 +103,9 @@ class Claims(BaseModel):
 class Signer:
     """Signs with one service's keys."""
 
-    def __init__(self, keys: KeyRing) -> None:
+    def __init__(self, keys: KeyRing, *, clock: Callable[[], float] = time) -> None:
         self._keys = keys
+        self._clock = clock
         self._generation = keys.generation
         self._prefixes: dict[tuple[str, str], tuple[str, bytes]] = {}
 
@@ -162,7 +164,7 @@ class Signer:
     def event(self, *, name: str, body: bytes, message_id: str, correlation_id: str) -> str:
         """Sign an event, which any service can verify and none but us can make."""
         key = self._keys.identity.key("events")
-        now = time.time()
+        now = self._clock()
         protected = _b64(
             f'{{"alg":"EdDSA","b64":false,"crit":["b64"],"kid":"{key.kid}","typ":"event",'
             f'"iss":"{self._keys.service}","aud":"{EVENTS}","op":"{name}","iat":{now:.3f},'
@@ -196,7 +198,7 @@ class Signer:
             cached = self._prefixes[typ, audience] = (prefix, key)
         prefix, key = cached
         protected = _b64(
-            f'{prefix}"op":"{method}","iat":{time.time():.3f},"exp":{deadline:.3f},"jti":"{message_id}",'
+            f'{prefix}"op":"{method}","iat":{self._clock():.3f},"exp":{deadline:.3f},"jti":"{message_id}",'
             f"{claims}}}".encode()
         )
         signature = _b64(hmac.digest(key, b"%b.%b" % (protected, body), "sha256"))

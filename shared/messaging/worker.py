@@ -24,6 +24,7 @@ from shared.messaging.client import PROBLEM
 from shared.messaging.envelope import Claims, Refused, Signer
 from shared.messaging.ids import new_id
 from shared.messaging.keyring import KeyRing
+from shared.messaging.keys import UnknownKey
 from shared.messaging.topology import REPLIES, rpc_queue
 from shared.revocations import Revocations
 
@@ -174,6 +175,9 @@ class Worker:
                 )
             except NotOpen:
                 await self._publisher.opened(time_left_s)
+            except UnknownKey:
+                log.warning("caller has been revoked", caller=claims.iss, request_id=claims.cid)
+                break
             else:
                 return
         self._settle(answer, None)

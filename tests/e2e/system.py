@@ -18,7 +18,7 @@ from auth_worker.outbox import Outbox
 from auth_worker.passwords import Passwords
 from auth_worker.settings import AuthSettings
 from auth_worker.users import UserStore
-from ops import ports, services
+from ops import grants, ports, services
 from ops.broker import PrivateBroker
 from ops.ports import LOOPBACK
 from ops.state import State
@@ -128,6 +128,7 @@ class System:
     async def start(self, log: Path, **settings: str) -> None:
         """Start everything; the services log JSON to a file."""
         await self.broker.start()
+        self.state.write_running(grants.addresses(self.url, self.broker))
         for program in (
             services.sample_upstream(self.upstream_port),
             *services.programs(

@@ -21,7 +21,7 @@ from shared.messaging.call import Call, current_call
 from shared.messaging.client import Client
 from shared.messaging.envelope import token_hash
 from shared.messaging.keyring import KeyRing
-from shared.messaging.keys import Identity
+from shared.messaging.keys import Identity, TrustBundle
 from shared.messaging.topology import dead_queue, rpc_queue
 from shared.messaging.worker import Handlers, Worker
 from shared.tokens import AccessToken
@@ -292,6 +292,27 @@ async def test_a_caller_that_has_gone_is_counted(
 
 
 # users
+
+
+async def test_a_caller_that_is_revoked_meanwhile_gets_no_reply_and_holds_nothing_up(
+    memory_broker: MemoryUnderTest,
+    client: Client,
+    identities: dict[str, Identity],
+    trust: TrustBundle,
+) -> None:
+    auth, gate = KeyRing(identities["auth"], trust), Gate()
+    others = {name: each for name, each in trust.services.items() if name != "bridge"}
+    async with serving(memory_broker, auth, {CreateSession: partial(wait_at, gate)}) as worker:
+        call = asyncio.create_task(client.call(SIGN_IN, timeout_s=0.5))
+        await eventually(lambda: gate.waiting)
+
+        auth.renew(identities["auth"], TrustBundle(services=others))
+        gate.is_open.set()
+
+        await eventually(lambda: worker.counts["reply.late"])
+        with pytest.raises(ReplyTimeout):
+            await call
+    assert await memory_broker.depth(AUTH) == 0
 
 
 async def test_a_request_for_a_user_needs_a_token(

@@ -1,0 +1,134 @@
+"""`postroad call`: one signed request through the running system, from a terminal or a script."""
+
+import json
+import logging
+import os
+import re
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import Any
+
+import structlog
+from pydantic import ValidationError
+
+from ops.acting import OPERATOR, CannotAct, settings_as
+from ops.broker import BrokerError
+from ops.grants import GrantError
+from ops.state import State, StateError
+from shared.contracts.base import Request
+from shared.contracts.errors import ServiceError, explain
+from shared.contracts.registry import CONTRACTS
+from shared.messaging.blocking import BlockingClient
+from shared.messaging.keys import KeyFileError, TrustBundle
+from shared.messaging.topology import ServicesFileError
+
+EXAMPLES = """\
+examples:
+  postroad call catalog.products.list limit=5 category=lighting
+  postroad call catalog.products.get product_id=7 --as orders
+  postroad call catalog.products.list | jq '.data[].title'
+
+methods:
+"""
+_COLOURS = {"key": "34", "string": "32", "number": "36", "word": "35"}  # ECMA-48 section 8.3.117
+_TOKEN = re.compile(
+    r'(?P<key>"(?:[^"\\]|\\.)*")(?=:)|(?P<string>"(?:[^"\\]|\\.)*")'
+    r"|(?P<number>-?\d[\d.eE+-]*)|(?P<word>true|false|null)"
+)
+
+
+class CannotCall(Exception):
+    """The request cannot be made, or sent; the message says why."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.formatter_class = RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES + "\n".join(f"  {_usage(each)}" for each in CONTRACTS.values())
+    parser.add_argument("method", metavar="METHOD", help="what to call")
+    parser.add_argument("fields", metavar="FIELD=VALUE", nargs="*", help="the request's fields")
+    parser.add_argument(
+        "--as",
+        dest="service",
+        metavar="SERVICE",
+        default=OPERATOR,
+        help="call as this service (%(default)s, which is made when it is first needed)",
+    )
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=float, help="how long to wait (the method's own time)"
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=Path(".postroad"),
+        help="the folder of the running system (%(default)s)",
+    )
+
+
+def run(options: Namespace) -> int:
+    """Call, and print the reply as JSON; give the exit status."""
+    # what a service would log, we say in one sentence
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        request = _request(options.method, options.fields)
+        state = State(options.state)
+        settings = settings_as(state, options.service)
+        _check_right(state, options.service, request)
+        with BlockingClient(settings) as client:
+            reply = client.call(request, timeout_s=options.timeout)
+    except ServiceError as error:
+        print(f"postroad: {error.code}: {error}", file=sys.stderr)
+    except (
+        *(BrokerError, CannotAct, CannotCall, GrantError, KeyFileError, OSError, ServicesFileError),
+        StateError,
+    ) as error:
+        print(f"postroad: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("\npostroad: interrupted; the request may have been answered", file=sys.stderr)
+    else:
+        print(_shown(reply.model_dump(mode="json"), in_colour=_wants_colour()))
+        return 0
+    return 1
+
+
+def _request(method: str, fields: list[str]) -> Request[Any]:
+    contract = CONTRACTS.get(method)
+    if contract is None:
+        raise CannotCall(f"no method {method}; there are {', '.join(CONTRACTS)}")
+    values: dict[str, str] = {}
+    for field in fields:
+        name, is_given, value = field.partition("=")
+        if not is_given or name not in contract.model_fields:
+            raise CannotCall(f"{field!r} is no field: {_usage(contract)}")
+        values[name] = value
+    try:
+        return contract.model_validate_strings(values)
+    except ValidationError as error:
+        raise CannotCall(explain(error)) from error
+
+
+def _check_right(state: State, service: str, request: Request[Any]) -> None:
+    """Say beforehand what the broker says by closing the channel."""
+    if not TrustBundle.load(state.trust_file).services[service].may_call(request.method):
+        raise CannotCall(f"{service} may not call {request.method}")
+
+
+def _usage(contract: type[Request[Any]]) -> str:
+    fields = [
+        f"{name}=…" if field.is_required() else f"[{name}=…]"
+        for name, field in contract.model_fields.items()
+    ]
+    return " ".join([contract.method, *fields])
+
+
+def _wants_colour() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")  # https://no-color.org
+
+
+def _shown(value: object, *, in_colour: bool) -> str:
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return _TOKEN.sub(_coloured, text) if in_colour else text
+
+
+def _coloured(match: re.Match[str]) -> str:
+    return f"\x1b[{_COLOURS[match.lastgroup or 'word']}m{match[0]}\x1b[0m"

@@ -1,0 +1,138 @@
+"""`postroad services`: who besides our own services may call them, and listen."""
+
+import asyncio
+import shlex
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable
+from pathlib import Path
+
+from ops import grants, services
+from ops.broker import BrokerError
+from ops.grants import GrantError
+from ops.state import State, StateError
+from shared.messaging.rotation import LEAD_S
+from shared.messaging.topology import Service, ServicesFileError
+
+EXAMPLES = """\
+examples:
+  postroad services add orders --calls 'catalog.products.*' --listens 'auth.login.*'
+  postroad services env orders          what its environment has to say
+  postroad services list
+  postroad services revoke orders
+
+A right is a whole name, or a prefix that ends in '.*'. Added services are kept in the state folder,
+for the next 'postroad up' too; a running system learns of them at once.
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.formatter_class = RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+
+    def action(name: str, what: str, act: Callable[[Namespace, State], None]) -> ArgumentParser:
+        added = actions.add_parser(name, help=what, description=f"{what.capitalize()}.")
+        added.add_argument(
+            "--state",
+            type=Path,
+            default=Path(".postroad"),
+            help="the folder of the running system (%(default)s)",
+        )
+        added.set_defaults(act=act)
+        return added
+
+    add = action("add", "add a service, or give an added one other rights", _add)
+    action("list", "list all services and their rights", _list)
+    env = action("env", "print what a service's environment has to say", _env)
+    revoke = action("revoke", "take an added service's rights, user and keys away", _revoke)
+    for with_name in (add, env, revoke):
+        with_name.add_argument("name")
+    add.add_argument("--calls", metavar="METHOD", nargs="+", default=[], help="what it may call")
+    add.add_argument(
+        "--listens", metavar="EVENT", nargs="+", default=[], help="what it may listen to"
+    )
+    add.add_argument(
+        "--acts-for-users",
+        action="store_true",
+        help="its calls of a method with a scope must carry a user's token",
+    )
+
+
+def run(options: Namespace) -> int:
+    """Do what the arguments ask for; give the exit status."""
+    try:
+        options.act(options, State(options.state))
+    except (BrokerError, GrantError, ServicesFileError, StateError) as error:
+        print(f"postroad: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _add(options: Namespace, state: State) -> None:
+    if not options.calls and not options.listens:
+        raise GrantError("say what it may do, by --calls or --listens")
+    service = Service(
+        calls=tuple(options.calls),
+        listens=tuple(options.listens),
+        acts_for_users=options.acts_for_users,
+    )
+    is_known = asyncio.run(grants.add(state, options.name, service))
+    print(f"{options.name} may {_rights(service)}, {_from_when(is_known)}.")
+    print(
+        "\nIts team needs these three files, over a way that nobody else reads, and the broker:\n"
+    )
+    for line in _variables(state, options.name):
+        print(f"  {line}")
+    if not is_known:
+        print(f"  and BROKER_URLS, from 'postroad services env {options.name}' when it runs")
+    print(
+        f"\nThe user at the broker is {options.name}. The trust bundle (TRUST_FILE) is no secret,"
+        f"\nbut changes when keys do: a copy of it has to follow within {LEAD_S:.0f} s."
+        "\ndocs/direct-publishers.md says how to go on."
+    )
+
+
+def _list(_options: Namespace, state: State) -> None:
+    added = services.added_services(state).names
+    for name, service in services.allowed_services(state).root.items():
+        print(f"{name}{' (added)' if name in added else ''}")
+        for what, rights in (
+            ("calls", service.calls),
+            ("publishes", service.publishes),
+            ("listens to", service.listens),
+        ):
+            if rights:
+                print(f"  {what:10} {', '.join(rights)}")
+
+
+def _env(options: Namespace, state: State) -> None:
+    if options.name not in services.allowed_services(state).root:
+        raise GrantError(f"no service {options.name}; 'postroad services list' names them")
+    if grants.running_broker(state) is None:
+        raise GrantError(f"nothing runs on {state.folder}; start it with 'postroad up'")
+    for line in _variables(state, options.name):
+        print(line)
+
+
+def _revoke(options: Namespace, state: State) -> None:
+    is_running = asyncio.run(grants.revoke(state, options.name))
+    done = "and its connections are closed" if is_running else "and has no keys any more"
+    print(f"{options.name} is revoked {done}")
+
+
+def _variables(state: State, name: str) -> list[str]:
+    broker = grants.running_broker(state)
+    variables = services.messaging_environment(state, name, broker.address if broker else "")
+    if broker is None:  # it listens somewhere else at each start
+        del variables["BROKER_URLS"]
+    return [f"export {variable}={shlex.quote(value)}" for variable, value in variables.items()]
+
+
+def _rights(service: Service) -> str:
+    kinds = (("call", service.calls), ("listen to", service.listens))
+    return " and ".join(f"{what} {', '.join(rights)}" for what, rights in kinds if rights)
+
+
+def _from_when(is_known: bool) -> str:
+    return "from now on" if is_known else "once 'postroad up' runs"

@@ -1,0 +1,140 @@
+"""Services that are not in this repository: added to a state folder, and to what runs on it.
+
+They stand in its ``services.toml``, which has the form of ``rabbitmq/services.toml``.
+"""
+
+import asyncio
+import json
+from dataclasses import asdict
+from time import monotonic
+
+from ops import ports, services
+from ops.broker import BrokerError, PrivateBroker
+from ops.broker_node import Ports
+from ops.files import write_private
+from ops.state import State
+from shared.messaging.keyring import WATCH_INTERVAL_S
+from shared.messaging.topology import Service, Services, load_services
+
+_SPREAD_S = WATCH_INTERVAL_S + 0.5  # until everybody has read a changed trust bundle
+_GRANTS = ("users", "permissions", "topic_permissions")
+
+
+class GrantError(Exception):
+    """A service cannot be added or revoked; the message says why."""
+
+
+def addresses(http: str, broker: PrivateBroker) -> dict[str, object]:
+    """Say where the running system listens, for ``State.write_running``."""
+    return {"http": http, "amqp": broker.address, "broker": asdict(broker.ports)}
+
+
+def running_broker(state: State) -> PrivateBroker | None:
+    """Give the broker that runs on a state folder, by somebody else's hand."""
+    running = state.running()
+    if running is None or ports.is_free(running["broker"]["amqp"]):  # it ended, or was killed
+        return None
+    return PrivateBroker(state.broker_folder, ports=Ports(**running["broker"]))
+
+
+async def add(state: State, name: str, service: Service) -> bool:
+    """Add a service, or give one that was added other rights; say whether it may begin at once.
+
+    Raises:
+        GrantError: it is one of our own, or the running broker does not take it.
+        ServicesFileError: its name or its rights make no sense.
+        StateError: the state folder cannot be used.
+    """
+    with state.changing():
+        added = services.added_services(state)
+        _check_not_ours(name)
+        added = Services.parse(_to_toml(Services(added.root | {name: service})))
+        state.write_services(_to_toml(added))
+        state.write_revoked(state.revoked() - {name})
+        allowed = services.allowed_services(state)
+        services.write_trust(state, allowed)
+        began = monotonic()
+        wanted = services.broker_definitions(state, allowed)
+        broker = running_broker(state)
+        if broker is None:
+            return False
+        await _import(state, broker, {kind: _of(name, wanted[kind]) for kind in _GRANTS})
+    await asyncio.sleep(max(0.0, began + _SPREAD_S - monotonic()))
+    return True
+
+
+async def revoke(state: State, name: str) -> bool:
+    """Take a service's rights, user and keys away; say whether anything runs that has to learn.
+
+    Raises:
+        GrantError: it was never added.
+        ServicesFileError: the file of the added ones is wrong.
+        StateError: the state folder cannot be used.
+    """
+    with state.changing():
+        added = services.added_services(state)
+        if name not in added.root:
+            _check_not_ours(name)
+            raise GrantError(f"no service {name} was added; there are {_listed(added.names)}")
+        rest = {other: service for other, service in added.root.items() if other != name}
+        state.write_services(_to_toml(Services(rest)))
+        state.write_revoked(state.revoked() | {name})
+        services.write_trust(state, services.allowed_services(state))  # first: nobody trusts it
+        state.forget(name)
+        broker = running_broker(state)
+        if broker is None:
+            return False
+        began = monotonic()
+        await forget_revoked(state, broker)
+    await asyncio.sleep(max(0.0, began + _SPREAD_S - monotonic()))
+    return True
+
+
+async def forget_revoked(state: State, broker: PrivateBroker) -> None:
+    """Delete the broker users of those who have been revoked, with their connections.
+
+    Raises:
+        BrokerError: the broker did not do it.
+    """
+    for name in sorted(state.revoked()):
+        try:
+            await broker.ctl("delete_user", name)
+        except BrokerError as error:
+            if "does not exist" not in str(error):
+                raise
+    if state.revoked():
+        state.write_revoked(set())
+
+
+def _check_not_ours(name: str) -> None:
+    if name in load_services(services.SERVICES_FILE).root:
+        raise GrantError(f"{name} is one of our own services: see {services.SERVICES_FILE.name}")
+
+
+async def _import(state: State, broker: PrivateBroker, definitions: dict[str, object]) -> None:
+    file = state.broker_folder / "grant.json"
+    write_private(file, json.dumps(definitions))
+    try:
+        await broker.ctl("import_definitions", str(file))
+    except BrokerError as error:
+        raise GrantError(f"the running broker did not take it: {error}") from error
+    finally:
+        file.unlink()
+
+
+def _of(name: str, entries: list[dict[str, object]]) -> list[dict[str, object]]:
+    return [entry for entry in entries if name in (entry.get("name"), entry.get("user"))]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _to_toml(added: Services) -> str:
+    """Write services as TOML; a list of plain strings is the same in JSON."""
+    lines = ["# written by `postroad services`"]
+    for name, service in added.root.items():
+        rights = service.model_dump(exclude_defaults=True)
+        lines += ["", f"[{json.dumps(name)}]"]
+        lines += [f"{field} = {json.dumps(value)}" for field, value in rights.items()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,97 @@
+"""`postroad tail`: see events as they happen."""
+
+import asyncio
+import json
+import logging
+import re
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from ops.acting import OPERATOR, CannotAct, settings_as
+from ops.broker import BrokerError
+from ops.grants import GrantError
+from ops.state import State, StateError
+from shared.contracts.base import Event
+from shared.contracts.registry import EVENTS
+from shared.messaging.events import EventListener
+from shared.messaging.keyring import KeyRing, watch_key_files
+from shared.messaging.keys import KeyFileError
+from shared.messaging.rabbitmq import RabbitBroker
+from shared.messaging.topology import ServicesFileError
+from shared.settings import MessagingSettings
+
+EXAMPLES = """\
+examples:
+  postroad tail events                     all of them, a line of JSON each
+  postroad tail events 'auth.login.*'      '*' is one word, '#' is any number of them
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.formatter_class = RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES
+    parser.add_argument("what", choices=["events"], help="what to see")
+    parser.add_argument("pattern", nargs="?", default="#", help="which of them (%(default)s)")
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=Path(".postroad"),
+        help="the folder of the running system (%(default)s)",
+    )
+
+
+def run(options: Namespace) -> int:
+    """Print events until Ctrl-C; give the exit status."""
+    # what a service would log, we say in one sentence
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        events = _chosen(options.pattern)
+        settings = settings_as(State(options.state), OPERATOR)
+        asyncio.run(_tail(events, settings))
+    except KeyboardInterrupt:
+        return 0
+    except (
+        *(BrokerError, CannotAct, GrantError, KeyFileError, ServicesFileError, StateError),
+    ) as error:
+        print(f"postroad: {error}", file=sys.stderr)
+    return 1
+
+
+def _chosen(pattern: str) -> list[type[Event]]:
+    words = (
+        r"[^.]+" if word == "*" else ".*" if word == "#" else re.escape(word)
+        for word in pattern.split(".")
+    )
+    expression = r"\.".join(words).replace(r"\..*", r"(\..*)?")  # '#' is no word, too
+    chosen = [event for name, event in EVENTS.items() if re.fullmatch(expression, name)]
+    if not chosen:
+        raise CannotAct(f"no event is like {pattern!r}; there are {', '.join(EVENTS)}")
+    return chosen
+
+
+async def _tail(events: list[type[Event]], settings: MessagingSettings) -> None:
+    keys = KeyRing.load(settings.identity_file, settings.trust_file)
+    names = ", ".join(event.name for event in events)
+    listener = EventListener(
+        {event: _printer(event.name) for event in events},
+        broker=RabbitBroker(settings, keys.service),
+        keys=keys,
+        on_open=lambda: print(f"postroad: listening to {names}", file=sys.stderr, flush=True),
+    )
+    await listener.start()
+    try:
+        await watch_key_files(keys, settings.identity_file, settings.trust_file)  # for ever
+    finally:
+        await listener.close()
+
+
+def _printer(name: str) -> Callable[[Event], None]:
+    def show(event: Event) -> None:
+        line = {"event": name, **event.model_dump(mode="json")}
+        print(json.dumps(line, ensure_ascii=False), flush=True)
+
+    return show

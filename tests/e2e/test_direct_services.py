@@ -1,0 +1,168 @@
+"""Services of other teams, added to a running system and revoked on it."""
+
+import asyncio
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pika
+import pytest
+from httpx import AsyncClient
+
+from ops import grants, services
+from shared.contracts.catalog import ListProducts
+from shared.contracts.errors import Unavailable
+from shared.messaging.topology import RPC
+from tests.e2e.system import System
+from tests.waiting import eventually
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
+
+TIMEOUT_S = 30.0
+ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "docs" / "direct-publishers.md").read_text()
+
+
+async def postroad(system: System, *arguments: str, **environment: str) -> tuple[int, str, str]:
+    """Run the `postroad` command on a system; give its status and what it prints."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ops.cli", *arguments, "--state", str(system.state.folder)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | environment,
+    )
+    output, errors = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+    return process.returncode or 0, output.decode(), errors.decode()
+
+
+async def test_an_added_service_can_call_at_once_and_a_revoked_one_no_more(system: System) -> None:
+    status, said, _ = await postroad(
+        *(system, "services", "add", "orders"),
+        *("--calls", "catalog.products.*", "--listens", "auth.login.*"),
+    )
+    assert status == 0
+    assert f"IDENTITY_FILE={system.state.identity_file('orders')}" in said
+    assert f"BROKER_URLS=amqp://{system.broker.address}/postroad" in said
+
+    async with system.calling_as("orders") as client:
+        page = await client.call(ListProducts(limit=2))  # no worker has been started again
+        assert len(page.data) == 2
+
+        status, _, errors = await postroad(system, "services", "revoke", "orders")
+        assert (status, errors) == (0, "")
+
+        await eventually(lambda: not client.is_connected)  # the broker has closed its connections
+        with pytest.raises(Unavailable):
+            await client.call(ListProducts(limit=2))
+    users = await system.broker.ctl("list_users")
+    assert "orders" not in users.split()
+
+
+async def test_an_added_service_may_do_nothing_that_was_not_granted(system: System) -> None:
+    await postroad(system, "services", "add", "returns", "--calls", "catalog.products.*")
+
+    def publish(routing_key: str) -> None:
+        with system.connect("returns") as connection:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            channel.basic_publish(RPC, routing_key, b"{}")
+
+    await asyncio.to_thread(publish, "catalog.products.list")
+    with pytest.raises(pika.exceptions.ChannelClosedByBroker, match="ACCESS_REFUSED"):
+        await asyncio.to_thread(publish, "catalog.categories.list")
+    assert (await postroad(system, "services", "revoke", "returns"))[0] == 0
+
+
+async def test_who_was_revoked_while_nothing_ran_is_forgotten_at_the_next_start(
+    system: System,
+) -> None:
+    await system.broker.ctl("add_user", "ghost", "password")
+    system.state.write_revoked({"ghost", "never_known"})
+
+    await grants.forget_revoked(system.state, system.broker)
+
+    assert "ghost" not in (await system.broker.ctl("list_users")).split()
+    assert system.state.revoked() == set()
+
+
+async def test_a_call_from_the_terminal_prints_the_reply(system: System) -> None:
+    status, said, _ = await postroad(system, "call", "catalog.products.list", "limit=2")
+
+    assert status == 0
+    assert len(json.loads(said)["data"]) == 2
+
+
+async def test_a_call_that_fails_says_why_in_a_sentence(system: System) -> None:
+    unknown = await postroad(system, "call", "catalog.products.get", "product_id=999999")
+    forbidden = await postroad(
+        system, "call", "auth.sessions.end", "--as", "catalog", "--timeout", "1"
+    )
+    stranger = await postroad(system, "call", "catalog.categories.list", "--as", "stranger")
+    for_a_user = await postroad(system, "call", "catalog.categories.list", "--as", "bridge")
+
+    assert unknown[:2] == forbidden[:2] == stranger[:2] == for_a_user[:2] == (1, "")
+    assert unknown[2].endswith("postroad: product_not_found: no product 999999\n")
+    assert forbidden[2] == "postroad: catalog may not call auth.sessions.end\n"
+    assert stranger[2].startswith("postroad: no service stranger; ")
+    assert for_a_user[2] == "postroad: not_authenticated: no token\n"
+
+
+async def test_what_the_documentation_shows_runs(system: System, tmp_path: Path) -> None:
+    commands = re.findall(r"^\$ \.venv/bin/postroad (.*)$", GUIDE, re.MULTILINE)
+    snippets = re.findall(r"^```python\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+    assert len(commands) == len(snippets) == 3
+
+    for command in commands:
+        status, said, errors = await postroad(system, *shlex.split(command))
+        assert (status, errors) == (0, ""), command
+        assert said
+
+    environment = services.messaging_environment(system.state, "orders", system.broker.address)
+    outputs = []
+    for number, snippet in enumerate(snippets):
+        script = tmp_path / f"snippet_{number}.py"
+        script.write_text(snippet)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, str(script)),
+            stdout=subprocess.PIPE,
+            env=os.environ | environment | {"PYTHONPATH": str(ROOT)},
+        )
+        output, _ = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+        assert process.returncode == 0, snippet
+        outputs.append(output.decode().splitlines()[-1])
+
+    assert [outputs[0].split()[0], outputs[2]] == ["5", "60"]
+    assert outputs[1].endswith(" sold out")
+    assert (await postroad(system, "services", "revoke", "orders"))[0] == 0
+
+
+async def test_tail_shows_events_as_they_happen(system: System, visitor: AsyncClient) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ops.cli", "tail", "events", "auth.login.#"),
+        *("--state", str(system.state.folder)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            while not (await process.stderr.readline()).startswith(b"postroad: listening to auth."):
+                assert process.returncode is None
+            signed_in = await visitor.post("/auth", json={"username": "admin", "password": "admin"})
+            line = json.loads(await process.stdout.readline())
+            process.send_signal(signal.SIGINT)
+            await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+
+    assert signed_in.status_code == 200
+    assert line["event"] == "auth.login.succeeded"
+    assert process.returncode == 0

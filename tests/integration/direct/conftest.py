@@ -1,0 +1,82 @@
+"""A service of another team, `orders`, beside ours; what it was given lies in files."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from shared.messaging.keyring import KeyRing
+from shared.messaging.keys import Identity, TrustBundle
+from shared.messaging.topology import (
+    Definitions,
+    Service,
+    Services,
+    definitions,
+    load_services,
+    trust_bundle,
+)
+from shared.settings import MessagingSettings
+from tests.brokers import PASSWORD, RabbitUnderTest
+from tests.conftest import SERVICES_FILE
+
+ORDERS = Service(calls=("catalog.products.*",), listens=("auth.login.*",))
+
+
+@dataclass(frozen=True)
+class ServiceFiles:
+    """What a service is given, as `postroad services add` says it."""
+
+    environment: dict[str, str]
+
+    def settings(self) -> MessagingSettings:
+        fields = {name.lower(): value for name, value in self.environment.items()}
+        return MessagingSettings.model_validate(fields)
+
+    def with_others(self) -> dict[str, str]:
+        """Give the environment of a process."""
+        return os.environ | self.environment
+
+
+@pytest.fixture(scope="package")
+def services() -> Services:
+    return Services(load_services(SERVICES_FILE).root | {"orders": ORDERS})
+
+
+@pytest.fixture
+def topology(services: Services) -> Definitions:
+    return definitions(services)
+
+
+@pytest.fixture(scope="package")
+def identities(services: Services) -> dict[str, Identity]:
+    return {name: Identity.create(name) for name in services.names}
+
+
+@pytest.fixture(scope="package")
+def trust(services: Services, identities: dict[str, Identity]) -> TrustBundle:
+    return TrustBundle.model_validate(trust_bundle(services, identities.values()))
+
+
+@pytest.fixture
+def keys(identities: dict[str, Identity], trust: TrustBundle) -> dict[str, KeyRing]:
+    return {name: KeyRing(identity, trust) for name, identity in identities.items()}
+
+
+@pytest.fixture
+def orders(
+    tmp_path: Path, rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing]
+) -> ServiceFiles:
+    folder = tmp_path / "orders"
+    folder.mkdir()
+    keys["orders"].identity.save(folder / "identity.json")
+    (folder / "trust.json").write_text(keys["orders"].trust.model_dump_json())
+    (folder / "password").write_text(PASSWORD)
+    return ServiceFiles(
+        {
+            "BROKER_URLS": f"amqp://127.0.0.1:{rabbit_broker.node.amqp_port}/{rabbit_broker.vhost}",
+            "BROKER_PASSWORD_FILE": str(folder / "password"),
+            "IDENTITY_FILE": str(folder / "identity.json"),
+            "TRUST_FILE": str(folder / "trust.json"),
+        }
+    )

@@ -1,0 +1,145 @@
+"""Python services and scripts of other teams, against the real broker."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from shared.contracts.catalog import GetProduct, ListProducts, Product, ProductPage
+from shared.contracts.errors import ProductNotFound, Unavailable
+from shared.messaging.blocking import BlockingClient
+from shared.messaging.direct import connect
+from shared.messaging.keyring import KeyRing
+from shared.messaging.keys import Identity, KeyFileError
+from shared.messaging.rotation import rotate, trust_rotated
+from shared.messaging.worker import Handlers, Worker
+from tests.auth import at_once
+from tests.brokers import RabbitUnderTest
+from tests.integration.direct.conftest import ServiceFiles
+from tests.services import LAMP, serving
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.integration
+
+THREADS = 8
+CALLS_EACH = 25
+SCRIPT = """\
+from shared.contracts.catalog import ListProducts
+from shared.messaging.blocking import BlockingClient
+
+with BlockingClient() as client:
+    page = client.call(ListProducts(limit=5))
+for product in page.data:
+    print(product.id, product.title)
+"""
+
+
+async def get_product(request: GetProduct) -> Product:
+    if request.product_id == 404:
+        raise ProductNotFound("no product 404")
+    return LAMP.model_copy(update={"id": request.product_id})
+
+
+async def list_products(request: ListProducts) -> ProductPage:
+    return ProductPage(data=[LAMP], total=1, skip=0, limit=request.limit)
+
+
+@pytest.fixture
+async def worker(rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing]) -> AsyncIterator[Worker]:
+    handlers: Handlers = {GetProduct: get_product, ListProducts: list_products}
+    async with serving(rabbit_broker, keys["catalog"], handlers, prefetch=50) as worker:
+        yield worker
+
+
+async def test_eight_threads_share_a_client_and_get_each_their_own_replies(
+    worker: Worker, orders: ServiceFiles
+) -> None:
+    def call(client: BlockingClient, thread: int) -> list[int]:
+        wanted = range(1 + thread * CALLS_EACH, 1 + (thread + 1) * CALLS_EACH)
+        return [client.call(GetProduct(product_id=number)).id - number for number in wanted]
+
+    def run() -> list[list[int] | Exception]:
+        with BlockingClient(orders.settings()) as client:
+            return at_once(THREADS, lambda thread: call(client, thread))
+
+    assert await asyncio.to_thread(run) == [[0] * CALLS_EACH] * THREADS
+    assert worker.counts["ok"] == THREADS * CALLS_EACH
+
+
+async def test_a_script_needs_its_environment_and_six_lines(
+    worker: Worker, orders: ServiceFiles, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    root = str(Path(__file__).parents[3])
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(script)),
+        env=orders.with_others() | {"PYTHONPATH": root},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 30)
+
+    assert process.returncode == 0
+    assert output.decode().splitlines()[-1] == "7 Lamp"
+
+
+async def test_an_async_service_calls_and_is_told_of_errors(
+    worker: Worker, orders: ServiceFiles
+) -> None:
+    async with connect(orders.settings()) as client:
+        product = await client.call(GetProduct(product_id=7))
+        with pytest.raises(ProductNotFound, match="no product 404"):
+            await client.call(GetProduct(product_id=404))
+
+    assert product == LAMP
+
+
+async def test_new_keys_are_taken_up_while_it_runs(
+    worker: Worker, orders: ServiceFiles, keys: dict[str, KeyRing]
+) -> None:
+    settings = orders.settings()
+    async with connect(settings) as client:
+        renewed = rotate(keys["orders"].identity)
+        now = Identity(
+            service="orders",
+            keys=tuple(key.model_copy(update={"active_from": 0.0}) for key in renewed.keys),
+        )
+        trust = trust_rotated(keys["orders"].trust, now)
+        catalog = worker._admission._keys
+        catalog.renew(catalog.identity, trust)  # it accepts the new keys, and the old ones
+        now.save(settings.identity_file)
+        settings.trust_file.write_text(trust.model_dump_json())
+
+        await eventually(lambda: client._signer._keys.generation > 0)
+
+        assert (await client.call(GetProduct(product_id=7))) == LAMP
+
+
+async def test_without_a_broker_calls_fail_at_once_and_it_comes_back(
+    worker: Worker, orders: ServiceFiles, rabbit_broker: RabbitUnderTest
+) -> None:
+    line = rabbit_broker.line("orders")
+    await line.as_user("orders")  # opens the way that is cut below
+    url = f"amqp://127.0.0.1:{rabbit_broker._proxies['orders'].port}/{rabbit_broker.vhost}"
+    await rabbit_broker.lose("orders")
+    settings = orders.settings().model_copy(
+        update={"broker_urls": (url,), "broker_connect_timeout_s": 0.2}
+    )
+
+    async with connect(settings) as client:
+        with pytest.raises(Unavailable, match="the message broker is away"):
+            await client.call(GetProduct(product_id=7))
+        await rabbit_broker._proxies["orders"].open()
+        assert await client.opened(10)
+
+        assert await client.call(GetProduct(product_id=7)) == LAMP
+
+
+async def test_a_missing_key_file_is_named(orders: ServiceFiles, tmp_path: Path) -> None:
+    settings = orders.settings().model_copy(update={"identity_file": tmp_path / "none.json"})
+
+    with pytest.raises(KeyFileError, match=r"cannot read the identity .*none\.json"):
+        async with connect(settings):
+            pass

@@ -1,0 +1,176 @@
+"""Services that are added to a state folder while nothing runs on it."""
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pytest
+
+from ops import direct_services, grants, services
+from ops.grants import GrantError
+from ops.ports import free_ports
+from ops.state import State
+from shared.messaging.keys import TrustBundle
+from shared.messaging.topology import (
+    Service,
+    Services,
+    ServicesFileError,
+    definitions,
+    load_services,
+)
+
+ORDERS = Service(calls=("catalog.products.*",), listens=("auth.login.*",))
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    return State(tmp_path / "state")
+
+
+async def test_an_added_service_has_keys_a_password_and_its_rights(state: State) -> None:
+    begins_at_once = await grants.add(state, "orders", ORDERS)
+
+    trusted = TrustBundle.load(state.trust_file).services["orders"]
+    assert not begins_at_once
+    assert trusted.calls == ORDERS.calls
+    assert trusted.keys == tuple(key.public() for key in state.identity("orders").keys)
+    assert state.password_file("orders").exists()
+
+
+async def test_the_next_start_knows_it(state: State) -> None:
+    await grants.add(state, "orders", ORDERS)
+
+    allowed = services.allowed_services(State(state.folder))
+
+    ours = load_services(services.SERVICES_FILE)
+    assert allowed == Services(ours.root | {"orders": ORDERS})
+    users = services.broker_definitions(state, allowed)["users"]
+    assert [user["name"] for user in users] == allowed.names
+
+
+async def test_adding_it_again_changes_its_rights_and_keeps_its_keys(state: State) -> None:
+    await grants.add(state, "orders", ORDERS)
+    identity = state.identity("orders")
+
+    await grants.add(state, "orders", Service(calls=("catalog.*",), acts_for_users=True))
+
+    trusted = TrustBundle.load(state.trust_file).services["orders"]
+    assert (trusted.calls, trusted.acts_for_users) == (("catalog.*",), True)
+    assert state.identity("orders") == identity
+
+
+async def test_what_was_written_by_hand_is_kept(state: State) -> None:
+    await grants.add(state, "orders", ORDERS)
+    state.write_services('[feed]\npublishes = ["auth.login.*"]\nanswers = true\n')
+
+    await grants.add(state, "orders", ORDERS)
+
+    feed = Service(publishes=("auth.login.*",), answers=True)
+    assert services.added_services(state).root == {"feed": feed, "orders": ORDERS}
+
+
+async def test_its_user_may_do_at_the_broker_what_was_granted(state: State) -> None:
+    await grants.add(state, "orders", ORDERS)
+
+    generated = definitions(services.allowed_services(state))
+
+    (permission,) = (each for each in generated["permissions"] if each["user"] == "orders")
+    topics = {
+        each["exchange"]: (each["write"], each["read"])
+        for each in generated["topic_permissions"]
+        if each["user"] == "orders"
+    }
+    assert permission["configure"] == r"^(reply\.orders\..*|listen\.orders\..*)$"
+    assert topics == {
+        "rpc": (r"^(catalog\.products\..*)$", "^$"),
+        "rpc.replies": ("^$", r"^reply\.orders\."),
+        "events": ("^$", r"^(auth\.login\..*)$"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "service", "reason"),
+    [
+        ("bridge", ORDERS, "bridge is one of our own services"),
+        ("Orders", ORDERS, "'Orders' is no service name"),
+        ("orders", Service(calls=("orders.*",)), "no contract for calls = 'orders"),
+        ("orders", Service(listens=("catalog.*",)), "no contract for listens = 'catalog"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused_and_changes_nothing(
+    state: State, name: str, service: Service, reason: str
+) -> None:
+    with pytest.raises((GrantError, ServicesFileError), match=reason):
+        await grants.add(state, name, service)
+
+    assert not state.services_file.exists()
+    assert not state.trust_file.exists()
+
+
+async def test_a_revoked_service_has_no_keys_and_no_rights(state: State) -> None:
+    await grants.add(state, "orders", ORDERS)
+
+    await grants.revoke(state, "orders")
+
+    assert "orders" not in TrustBundle.load(state.trust_file).services
+    assert "orders" not in services.allowed_services(state).root
+    assert not state.identity_file("orders").exists()
+    assert not state.password_file("orders").exists()
+    assert state.revoked() == {"orders"}  # for the broker to forget when it is there
+
+
+async def test_a_service_added_after_it_was_revoked_has_new_keys_and_stays(state: State) -> None:
+    await grants.add(state, "orders", ORDERS)
+    before = state.identity("orders")
+    await grants.revoke(state, "orders")
+
+    await grants.add(state, "orders", ORDERS)
+
+    assert state.identity("orders") != before
+    assert state.revoked() == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("bridge", "one of our own"), ("nobody", "no service nobody was added")]
+)
+async def test_only_what_was_added_can_be_revoked(state: State, name: str, reason: str) -> None:
+    with pytest.raises(GrantError, match=reason):
+        await grants.revoke(state, name)
+
+
+async def test_a_name_that_we_take_ourselves_later_is_an_error(state: State) -> None:
+    await grants.add(state, "orders", ORDERS)
+    state.write_services("[catalog]\nanswers = true\n")
+
+    with pytest.raises(ServicesFileError, match="catalog is one of our own services"):
+        services.allowed_services(state)
+
+
+async def test_a_broker_that_was_killed_is_not_taken_for_a_running_one(state: State) -> None:
+    await grants.add(state, "orders", ORDERS)
+    amqp, management, distribution, epmd = free_ports(4)
+    ports = {"amqp": amqp, "management": management, "distribution": distribution, "epmd": epmd}
+    state.write_running({"http": "", "amqp": f"127.0.0.1:{amqp}", "broker": ports})
+
+    assert grants.running_broker(state) is None
+    assert json.loads((state.folder / "running.json").read_text())["broker"] == ports
+
+
+def test_where_the_broker_is_cannot_be_said_while_nothing_runs(
+    state: State, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*arguments: str) -> int:
+        parser = ArgumentParser()
+        direct_services.add_arguments(parser)
+        return direct_services.run(parser.parse_args([*arguments, "--state", str(state.folder)]))
+
+    assert run("add", "orders", "--calls", "catalog.products.*") == 0
+    assert "orders may call catalog.products.*, once 'postroad up' runs." in capsys.readouterr().out
+    assert run("env", "orders") == 1
+    assert capsys.readouterr().err.startswith("postroad: nothing runs on ")
+    assert run("add", "orders") == 1
+    assert capsys.readouterr().err == "postroad: say what it may do, by --calls or --listens\n"
+    assert run("list") == 0
+    assert "orders (added)\n  calls      catalog.products.*\n" in capsys.readouterr().out
+    assert run("revoke", "orders") == 0
+    assert run("revoke", "orders") == 1
