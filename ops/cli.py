@@ -4,7 +4,7 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import NoReturn
 
-from ops import definitions, keys, up, users
+from ops import definitions, keys, provision, up, users
 
 EXAMPLES = """\
 examples:
@@ -20,6 +20,7 @@ COMMANDS = {
     "up": (up, "run the whole system on this machine, until Ctrl-C"),
     "users": (users, "add, list, disable and import who may sign in"),
     "keys": (keys, "show the services' keys, or give them new ones"),
+    "provision": (provision, "make keys, passwords and broker definitions for containers, servers"),
     "definitions": (definitions, "write rabbitmq/definitions.json, or check that it is in date"),
 }
 

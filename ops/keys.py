@@ -7,7 +7,7 @@ from pathlib import Path
 from time import time
 
 from ops.files import write_private
-from ops.state import State
+from ops.state import State, default_folder
 from shared.messaging.keys import Identity, KeyFileError, PublicKey, TrustBundle
 from shared.messaging.rotation import LEAD_S, OVERLAP_S, rotate, trust_rotated
 
@@ -29,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         action.add_argument(
             "--state",
             type=Path,
-            default=Path(".postroad"),
+            default=default_folder(),
             help="the folder of the running system (%(default)s)",
         )
 
@@ -41,7 +41,10 @@ def run(options: Namespace) -> int:
         trust = TrustBundle.load(state.trust_file)
         return int(options.action(options, state, trust))
     except KeyFileError as error:
-        print(f"postroad: {error}; has 'postroad up' run here?", file=sys.stderr)
+        print(
+            f"postroad: {error}; has 'postroad up' run here?",
+            file=sys.stderr,
+        )
         return 1
 
 

@@ -16,17 +16,12 @@ from ops import ports, selfcheck, services
 from ops.broker import BrokerError, PrivateBroker
 from ops.ports import LOOPBACK, PortUnavailable
 from ops.progress import say, step
+from ops.provision import provision
 from ops.selfcheck import SelfCheckError
-from ops.state import State, StateError
+from ops.state import State, StateError, default_folder
 from ops.supervisor import Supervisor
 from shared.logs import configure_logging
-from shared.messaging.topology import (
-    ServicesFileError,
-    definitions,
-    load_services,
-    trust_bundle,
-    with_passwords,
-)
+from shared.messaging.topology import ServicesFileError, load_services
 from shared.settings import LogSettings
 
 log = structlog.get_logger()
@@ -53,7 +48,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--state",
         type=Path,
-        default=Path(".postroad"),
+        default=default_folder(),
         help="folder to keep things in (%(default)s)",
     )
 
@@ -125,12 +120,10 @@ class _System:
     async def _start_broker(self, running: AsyncExitStack) -> PrivateBroker:
         allowed = load_services(services.SERVICES_FILE)
         async with step("keys and broker users"):
-            identities = [self._state.identity(name) for name in allowed.names]
-            passwords = {name: self._state.password(name) for name in allowed.names}
-            self._state.write_trust(trust_bundle(allowed, identities))
+            wanted = provision(self._state, allowed)
         broker = PrivateBroker(
             self._state.broker_folder,
-            with_passwords(definitions(allowed), passwords),
+            wanted,
             management=self._options.management,
             log=self._state.broker_log,
         )

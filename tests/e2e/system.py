@@ -21,18 +21,13 @@ from auth_worker.users import UserStore
 from ops import ports, services
 from ops.broker import PrivateBroker
 from ops.ports import LOOPBACK
+from ops.provision import provision
 from ops.state import State
 from ops.supervisor import Program, Supervisor
 from shared.messaging.client import Client
 from shared.messaging.keyring import KeyRing
 from shared.messaging.rabbitmq import RabbitBroker
-from shared.messaging.topology import (
-    VHOST,
-    definitions,
-    load_services,
-    trust_bundle,
-    with_passwords,
-)
+from shared.messaging.topology import VHOST, load_services, with_passwords
 from shared.settings import MessagingSettings
 from tests.nodes import ADMIN, ADMIN_PASSWORD
 from tests.waiting import eventually
@@ -61,17 +56,14 @@ class System:
 
     def _make_broker(self) -> PrivateBroker:
         with self.state.held("tests"):
-            identities = [self.state.identity(name) for name in self.allowed.names]
-            passwords = {name: self.state.password(name) for name in self.allowed.names}
-            self.state.write_trust(trust_bundle(self.allowed, identities))
-        wanted = definitions(self.allowed)
-        wanted["users"].append({"name": ADMIN, "tags": []})
+            wanted = provision(self.state, self.allowed)
+        wanted["users"] += with_passwords(
+            {"users": [{"name": ADMIN, "tags": []}]}, {ADMIN: ADMIN_PASSWORD}
+        )["users"]
         wanted["permissions"].append(
             {"user": ADMIN, "vhost": VHOST, "configure": ".*", "write": ".*", "read": ".*"}
         )
-        return PrivateBroker(
-            self.state.broker_folder, with_passwords(wanted, passwords | {ADMIN: ADMIN_PASSWORD})
-        )
+        return PrivateBroker(self.state.broker_folder, wanted)
 
     def connect(self, user: str = ADMIN) -> pika.BlockingConnection:
         """Connect to the broker by hand: as a service, or as one who may do everything."""
