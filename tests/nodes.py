@@ -6,8 +6,6 @@ There is no third way: without either, the tests that need it fail.
 import asyncio
 import json
 import os
-import shutil
-import subprocess
 import tempfile
 from base64 import b64encode
 from collections.abc import Iterator
@@ -23,6 +21,7 @@ from testcontainers.core.container import DockerContainer
 from ops.broker import PrivateBroker
 from ops.ports import LOOPBACK, free_ports
 from shared.messaging.topology import Definitions, with_passwords
+from tests.docker import docker_answers
 from tests.waiting import eventually
 
 ADMIN = "admin"  # looks into queues; a user of the tests alone, in no product's definitions
@@ -30,7 +29,6 @@ ADMIN_PASSWORD = "admin"
 DEFAULT_IMAGE = "rabbitmq:4-management"
 AMQP_PORT, MANAGEMENT_PORT = 5672, 15672  # inside a container
 START_TIMEOUT_S = 90.0
-DOCKER_TIMEOUT_S = 2.0
 
 
 class Management:
@@ -110,7 +108,7 @@ def running_node() -> Iterator[Node]:
     Raises:
         BrokerError: Docker does not answer, and there is no ``rabbitmq-server`` either.
     """
-    with _container() if _docker_answers() else _private() as node:
+    with _container() if docker_answers() else _private() as node:
         yield node
 
 
@@ -184,16 +182,3 @@ def _container() -> Iterator[ContainerNode]:
         node = ContainerNode(container, amqp_port, management_port)
         asyncio.run(node.management.answers())
         yield node
-
-
-def _docker_answers() -> bool:
-    docker = shutil.which("docker")
-    if docker is None:
-        return False
-    try:
-        asked = subprocess.run(
-            [docker, "info"], check=False, timeout=DOCKER_TIMEOUT_S, capture_output=True
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return asked.returncode == 0

@@ -18,8 +18,9 @@ import psycopg
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
+from tests.docker import docker_answers
+
 DEFAULT_IMAGE = "postgres:17-alpine"
-DOCKER_TIMEOUT_S = 2.0
 START_TIMEOUT_S = 60
 _USER = "postroad"
 _numbers = itertools.count()
@@ -60,7 +61,7 @@ def running_postgres() -> Iterator[Server]:
     Raises:
         CannotStart: Docker does not answer, and there are no PostgreSQL programs either.
     """
-    with _container() if _docker_answers() else _private_server() as server:
+    with _container() if docker_answers() else _private_server() as server:
         yield server
 
 
@@ -141,16 +142,3 @@ def find_program(name: str) -> str:
     if not versions:
         raise CannotStart(f"Docker does not answer, and there is no {name}: install PostgreSQL")
     return str(versions[-1])
-
-
-def _docker_answers() -> bool:
-    docker = shutil.which("docker")
-    if docker is None:
-        return False
-    try:
-        asked = subprocess.run(
-            [docker, "info"], check=False, timeout=DOCKER_TIMEOUT_S, capture_output=True
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return asked.returncode == 0
