@@ -132,6 +132,7 @@ async def watch_key_files(keys: KeyRing, identity_file: Path, trust_file: Path) 
             keys.renew(Identity.load(identity_file), TrustBundle.load(trust_file))
         except KeyFileError as error:
             log.error("keys not renewed", reason=str(error))
+            keys.renew(keys.identity, keys.trust)  # others of them may be in use by now
         else:
             log.info("keys renewed", generation=keys.generation)
         seen, boundary = found, _next_boundary(keys)
