@@ -18,7 +18,7 @@ import psycopg
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
-from tests.docker import docker_answers
+from tests.docker import docker_gives, image_of
 
 DEFAULT_IMAGE = "postgres:17-alpine"
 START_TIMEOUT_S = 60
@@ -61,14 +61,15 @@ def running_postgres() -> Iterator[Server]:
     Raises:
         CannotStart: Docker does not answer, and there are no PostgreSQL programs either.
     """
-    with _container() if docker_answers() else _private_server() as server:
+    image = image_of("POSTGRES_IMAGE", DEFAULT_IMAGE)
+    with _container(image) if docker_gives(image) else _private_server() as server:
         yield server
 
 
 @contextmanager
-def _container() -> Iterator[Server]:
+def _container(image: str) -> Iterator[Server]:
     container = (
-        DockerContainer(os.environ.get("POSTGRES_IMAGE", DEFAULT_IMAGE))
+        DockerContainer(image)
         .with_exposed_ports(5432)
         .with_env("POSTGRES_USER", _USER)
         .with_env("POSTGRES_PASSWORD", _USER)
