@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 PASSWORD = "a password for the tests"
 SERVICES = ("auth", "bridge", "catalog")
-NOTICED_S = 1.5  # services look at their files every second
+NOTICED_S = 2.5  # services look at their files every second
 READERS = 6
 
 Outcomes = Counter[tuple[str, int]]
@@ -127,7 +127,7 @@ async def test_keys_rotate_under_load_without_a_request_refused(
     now = kids_in_use(system)
     old, new = set[str]().union(*before.values()), set[str]().union(*now.values())
     assert {status for _, status in load.outcomes} == {200}, load.outcomes
-    assert min(load.outcomes.values()) > 10, load.outcomes
+    assert min(load.outcomes.values()) > 3, load.outcomes
     assert old.isdisjoint(new)
     assert all(seen.values())
     assert all(kids <= new for kids in seen.values()), seen

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, MutableMapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -166,25 +167,33 @@ class Watched:
 
 
 @pytest.fixture
-def logged() -> Iterator[list[MutableMapping[str, Any]]]:
+def logged(watched: Watched) -> Iterator[list[MutableMapping[str, Any]]]:
     with structlog.testing.capture_logs() as logged:
         yield logged
 
 
 @pytest.fixture
-async def watched(
-    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Watched]:
+def unwatched(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
     monkeypatch.setattr(keyring, "WATCH_INTERVAL_S", 0.01)
-    watched = Watched(tmp_path, files)
-    watching = asyncio.create_task(
+    return Watched(tmp_path, files)
+
+
+@pytest.fixture
+async def watched(unwatched: Watched) -> AsyncIterator[Watched]:
+    async with watching(unwatched):
+        await unwatched.generation(1)  # it has looked at the files once
+        yield unwatched
+
+
+@asynccontextmanager
+async def watching(watched: Watched) -> AsyncIterator[None]:
+    task = asyncio.create_task(
         watch_key_files(watched.keys, watched.identity_file, watched.trust_file)
     )
-    await asyncio.sleep(0)  # it has looked at the files once
-    yield watched
-    assert not watching.done(), watching
-    watching.cancel()
-    await asyncio.gather(watching, return_exceptions=True)
+    yield
+    assert not task.done(), task
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_keys_are_renewed_when_their_files_change(watched: Watched) -> None:
@@ -220,7 +229,14 @@ async def test_keys_that_do_not_change_are_left_alone(watched: Watched, clock: C
     clock.now += LEAD_S
     await watched.several_looks()
 
-    assert watched.keys.generation == 0
+    assert watched.keys.generation == 1
+
+
+async def test_keys_that_changed_before_they_were_watched_are_renewed(unwatched: Watched) -> None:
+    unwatched.rotate()
+
+    async with watching(unwatched):
+        await eventually(lambda: len(unwatched.keys.trust.services["bridge"].keys) == 8)
 
 
 async def test_a_broken_file_leaves_the_keys_as_they_are_and_is_logged_once(
