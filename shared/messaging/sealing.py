@@ -1,5 +1,7 @@
 """Secrets that travel through a queue, readable by one service alone (HPKE, RFC 9180)."""
 
+from time import time
+
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
@@ -37,7 +39,7 @@ def unseal(text: str, *, context: str, identity: Identity) -> str:
     except ValueError as error:
         raise CannotUnseal("not base64url") from error
     for key in identity.keys:
-        if key.purpose == "sealing":
+        if key.purpose == "sealing" and key.is_accepted(time()):
             try:
                 opened = _SUITE.decrypt(sealed, key.agreement_private(), info=context.encode())
                 return opened.decode()

@@ -4,7 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -112,10 +112,23 @@ class System:
 
     def add_user(self, username: str, password: str, *, roles: tuple[str, ...] = ("user",)) -> None:
         """Add a user, as the `postroad users` command does."""
+        self.add_users({username: password}, roles=roles)
+
+    def add_users(
+        self, passwords: Mapping[str, str], *, roles: tuple[str, ...] = ("user",)
+    ) -> None:
+        """Add users, each with a password."""
+        hasher = Passwords(AuthSettings(database_url=SecretStr("unused"), **CHEAP_ARGON2))
         with closing(self.open_database()) as database:
-            settings = AuthSettings(database_url=SecretStr("unused"), **CHEAP_ARGON2)
-            password_hash = Passwords(settings).hash(password)
-            UserStore(database, Outbox()).add(username, password_hash, roles=roles)
+            users = UserStore(database, Outbox())
+            for username, password in passwords.items():
+                users.add(username, hasher.hash(password), roles=roles)
+
+    def consumers(self, queue: str) -> int:
+        """Count who consumes a queue."""
+        with self.connect() as connection:
+            declared = connection.channel().queue_declare(queue, passive=True)
+            return int(declared.method.consumer_count)
 
     async def start(self, log: Path, **settings: str) -> None:
         """Start everything; the services log JSON to a file."""
