@@ -221,8 +221,9 @@ def test_no_private_key_gets_into_the_trust_bundle(files: Files) -> None:
 @pytest.fixture
 def state(tmp_path: Path, identities: dict[str, Identity], trust: TrustBundle) -> State:
     state = State(tmp_path)
-    state.identity_file("auth").parent.mkdir()
+    state.trust_file.parent.mkdir(parents=True)
     for name, identity in identities.items():
+        state.identity_file(name).parent.mkdir(parents=True)
         identity.save(state.identity_file(name))
     state.write_trust(trust.model_dump())
     return state
