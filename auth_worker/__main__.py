@@ -5,7 +5,7 @@ from contextlib import closing
 
 import structlog
 
-from auth_worker.database import Database, InvalidDatabaseUrl
+from auth_worker.database import Database, InvalidDatabaseUrl, database_url
 from auth_worker.migrate import SchemaError, migrate, require_newest_schema
 from auth_worker.relay import EventPublisher
 from auth_worker.settings import AuthMessagingSettings, AuthSettings
@@ -58,8 +58,8 @@ def main() -> None:
 
 def open_database(settings: AuthSettings, *, is_development: bool) -> Database:
     """Open the database, or end the process with one sentence; in development, make it first."""
-    url = settings.database_url.get_secret_value()
     try:
+        url = database_url(settings)
         if is_development:
             migrate(url)
         with closing(Database(url)) as database:

@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy import exc as sql_errors
 
+from auth_worker.settings import AuthSettings
 from shared.contracts.errors import Unavailable
 
 log = structlog.get_logger()
@@ -99,6 +100,22 @@ def parse_url(text: str) -> URL:
         case "postgresql" | "postgres":
             return url.set(drivername="postgresql+psycopg")
     raise InvalidDatabaseUrl("it must begin with sqlite:/// and a file, or with postgresql://")
+
+
+def database_url(settings: AuthSettings) -> str:
+    """Give the database's URL, with the password that is in a file of its own.
+
+    Raises:
+        InvalidDatabaseUrl: it is no URL of SQLite or PostgreSQL, or the file cannot be read.
+    """
+    url, path = settings.database_url.get_secret_value(), settings.database_password_file
+    if path is None:
+        return url
+    try:
+        password = path.read_text().strip()
+    except OSError as error:
+        raise InvalidDatabaseUrl(f"cannot read its password, {path}: {error.strerror}") from error
+    return parse_url(url).set(password=password).render_as_string(hide_password=False)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, inspect, text
 
-from auth_worker.database import Database, InvalidDatabaseUrl
+from auth_worker.database import Database, InvalidDatabaseUrl, database_url
 from auth_worker.settings import AuthSettings
 from shared.contracts.errors import Unavailable
 from shared.logs import configure_logging
@@ -36,7 +36,7 @@ class SchemaError(Exception):
     """The database is not as this version needs it; the message says what to do."""
 
 
-def migrate(database_url: str) -> None:
+def migrate(url: str) -> None:
     """Make what is missing.
 
     Raises:
@@ -45,7 +45,7 @@ def migrate(database_url: str) -> None:
         Unavailable: it is away.
     """
     with (
-        closing(Database(database_url, patience_s=_PATIENCE_S)) as database,
+        closing(Database(url, patience_s=_PATIENCE_S)) as database,
         _alone(database),
         database.writing() as transaction,
     ):
@@ -79,7 +79,7 @@ def main() -> None:
     settings = read_settings(AuthSettings)
     configure_logging("auth", read_settings(LogSettings))
     try:
-        migrate(settings.database_url.get_secret_value())
+        migrate(database_url(settings))
     except (InvalidDatabaseUrl, SchemaError, Unavailable) as error:
         print(f"cannot migrate AUTH_DATABASE_URL: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(1) from None

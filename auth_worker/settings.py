@@ -1,8 +1,11 @@
 """What the auth worker is told by its environment."""
 
+from pathlib import Path
+
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.messaging.rotation import OVERLAP_S
 from shared.settings import MessagingSettings
 
 _DAY_S = 86_400
@@ -12,10 +15,11 @@ class AuthSettings(BaseSettings):
     """Users, passwords, tokens and events.  Environment prefix ``AUTH_``.
 
     ``database_url``: an SQLAlchemy URL, ``sqlite:////var/lib/postroad/auth.db`` or
-    ``postgresql://user:password@host/name``.
+    ``postgresql://user:password@host/name``. ``database_password_file``: where the password is
+    if it is not in the URL.
 
-    ``token_lifetime_s``, ``refresh_token_lifetime_s``: how long an access token is good, and how
-    long a refresh token that is not used.
+    ``token_lifetime_s``, ``refresh_token_lifetime_s``: how long an access token is good, which is
+    no longer than a key is accepted after it was replaced, and a refresh token that is not used.
 
     ``argon2_time_cost`` (passes), ``argon2_memory_kib``, ``argon2_parallelism`` (lanes): what a
     password check costs. The defaults are the second recommended option of RFC 9106 section 4.
@@ -32,8 +36,9 @@ class AuthSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="AUTH_", frozen=True)
 
-    database_url: SecretStr  # it holds a password
-    token_lifetime_s: int = Field(default=900, ge=1, le=_DAY_S)
+    database_url: SecretStr  # it may hold a password
+    database_password_file: Path | None = None
+    token_lifetime_s: int = Field(default=900, ge=1, le=int(OVERLAP_S))
     refresh_token_lifetime_s: int = Field(default=30 * _DAY_S, ge=1, le=400 * _DAY_S)
     argon2_time_cost: int = Field(default=3, ge=1)
     argon2_memory_kib: int = Field(default=65_536, ge=8)

@@ -16,9 +16,10 @@ import requests
 from ops import ports, processes, selfcheck, services
 from ops.broker import PrivateBroker
 from ops.ports import LOOPBACK
+from ops.provision import provision
 from ops.state import State
 from ops.supervisor import Program, Supervisor
-from shared.messaging.topology import definitions, load_services, trust_bundle, with_passwords
+from shared.messaging.topology import load_services
 
 HERE = Path(__file__).parent
 READY_TIMEOUT_S = 60.0
@@ -43,10 +44,7 @@ async def postroad(folder: Path) -> AsyncIterator[Target]:
     upstream_port, port = ports.free_ports(2)
     url = f"http://{LOOPBACK}:{port}"
     with state.held(url):
-        identities = [state.identity(name) for name in allowed.names]
-        passwords = {name: state.password(name) for name in allowed.names}
-        state.write_trust(trust_bundle(allowed, identities))
-        broker = PrivateBroker(state.broker_folder, with_passwords(definitions(allowed), passwords))
+        broker = PrivateBroker(state.broker_folder, provision(state, allowed))
         try:
             await broker.start()
             for program in (

@@ -188,7 +188,10 @@ class Fetcher:
         return min(call.time_left_s() - REPLY_S, longest_s) if call else longest_s
 
     def _timeout(self, deadline: float) -> urllib3.Timeout:
-        """Limit connecting, each wait for bytes, and connecting and the first wait together."""
+        """Limit connecting, each wait for bytes, and connecting and the first wait together.
+
+        A head that trickles in byte by byte is not bounded by it; a body is, by ``_read_body``.
+        """
         return urllib3.Timeout(
             total=max(0.01, deadline - monotonic()),
             connect=self._settings.upstream_connect_timeout_s,
@@ -197,12 +200,17 @@ class Fetcher:
 
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):
-            self._local.session = requests.Session()
+            self._local.session = _Session()
             self._local.session.headers["Accept"] = "application/json"
             # Compressed, a small answer may be huge, or say nothing for ever.
             self._local.session.headers["Accept-Encoding"] = "identity"
         session: requests.Session = self._local.session
         return session
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Leave redirects to us: even unfollowed, requests would read their bodies to the end."""
 
 
 def _wants_rest(_: type[BaseException], error: BaseException) -> bool:

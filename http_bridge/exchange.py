@@ -7,6 +7,7 @@ a product listing takes; the little that this bridge needs of them is here
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 Scope = MutableMapping[str, Any]
@@ -15,6 +16,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 JSON: tuple[bytes, bytes] = (b"content-type", b"application/json")
+WITHOUT_LENGTH = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)  # RFC 9110 section 8.6
 PRIVATE: tuple[bytes, bytes] = (b"cache-control", b"private, no-store")
 
 
@@ -91,9 +93,10 @@ class Response:
         """Send it, with the headers that every response has."""
         headers = [
             *self.headers,
-            (b"content-length", str(len(self.body)).encode()),
             (b"x-request-id", request_id.encode()),
             (b"x-content-type-options", b"nosniff"),
         ]
+        if self.status not in WITHOUT_LENGTH:
+            headers.append((b"content-length", str(len(self.body)).encode()))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})

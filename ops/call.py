@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from ops.acting import OPERATOR, CannotAct, settings_as
 from ops.broker import BrokerError
 from ops.grants import GrantError
-from ops.state import State, StateError
+from ops.state import State, StateError, default_folder
 from shared.contracts.base import Request
 from shared.contracts.errors import ServiceError, explain
 from shared.contracts.registry import CONTRACTS
@@ -60,7 +60,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--state",
         type=Path,
-        default=Path(".postroad"),
+        default=default_folder(),
         help="the folder of the running system (%(default)s)",
     )
 

@@ -4,7 +4,7 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import NoReturn
 
-from ops import call, definitions, direct_services, keys, tail, up, users
+from ops import call, definitions, direct_services, keys, provision, tail, up, users
 
 EXAMPLES = """\
 examples:
@@ -26,6 +26,7 @@ COMMANDS = {
     "services": (direct_services, "let services of other teams call ours, and listen"),
     "users": (users, "add, list, disable and import who may sign in"),
     "keys": (keys, "show the services' keys, or give them new ones"),
+    "provision": (provision, "make keys, passwords and broker definitions for containers, servers"),
     "definitions": (definitions, "write rabbitmq/definitions.json, or check that it is in date"),
 }
 

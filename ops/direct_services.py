@@ -10,7 +10,7 @@ from pathlib import Path
 from ops import grants, services
 from ops.broker import BrokerError
 from ops.grants import GrantError
-from ops.state import State, StateError
+from ops.state import State, StateError, default_folder
 from shared.messaging.rotation import LEAD_S
 from shared.messaging.topology import Service, ServicesFileError
 
@@ -36,7 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         added.add_argument(
             "--state",
             type=Path,
-            default=Path(".postroad"),
+            default=default_folder(),
             help="the folder of the running system (%(default)s)",
         )
         added.set_defaults(act=act)

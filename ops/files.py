@@ -9,5 +9,6 @@ def write_private(path: Path, text: str, *, mode: int = 0o600) -> None:
     temporary = path.with_name(f"{path.name}.new")
     temporary.unlink(missing_ok=True)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+        os.fchmod(file.fileno(), mode)  # whatever the umask
         file.write(text)
     temporary.replace(path)

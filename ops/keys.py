@@ -7,7 +7,7 @@ from pathlib import Path
 from time import time
 
 from ops.files import write_private
-from ops.state import State, StateError
+from ops.state import State, StateError, default_folder
 from shared.messaging.keys import Identity, KeyFileError, PublicKey, TrustBundle
 from shared.messaging.rotation import LEAD_S, OVERLAP_S, rotate, trust_rotated
 
@@ -29,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         action.add_argument(
             "--state",
             type=Path,
-            default=Path(".postroad"),
+            default=default_folder(),
             help="the folder of the running system (%(default)s)",
         )
 
@@ -44,7 +44,10 @@ def run(options: Namespace) -> int:
         print(f"postroad: {error}", file=sys.stderr)
         return 1
     except KeyFileError as error:
-        print(f"postroad: {error}; has 'postroad up' run here?", file=sys.stderr)
+        print(
+            f"postroad: {error}; has 'postroad up' run here?",
+            file=sys.stderr,
+        )
         return 1
 
 

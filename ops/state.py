@@ -1,13 +1,15 @@
-"""The state folder: what `postroad up` keeps between runs.
+"""The state folder: what `postroad up` and `postroad provision` keep between runs.
 
 .postroad/
-    identities/<service>.json      a service's private keys
-    secrets/<service>.password     its password at the broker
-    trust.json                     everybody's public keys and rights, made anew at each start
+    services/<service>/            what this service alone reads:
+        identity.json                  its private keys
+        broker.password                its password at the broker
     services.toml                  services added by `postroad services add`
     revoked                        those revoked while nothing ran, whom the broker still knows
-    users.db                       who may sign in
-    broker/                        the broker's data and settings
+    trust/trust.json               everybody's public keys and rights, made anew at each start
+    broker/                        the broker's settings (definitions.json), and its data
+    database/password              PostgreSQL's, where there is one
+    users.db                       who may sign in, where there is none
     log/                           what set-up and the broker had to say
     running.json                   where the running system listens
     lock                           held by the one that runs
@@ -25,6 +27,7 @@ from typing import Any
 from ops.files import write_private
 from shared.messaging.keys import Identity, KeyFileError
 
+_SHARED_MODE = 0o644  # for the users of RabbitMQ and PostgreSQL; the state folder itself is closed
 _SQLITE_HEADER = b"SQLite format 3\0"  # the database file format, section 1.3
 
 
@@ -32,16 +35,23 @@ class StateError(Exception):
     """The state folder cannot be used; the message names the file and says what to do."""
 
 
+def default_folder() -> Path:
+    """Give the folder to use when no option names one: ``POSTROAD_STATE``, else ``.postroad``."""
+    return Path(os.environ.get("POSTROAD_STATE", ".postroad"))
+
+
 class State:
     """A state folder, made when missing, readable by its owner only."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
-        self.trust_file = self.folder / "trust.json"
         self.services_file = self.folder / "services.toml"
+        self.trust_file = self.folder / "trust" / "trust.json"
         self.users_file = self.folder / "users.db"
         self.cookie_file = self.folder / "cookies"
         self.broker_folder = self.folder / "broker"
+        self.definitions_file = self.broker_folder / "definitions.json"
+        self.database_password_file = self.folder / "database" / "password"
         self.broker_log = self.folder / "log" / "broker.log"
         self._revoked_file = self.folder / "revoked"
         self._changes_file = self.folder / "changes"
@@ -49,10 +59,10 @@ class State:
         self._lock_file = self.folder / "lock"
 
     def identity_file(self, service: str) -> Path:
-        return self.folder / "identities" / f"{service}.json"
+        return self.folder / "services" / service / "identity.json"
 
     def password_file(self, service: str) -> Path:
-        return self.folder / "secrets" / f"{service}.password"
+        return self.folder / "services" / service / "broker.password"
 
     @contextmanager
     def held(self, address: str) -> Iterator[None]:
@@ -99,8 +109,8 @@ class State:
 
     def _make(self) -> None:
         with self._usable(self.folder):
-            for folder in ("", "identities", "secrets", "log", "broker"):
-                (self.folder / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in ("", "log", "broker"):
+                _make_folder(self.folder / folder)
             self.folder.chmod(0o700)  # it may have been made by another program
 
     def identity(self, service: str) -> Identity:
@@ -112,6 +122,7 @@ class State:
         path = self.identity_file(service)
         with self._usable(path):
             if not path.exists():
+                _make_folder(path.parent)
                 Identity.create(service).save(path)
             identity = Identity.load(path)
         if identity.service != service:
@@ -124,10 +135,21 @@ class State:
         Raises:
             StateError: the file is broken.
         """
-        path = self.password_file(service)
+        return self._password(self.password_file(service))
+
+    def database_password(self) -> str:
+        """Give PostgreSQL's password, made the first time.
+
+        Raises:
+            StateError: the file is broken.
+        """
+        return self._password(self.database_password_file, mode=_SHARED_MODE)
+
+    def _password(self, path: Path, *, mode: int = 0o600) -> str:
         with self._usable(path):
             if not path.exists():
-                write_private(path, secrets.token_urlsafe(32))
+                _make_folder(path.parent)
+                write_private(path, secrets.token_urlsafe(32), mode=mode)
             password = path.read_text().strip()
         if not password:
             raise StateError(self._broken(path, "it is empty"))
@@ -159,7 +181,14 @@ class State:
     def write_trust(self, bundle: Mapping[str, object]) -> None:
         """Write what every service reads to know the others."""
         with self._usable(self.trust_file):
+            _make_folder(self.trust_file.parent)
             write_private(self.trust_file, json.dumps(bundle, indent=1))
+
+    def write_definitions(self, definitions: Mapping[str, object]) -> None:
+        """Write what a broker that others run imports; of passwords it holds hashes only."""
+        with self._usable(self.definitions_file):
+            text = json.dumps(definitions, indent=1)
+            write_private(self.definitions_file, text, mode=_SHARED_MODE)
 
     def write_running(self, addresses: Mapping[str, object]) -> None:
         """Tell other commands where the running system listens."""
@@ -204,3 +233,7 @@ class State:
 
     def _advice(self, problem: str) -> str:
         return f"{problem}; remove {self.folder} to start afresh ('make clean' does)"
+
+
+def _make_folder(path: Path) -> None:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ import structlog
 from ops.acting import OPERATOR, CannotAct, settings_as
 from ops.broker import BrokerError
 from ops.grants import GrantError
-from ops.state import State, StateError
+from ops.state import State, StateError, default_folder
 from shared.contracts.base import Event
 from shared.contracts.registry import EVENTS
 from shared.messaging.events import EventListener
@@ -39,7 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--state",
         type=Path,
-        default=Path(".postroad"),
+        default=default_folder(),
         help="the folder of the running system (%(default)s)",
     )
 

@@ -17,7 +17,7 @@ from ops.broker import BrokerError, PrivateBroker
 from ops.ports import LOOPBACK, PortUnavailable
 from ops.progress import say, step
 from ops.selfcheck import SelfCheckError
-from ops.state import State, StateError
+from ops.state import State, StateError, default_folder
 from ops.supervisor import Supervisor
 from shared.logs import configure_logging
 from shared.messaging.topology import ServicesFileError
@@ -47,7 +47,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--state",
         type=Path,
-        default=Path(".postroad"),
+        default=default_folder(),
         help="folder to keep things in (%(default)s)",
     )
 

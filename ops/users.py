@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 from pydantic import SecretStr, ValidationError
 
-from auth_worker.database import Database, InvalidDatabaseUrl
+from auth_worker.database import Database, InvalidDatabaseUrl, database_url
 from auth_worker.migrate import SchemaError, require_newest_schema
 from auth_worker.outbox import Outbox
 from auth_worker.passwords import Passwords
@@ -21,11 +21,10 @@ from auth_worker.settings import AuthSettings
 from auth_worker.user_import import PASSWORD_MAX, BadUserFile, import_users, read_users
 from auth_worker.usernames import BadUsername
 from auth_worker.users import NoSuchUser, UserExists, UserStore
-from ops.state import State
+from ops.state import State, default_folder
 from shared.contracts.errors import Unavailable, explain
 from shared.settings import EnvironmentSettings, read_settings
 
-DEFAULT_STATE = Path(".postroad")
 EXAMPLES = """\
 examples:
   postroad users add reader                         asks for the password, twice
@@ -52,7 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         added = commands.add_parser(name, help=what, description=f"{what.capitalize()}.")
         added.add_argument("--database", metavar="URL", help="sqlite:///FILE or postgresql://...")
         added.add_argument(
-            "--state", type=Path, default=DEFAULT_STATE, help="state folder of `postroad up`"
+            "--state", type=Path, default=default_folder(), help="state folder of `postroad up`"
         )
         added.set_defaults(act=act)
         return added
@@ -160,7 +159,7 @@ def _opened(options: Namespace) -> Iterator[tuple[AuthSettings, Database, UserSt
         settings = AuthSettings(database_url=SecretStr(url))
     except ValidationError as error:
         raise CannotDo(f"settings AUTH_...: {explain(error)}") from None
-    database = Database(url)
+    database = Database(url if options.database else database_url(settings))
     try:
         require_newest_schema(database)
         is_development = read_settings(EnvironmentSettings).is_development

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+import structlog
 
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import Identity, TrustBundle
@@ -29,6 +30,14 @@ def nothing_goes_wrong_behind_the_scenes(caplog: pytest.LogCaptureFixture) -> It
     yield
     errors = [record for record in caplog.get_records("call") if record.name == "asyncio"]
     assert not errors, [record.getMessage() for record in errors]
+
+
+@pytest.fixture(autouse=True)
+def logging_stays_as_it_was() -> Iterator[None]:
+    """Undo what a command that a test runs in this process does to logging."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,6 @@ There is no third way: without either, the tests that need it fail.
 
 import asyncio
 import json
-import os
-import shutil
-import subprocess
 import tempfile
 from base64 import b64encode
 from collections.abc import Iterator
@@ -23,6 +20,7 @@ from testcontainers.core.container import DockerContainer
 from ops.broker import PrivateBroker
 from ops.ports import LOOPBACK, free_ports
 from shared.messaging.topology import Definitions, with_passwords
+from tests.docker import docker_gives, image_of
 from tests.waiting import eventually
 
 ADMIN = "admin"  # looks into queues; a user of the tests alone, in no product's definitions
@@ -30,7 +28,6 @@ ADMIN_PASSWORD = "admin"
 DEFAULT_IMAGE = "rabbitmq:4-management"
 AMQP_PORT, MANAGEMENT_PORT = 5672, 15672  # inside a container
 START_TIMEOUT_S = 90.0
-DOCKER_TIMEOUT_S = 2.0
 
 
 class Management:
@@ -110,7 +107,8 @@ def running_node() -> Iterator[Node]:
     Raises:
         BrokerError: Docker does not answer, and there is no ``rabbitmq-server`` either.
     """
-    with _container() if _docker_answers() else _private() as node:
+    image = image_of("RABBITMQ_IMAGE", DEFAULT_IMAGE)
+    with _container(image) if docker_gives(image) else _private() as node:
         yield node
 
 
@@ -167,10 +165,10 @@ class ContainerNode:
 
 
 @contextmanager
-def _container() -> Iterator[ContainerNode]:
+def _container(image: str) -> Iterator[ContainerNode]:
     amqp_port, management_port = free_ports(2)  # the same ones after a restart
     container = (
-        DockerContainer(os.environ.get("RABBITMQ_IMAGE", DEFAULT_IMAGE))
+        DockerContainer(image)
         .with_kwargs(hostname="postroad-tests")  # names the node, and so the folder of its state
         .with_env("RABBITMQ_DEFAULT_USER", ADMIN)
         .with_env("RABBITMQ_DEFAULT_PASS", ADMIN_PASSWORD)
@@ -184,16 +182,3 @@ def _container() -> Iterator[ContainerNode]:
         node = ContainerNode(container, amqp_port, management_port)
         asyncio.run(node.management.answers())
         yield node
-
-
-def _docker_answers() -> bool:
-    docker = shutil.which("docker")
-    if docker is None:
-        return False
-    try:
-        asked = subprocess.run(
-            [docker, "info"], check=False, timeout=DOCKER_TIMEOUT_S, capture_output=True
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return asked.returncode == 0

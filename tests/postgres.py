@@ -18,8 +18,9 @@ import psycopg
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
+from tests.docker import docker_gives, image_of
+
 DEFAULT_IMAGE = "postgres:17-alpine"
-DOCKER_TIMEOUT_S = 2.0
 START_TIMEOUT_S = 60
 _USER = "postroad"
 _numbers = itertools.count()
@@ -60,14 +61,15 @@ def running_postgres() -> Iterator[Server]:
     Raises:
         CannotStart: Docker does not answer, and there are no PostgreSQL programs either.
     """
-    with _container() if _docker_answers() else _private_server() as server:
+    image = image_of("POSTGRES_IMAGE", DEFAULT_IMAGE)
+    with _container(image) if docker_gives(image) else _private_server() as server:
         yield server
 
 
 @contextmanager
-def _container() -> Iterator[Server]:
+def _container(image: str) -> Iterator[Server]:
     container = (
-        DockerContainer(os.environ.get("POSTGRES_IMAGE", DEFAULT_IMAGE))
+        DockerContainer(image)
         .with_exposed_ports(5432)
         .with_env("POSTGRES_USER", _USER)
         .with_env("POSTGRES_PASSWORD", _USER)
@@ -141,16 +143,3 @@ def find_program(name: str) -> str:
     if not versions:
         raise CannotStart(f"Docker does not answer, and there is no {name}: install PostgreSQL")
     return str(versions[-1])
-
-
-def _docker_answers() -> bool:
-    docker = shutil.which("docker")
-    if docker is None:
-        return False
-    try:
-        asked = subprocess.run(
-            [docker, "info"], check=False, timeout=DOCKER_TIMEOUT_S, capture_output=True
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return asked.returncode == 0

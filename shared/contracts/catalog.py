@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from shared.contracts.base import Message, Request
 
@@ -16,11 +16,11 @@ class Product(Message):
     id: int
     title: str
     brand: str | None = None
-    price: float
+    price: FiniteFloat
     description: str
     category: str | None = None
     thumbnail: str | None = None
-    rating: float | None = None
+    rating: FiniteFloat | None = None
     stock: int | None = None
 
 

@@ -3,6 +3,8 @@
 ServiceError
 ├── InvalidRequest         the body breaks its contract
 ├── InvalidCredentials     wrong user name or password
+├── InvalidRefreshToken    not one of ours, expired, or used before
+├── TooManyAttempts        wait before signing in again
 ├── NotAuthenticated       the user's token is missing, malformed, expired or forged
 ├── NotAuthorised          the user's token does not hold the scope
 ├── ProductNotFound
@@ -12,7 +14,8 @@ ServiceError
 ├── Overloaded             the queue is full; nothing was done
 ├── ReplyTimeout           no reply before the deadline
 ├── OutcomeUnknown         the connection went while the call was under way
-└── InternalError          a bug in the service that answered
+├── InternalError          a bug in the service that answered
+└── PeerError              an error newer than we are
 """
 
 from typing import ClassVar

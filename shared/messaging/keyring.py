@@ -121,7 +121,7 @@ def _pairwise(own: PrivateKey, peer: PublicKey, *, sender: str, receiver: str) -
 
 async def watch_key_files(keys: KeyRing, identity_file: Path, trust_file: Path) -> None:
     """Renew the keys whenever their files change, or a key in them begins or ends its use."""
-    seen = _versions(identity_file, trust_file)
+    seen: list[int] = []  # they may have changed since they were read
     boundary = _next_boundary(keys)
     while True:
         await asyncio.sleep(WATCH_INTERVAL_S)
@@ -132,6 +132,7 @@ async def watch_key_files(keys: KeyRing, identity_file: Path, trust_file: Path) 
             keys.renew(Identity.load(identity_file), TrustBundle.load(trust_file))
         except KeyFileError as error:
             log.error("keys not renewed", reason=str(error))
+            keys.renew(keys.identity, keys.trust)  # others of them may be in use by now
         else:
             log.info("keys renewed", generation=keys.generation)
         seen, boundary = found, _next_boundary(keys)

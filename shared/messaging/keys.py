@@ -147,6 +147,11 @@ class Identity(BaseModel):
         """Give the key in use for a purpose."""
         return in_use(self.keys, purpose)
 
+    def accepted(self, purpose: Purpose) -> list[PrivateKey]:
+        """Give the keys of a purpose with which something may still have been made."""
+        now = time()
+        return [key for key in self.keys if key.purpose == purpose and key.is_accepted(now)]
+
     def public(self) -> dict[str, object]:
         """Give what others may know: the service's name and public keys."""
         return {"service": self.service, "keys": [key.public().model_dump() for key in self.keys]}

@@ -36,11 +36,10 @@ def unseal(text: str, *, context: str, identity: Identity) -> str:
         sealed = unpadded_b64decode(text)
     except ValueError as error:
         raise CannotUnseal("not base64url") from error
-    for key in identity.keys:
-        if key.purpose == "sealing":
-            try:
-                opened = _SUITE.decrypt(sealed, key.agreement_private(), info=context.encode())
-                return opened.decode()
-            except (InvalidTag, ValueError):
-                continue
+    for key in identity.accepted("sealing"):
+        try:
+            opened = _SUITE.decrypt(sealed, key.agreement_private(), info=context.encode())
+            return opened.decode()
+        except (InvalidTag, ValueError):
+            continue
     raise CannotUnseal("not sealed to a key of ours")

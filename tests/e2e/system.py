@@ -4,7 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,13 @@ from auth_worker.users import UserStore
 from ops import grants, ports, services
 from ops.broker import PrivateBroker
 from ops.ports import LOOPBACK
+from ops.provision import provision
 from ops.state import State
 from ops.supervisor import Program, Supervisor
 from shared.messaging.client import Client
 from shared.messaging.keyring import KeyRing
 from shared.messaging.rabbitmq import RabbitBroker
-from shared.messaging.topology import (
-    VHOST,
-    definitions,
-    load_services,
-    trust_bundle,
-    with_passwords,
-)
+from shared.messaging.topology import VHOST, load_services, with_passwords
 from shared.settings import MessagingSettings
 from tests.nodes import ADMIN, ADMIN_PASSWORD
 from tests.waiting import eventually
@@ -61,17 +56,14 @@ class System:
 
     def _make_broker(self) -> PrivateBroker:
         with self.state.held("tests"):
-            identities = [self.state.identity(name) for name in self.allowed.names]
-            passwords = {name: self.state.password(name) for name in self.allowed.names}
-            self.state.write_trust(trust_bundle(self.allowed, identities))
-        wanted = definitions(self.allowed)
-        wanted["users"].append({"name": ADMIN, "tags": []})
+            wanted = provision(self.state, self.allowed)
+        wanted["users"] += with_passwords(
+            {"users": [{"name": ADMIN, "tags": []}]}, {ADMIN: ADMIN_PASSWORD}
+        )["users"]
         wanted["permissions"].append(
             {"user": ADMIN, "vhost": VHOST, "configure": ".*", "write": ".*", "read": ".*"}
         )
-        return PrivateBroker(
-            self.state.broker_folder, with_passwords(wanted, passwords | {ADMIN: ADMIN_PASSWORD})
-        )
+        return PrivateBroker(self.state.broker_folder, wanted)
 
     def connect(self, user: str = ADMIN) -> pika.BlockingConnection:
         """Connect to the broker by hand: as a service, or as one who may do everything."""
@@ -120,10 +112,23 @@ class System:
 
     def add_user(self, username: str, password: str, *, roles: tuple[str, ...] = ("user",)) -> None:
         """Add a user, as the `postroad users` command does."""
+        self.add_users({username: password}, roles=roles)
+
+    def add_users(
+        self, passwords: Mapping[str, str], *, roles: tuple[str, ...] = ("user",)
+    ) -> None:
+        """Add users, each with a password."""
+        hasher = Passwords(AuthSettings(database_url=SecretStr("unused"), **CHEAP_ARGON2))
         with closing(self.open_database()) as database:
-            settings = AuthSettings(database_url=SecretStr("unused"), **CHEAP_ARGON2)
-            password_hash = Passwords(settings).hash(password)
-            UserStore(database, Outbox()).add(username, password_hash, roles=roles)
+            users = UserStore(database, Outbox())
+            for username, password in passwords.items():
+                users.add(username, hasher.hash(password), roles=roles)
+
+    def consumers(self, queue: str) -> int:
+        """Count who consumes a queue."""
+        with self.connect() as connection:
+            declared = connection.channel().queue_declare(queue, passive=True)
+            return int(declared.method.consumer_count)
 
     async def start(self, log: Path, **settings: str) -> None:
         """Start everything; the services log JSON to a file."""

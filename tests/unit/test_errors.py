@@ -1,6 +1,7 @@
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from http_bridge.problems import HTTP_STATUS
 from shared.contracts.errors import (
     ERRORS,
     PeerError,
@@ -12,8 +13,14 @@ from shared.contracts.errors import (
 )
 
 
-def test_every_error_has_a_code_of_its_own() -> None:
-    assert len(ERRORS) == len(ServiceError.__subclasses__())
+def test_every_error_has_a_code_of_its_own_and_a_status() -> None:
+    errors = ServiceError.__subclasses__()  # the bridge's own ones, too
+
+    codes = [error.code for error in errors]
+
+    assert len(set(codes)) == len(codes)
+    assert set(codes) == set(HTTP_STATUS)
+    assert set(ERRORS) <= set(codes)
 
 
 @pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)

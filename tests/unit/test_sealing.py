@@ -53,3 +53,11 @@ def test_an_older_key_still_opens_during_a_rotation(
     rotated = Identity(service="auth", keys=Identity.create("auth").keys + identities["auth"].keys)
 
     assert unseal(sealed, context=CONTEXT, identity=rotated) == SECRET
+
+
+def test_a_retired_key_opens_nothing(sealed: str, identities: dict[str, Identity]) -> None:
+    auth = identities["auth"]
+    retired = [key.model_copy(update={"retires_at": 1.0}) for key in auth.keys]
+
+    with pytest.raises(CannotUnseal):
+        unseal(sealed, context=CONTEXT, identity=Identity(service="auth", keys=tuple(retired)))

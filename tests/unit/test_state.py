@@ -28,8 +28,8 @@ def mode(path: Path) -> int:
 
 def test_the_first_run_makes_the_folder_for_its_owner_only(folder: Path) -> None:
     assert mode(folder) == 0o700
-    assert mode(folder / "identities" / "auth.json") == 0o600
-    assert mode(folder / "secrets" / "auth.password") == 0o600
+    assert mode(folder / "services" / "auth" / "identity.json") == 0o600
+    assert mode(folder / "services" / "auth" / "broker.password") == 0o600
 
 
 def test_a_folder_made_by_another_program_is_closed_to_others(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_the_trust_bundle_is_written_whole(folder: Path) -> None:
     state.write_trust({"services": {}})
 
     assert json.loads(state.trust_file.read_text()) == {"services": {}}
-    assert sorted(path.name for path in folder.glob("trust*")) == ["trust.json"]
+    assert sorted(path.name for path in (folder / "trust").iterdir()) == ["trust.json"]
 
 
 def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b'{"service": "auth", "ke', b"[]", b"\xff\xfe"])
 def test_a_broken_identity_is_named(folder: Path, content: bytes) -> None:
-    path = folder / "identities" / "auth.json"
+    path = folder / "services" / "auth" / "identity.json"
     path.write_bytes(content)
 
     with pytest.raises(StateError, match=f"{path}.*make clean"):
@@ -111,8 +111,9 @@ def test_a_broken_identity_is_named(folder: Path, content: bytes) -> None:
 
 
 def test_an_identity_of_another_service_is_refused(folder: Path) -> None:
-    path = folder / "identities" / "catalog.json"
-    (folder / "identities" / "auth.json").rename(path)
+    path = folder / "services" / "catalog" / "identity.json"
+    path.parent.mkdir()
+    (folder / "services" / "auth" / "identity.json").rename(path)
 
     with pytest.raises(StateError, match=f"{path} is broken: it holds the keys of auth"):
         State(folder).identity("catalog")
@@ -120,7 +121,7 @@ def test_an_identity_of_another_service_is_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe"])
 def test_a_broken_password_is_named(folder: Path, content: bytes) -> None:
-    path = folder / "secrets" / "auth.password"
+    path = folder / "services" / "auth" / "broker.password"
     path.write_bytes(content)
 
     with pytest.raises(StateError, match=f"{path} is broken"):
@@ -128,7 +129,7 @@ def test_a_broken_password_is_named(folder: Path, content: bytes) -> None:
 
 
 def test_a_folder_in_place_of_a_file_is_named(folder: Path) -> None:
-    path = folder / "secrets" / "auth.password"
+    path = folder / "services" / "auth" / "broker.password"
     path.unlink()
     path.mkdir()
 

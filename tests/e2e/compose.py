@@ -1,0 +1,96 @@
+"""A project of docker-compose.yml: everything that a test starts is its own, and removed."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ops.ports import LOOPBACK, free_ports
+from shared.messaging.ids import new_id
+
+ROOT = Path(__file__).parents[2]
+UP_TIMEOUT_S = 300.0  # with images to pull and to build
+TIMEOUT_S = 90.0
+
+
+class CommandFailed(Exception):
+    """Docker refused; the message ends with what it printed."""
+
+
+def docker(
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    stdin: str | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> str:
+    """Run a Docker command from the project's folder; give what it prints.
+
+    Raises:
+        CommandFailed: it did not end with 0.
+    """
+    done = subprocess.run(
+        ["docker", *arguments],
+        check=False,
+        cwd=ROOT,
+        env=os.environ | (env or {}),
+        input=stdin or "",
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+    )
+    if done.returncode:
+        output = (done.stdout + done.stderr)[-4000:]
+        raise CommandFailed(f"docker {' '.join(arguments)}: status {done.returncode}\n{output}")
+    return done.stdout
+
+
+class Compose:
+    """One project of docker-compose.yml, under a name, a port and an image of its own."""
+
+    def __init__(self) -> None:
+        (port,) = free_ports(1)
+        self.name = f"postroad-test-{new_id()[-12:]}"
+        self.url = f"http://{LOOPBACK}:{port}"
+        self._env = {"PORT": str(port), "POSTROAD_IMAGE": self.name}
+
+    def __call__(
+        self, *arguments: str, stdin: str | None = None, timeout_s: float = TIMEOUT_S
+    ) -> str:
+        """Run ``docker compose``."""
+        compose = ("compose", "--project-name", self.name, "--profile", "*")
+        return docker(*compose, *arguments, env=self._env, stdin=stdin, timeout_s=timeout_s)
+
+    def up(self, *arguments: str) -> None:
+        """Start what is not running, and wait until all of it is well."""
+        docker(
+            *("compose", "--project-name", self.name, "up", "--wait", *arguments),
+            env=self._env,
+            timeout_s=UP_TIMEOUT_S,
+        )
+
+    def inspect(self) -> dict[str, dict[str, Any]]:
+        """Describe the containers, by the name of their service (the last of several)."""
+        containers = json.loads(docker("inspect", *self("ps", "--all", "--quiet").split()))
+        return {
+            container["Config"]["Labels"]["com.docker.compose.service"]: container
+            for container in containers
+        }
+
+    def run_image(self, *command: str) -> str:
+        """Run a command in a container of the image, with nothing around it."""
+        return docker("run", "--rm", "--network", "none", self.name, *command)
+
+
+@contextmanager
+def running_project() -> Iterator[Compose]:
+    """Build and start the whole system; remove all of it, whatever happens."""
+    compose = Compose()
+    try:
+        compose.up("--build")
+        yield compose
+    finally:
+        compose("down", "--volumes", "--remove-orphans", "--timeout", "25", "--rmi", "local")
+        docker("image", "rm", "--force", compose.name)

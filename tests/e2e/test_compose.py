@@ -1,0 +1,227 @@
+"""docker-compose.yml from the build to the end, as an operator goes through it."""
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.docker import docker_answers
+from tests.e2e.compose import ROOT, CommandFailed, Compose, docker, running_project
+from tests.waiting import eventually
+
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.skipif(not docker_answers(), reason="Docker does not answer"),
+    pytest.mark.timeout(600),
+]
+
+PASSWORD = "a password of this test"
+SERVICES = {"auth_worker", "catalog_worker", "http_bridge", "upstream"}
+OURS = {*SERVICES, "provision", "migrate"}
+USER = 10001
+RECOVERY_S = 60.0  # of a broker that was killed, on a busy machine
+
+
+@pytest.fixture(scope="module")
+def compose() -> Iterator[Compose]:
+    with running_project() as compose:
+        yield compose
+
+
+@pytest.fixture(scope="module")
+def token(compose: Compose) -> str:
+    """A user as an operator makes the first one, signed in."""
+    add = ("run", "--rm", "--no-TTY", "postroad", "users", "add", "reader", "--password-stdin")
+    compose(*add, stdin=f"{PASSWORD}\n")
+    credentials = {"username": "reader", "password": PASSWORD}
+    response = httpx.post(f"{compose.url}/auth", json=credentials, timeout=10)
+    assert response.status_code == 200, response.text
+    return str(response.json()["access_token"])
+
+
+@pytest.fixture
+def reader(compose: Compose, token: str) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=compose.url, headers=headers, timeout=10) as http:
+        yield http
+
+
+def status(http: httpx.Client) -> int:
+    return http.get("/products/1").status_code
+
+
+def test_the_file_is_clean() -> None:
+    done = subprocess.run(
+        ["docker", "compose", "config", "--quiet"],
+        check=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.stdout + done.stderr == ""
+
+
+def test_the_image_holds_no_tests_no_compiler_and_no_secrets(compose: Compose) -> None:
+    script = """
+        find /app /venv -type d '(' -name test -o -name tests ')'
+        find / -xdev -type f '(' -name '*.password' -o -name identity.json -o -name '.env*' ')'
+        find /var/lib/postroad /tmp /root -type f ! -name '.bashrc' ! -name '.profile' 2>/dev/null
+        for name in cc gcc g++ clang make ld as rustc; do command -v $name; done
+        true
+    """
+
+    assert compose.run_image("sh", "-c", script) == ""
+    assert sorted(compose.run_image("ls", "-A", "/app").split()) == [
+        *("auth_worker", "catalog_worker", "http_bridge", "ops", "rabbitmq"),
+        *("requirements.txt", "shared"),
+    ]
+    environment = docker("image", "inspect", "--format", "{{.Config.Env}}", compose.name)
+    assert "PASSWORD" not in environment.upper()
+
+
+def test_the_image_says_what_it_is_and_has_a_health_check(compose: Compose) -> None:
+    labels = docker("image", "inspect", "--format", "{{.Config.Labels}}", compose.name)
+    check = docker("image", "inspect", "--format", "{{.Config.Healthcheck.Test}}", compose.name)
+
+    assert "org.opencontainers.image.title:Postroad" in labels
+    assert "ops.healthcheck" in check
+    assert "provision" in compose.run_image("postroad", "--help")
+
+
+def test_containers_have_a_read_only_root_no_capabilities_and_limits(compose: Compose) -> None:
+    containers = compose.inspect()
+
+    assert set(containers) == {*OURS, "broker", "database"}
+    for container in containers.values():
+        host = container["HostConfig"]
+        assert host["ReadonlyRootfs"]
+        assert host["CapDrop"] == ["ALL"]
+        assert not host["CapAdd"]
+        assert host["SecurityOpt"] == ["no-new-privileges:true"]
+        assert host["Memory"] > 0
+        assert host["PidsLimit"] > 0
+        assert host["LogConfig"]["Config"]["max-size"]
+        assert not host["Privileged"]
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_a_service_runs_as_our_user_and_can_write_nowhere_but_in_tmp(
+    compose: Compose, service: str
+) -> None:
+    script = """
+        id -u; grep CapBnd /proc/self/status
+        for folder in /app /venv /var/lib/postroad /tmp; do
+            touch $folder/x 2>/dev/null && rm $folder/x && echo $folder
+        done
+        true
+    """
+
+    answer = compose("exec", "--no-TTY", service, "sh", "-c", script).split()
+
+    assert answer == [str(USER), "CapBnd:", "0" * 16, "/tmp"]
+
+
+def test_only_the_bridge_is_published_and_on_loopback_only(compose: Compose) -> None:
+    published = {
+        name: [binding for bindings in ports.values() for binding in bindings or ()]
+        for name, container in compose.inspect().items()
+        if (ports := container["NetworkSettings"]["Ports"])
+    }
+
+    assert {name for name, bindings in published.items() if bindings} == {"http_bridge"}
+    assert [binding["HostIp"] for binding in published["http_bridge"]] == ["127.0.0.1"]
+
+
+def test_only_the_catalogue_worker_and_the_bridge_have_a_way_out(compose: Compose) -> None:
+    def has_way_out(container: dict[str, Any]) -> bool:
+        networks = container["NetworkSettings"]["Networks"]
+        inspected = json.loads(docker("network", "inspect", *networks))
+        return not all(network["Internal"] or network["Name"] == "none" for network in inspected)
+
+    ways_out = {name for name, container in compose.inspect().items() if has_way_out(container)}
+
+    assert ways_out == {"catalog_worker", "http_bridge"}
+
+
+def test_a_service_sees_its_own_secrets_only(compose: Compose) -> None:
+    def files(service: str) -> set[str]:
+        found = compose("exec", "--no-TTY", service, "find", "/var/lib/postroad", "-type", "f")
+        return {path.removeprefix("/var/lib/postroad/") for path in found.split()}
+
+    def own(name: str) -> set[str]:
+        return {
+            *(f"services/{name}/identity.json", f"services/{name}/broker.password"),
+            "trust/trust.json",
+        }
+
+    assert files("catalog_worker") == own("catalog")
+    assert files("http_bridge") == own("bridge")
+    assert files("auth_worker") == {*own("auth"), "database/password"}
+    assert files("broker") == {"broker/definitions.json"}
+    assert files("database") == {"database/password"}
+    assert files("upstream") == set()
+
+
+def test_the_broker_has_no_user_but_the_services(compose: Compose) -> None:
+    listing = compose("exec", "--no-TTY", "broker", "rabbitmqctl", "--quiet", "list_users")
+
+    assert sorted(line.split("\t")[0] for line in listing.splitlines()[1:]) == [
+        *("auth", "bridge", "catalog"),
+    ]
+
+
+def test_there_is_no_user_that_one_could_guess(compose: Compose) -> None:
+    credentials = {"username": "admin", "password": "admin"}
+
+    assert httpx.post(f"{compose.url}/auth", json=credentials).status_code == 401
+
+
+def test_a_user_who_was_added_signs_in_and_reads_products(reader: httpx.Client) -> None:
+    page = reader.get("/products", params={"limit": 2})
+
+    assert page.status_code == 200
+    assert [product["id"] for product in page.json()["data"]] == [1, 2]
+
+
+async def test_keys_are_renewed_without_a_request_refused(
+    compose: Compose, reader: httpx.Client
+) -> None:
+    compose("run", "--rm", "--no-TTY", "postroad", "keys", "rotate")
+    until = monotonic() + 8  # five seconds until the new ones are in use
+
+    while monotonic() < until:
+        assert status(reader) == 200
+        await asyncio.sleep(0.1)
+
+
+def test_three_catalogue_workers_share_the_queue(compose: Compose, reader: httpx.Client) -> None:
+    compose.up("--no-recreate", "--scale", "catalog_worker=3")
+
+    queues = ("rabbitmqctl", "--quiet", "list_queues", "--vhost", "postroad", "name", "consumers")
+    listing = compose("exec", "--no-TTY", "broker", *queues)
+    assert "rpc.catalog\t3" in listing.splitlines()
+    assert status(reader) == 200
+
+
+async def test_a_killed_broker_is_back_by_itself_and_users_see_503_at_most(
+    compose: Compose, reader: httpx.Client
+) -> None:
+    seen = []
+
+    def is_answered(expected: int) -> bool:
+        seen.append(status(reader))
+        return seen[-1] == expected
+
+    with suppress(CommandFailed):  # the command dies with the container
+        compose("exec", "--no-TTY", "broker", "sh", "-c", "kill -9 -1")
+    await eventually(lambda: is_answered(503))
+    await eventually(lambda: is_answered(200), timeout_s=RECOVERY_S)
+
+    assert set(seen) <= {200, 503}

@@ -1,0 +1,142 @@
+"""Who may tell and hear events is the broker's to enforce, whatever a service's code does."""
+
+import pytest
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import ChannelClosedByBroker
+
+from shared.contracts.auth import CreateSession
+from shared.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
+from shared.messaging.envelope import Signer
+from shared.messaging.keyring import KeyRing
+from shared.messaging.topology import EVENTS, dead_queue, rpc_queue
+from tests.brokers import RabbitUnderTest
+from tests.integration.test_permissions import (
+    ACCESS_REFUSED,
+    RESOURCE_LOCKED,
+    USERS,
+    Act,
+    bind,
+    consume,
+    declare_queue,
+    delete_exchange,
+    delete_queue,
+    publish,
+    purge,
+)
+from tests.services import serving, sign_in
+from tests.traffic import publish as send
+from tests.traffic import waiting_in
+
+pytestmark = pytest.mark.integration
+
+REVOKED = SessionRevoked.name
+LISTENERS = ("bridge", "catalog")
+SPY = "listen.bridge.spy"
+
+
+def listen(user: str, routing_key: str) -> Act:
+    def act(channel: BlockingChannel) -> None:
+        queue = f"listen.{user}.spy"
+        channel.queue_declare(queue, exclusive=True, auto_delete=True)
+        channel.queue_bind(queue, EVENTS, routing_key)
+
+    return act
+
+
+FORBIDDEN: list[tuple[str, str, Act]] = [
+    *((user, "tell of a sign-in", publish(EVENTS, LoginSucceeded.name)) for user in LISTENERS),
+    ("auth", "tell what is the catalogue's", publish(EVENTS, "catalog.product.changed")),
+    ("auth", "tell by a name that only begins like its own", publish(EVENTS, "author.x")),
+    ("auth", "listen", declare_queue("listen.auth.x", exclusive=True)),
+    ("auth", "have its requests' queue hear events", bind(rpc_queue("auth"), EVENTS, REVOKED)),
+    *(
+        (user, f"listen to {key}", listen(user, key))
+        for user in LISTENERS
+        for key in (LoginFailed.name, "auth.session.*", "auth.#", "*.session.revoked", "#")
+    ),
+    ("bridge", "listen in the catalogue's name", declare_queue("listen.catalog.x")),
+    ("catalog", "listen in the bridge's name", declare_queue("listen.bridge.x")),
+    *((user, "listen in nobody's name", declare_queue("listen.x")) for user in USERS),
+    *((user, "keep events in a queue", declare_queue("work.audit")) for user in USERS),
+    *(
+        (user, f"have {queue} hear events", bind(queue, EVENTS, REVOKED))
+        for user in USERS
+        for queue in (dead_queue(rpc_queue("auth")), dead_queue(rpc_queue("catalog")))
+    ),
+    ("catalog", "have its own requests' queue hear events", bind("rpc.catalog", EVENTS, REVOKED)),
+    *((user, "delete the events", delete_exchange(EVENTS)) for user in USERS),
+]
+
+
+@pytest.mark.parametrize(
+    ("user", "act"),
+    [pytest.param(user, act, id=f"{user} may not {what}") for user, what, act in FORBIDDEN],
+)
+async def test_the_broker_refuses(rabbit_broker: RabbitUnderTest, user: str, act: Act) -> None:
+    with (
+        rabbit_broker.connect(user) as connection,
+        pytest.raises(ChannelClosedByBroker) as refusal,
+    ):
+        act(connection.channel())
+
+    assert refusal.value.reply_code == ACCESS_REFUSED
+
+
+@pytest.mark.parametrize("user", LISTENERS)
+async def test_the_broker_lets_a_service_hear_what_it_may(
+    rabbit_broker: RabbitUnderTest, user: str
+) -> None:
+    with rabbit_broker.connect(user) as listener, rabbit_broker.connect("auth") as teller:
+        channel = listener.channel()
+        listen(user, REVOKED)(channel)
+
+        publish(EVENTS, REVOKED, user_id="auth")(teller.channel())
+
+        _, properties, _ = channel.basic_get(f"listen.{user}.spy")
+        assert properties.user_id == "auth"
+
+
+@pytest.mark.parametrize("act", [consume(SPY), purge(SPY), delete_queue(SPY)])
+@pytest.mark.parametrize("user", USERS)
+async def test_nobody_touches_anothers_queue_of_events(
+    rabbit_broker: RabbitUnderTest, user: str, act: Act
+) -> None:
+    with rabbit_broker.connect("bridge") as owner:
+        listen("bridge", REVOKED)(owner.channel())
+        with (
+            rabbit_broker.connect(user) as connection,
+            pytest.raises(ChannelClosedByBroker) as refusal,
+        ):
+            act(connection.channel())
+
+    assert refusal.value.reply_code in (ACCESS_REFUSED, RESOURCE_LOCKED)
+
+
+async def test_nobody_tells_in_anothers_name(rabbit_broker: RabbitUnderTest) -> None:
+    with (
+        rabbit_broker.connect("auth") as connection,
+        pytest.raises(ChannelClosedByBroker, match="user_id"),
+    ):
+        publish(EVENTS, REVOKED, user_id="catalog")(connection.channel())
+
+
+async def test_an_event_led_into_a_workers_queue_is_refused_there(
+    rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing]
+) -> None:
+    """A caller's permission to ask whether a worker listens lets it bind that worker's queue."""
+    queue, body = rpc_queue("auth"), b"{}"
+    signature = Signer(keys["auth"]).event(
+        name=REVOKED, body=body, message_id="1", correlation_id="1"
+    )
+    with rabbit_broker.connect("bridge") as connection:
+        bind(queue, EVENTS, REVOKED)(connection.channel())
+    async with serving(rabbit_broker, keys["auth"], {CreateSession: sign_in}) as worker:
+        await send(
+            *(rabbit_broker, "auth", EVENTS, REVOKED, body),
+            headers={"signature": signature},
+            user_id="auth",
+        )
+
+        await waiting_in(rabbit_broker, dead_queue(queue))
+
+    assert worker.counts == {"refused.wrong_type": 1}

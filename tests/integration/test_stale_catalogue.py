@@ -1,0 +1,83 @@
+"""The catalogue as the worker puts it together, while the sample upstream goes and comes back."""
+
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from catalog_worker.cache import CachedCatalog
+from catalog_worker.fetcher import Fetcher
+from catalog_worker.sample_upstream.faults import Faults
+from catalog_worker.upstream import UpstreamCatalog
+from ops.ports import free_ports
+from shared.contracts.catalog import ListProducts
+from shared.contracts.errors import UpstreamFailed
+from tests.upstreams import answering, sample_upstream, settings_for
+from tests.waiting import eventually
+
+SEEN = ListProducts(limit=5)
+UNSEEN = ListProducts(limit=6)
+
+
+def catalog_and_fetcher(url: str, **changes: Any) -> tuple[CachedCatalog, Fetcher]:
+    settings = settings_for(url, cache_fresh_s=0, cache_refresh_s=0, breaker_rest_s=1, **changes)
+    fetcher = Fetcher(settings)
+    return CachedCatalog(UpstreamCatalog(fetcher), settings), fetcher
+
+
+async def test_while_upstream_is_away_what_is_known_is_given_and_the_rest_fails_at_once() -> None:
+    (port,) = free_ports(1)
+    with sample_upstream(port) as (url, _):
+        catalog, fetcher = catalog_and_fetcher(url, breaker_failures=2)
+        with answering(within_s=5) as call:
+            page = await catalog.list(SEEN)
+        assert not call.data_is_stale
+        known_since = call.data_as_of
+
+    for _ in range(2):
+        with pytest.raises(UpstreamFailed, match="cannot be reached"):
+            await catalog.list(UNSEEN)
+    began = monotonic()
+    with answering(within_s=5) as call:
+        assert await catalog.list(SEEN) is page
+    with pytest.raises(UpstreamFailed, match="given a rest") as failed:
+        await catalog.list(UNSEEN)
+
+    assert monotonic() - began < 0.1
+    assert failed.value.retry_after_s == 1
+    assert (call.data_is_stale, call.data_as_of) == (True, known_since)
+
+    with sample_upstream(port):
+        await eventually(lambda: not fetcher.breaker.opened)
+        assert (await catalog.list(UNSEEN)).limit == 6
+        with answering(within_s=5) as call:
+            await catalog.list(SEEN)
+        assert not call.data_is_stale
+
+
+@pytest.mark.parametrize("fault", ["500", "429", "html", "nonsense", "truncated", "huge"])
+async def test_whatever_upstream_answers_what_is_known_is_given(fault: str) -> None:
+    with sample_upstream() as (url, app):
+        catalog, _ = catalog_and_fetcher(url)
+        page = await catalog.list(SEEN)
+        app.state.faults = Faults.model_validate({"fail_rate": 1, "fail_with": fault})
+
+        with answering(within_s=2) as call:
+            assert await catalog.list(SEEN) is page
+
+        assert call.data_is_stale
+
+
+async def test_an_upstream_that_hangs_leaves_time_to_give_what_is_known() -> None:
+    with sample_upstream() as (url, app):
+        catalog, _ = catalog_and_fetcher(url)
+        page = await catalog.list(SEEN)
+        app.state.faults = Faults(delay_ms=800)
+
+        with answering(within_s=0.5) as call:
+            assert await catalog.list(SEEN) is page
+            left_s = call.time_left_s()
+        app.state.faults = Faults()
+
+        assert call.data_is_stale
+        assert left_s > 0

@@ -1,0 +1,75 @@
+"""`postroad provision`: what it makes, for whom, and that it keeps what is there."""
+
+import json
+import stat
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pytest
+
+from ops import provision
+from ops.state import State
+from shared.messaging.keys import Identity, TrustBundle
+
+
+def run(folder: Path) -> int:
+    parser = ArgumentParser()
+    provision.add_arguments(parser)
+    return provision.run(parser.parse_args(["--state", str(folder)]))
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_each_service_gets_a_folder_with_its_own_secrets_only(tmp_path: Path) -> None:
+    assert run(tmp_path) == 0
+
+    for service in ("auth", "catalog", "bridge"):
+        own = tmp_path / "services" / service
+        assert sorted(path.name for path in own.iterdir()) == ["broker.password", "identity.json"]
+        assert Identity.load(own / "identity.json").service == service
+        assert mode(own) == 0o700
+        assert {mode(path) for path in own.iterdir()} == {0o600}
+
+
+def test_all_trust_all_and_the_broker_knows_hashes_only(tmp_path: Path) -> None:
+    run(tmp_path)
+
+    state = State(tmp_path)
+    text = state.definitions_file.read_text()
+    users = json.loads(text)["users"]
+    assert set(TrustBundle.load(state.trust_file).services) == {"auth", "catalog", "bridge"}
+    assert {user["name"] for user in users} == {"auth", "catalog", "bridge"}
+    assert all(user["password_hash"] and user["tags"] == [] for user in users)
+    assert not any(state.password(user["name"]) in text for user in users)
+
+
+def test_what_is_there_is_kept(tmp_path: Path) -> None:
+    def secrets() -> dict[Path, bytes]:
+        files = [*tmp_path.glob("services/*/*"), tmp_path / "database" / "password"]
+        return {file: file.read_bytes() for file in files}
+
+    run(tmp_path)
+    first = secrets()
+
+    run(tmp_path)
+
+    assert len(first) == 7
+    assert secrets() == first
+
+
+def test_what_other_programs_read_is_readable_whatever_the_umask(tmp_path: Path) -> None:
+    run(tmp_path)
+
+    assert mode(tmp_path) == 0o700
+    assert mode(tmp_path / "broker" / "definitions.json") == 0o644
+    assert mode(tmp_path / "database" / "password") == 0o644
+
+
+def test_a_broken_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path)
+    (tmp_path / "services" / "auth" / "identity.json").write_text("{")
+
+    assert run(tmp_path) == 1
+    assert "services/auth/identity.json" in capsys.readouterr().err
