@@ -1,8 +1,7 @@
 """One HTTP request and its response, on bare ASGI.
 
-Starlette's routing, requests and responses cost about 100 us of CPU a request, a fifth of all that
-a product listing takes; the little that this bridge needs of them is here
-(docs/performance.md).
+A prototype of this path took noticeably less CPU without a framework
+(docs/decisions/0005-bare-asgi.md); the little that the bridge needs of one is here.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping

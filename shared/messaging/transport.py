@@ -2,8 +2,8 @@
 
 pika's asyncio adapter sends each frame by itself, three a message, and registers a writer anew for
 each burst. Through its documented extension point (``AbstractIOServices``, given to a connection
-as ``custom_ioloop``) the loop's transport does the work instead: 471 us of CPU a round trip became
-268 us (docs/performance.md).
+as ``custom_ioloop``) the loop's transport does the work instead: without it a product listing
+takes 691 us of CPU over all processes, with it 454 (docs/performance.md).
 """
 
 import asyncio

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 PASSWORD = "a password for the tests"
 SERVICES = ("auth", "bridge", "catalog")
-NOTICED_S = 2.5  # services look at their files every second
+NOTICED_S = 2.0  # services look at their files every second
 READERS = 6
 
 Outcomes = Counter[tuple[str, int]]
@@ -109,7 +109,7 @@ async def test_keys_rotate_under_load_without_a_request_refused(
         await system.command("keys", "rotate")
         await system.command("keys", "rotate", "catalog")  # again, before its new keys are in use
         changed_at = time() + LEAD_S + NOTICED_S
-        await eventually(lambda: time() > changed_at + 0.5, timeout_s=LEAD_S + NOTICED_S + 2)
+        await eventually(lambda: time() > changed_at + 1, timeout_s=LEAD_S + NOTICED_S + 2)
 
     async with (
         spying(system, RPC) as requests,
@@ -127,7 +127,7 @@ async def test_keys_rotate_under_load_without_a_request_refused(
     now = kids_in_use(system)
     old, new = set[str]().union(*before.values()), set[str]().union(*now.values())
     assert {status for _, status in load.outcomes} == {200}, load.outcomes
-    assert min(load.outcomes.values()) > 3, load.outcomes
+    assert min(load.outcomes.values()) > 10, load.outcomes
     assert old.isdisjoint(new)
     assert all(seen.values())
     assert all(kids <= new for kids in seen.values()), seen
