@@ -4,13 +4,14 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import NoReturn
 
-from ops import call, definitions, direct_services, keys, provision, tail, up, users
+from ops import call, definitions, direct_services, keys, provision, status, tail, up, users
 
 EXAMPLES = """\
 examples:
   postroad up                                   everything here, with a sample catalogue
-  postroad up --port 8080 --management          on another port, with RabbitMQ's own pages
+  postroad up --port 8080 --max-replicas 2      on another port, on a small machine
   postroad up --upstream https://dummyjson.com  with somebody else's catalogue
+  postroad status --watch                       queues, processes, and why as many
   postroad call catalog.products.list limit=5   ask a service, through the queue
   postroad tail events 'auth.login.*'           see who signs in
   postroad services add orders --calls 'catalog.products.*'
@@ -21,6 +22,7 @@ examples:
 
 COMMANDS = {
     "up": (up, "run the whole system on this machine, until Ctrl-C"),
+    "status": (status, "show queues, processes and scaling decisions of the running system"),
     "call": (call, "send a signed request through the running system, and print the reply"),
     "tail": (tail, "see events as they happen, until Ctrl-C"),
     "services": (direct_services, "let services of other teams call ours, and listen"),
@@ -54,8 +56,8 @@ def main() -> int:
         module.add_arguments(subparser)
         subparser.set_defaults(run=module.run)
     options = parser.parse_args()
-    status: int = options.run(options)
-    return status
+    exit_status: int = options.run(options)
+    return exit_status
 
 
 if __name__ == "__main__":

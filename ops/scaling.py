@@ -115,7 +115,8 @@ def _is_cool(case: _Case) -> bool:
 def _proposed(policy: Policy, depth: int, replicas: int) -> tuple[int, str]:
     count = -(-depth // policy.value)
     reason = f"{_messages(depth)} / {policy.value} per process = {count}"
-    if count != replicas and abs(1 - depth / (policy.value * replicas)) <= _TOLERANCE:
+    ratio = depth / (policy.value * replicas)
+    if count != replicas and 1 - _TOLERANCE <= ratio <= 1 + _TOLERANCE:
         return replicas, f"{reason}; within a tenth of what {replicas} may have"
     return count, reason
 

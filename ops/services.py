@@ -1,11 +1,14 @@
-"""The services of `postroad up`: how each is started, and what its environment says."""
+"""The programs of `postroad up`: how each is started, and what its environment says."""
 
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from ops.ports import LOOPBACK
+from ops.scaler_user import SCALER, with_scaler
+from ops.scaling_policy import SCALING_FILE, Policy, ScalingFileError, load_policies
 from ops.state import State
 from ops.supervisor import Program
 from shared.messaging.topology import (
@@ -20,7 +23,25 @@ from shared.messaging.topology import (
 )
 
 SERVICES_FILE = Path(__file__).parents[1] / "rabbitmq" / "services.toml"
-MODULES = {"auth": "auth_worker", "catalog": "catalog_worker", "bridge": "http_bridge"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a program runs, and as which service: whose broker user, keys and settings it has."""
+
+    service: str
+    module: str
+
+
+# In the order in which they start.
+PROGRAMS = {
+    "auth_worker": Entry("auth", "auth_worker"),
+    "catalog_worker": Entry("catalog", "catalog_worker"),
+    "auth_audit": Entry("auth", "auth_worker.audit"),
+    "catalog_sync": Entry("catalog", "catalog_worker.sync"),
+    "http_bridge": Entry("bridge", "http_bridge"),
+}
+NOT_YET = {"auth_audit", "catalog_sync"}  # their modules are not there
 
 
 def allowed_services(state: State) -> Services:
@@ -62,7 +83,8 @@ def broker_definitions(state: State, allowed: Services) -> Definitions:
         StateError: the state folder cannot be used.
     """
     passwords = {name: state.password(name) for name in allowed.names}
-    return with_passwords(definitions(allowed), passwords)
+    known = with_passwords(definitions(allowed), passwords)
+    return with_scaler(known, state.password(SCALER))
 
 
 def messaging_environment(state: State, service: str, broker_address: str) -> dict[str, str]:
@@ -84,15 +106,31 @@ def sample_upstream(port: int) -> Program:
 def programs(
     state: State, *, broker_address: str, upstream: str, host: str, port: int
 ) -> Iterator[Program]:
-    """Give the services, in the order in which they start."""
+    """Give the programs, in the order in which they start."""
     specific = {
         "auth": {"AUTH_DATABASE_URL": f"sqlite:///{state.users_file}"},
-        "catalog": {"CATALOG_UPSTREAM_URL": upstream},
+        "catalog": {
+            "CATALOG_UPSTREAM_URL": upstream,
+            "CATALOG_DATABASE_URL": f"sqlite:///{state.catalog_file}",
+        },
         "bridge": {"BRIDGE_HOST": host, "BRIDGE_PORT": str(port)},
     }
-    for service, module in MODULES.items():
-        messaging = messaging_environment(state, service, broker_address)
-        yield _program(service, module, env=messaging | specific[service])
+    for name, entry in PROGRAMS.items():
+        if name not in NOT_YET:
+            messaging = messaging_environment(state, entry.service, broker_address)
+            yield _program(name, entry.module, env=messaging | specific[entry.service])
+
+
+def policies() -> dict[str, Policy]:
+    """Read how the programs scale.
+
+    Raises:
+        ScalingFileError: the scaling file is wrong, or for a program that is none of ours.
+    """
+    found = load_policies(SCALING_FILE)
+    if strange := sorted(found.keys() - PROGRAMS.keys()):
+        raise ScalingFileError(f"{SCALING_FILE}: there is no program {strange[0]}")
+    return {name: policy for name, policy in found.items() if name not in NOT_YET}
 
 
 def _program(name: str, module: str, *arguments: str, env: dict[str, str]) -> Program:
