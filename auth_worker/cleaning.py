@@ -7,9 +7,9 @@ from time import time
 import structlog
 from sqlalchemy import and_, or_
 
-from auth_worker.database import Database
-from auth_worker.tables import refresh_tokens, sessions, sign_in_failures
+from auth_worker.tables import audit, refresh_tokens, sessions, sign_in_failures
 from shared.contracts.errors import Unavailable
+from shared.storage.database import Database
 
 log = structlog.get_logger()
 
@@ -23,11 +23,13 @@ class Cleaner:
         *,
         interval_s: float,
         attempts_window_s: float,
+        audit_days: int,
         clock: Callable[[], float] = time,
     ) -> None:
         self._database = database
         self._interval_s = interval_s
         self._attempts_window_s = attempts_window_s
+        self._audit_s = audit_days * 86_400
         self._clock = clock
 
     async def run(self) -> None:
@@ -58,6 +60,7 @@ class Cleaner:
                     sessions.delete().where(is_over),  # its refresh tokens go with it
                     refresh_tokens.delete().where(refresh_tokens.c.expires_at <= now),
                     sign_in_failures.delete().where(too_old),
+                    audit.delete().where(audit.c.at <= now - self._audit_s),
                 )
             ]
         return sum(deleted)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from auth_worker.database import Database
-from auth_worker.migrate import migrate
+from auth_worker.migrate import SCHEMA
 from shared.messaging.keyring import KeyRing
+from shared.storage.database import Database
+from shared.storage.migrate import migrate
 from tests.auth import AuthUnderTest, make_keys
 from tests.postgres import Server, running_postgres
 
@@ -33,7 +34,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     """A database with the newest schema."""
-    migrate(database_url)
+    migrate(database_url, SCHEMA)
     database = Database(database_url)
     yield database
     database.close()

@@ -1,4 +1,4 @@
-"""The auth service's database: SQLite in a file, or PostgreSQL."""
+"""A service's database: SQLite in a file, or PostgreSQL."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -9,11 +9,12 @@ from typing import Any
 from urllib.parse import quote
 
 import structlog
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy import exc as sql_errors
+from sqlalchemy.dialects import postgresql, sqlite
 
-from auth_worker.settings import AuthSettings
 from shared.contracts.errors import Unavailable
+from shared.storage.settings import DatabaseSettings
 
 log = structlog.get_logger()
 
@@ -37,6 +38,11 @@ class Transaction:
     def after_commit(self, follower: Callable[[], None]) -> None:
         """Call this once the changes are there for all to see."""
         self.followers.append(follower)
+
+    def insert(self, table: Table) -> "postgresql.Insert | sqlite.Insert":
+        """Give an INSERT that can say ``ON CONFLICT``, which each dialect has for itself."""
+        is_sqlite = self.connection.dialect.name == "sqlite"
+        return sqlite.insert(table) if is_sqlite else postgresql.insert(table)
 
 
 class Database:
@@ -102,7 +108,7 @@ def parse_url(text: str) -> URL:
     raise InvalidDatabaseUrl("it must begin with sqlite:/// and a file, or with postgresql://")
 
 
-def database_url(settings: AuthSettings) -> str:
+def database_url(settings: DatabaseSettings) -> str:
     """Give the database's URL, with the password that is in a file of its own.
 
     Raises:
@@ -128,7 +134,7 @@ def _reporting_outage() -> Iterator[None]:
         sql_errors.TimeoutError,  # all connections are in use
     ) as error:
         log.warning("database away", reason=str(getattr(error, "orig", error)).strip())
-        raise Unavailable("the user database is away") from error
+        raise Unavailable("the database is away") from error
 
 
 def _engine(url: URL, patience_s: int) -> Engine:

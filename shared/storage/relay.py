@@ -1,4 +1,4 @@
-"""Takes events from the outbox to the broker, each at least once."""
+"""Takes messages from the outbox to the broker, each at least once."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,7 +9,9 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from auth_worker.outbox import OutboxReader, StoredEvent
+from shared.storage.database import Database
+from shared.storage.outbox import Kind, Outbox, OutboxReader, StoredMessage
+from shared.storage.settings import DatabaseSettings
 
 log = structlog.get_logger()
 
@@ -18,13 +20,19 @@ T = TypeVar("T")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 
 
-class EventPublisher(Protocol):
+class NotSent(Exception):
+    """The broker may not have a message; the text says why."""
+
+
+class Publisher(Protocol):
     """The way to the broker."""
 
     async def publish(
-        self, event_name: str, body: bytes, *, message_id: str, correlation_id: str
+        self, kind: Kind, name: str, body: bytes, *, message_id: str, correlation_id: str
     ) -> None:
-        """Publish an event, and return once the broker has it.
+        """Publish a message, and return once the broker has it.
+
+        What is published first is sent first, though its confirm has not been waited for.
 
         Raises:
             Exception: any at all says that it may not have it.
@@ -32,16 +40,17 @@ class EventPublisher(Protocol):
 
 
 class Relay:
-    """Sends what is in the outbox, in order, until cancelled; one of them for each replica.
+    """Sends what is in the outbox until cancelled; one of them for each replica.
 
-    Of several replicas each sends what it has claimed, so that the order holds within a claim
-    only. Whatever was not confirmed is sent again, under the same message id.
+    What it claims at a time it sends in order. Of several replicas each sends what it has
+    claimed. What was not confirmed is sent again under the same message id, and so behind what
+    followed it and was.
     """
 
     def __init__(
         self,
         reader: OutboxReader,
-        publisher: EventPublisher,
+        publisher: Publisher,
         *,
         batch: int = 100,
         batch_timeout_s: float = 15.0,
@@ -82,29 +91,45 @@ class Relay:
     async def _send_what_there_is(self) -> bool:
         """Send until the outbox is empty; false when the broker or the database failed."""
         try:
-            while events := await self._in_thread(lambda: self._reader.claim(self._batch)):
-                await self._send(events)
+            while messages := await self._in_thread(lambda: self._reader.claim(self._batch)):
+                await self._send(messages)
         except Exception as error:  # noqa: BLE001 - whatever fails, the relay has to go on
             self._failures += 1
-            log.warning("events not sent", reason=str(error) or type(error).__name__)
+            log.warning("messages not sent", reason=str(error) or type(error).__name__)
             return False
         self._failures = 0
         return True
 
-    async def _send(self, events: list[StoredEvent]) -> None:
-        sent: list[str] = []
+    async def _send(self, messages: list[StoredMessage]) -> None:
+        """Send messages without waiting for each other's confirms, then settle all at once."""
+        sending = [
+            asyncio.create_task(
+                self._publisher.publish(
+                    message.kind,
+                    message.name,
+                    message.body,
+                    message_id=message.message_id,
+                    correlation_id=message.correlation_id,
+                )
+            )
+            for message in messages
+        ]
         try:
-            async with asyncio.timeout(self._batch_timeout_s):
-                for event in events:
-                    await self._publisher.publish(
-                        event.name,
-                        event.body,
-                        message_id=event.event_id,
-                        correlation_id=event.correlation_id,
-                    )
-                    sent.append(event.event_id)
+            await asyncio.wait(sending, timeout=self._batch_timeout_s)
         finally:
+            for task in sending:
+                task.cancel()
+            outcomes = await asyncio.gather(*sending, return_exceptions=True)
+            sent = [
+                message.message_id
+                for message, outcome in zip(messages, outcomes, strict=True)
+                if outcome is None
+            ]
             await self._in_thread(lambda: self._reader.settle(sent))
+        if sent:
+            self._failures = 0  # the broker is there, though it does not take everything now
+        if failed := [outcome for outcome in outcomes if outcome is not None]:
+            raise NotSent(f"{len(failed)} of {len(outcomes)}: {_reason(failed[0])}")
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -119,3 +144,24 @@ class Relay:
         """Wait twice as long after each failure, and not all replicas equally long."""
         longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._failures, 16))
         return uniform(longest / 2, longest)  # noqa: S311 - it keeps no secret
+
+
+def relay_of(
+    outbox: Outbox, publisher: Publisher, *, database: Database, settings: DatabaseSettings
+) -> Relay:
+    """Make an outbox's relay; it hears at once of what is written in this process."""
+    relay = Relay(
+        OutboxReader(database, outbox.table, lease_s=settings.outbox_lease_s),
+        publisher,
+        batch=settings.outbox_batch,
+        batch_timeout_s=settings.outbox_lease_s / 2,
+        poll_s=settings.outbox_poll_s,
+    )
+    outbox.on_written(relay.notify)
+    return relay
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return "not confirmed in time"
+    return str(error) or type(error).__name__
