@@ -6,16 +6,15 @@ What is committed is sent, however long the broker is away; what is rolled back 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from time import time
-from typing import Literal, Protocol
+from typing import Protocol
 
 from sqlalchemy import Table, or_
 
 from shared.contracts.base import Event, Job
 from shared.messaging.call import current_call
 from shared.messaging.ids import new_id
+from shared.messaging.posting import Kind
 from shared.storage.database import Database, Transaction
-
-Kind = Literal["event", "job"]
 
 _CORRELATION_ID_MAX = 200
 

@@ -9,8 +9,9 @@ from typing import Protocol, TypeVar
 
 import structlog
 
+from shared.messaging.posting import Kind
 from shared.storage.database import Database
-from shared.storage.outbox import Kind, Outbox, OutboxReader, StoredMessage
+from shared.storage.outbox import Outbox, OutboxReader, StoredMessage
 from shared.storage.settings import DatabaseSettings
 
 log = structlog.get_logger()

@@ -17,8 +17,9 @@ from shared.contracts.catalog import FetchPage
 from shared.contracts.errors import InvalidCredentials, Unavailable
 from shared.contracts.events import SessionRevoked
 from shared.messaging.call import Call, current_call
+from shared.messaging.posting import Kind
 from shared.storage.database import Database, Transaction
-from shared.storage.outbox import Kind, Outbox, OutboxReader, StoredMessage
+from shared.storage.outbox import Outbox, OutboxReader, StoredMessage
 from shared.storage.relay import Relay
 from tests.auth import WRONG, AuthUnderTest, Clock, at_once, rows
 
