@@ -1,17 +1,13 @@
 """Deleting what has expired, so that the database does not grow for ever."""
 
-import asyncio
 from collections.abc import Callable
 from time import time
 
-import structlog
 from sqlalchemy import and_, or_
 
 from auth_worker.tables import audit, refresh_tokens, sessions, sign_in_failures
-from shared.contracts.errors import Unavailable
 from shared.storage.database import Database
-
-log = structlog.get_logger()
+from shared.storage.regularly import regularly
 
 
 class Cleaner:
@@ -34,12 +30,7 @@ class Cleaner:
 
     async def run(self) -> None:
         """Clean until cancelled."""
-        while True:
-            try:
-                await asyncio.to_thread(self.clean)
-            except Unavailable as error:
-                log.warning("not cleaned", reason=str(error))
-            await asyncio.sleep(self._interval_s)
+        await regularly(self.clean, interval_s=self._interval_s)
 
     def clean(self) -> int:
         """Delete what matters no more, and say how many rows that were.

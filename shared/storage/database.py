@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import structlog
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy import exc as sql_errors
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -38,6 +38,14 @@ class Transaction:
     def after_commit(self, follower: Callable[[], None]) -> None:
         """Call this once the changes are there for all to see."""
         self.followers.append(follower)
+
+    def exclude_others(self, lock: int) -> None:
+        """Wait for other transactions under this number to end, and keep further ones waiting.
+
+        SQLite has one writer at a time anyway.
+        """
+        if self.connection.dialect.name == "postgresql":
+            self.connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
 
     def insert(self, table: Table) -> "postgresql.Insert | sqlite.Insert":
         """Give an INSERT that can say ``ON CONFLICT``, which each dialect has for itself."""
@@ -90,14 +98,14 @@ class Database:
         self.engine.dispose()
 
 
-def parse_url(text: str) -> URL:
+def parse_url(given: str) -> URL:
     """Read a database URL, with our driver for its kind.
 
     Raises:
         InvalidDatabaseUrl: it is no URL of SQLite or PostgreSQL.
     """
     try:
-        url = make_url(text)
+        url = make_url(given)
     except (sql_errors.ArgumentError, ValueError):
         raise InvalidDatabaseUrl("it is not a database URL") from None  # which holds a password
     match url.get_backend_name():

@@ -32,9 +32,11 @@ class Inbox:
         """
         insert = transaction.insert(self._table).on_conflict_do_nothing()
         noted = transaction.connection.execute(
-            insert.values(message_id=message_id, at=self._clock())
+            insert.values(message_id=message_id, at=self._clock()).returning(
+                self._table.c.message_id
+            )
         )
-        return noted.rowcount == 1
+        return noted.first() is not None
 
     def clean(self, transaction: Transaction) -> int:
         """Forget the messages that are too old to come again, and say how many those were."""

@@ -18,7 +18,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, inspect
 
 from shared.contracts.errors import Unavailable
 from shared.logs import configure_logging
@@ -63,10 +63,8 @@ def migrate(url: str, schema: Schema) -> None:
         _alone(database),
         database.writing() as transaction,
     ):
-        connection = transaction.connection
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        _upgrade(connection, schema)
+        transaction.exclude_others(_LOCK)
+        _upgrade(transaction.connection, schema)
 
 
 def require_newest_schema(database: Database, schema: Schema) -> None:

@@ -1,5 +1,7 @@
 """The audit: one entry for each sign-in, failure and end of a session, for as long as is asked."""
 
+from collections.abc import Callable
+
 import pytest
 
 from auth_worker.audit import handlers
@@ -16,7 +18,7 @@ from tests.auth import EVENTS, WRONG, AuthUnderTest, at_once, rows
 from tests.integration.auth.test_outbox import reader
 
 SIGNED_IN = LoginSucceeded(user_id=1, session_id="s", at=1000.5, client_network="192.0.2.0/24")
-HANDLERS = {
+HANDLERS: dict[type[Event], Callable[..., None]] = {
     LoginSucceeded: handlers.note_sign_in,
     LoginFailed: handlers.note_failure,
     SessionRevoked: handlers.note_end,
