@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
+from sqlalchemy import event
 
 from catalog_worker.store import save_products
 from catalog_worker.tables import inbox, outbox, products, syncs
@@ -31,7 +32,7 @@ def test_a_sync_copies_all_products_and_tells_of_each(catalog: CatalogUnderTest)
     assert (sync.status, sync.pages, sync.pages_done) == ("done", 4, 4)
     assert (sync.products, sync.added, sync.price_changed, sync.removed) == (35, 35, 0, 0)
     assert stored(catalog) == {number: number + 0.25 for number in range(1, 36)}
-    assert {event.product_id for event in catalog.events if isinstance(event, ProductAdded)} == {
+    assert {each.product_id for each in catalog.events if isinstance(each, ProductAdded)} == {
         *range(1, 36)
     }
     assert catalog.listing.asked[0] == (0, 1)
@@ -198,7 +199,7 @@ def test_pages_stored_at_once_are_each_counted_and_finish_the_sync_once(
     assert (done.status, done.pages_done, done.products) == ("done", 40, 400)
     assert (done.added, done.price_changed, done.removed) == (10, 390, 10)
     assert len(catalog.events) == 410
-    assert len({(event.name, event.product_id) for event in catalog.events}) == 410  # type: ignore[attr-defined]
+    assert len({(each.name, each.product_id) for each in catalog.events}) == 410  # type: ignore[attr-defined]
 
 
 def test_the_same_message_at_two_workers_at_once_is_stored_once(
@@ -373,14 +374,21 @@ def test_a_product_that_no_database_takes_is_left_out_and_the_rest_is_stored(
 
 
 def test_a_page_takes_few_statements_however_many_products(catalog: CatalogUnderTest) -> None:
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
     with catalog.database.writing() as transaction:
+        event.listen(catalog.database.engine, "before_cursor_execute", note)
         save_products(transaction, make_products(1000), "sync-1")
-        events = save_products(
+        changes = save_products(
             transaction, [make_product(number, price=0.5) for number in range(1, 1001)], "sync-2"
         )
 
-    assert len(events) == 1000
+    assert len(changes) == 1000
     assert set(stored(catalog).values()) == {0.5}
+    assert len(statements) == 2 * 3
 
 
 def test_a_sync_that_is_not_there_is_not_found(catalog: CatalogUnderTest) -> None:
