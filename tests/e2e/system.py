@@ -13,10 +13,9 @@ import httpx
 import pika
 from pydantic import SecretStr
 
-from auth_worker.database import Database
-from auth_worker.outbox import Outbox
 from auth_worker.passwords import Passwords
 from auth_worker.settings import AuthSettings
+from auth_worker.tables import outbox
 from auth_worker.users import UserStore
 from ops import grants, ports, services
 from ops.broker import PrivateBroker
@@ -31,6 +30,8 @@ from shared.messaging.rabbitmq import RabbitBroker
 from shared.messaging.services import load_services
 from shared.messaging.topology import with_passwords
 from shared.settings import MessagingSettings
+from shared.storage.database import Database
+from shared.storage.outbox import Outbox
 from tests.nodes import ADMIN, ADMIN_PASSWORD
 from tests.waiting import eventually
 
@@ -122,7 +123,7 @@ class System:
         """Add users, each with a password."""
         hasher = Passwords(AuthSettings(database_url=SecretStr("unused"), **CHEAP_ARGON2))
         with closing(self.open_database()) as database:
-            users = UserStore(database, Outbox())
+            users = UserStore(database, Outbox(outbox))
             for username, password in passwords.items():
                 users.add(username, hasher.hash(password), roles=roles)
 
