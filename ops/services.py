@@ -33,7 +33,6 @@ PROGRAMS = {
     "catalog_sync": Entry("catalog", "catalog_worker.sync"),
     "http_bridge": Entry("bridge", "http_bridge"),
 }
-NOT_YET = {"auth_audit", "catalog_sync"}  # their modules are not there
 
 
 def allowed_services(state: State) -> Services:
@@ -107,9 +106,8 @@ def programs(
         "bridge": {"BRIDGE_HOST": host, "BRIDGE_PORT": str(port)},
     }
     for name, entry in PROGRAMS.items():
-        if name not in NOT_YET:
-            messaging = messaging_environment(state, entry.service, broker_address)
-            yield _program(name, entry.module, env=messaging | specific[entry.service])
+        messaging = messaging_environment(state, entry.service, broker_address)
+        yield _program(name, entry.module, env=messaging | specific[entry.service])
 
 
 def policies() -> dict[str, Policy]:
@@ -121,7 +119,7 @@ def policies() -> dict[str, Policy]:
     found = load_policies(SCALING_FILE)
     if strange := sorted(found.keys() - PROGRAMS.keys()):
         raise ScalingFileError(f"{SCALING_FILE}: there is no program {strange[0]}")
-    return {name: policy for name, policy in found.items() if name not in NOT_YET}
+    return found
 
 
 def _program(name: str, module: str, *arguments: str, env: dict[str, str]) -> Program:
