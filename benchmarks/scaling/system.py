@@ -1,0 +1,94 @@
+"""The system under load: everything on this machine, with the autoscaler of `postroad up`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.system import READY_TIMEOUT_S, logging_to, sign_in
+from ops import ports, selfcheck, services
+from ops.broker import PrivateBroker
+from ops.management import Management
+from ops.ports import LOOPBACK
+from ops.provision import provision
+from ops.state import State
+from ops.supervisor import Program, Supervisor
+from shared.messaging.names import SCALER
+from shared.messaging.services import load_services
+
+STATISTICS_S = 1.0  # as `postroad up` has it
+_PLAIN = {
+    "CATALOG_CACHE_FRESH_S": "0",
+    "CATALOG_CACHE_REFRESH_S": "0",
+    "CATALOG_CACHE_STALE_S": "0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What runs: where to reach it, and a hand on its processes."""
+
+    url: str
+    token: str
+    state: State
+    supervisor: Supervisor
+    management: Management
+
+
+@asynccontextmanager
+async def running(
+    folder: Path,
+    *,
+    products: int,
+    delay_ms: int,
+    settings: Mapping[str, Mapping[str, str]],
+    replicas: Mapping[str, int],
+) -> AsyncIterator[System]:
+    """Run the system, each answer fetched upstream.
+
+    Args:
+        settings: environment variables by program.
+        replicas: how many processes of each program to begin with; one where it does not say.
+    """
+    state, supervisor = State(folder), Supervisor()
+    upstream_port, port = ports.free_ports(2)
+    url = f"http://{LOOPBACK}:{port}"
+    with state.held(url):
+        broker = PrivateBroker(
+            state.broker_folder,
+            provision(state, load_services(services.SERVICES_FILE)),
+            settings={"collect_statistics_interval": str(int(STATISTICS_S * 1000))},
+            management=True,
+        )
+        try:
+            await broker.start()
+            for program in (
+                _upstream(upstream_port, products=products, delay_ms=delay_ms),
+                *services.programs(
+                    state,
+                    broker_address=broker.address,
+                    upstream=f"http://{LOOPBACK}:{upstream_port}",
+                    host=LOOPBACK,
+                    port=port,
+                ),
+            ):
+                logged = logging_to(program, folder / "services.log")
+                env = {**logged.env, **_PLAIN, **settings.get(program.name, {})}
+                supervisor.start(replace(logged, env=env), replicas=replicas.get(program.name, 1))
+            await selfcheck.answers(f"{url}/readyz", timeout_s=READY_TIMEOUT_S, alive=lambda: None)
+            token = await asyncio.to_thread(sign_in, url)
+            management = Management(broker.management_url, state.password(SCALER))
+            yield System(url, token, state, supervisor, management)
+        finally:
+            await supervisor.stop()
+            await broker.stop()
+
+
+def _upstream(port: int, *, products: int, delay_ms: int) -> Program:
+    program = services.sample_upstream(port)
+    python, option, _, *rest = program.argv
+    argv = [python, option, "benchmarks.scaling.upstream", *rest, "--products", str(products)]
+    return replace(
+        program, argv=argv, env={**program.env, "SAMPLE_UPSTREAM_DELAY_MS": str(delay_ms)}
+    )

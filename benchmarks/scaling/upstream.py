@@ -1,0 +1,38 @@
+"""The sample product API with more products: ``python -m benchmarks.scaling.upstream``.
+
+Faults, such as how long it takes over an answer, come from its usual environment variables.
+"""
+
+import argparse
+
+import uvicorn
+
+from catalog_worker.sample_upstream.faults import Faults
+from catalog_worker.sample_upstream.server import build_app
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--products", type=int, required=True)
+    options = parser.parse_args()
+    app = build_app(Faults())
+    app.state.products = [product(number) for number in range(1, options.products + 1)]
+    uvicorn.run(app, host=options.host, port=options.port, access_log=False, log_level="warning")
+
+
+def product(number: int) -> dict[str, object]:
+    """Make up a product; its number is its id."""
+    return {
+        "id": number,
+        "title": f"Product {number}",
+        "description": f"The {number}th thing that somebody may want to buy",
+        "category": f"shelf-{number % 100}",
+        "price": number + 0.25,
+        "stock": number % 50,
+    }
+
+
+if __name__ == "__main__":
+    main()
