@@ -10,6 +10,16 @@ import requests
 
 from shared.messaging.names import SCALER, VHOST
 
+# Queues tell how deep they are every second, and the API looks at that every second: by default
+# either is 5 s, and a depth up to 10 s old (docs/decisions/0009-scaling.md). Who sets one of the
+# three sections must set all; a minute of history is enough.
+FRESH_DEPTHS = {
+    "collect_statistics_interval": "1000",  # ms
+    "management.sample_retention_policies.basic.minute": "1",
+    "management.sample_retention_policies.detailed.10": "5",
+    "management.sample_retention_policies.global.minute": "5",
+}
+
 _TIMEOUT_S = 3.0  # KEDA's
 
 

@@ -16,7 +16,7 @@ import structlog
 from ops import grants, ports, selfcheck, services
 from ops.autoscaler import Autoscaler
 from ops.broker import BrokerError, PrivateBroker
-from ops.management import Management
+from ops.management import FRESH_DEPTHS, Management
 from ops.ports import LOOPBACK, PortUnavailable
 from ops.progress import say, step
 from ops.report import keep_report
@@ -33,7 +33,6 @@ log = structlog.get_logger()
 
 _READY_TIMEOUT_S = 60.0
 _BROKER_PAUSE_S = 5.0
-_FRESH_DEPTHS = {"collect_statistics_interval": "1000"}  # ms; see docs/decisions/0009-scaling.md
 
 
 class UpError(Exception):
@@ -153,7 +152,7 @@ class _System:
         broker = PrivateBroker(
             self._state.broker_folder,
             definitions,
-            settings=_FRESH_DEPTHS,
+            settings=FRESH_DEPTHS,
             management=True,
             log=self._state.broker_log,
         )
