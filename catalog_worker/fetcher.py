@@ -28,6 +28,8 @@ MAX_REDIRECTS = 3
 LONGEST_WAIT_S = 3600
 SHORTEST_WAIT_S = 0.05
 REPLY_S = 0.05  # of the deadline, for our own answer to travel in
+FAIR_SHARE = 0.5  # of upstream's time; one that had less was late when it came to us
+TIMER_S = 0.01  # a time-out may come so much early
 MAY_PASS = frozenset({500, 502, 503, 504})  # worth another attempt
 
 
@@ -42,6 +44,10 @@ class _Passing(Exception):
 
 class _Refused(UpstreamFailed):
     """This one request is refused: no reason to give the server a rest."""
+
+
+class _Hurried(UpstreamFailed):
+    """Too slow, but it came to us late and had little time: a queue's fault, not the server's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +102,13 @@ class Fetcher:
                 return retrying(self._get, path, parameters, etag, deadline)
             except _Passing as failure:
                 log.warning("upstream failed", path=path, reason=str(failure))
+                if self._was_hurried(left_s, deadline):
+                    raise _Hurried(str(failure)) from failure.__cause__
                 raise failure.error from failure.__cause__
             except UpstreamFailed as error:
                 log.warning("upstream failed", path=path, reason=str(error))
+                if self._was_hurried(left_s, deadline):
+                    raise _Hurried(str(error)) from error
                 raise
 
     @contextmanager
@@ -187,6 +197,11 @@ class Fetcher:
         call = current_call.get(None)
         return min(call.time_left_s() - REPLY_S, longest_s) if call else longest_s
 
+    def _was_hurried(self, left_s: float, deadline: float) -> bool:
+        """Tell whether a call ran out of time and had little from the start."""
+        is_over = monotonic() > deadline - TIMER_S
+        return is_over and left_s < FAIR_SHARE * self._settings.upstream_timeout_s
+
     def _timeout(self, deadline: float) -> urllib3.Timeout:
         """Limit connecting, each wait for bytes, and connecting and the first wait together.
 
@@ -215,7 +230,7 @@ class _Session(requests.Session):
 
 def _wants_rest(_: type[BaseException], error: BaseException) -> bool:
     """Tell the breaker what a failure is."""
-    return isinstance(error, UpstreamFailed) and not isinstance(error, _Refused)
+    return isinstance(error, UpstreamFailed) and not isinstance(error, _Refused | _Hurried)
 
 
 def _redirect_target(response: requests.Response) -> str:

@@ -371,6 +371,29 @@ def test_a_request_out_of_time_asks_nobody_and_blames_nobody(serve: Serve) -> No
     assert get(fetcher).body == b'{"a":1}'
 
 
+def test_requests_that_come_late_do_not_put_a_slow_server_to_rest(serve: Serve) -> None:
+    server = serve(GOOD)
+    server.script = in_turn(server.silence, server.silence, GOOD)
+    fetcher = fetcher_of(server, breaker_failures=1, upstream_timeout_s=1.0, upstream_attempts=1)
+
+    for _ in range(2):
+        with answering(within_s=0.2):
+            assert "too slow" in str(failure(fetcher))
+
+    assert get(fetcher).body == b'{"a":1}'
+
+
+def test_requests_that_had_time_put_a_slow_server_to_rest(serve: Serve) -> None:
+    server = serve(GOOD)
+    server.script = server.silence
+    fetcher = fetcher_of(server, breaker_failures=1, upstream_timeout_s=0.3, upstream_attempts=1)
+
+    with answering(within_s=5):
+        failure(fetcher)
+
+    assert fetcher.breaker.opened
+
+
 # Bodies
 
 
