@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.system import READY_TIMEOUT_S, logging_to, sign_in
 from ops import ports, selfcheck, services
 from ops.broker import PrivateBroker
-from ops.management import Management
+from ops.management import FRESH_DEPTHS, Management
 from ops.ports import LOOPBACK
 from ops.provision import provision
 from ops.state import State
@@ -17,7 +17,6 @@ from ops.supervisor import Program, Supervisor
 from shared.messaging.names import SCALER
 from shared.messaging.services import load_services
 
-STATISTICS_S = 1.0  # as `postroad up` has it
 _PLAIN = {
     "CATALOG_CACHE_FRESH_S": "0",
     "CATALOG_CACHE_REFRESH_S": "0",
@@ -58,7 +57,7 @@ async def running(
         broker = PrivateBroker(
             state.broker_folder,
             provision(state, load_services(services.SERVICES_FILE)),
-            settings={"collect_statistics_interval": str(int(STATISTICS_S * 1000))},
+            settings=FRESH_DEPTHS,
             management=True,
         )
         try:
