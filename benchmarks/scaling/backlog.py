@@ -1,18 +1,17 @@
-"""A backlog of jobs: 20,000 pages of a catalogue to fetch from a slow upstream and store.
+"""A backlog of jobs: 20,000 pages of a catalogue to fetch from a slow upstream and to store.
 
 While they are worked off, consumers are killed at random. Afterwards each job must have been
-counted once: all pages, all products, none twice, none given up.
+counted once: all pages, all products, none given up.
 """
 
 import asyncio
 import os
 import random
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import Callable
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
 
 from pydantic import SecretStr
 from sqlalchemy import func, select
@@ -21,39 +20,166 @@ from benchmarks.scaling.recorder import Recorder, meanwhile, recording, scaled
 from benchmarks.scaling.series import Change, Sample
 from benchmarks.scaling.system import System, running
 from catalog_worker.settings import StoreSettings
-from catalog_worker.syncs import Syncs
-from catalog_worker.tables import products as products_table
-from catalog_worker.wiring import build_storage
-from ops import services
+from catalog_worker.tables import products
+from catalog_worker.wiring import Storage, build_storage
+from ops.scaling_policy import Policy
 from shared.contracts.catalog import Sync
-from shared.messaging.names import dead_queue
+from shared.messaging.names import dead_queue, work_queue
 from shared.storage.database import Database
 
 PROGRAM = "catalog_sync"
-PRODUCTS = 20_000
-UPSTREAM_MS = 250
-ONE_FOR_S = 120.0  # how long one consumer is watched; it would need many times that for all
-KILL_EVERY_S = 10.0
-_GIVE_UP_S = 1800.0
+QUEUE = work_queue("catalog", "sync")
 
 
 class BacklogError(Exception):
-    """Jobs were lost, done twice or not done in time; the message says which."""
+    """Jobs were lost or done twice, or not done in time; the message says what is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What there is to do: a job for each product, at so many milliseconds upstream."""
+
+    jobs: int
+    upstream_ms: int
+    give_up_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How many jobs have been done."""
+    """How many jobs were done by when."""
 
     at_s: float
     jobs: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class BacklogRun:
-    """How it went; kills are the times at which a consumer was killed."""
+    """How it went; ``kills`` are the times at which a consumer was killed."""
 
-    progress: list[Progress] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
-    changes: list[Change] = field(default_factory=list)
-    kills: list[float] = field(default_factory=list)
+    progress: list[Progress]
+    samples: list[Sample]
+    changes: list[Change]
+    kills: list[float]
+    sync: dict[str, object] = field(default_factory=dict)  # as it stands at the end
+    stored: int = 0  # products in the store at the end
+
+
+async def watch_one(folder: Path, backlog: Backlog, *, for_s: float) -> BacklogRun:
+    """Watch one consumer begin with the backlog."""
+    async with AsyncExitStack() as context:
+        work = await _begin(context, folder, backlog, consumers=1)
+        await work.follow(until=lambda: work.recorder.elapsed_s >= for_s)
+        return work.result()
+
+
+async def scale(folder: Path, backlog: Backlog, rule: Policy, *, kill_every_s: float) -> BacklogRun:
+    """Have scaled consumers work it off, from none to none, and check what they leave.
+
+    Raises:
+        BacklogError: it is not done in time, or not as it should be.
+    """
+    async with AsyncExitStack() as context:
+        work = await _begin(context, folder, backlog, consumers=0)
+        async with scaled(work.recorder, rule):
+            async with meanwhile(work.kill_at_random(kill_every_s)):
+                await work.follow(until=lambda: work.sync().finished_at is not None)
+            await work.follow(until=lambda: work.processes() == 0)
+        result = work.result()
+        await work.check(result)
+        return result
+
+
+async def _begin(
+    context: AsyncExitStack, folder: Path, backlog: Backlog, *, consumers: int
+) -> "_Work":
+    page = {"CATALOG_SYNC_PAGE_SIZE": "1"}
+    system = await context.enter_async_context(
+        running(
+            folder,
+            products=backlog.jobs,
+            delay_ms=backlog.upstream_ms,
+            settings={PROGRAM: page, "catalog_worker": page},
+            replicas={PROGRAM: consumers, "auth_audit": 0},
+        )
+    )
+    url = f"sqlite:///{system.state.catalog_file}"
+    database = context.enter_context(closing(Database(url)))
+    settings = StoreSettings(database_url=SecretStr(url), sync_page_size=1)
+    storage = build_storage(database, settings)
+    sync = await asyncio.to_thread(storage.syncs.start)
+    recorder = await context.enter_async_context(recording(system, program=PROGRAM, queue=QUEUE))
+    return _Work(backlog, system, recorder, storage, sync.sync_id)
+
+
+class _Work:
+    """A sync under way."""
+
+    def __init__(
+        self,
+        backlog: Backlog,
+        system: System,
+        recorder: Recorder,
+        storage: Storage,
+        sync_id: str,
+    ) -> None:
+        self.recorder = recorder
+        self._backlog = backlog
+        self._system = system
+        self._storage = storage
+        self._sync_id = sync_id
+        self._progress: list[Progress] = []
+        self._kills: list[float] = []
+
+    def sync(self) -> Sync:
+        return self._storage.syncs.get(self._sync_id)
+
+    def processes(self) -> int:
+        supervisor = self._system.supervisor
+        return supervisor.replicas(PROGRAM) + supervisor.draining(PROGRAM)
+
+    async def follow(self, *, until: Callable[[], bool]) -> None:
+        """Note each second how many jobs are done.
+
+        Raises:
+            BacklogError: it takes too long.
+        """
+        while not until():
+            self._progress.append(
+                Progress(round(self.recorder.elapsed_s, 2), self.sync().pages_done)
+            )
+            if self.recorder.elapsed_s > self._backlog.give_up_s:
+                raise BacklogError(f"not done in {self._backlog.give_up_s:.0f} s: {self.sync()}")
+            await asyncio.sleep(1)
+
+    async def kill_at_random(self, every_s: float) -> None:
+        """Kill one consumer after the other as kill -9 does, each chosen by chance."""
+        while True:
+            await asyncio.sleep(random.uniform(0.5, 1.5) * every_s)
+            if pids := self._system.supervisor.pids(PROGRAM):
+                os.kill(random.choice(pids), signal.SIGKILL)
+                self._kills.append(round(self.recorder.elapsed_s, 2))
+
+    def result(self) -> BacklogRun:
+        with self._storage.database.reading() as connection:
+            stored = connection.execute(select(func.count()).select_from(products)).scalar_one()
+        return BacklogRun(
+            self._progress,
+            self.recorder.samples,
+            self.recorder.changes,
+            self._kills,
+            self.sync().model_dump(),
+            stored,
+        )
+
+    async def check(self, result: BacklogRun) -> None:
+        """Make sure that each job was counted once.
+
+        Raises:
+            BacklogError: it was not.
+        """
+        sync = self.sync()
+        counted = {sync.pages, sync.pages_done, sync.products, sync.added, result.stored}
+        queues = await asyncio.to_thread(self._system.management.queues)
+        [given_up] = [queue.ready for queue in queues if queue.name == dead_queue(QUEUE)]
+        if sync.status != "done" or counted != {self._backlog.jobs} or given_up:
+            raise BacklogError(f"{sync}, {result.stored} stored, {given_up} given up")
