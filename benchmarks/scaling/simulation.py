@@ -35,7 +35,7 @@ class World:
     service_s: float  # how long it works on one
     way_s: float = 0.0  # what the way there and back takes besides
     start_s: float  # from the decision to the first request
-    statistics_s: float  # how often the broker renews what it says of its queues
+    statistics_s: float  # how often queues report, and how often reports are looked at
     first_poll_s: float = 0.0  # when the autoscaler first asks
     deadline_s: float = math.inf  # how long a caller waits
     max_length: int | None = None  # how many requests may wait; one more is refused
@@ -87,7 +87,7 @@ class _Simulation:
         self._active = [_Process() for _ in range(max(world.policy.min_replicas, 0))]
         self._draining: set[_Process] = set()
         self._with_room = deque(self._active)  # in the order in which the broker serves them
-        self._known_depth = 0
+        self._reported_depth = self._known_depth = 0
         self._memory = Memory()
         self._tally = Tally()
         self._samples: list[Sample] = []
@@ -97,7 +97,8 @@ class _Simulation:
         self._max_length = math.inf if most is None else most // world.lot
 
     def run(self, until_s: float) -> Simulated:
-        self._at(0.0, self._renew_statistics)
+        self._at(0.0, self._report)
+        self._at(self._world.statistics_s / 2, self._publish)
         self._at(self._world.first_poll_s, self._poll)
         self._at(0.0, self._sample)
         self._next_arrival()
@@ -186,9 +187,15 @@ class _Simulation:
 
     # processes
 
-    def _renew_statistics(self) -> None:
-        self._known_depth = self._depth()
-        self._after(self._world.statistics_s, self._renew_statistics)
+    def _report(self) -> None:
+        """Have the queue say how deep it is: it does so every now and then."""
+        self._reported_depth = self._depth()
+        self._after(self._world.statistics_s, self._report)
+
+    def _publish(self) -> None:
+        """Have the management API take the last report up, as often, at times of its own."""
+        self._known_depth = self._reported_depth
+        self._after(self._world.statistics_s, self._publish)
 
     def _depth(self) -> int:
         self._expire()

@@ -39,6 +39,7 @@ class StepRun:
     samples: list[Sample]
     polls: list[Poll] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
+    starts: list[float] = field(default_factory=list)  # when workers were ready for requests
 
 
 def sized(policy: Policy) -> Policy:
