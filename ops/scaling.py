@@ -148,12 +148,12 @@ def _stabilized(case: _Case, proposed: int) -> tuple[int, str]:
         window_s = case.policy.up.stabilization_window_seconds
         least = min([proposed, *_counts(case.memory.wanted or (), case.now_s - window_s)])
         if least < proposed:
-            return max(least, case.replicas), f"; but {least} within {window_s} s"
+            return max(least, case.replicas), f"; but {least} was enough within {window_s} s"
     if proposed < case.replicas:
         window_s = case.policy.down.stabilization_window_seconds
         most = max([proposed, *_counts(case.memory.wanted or (), case.now_s - window_s)])
         if most > proposed:
-            return min(most, case.replicas), f"; but {most} within {window_s} s"
+            return min(most, case.replicas), f"; but {most} wanted within {window_s} s"
     return proposed, ""
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 30.0
-TAKES_S = 1.0
+TAKES_S = 0.7
 URL = "http://127.0.0.1:1"  # where the bridge would be
 
 SCALING = """
@@ -59,19 +59,11 @@ spec:
 class Scaled:
     """A broker, a slow worker of `rpc.auth`, and what scales it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.state = State(folder)
+    def __init__(self, state: State, broker: PrivateBroker, log: Path) -> None:
+        self.state = state
+        self.broker = broker
+        self.log = log
         self.supervisor = Supervisor(drain_grace_s=10)
-        self.log = folder / "worker.log"
-        with self.state.changing():
-            allowed = services.allowed_services(self.state)
-            services.write_trust(self.state, allowed)
-        self.broker = PrivateBroker(
-            self.state.broker_folder,
-            services.broker_definitions(self.state, allowed),
-            settings=FRESH_DEPTHS,
-            management=True,
-        )
         self.management = Management(self.broker.management_url, self.state.password(SCALER))
 
     def environment(self, service: str) -> dict[str, str]:
@@ -133,17 +125,31 @@ class Scaled:
         return output.decode()
 
 
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
+    state = State(tmp_path_factory.mktemp("state"))
+    with state.held(URL):
+        yield state
+
+
+@pytest.fixture(scope="module")
+def broker(state: State) -> Iterator[PrivateBroker]:
+    """A broker such as `postroad up` starts, for all tests here."""
+    allowed = services.allowed_services(state)
+    services.write_trust(state, allowed)
+    definitions = services.broker_definitions(state, allowed)
+    broker = PrivateBroker(state.broker_folder, definitions, settings=FRESH_DEPTHS, management=True)
+    asyncio.run(broker.start())
+    state.write_running(grants.addresses(URL, broker))
+    yield broker
+    asyncio.run(broker.stop())
+
+
 @pytest.fixture
-async def scaled(tmp_path: Path) -> AsyncIterator[Scaled]:
-    scaled = Scaled(tmp_path)
-    with scaled.state.held(URL):
-        try:
-            await scaled.broker.start()
-            scaled.state.write_running(grants.addresses(URL, scaled.broker))
-            yield scaled
-        finally:
-            await scaled.supervisor.stop()
-            await scaled.broker.stop()
+async def scaled(state: State, broker: PrivateBroker, tmp_path: Path) -> AsyncIterator[Scaled]:
+    scaled = Scaled(state, broker, tmp_path / "worker.log")
+    yield scaled
+    await scaled.supervisor.stop()
 
 
 def calls(client: Client, count: int) -> list[asyncio.Task[Any]]:

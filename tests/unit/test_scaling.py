@@ -181,7 +181,7 @@ def test_down_goes_to_the_most_that_was_wanted_within_the_window() -> None:
     decision = run.step(0)
 
     assert decision.replicas == 5
-    assert decision.reason == "0 messages / 20 per process = 0; but 5 within 60 s"
+    assert decision.reason == "0 messages / 20 per process = 0; but 5 wanted within 60 s"
     assert run.step(0, after_s=WINDOW_S - 2 * STEP_S).replicas == 3  # the 5 is forgotten now
     assert run.step(0).replicas == 1
 
@@ -194,7 +194,7 @@ def test_up_goes_to_the_least_that_was_wanted_within_the_window() -> None:
     decision = run.step(100)
 
     assert decision.replicas == 1
-    assert decision.reason == "100 messages / 20 per process = 5; but 1 within 60 s"
+    assert decision.reason == "100 messages / 20 per process = 5; but 1 was enough within 60 s"
     assert run.step(100, after_s=WINDOW_S - 2 * STEP_S).replicas == 3  # the 1 is forgotten now
 
 
