@@ -24,6 +24,7 @@ class Recorder:
         self._program = program
         self._queue = queue
         self._began = time.monotonic()
+        self.began_at_s = time.time()  # since 1970
         self.samples: list[Sample] = []
         self.polls: list[Poll] = []
         self.changes: list[Change] = []

@@ -13,7 +13,7 @@ from ops.scaling_policy import Policy
 
 CALM_PER_S, BURST_PER_S = 100_000.0, 1_000_000.0
 CONCURRENCY = 100  # assumed: a process waits for so many answers at a time
-SERVICE_S = 0.1  # assumed: for so long each
+SERVICE_S = 0.08  # assumed: for so long each, so 800 of them can do a million a second
 START_S = 10.0  # assumed: from the decision to the first request, its image on the node already
 SHARDS, SHARD_LENGTH = 100, 10_000  # assumed: so many queues, each as long as ours may be
 LEAST, MOST = 100, 1_000
@@ -21,9 +21,9 @@ LOT = 100  # requests to a message of the simulation
 STATISTICS_S = 5.0  # RabbitMQ's default
 DEADLINE_S = 5.0
 
-_CALM_S, _BURST_S = 60.0, 240.0  # then calm again
-UNTIL_S = _CALM_S + _BURST_S + 120.0
-_RAMP_S = 180.0
+_CALM_S, _BURST_S = 30.0, 240.0  # then calm again
+UNTIL_S = _CALM_S + _BURST_S + 90.0
+_RAMP_S = 120.0
 _GOOD_MS = 1000.0
 
 Rate = Callable[[float], float]

@@ -1,14 +1,16 @@
 """A step in load: requests by HTTP that wait for a slow upstream, ten times as many for a while."""
 
+import json
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 from benchmarks.scaling.load import Stage, send
 from benchmarks.scaling.recorder import recording, scaled
 from benchmarks.scaling.series import Change, Poll, Sample, Second, by_second
-from benchmarks.scaling.system import running
+from benchmarks.scaling.system import LOG, running
 from ops.scaling_policy import Policy
 from shared.messaging.names import rpc_queue
 
@@ -47,6 +49,11 @@ def sized(policy: Policy) -> Policy:
     return replace(policy, value=policy.value * CONNECTIONS // _REAL_CONNECTIONS)
 
 
+def patient(policy: Policy) -> Policy:
+    """Give the rule by which as many may wait as are worked on, before there is help."""
+    return replace(policy, value=2 * CONNECTIONS)
+
+
 async def run(folder: Path, step: Step) -> StepRun:
     """Put the load on a fresh system, one worker in it at first."""
     settings = {
@@ -64,4 +71,16 @@ async def run(folder: Path, step: Step) -> StepRun:
         if step.rule:
             await context.enter_async_context(scaled(recorder, step.rule))
         answers = await send(system.url, system.token, step.stages)
-    return StepRun(by_second(answers), recorder.samples, recorder.polls, recorder.changes)
+        starts = [at_s - recorder.began_at_s for at_s in _starts(folder)]
+    return StepRun(by_second(answers), recorder.samples, recorder.polls, recorder.changes, starts)
+
+
+def _starts(folder: Path) -> list[float]:
+    """Read from the log when workers were ready, in seconds since 1970."""
+    lines = (folder / LOG).read_text().splitlines()
+    records = [json.loads(line) for line in lines if line.startswith("{")]
+    return [
+        datetime.fromisoformat(record["time"]).timestamp()
+        for record in records
+        if record.get("event") == "started" and record.get("service") == "catalog"
+    ]

@@ -17,6 +17,7 @@ from ops.supervisor import Program, Supervisor
 from shared.messaging.names import SCALER
 from shared.messaging.services import load_services
 
+LOG = "services.log"
 _PLAIN = {
     "CATALOG_CACHE_FRESH_S": "0",
     "CATALOG_CACHE_REFRESH_S": "0",
@@ -72,7 +73,7 @@ async def running(
                     port=port,
                 ),
             ):
-                logged = logging_to(program, folder / "services.log")
+                logged = logging_to(program, folder / LOG)
                 env = {**logged.env, **_PLAIN, **settings.get(program.name, {})}
                 supervisor.start(replace(logged, env=env), replicas=replicas.get(program.name, 1))
             await selfcheck.answers(f"{url}/readyz", timeout_s=READY_TIMEOUT_S, alive=lambda: None)
