@@ -8,7 +8,7 @@ PYTHON := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE :=  # compiled modules make a start faster
 
 .DEFAULT_GOAL := help
-.PHONY: run test check bench lock clean help
+.PHONY: run test check bench scaling lock clean help
 
 run: ## start everything here: make run [UPSTREAM=https://dummyjson.com] [PORT=8000]
 	@bin/setup && exec .venv/bin/postroad up --port '$(PORT)' $(if $(UPSTREAM),--upstream '$(UPSTREAM)')
@@ -26,6 +26,9 @@ check: ## lint, format, types, and generated files in date
 bench: ## load the running system and print what a request costs
 	@bin/setup --bench && exec $(PYTHON) -m benchmarks $(ARGS)
 
+scaling: ## put a step in load and a backlog on the system, and draw how it scales (half an hour)
+	@bin/setup --dev && exec $(PYTHON) -m benchmarks.scaling $(ARGS)
+
 # uv is wanted here only, so it is no part of the locks. The locks name no index: pip's own
 # setting decides where packages come from, and the hashes decide what they are.
 LOCK := $(PYTHON) -m uv pip compile --quiet --upgrade --universal --python-version 3.11 \
@@ -38,6 +41,7 @@ lock: ## renew the requirements*.txt to the newest versions that pyproject.toml 
 	$(LOCK) pyproject.toml --group build --extra dev --constraint requirements.txt \
 		--output-file requirements-dev.txt
 	$(LOCK) --group baseline --output-file benchmarks/requirements.txt
+	$(LOCK) --group charts --output-file benchmarks/scaling/requirements.txt
 
 clean: ## remove everything that the other targets made: .venv, .postroad, caches
 	rm -rf .venv .postroad .mypy_cache .pytest_cache .ruff_cache .hypothesis dist

@@ -2,10 +2,6 @@
 
 import asyncio
 import os
-import shutil
-import subprocess
-import sys
-import venv
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -13,6 +9,7 @@ from pathlib import Path
 
 import requests
 
+from benchmarks.environments import prepare_environment
 from ops import ports, processes, selfcheck, services
 from ops.broker import PrivateBroker
 from ops.ports import LOOPBACK
@@ -87,7 +84,7 @@ def logging_to(program: Program, log: Path) -> Program:
 @asynccontextmanager
 async def flask_without_broker(folder: Path, page: bytes) -> AsyncIterator[Target]:
     """Run Flask on gunicorn, one process with threads, answering the same page from memory."""
-    python = prepare_environment(folder)
+    python = prepare_environment(folder / "flask", HERE / "requirements.txt")
     (folder / "page.json").write_bytes(page)
     (port,) = ports.free_ports(1)
     with (folder / "flask.log").open("wb") as log:
@@ -106,25 +103,3 @@ async def flask_without_broker(folder: Path, page: bytes) -> AsyncIterator[Targe
             yield Target("flask", url, {}, {"gunicorn": [child.pid]})
         finally:
             await processes.stop(child, grace_s=5)
-
-
-def prepare_environment(folder: Path) -> Path:
-    """Make the baseline's own virtual environment, once, from its lock file."""
-    lock = HERE / "requirements.txt"
-    environment = folder / "flask"
-    stamp = environment / "stamp"
-    python = environment / "bin" / "python"
-    if not stamp.exists() or stamp.read_text() != lock.read_text():
-        print("Installing the baseline's packages (some seconds, once)", flush=True)
-        shutil.rmtree(environment, ignore_errors=True)
-        venv.create(environment, with_pip=True)
-        subprocess.run(
-            [
-                *(python, "-m", "pip", "install", "--quiet", "--no-cache-dir"),
-                *("--disable-pip-version-check", "--require-hashes", "-r", lock),
-            ],
-            check=True,
-            stdout=sys.stderr,
-        )
-        stamp.write_text(lock.read_text())
-    return python

@@ -63,6 +63,15 @@ class BacklogRun:
     sync: dict[str, object] = field(default_factory=dict)  # as it stands at the end
     stored: int = 0  # products in the store at the end
 
+    @property
+    def steady_jobs_per_s(self) -> float:
+        """Tell how fast it went once all consumers worked, and until the last jobs."""
+        consumers = max(sample.consuming for sample in self.samples)
+        began_s = next(each.at_s for each in self.samples if each.consuming == consumers)
+        total = self.progress[-1].jobs
+        worked = [each for each in self.progress if each.at_s >= began_s and each.jobs < total]
+        return (worked[-1].jobs - worked[0].jobs) / (worked[-1].at_s - worked[0].at_s)
+
 
 async def watch_one(folder: Path, backlog: Backlog, *, for_s: float) -> BacklogRun:
     """Watch one consumer begin with the backlog."""

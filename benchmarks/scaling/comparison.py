@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
+from benchmarks.scaling import step
 from benchmarks.scaling.load import Stage, due_times
+from benchmarks.scaling.results import StepResults
 from benchmarks.scaling.series import Sample, Second
 from benchmarks.scaling.simulation import Simulated, World, simulate
-from benchmarks.scaling.step import CONNECTIONS, PREFETCH, Step, StepRun
+from benchmarks.scaling.step import StepRun
 from ops.scaling_policy import Policy
 
-_GROWING_S = 4  # of the burst, before the first requests of it have waited for too long
+_LAG_S = 2.0  # until the depth that is seen is that of the burst
 _SLOW_MS = 500.0  # p95 above this is not recovered; upstream takes 100
 
 
@@ -37,44 +39,68 @@ class Comparison:
     replicas_equal: float  # share of seconds with the same number of processes wanted
 
 
-def calibrated(fixed: StepRun, scaled: StepRun, step: Step, rule: Policy) -> World:
-    """Tell the simulation of the system: its speed, from the run with one worker; its start.
+def simulated_runs(results: StepResults) -> dict[str, Simulated]:
+    """Simulate each measured run, under the very load that was sent."""
+    due = due_times(results.stages)
+    until_s = sum(stage.seconds for stage in results.stages)
+    return {name: simulate(world, due, until_s=until_s) for name, world in worlds(results).items()}
 
-    What one process can do is what the burst brings less what the queue then grows by. How long a
-    start takes, and when the autoscaler looks, is taken from the scaled run.
+
+def worlds(results: StepResults) -> dict[str, World]:
+    """Describe the system of each measured run.
+
+    How fast a process is comes from the run with one: what it can do is what the burst brings, less
+    what the queue then grows by. How long a start takes, and the beat at which the autoscaler
+    asked, come from the scaled runs themselves.
     """
-    calm, burst = step.stages[0], step.stages[1]
-    growing = [
-        sample for sample in fixed.samples if 1 <= sample.at_s - calm.seconds <= 1 + _GROWING_S
-    ]
-    grown = growing[-1].depth - growing[0].depth
-    growth_per_s = grown / (growing[-1].at_s - growing[0].at_s)
-    service_s = CONNECTIONS / (burst.rate_per_s - growth_per_s)
-    calm_s = median(second.p50_ms for second in fixed.seconds if second.at_s < calm.seconds) / 1000
-    change = scaled.changes[0]
-    starts = [at_s - change.at_s for at_s in scaled.starts if at_s > change.at_s]
-    first = next(poll.at_s for poll in scaled.polls if poll.at_s >= calm.seconds)
-    return World(
-        policy=rule,
-        concurrency=CONNECTIONS,
-        prefetch=PREFETCH,
+    burst = results.stages[1]
+    service_s = step.CONNECTIONS / (burst.rate_per_s - _growth_per_s(results))
+    calm_s = results.stages[0].seconds
+    took_ms = [second.p50_ms for second in results.fixed.seconds if second.at_s < calm_s]
+    fixed = World(
+        policy=replace(results.rule, max_replicas=1),
+        concurrency=step.CONNECTIONS,
+        prefetch=step.PREFETCH,
         service_s=service_s,
-        way_s=max(0.0, calm_s - service_s),
-        start_s=median(starts[: change.after - change.before]),
+        way_s=max(0.0, median(took_ms) / 1000 - service_s),
+        start_s=0.0,
         statistics_s=1.0,
-        first_poll_s=first % rule.polling_s,
-        deadline_s=step.deadline_s,
+        deadline_s=results.deadline_s,
+    )
+    return {
+        "fixed": fixed,
+        "scaled": _scaled(fixed, results.rule, results.scaled, calm_s),
+        "patient": _scaled(fixed, results.patient_rule, results.patient, calm_s),
+    }
+
+
+def _scaled(fixed: World, rule: Policy, run: StepRun, calm_s: float) -> World:
+    polled_at_s = next(poll.at_s for poll in run.polls if poll.at_s >= calm_s)
+    return replace(
+        fixed,
+        policy=rule,
+        start_s=_start_s(run),
+        first_poll_s=polled_at_s % rule.polling_s,
     )
 
 
-def rerun(world: World, stages: Sequence[Stage]) -> Simulated:
-    """Simulate the very load that was sent."""
-    return simulate(world, due_times(stages), until_s=sum(stage.seconds for stage in stages))
+def _growth_per_s(results: StepResults) -> float:
+    """Tell how fast the one worker's queue grows, before requests have waited for too long."""
+    burst_s = results.stages[0].seconds
+    growing = [
+        sample
+        for sample in results.fixed.samples
+        if _LAG_S <= sample.at_s - burst_s <= results.deadline_s
+    ]
+    first, last = growing[0], growing[-1]
+    return (last.depth - first.depth) / (last.at_s - first.at_s)
 
 
-def fixed_world(world: World) -> World:
-    """Give the same system with one worker throughout."""
-    return replace(world, policy=replace(world.policy, max_replicas=1))
+def _start_s(run: StepRun) -> float:
+    """Tell how long the first additional processes took to start."""
+    change = run.changes[0]
+    took_s = [at_s - change.at_s for at_s in run.starts if at_s > change.at_s]
+    return median(took_s[: change.after - change.before])
 
 
 def compare(measured: StepRun, simulated: Simulated, stages: Sequence[Stage]) -> Comparison:

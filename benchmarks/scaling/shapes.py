@@ -17,6 +17,7 @@ SERVICE_S = 0.08  # assumed: for so long each, so 800 of them can do a million a
 START_S = 10.0  # assumed: from the decision to the first request, its image on the node already
 SHARDS, SHARD_LENGTH = 100, 10_000  # assumed: so many queues, each as long as ours may be
 LEAST, MOST = 100, 1_000
+_REAL_CONNECTIONS = 16  # that our own value is counted in
 LOT = 100  # requests to a message of the simulation
 STATISTICS_S = 5.0  # RabbitMQ's default
 DEADLINE_S = 5.0
@@ -30,19 +31,26 @@ Rate = Callable[[float], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """What became of a load."""
+class Summary:
+    """What became of a load, in a few numbers; shares are of all requests."""
 
     name: str
-    seconds: list[Second]
-    samples: list[Sample]
-    answered: float  # shares of all requests
+    answered: float
     refused: float
     late: float
     bad_for_s: int  # seconds in which one in twenty had no answer within a second
     peak_depth: int
     most_replicas: int
-    all_replicas_after_s: float | None  # from the begin of the burst until as many as ever worked
+    most_after_s: float  # from the begin of the burst until as many as ever worked
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What became of a load, second by second."""
+
+    summary: Summary
+    seconds: list[Second]
+    samples: list[Sample]
 
 
 def world(policy: Policy) -> World:
@@ -62,13 +70,18 @@ def world(policy: Policy) -> World:
 
 
 def shapes(policy: Policy) -> list[Shape]:
-    """Simulate ten times the load at once, and over three minutes, and with more in reserve."""
+    """Simulate ten times the load: at once, with more in reserve, and little by little.
+
+    The last is by a rule under which as many may wait as are worked on.
+    """
     usual = world(policy)
-    ready = replace(usual, policy=replace(usual.policy, min_replicas=MOST // 2))
+    reserve = replace(usual, policy=replace(usual.policy, min_replicas=MOST // 2))
+    patient = replace(usual, policy=replace(usual.policy, value=2 * CONCURRENCY))
     return [
-        _shape("ten times at once", usual, step),
-        _shape("ten times over 3 minutes", usual, ramp),
-        _shape("ten times at once, 500 kept ready", ready, step),
+        _shape("at once", usual, step),
+        _shape(f"at once, {MOST // 2} kept ready", reserve, step),
+        _shape("over 2 minutes", usual, ramp),
+        _shape(f"over 2 minutes, value {2 * CONCURRENCY}", patient, ramp),
     ]
 
 
@@ -101,20 +114,17 @@ def _shape(name: str, world: World, rate: Rate) -> Shape:
     def share(status: str) -> float:
         return round(sum(second.answers.get(status, 0) for second in run.seconds) / offered, 4)
 
-    return Shape(
+    summary = Summary(
         name=name,
-        seconds=run.seconds,
-        samples=run.samples,
         answered=share("200"),
         refused=share("503"),
         late=share("504"),
         bad_for_s=sum(_is_bad(second) for second in run.seconds),
         peak_depth=max(sample.depth for sample in run.samples),
         most_replicas=most,
-        all_replicas_after_s=next(
-            sample.at_s - _CALM_S for sample in burst if sample.consuming == most
-        ),
+        most_after_s=next(sample.at_s - _CALM_S for sample in burst if sample.consuming == most),
     )
+    return Shape(summary, run.seconds, run.samples)
 
 
 def _is_bad(second: Second) -> bool:

@@ -22,6 +22,7 @@ from benchmarks.scaling.series import Sample, Second, Tally
 from ops.scaling import Memory, decide
 from ops.scaling_policy import Policy
 
+_INSTANT_S = 1e-9
 _OK, _REFUSED, _LATE = 200, 503, 504  # as the bridge answers
 
 
@@ -156,10 +157,11 @@ class _Simulation:
                 self._has_room(process)
             else:
                 process.busy += 1
-                self._after(self._world.service_s, partial(self._done, process, due_s))
+                left_s = due_s + self._world.deadline_s - self._now_s  # it is given up then
+                self._after(min(self._world.service_s, left_s), partial(self._done, process, due_s))
 
     def _done(self, process: _Process, due_s: float) -> None:
-        late = self._now_s + self._world.way_s - due_s > self._world.deadline_s
+        late = self._now_s + self._world.way_s - due_s > self._world.deadline_s - _INSTANT_S
         self._answer(due_s, _LATE if late else _OK)
         process.busy -= 1
         self._unacked -= 1
@@ -175,7 +177,7 @@ class _Simulation:
             self._end(process)
 
     def _is_late(self, due_s: float) -> bool:
-        return self._now_s - due_s >= self._world.deadline_s
+        return self._now_s - due_s > self._world.deadline_s - _INSTANT_S
 
     def _answer(self, due_s: float, status: int) -> None:
         took_s = {
