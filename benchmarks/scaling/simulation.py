@@ -54,6 +54,12 @@ class Simulated:
 _State = Literal["starting", "ready", "draining", "ended"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Depth:
+    ready: int
+    unacked: int
+
+
 @dataclass(eq=False, slots=True)
 class _Process:
     """Messages are the times at which they were due."""
@@ -88,7 +94,7 @@ class _Simulation:
         self._active = [_Process() for _ in range(max(world.policy.min_replicas, 0))]
         self._draining: set[_Process] = set()
         self._with_room = deque(self._active)  # in the order in which the broker serves them
-        self._reported_depth = self._known_depth = 0
+        self._reported = self._known = _Depth(0, 0)
         self._memory = Memory()
         self._tally = Tally()
         self._samples: list[Sample] = []
@@ -191,22 +197,22 @@ class _Simulation:
 
     def _report(self) -> None:
         """Have the queue say how deep it is: it does so every now and then."""
-        self._reported_depth = self._depth()
+        self._reported = self._depth()
         self._after(self._world.statistics_s, self._report)
 
     def _publish(self) -> None:
         """Have the management API take the last report up, as often, at times of its own."""
-        self._known_depth = self._reported_depth
+        self._known = self._reported
         self._after(self._world.statistics_s, self._publish)
 
-    def _depth(self) -> int:
+    def _depth(self) -> "_Depth":
         self._expire()
-        return (len(self._queue) + self._unacked) * self._world.lot
+        return _Depth(len(self._queue) * self._world.lot, self._unacked * self._world.lot)
 
     def _poll(self) -> None:
         decision = decide(
             self._world.policy,
-            self._known_depth,
+            self._known.ready + self._known.unacked,
             replicas=len(self._active),
             memory=self._memory,
             now_s=self._now_s,
@@ -241,13 +247,12 @@ class _Simulation:
         self._draining.discard(process)
 
     def _sample(self) -> None:
-        depth = self._depth()
-        unacked = self._unacked * self._world.lot
+        """Note what the management API shows: that is what is measured, too."""
         self._samples.append(
             Sample(
                 at_s=self._now_s,
-                ready=depth - unacked,
-                unacked=unacked,
+                ready=self._known.ready,
+                unacked=self._known.unacked,
                 wanted=len(self._active),
                 running=len(self._active) + len(self._draining),
                 consuming=sum(process.state == "ready" for process in self._active),

@@ -18,14 +18,13 @@ from ops.autoscaler import Autoscaler
 from ops.broker import PrivateBroker
 from ops.management import FRESH_DEPTHS, DepthUnknown, Management
 from ops.report import keep_report
-from shared.messaging.names import SCALER
 from ops.scaling_policy import Policy, load_policies
 from ops.state import State
 from ops.supervisor import Program, Supervisor
 from shared.messaging.client import Client
 from shared.messaging.keyring import KeyRing
+from shared.messaging.names import SCALER, VHOST
 from shared.messaging.rabbitmq import RabbitBroker
-from shared.messaging.names import VHOST
 from shared.settings import MessagingSettings
 from tests.services import SESSION, SIGN_IN
 from tests.slow_worker import HOLDS
