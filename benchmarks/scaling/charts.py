@@ -13,6 +13,7 @@ from typing import Any
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 OFFERED, GOOD, BAD, WANTED, MUTED = "#57606a", "#2da44e", "#cf222e", "#8250df", "#afb8c1"
 P95, P50 = "#0969da", "#80b3ff"
@@ -87,14 +88,25 @@ def step_chart(runs: Mapping[str, Run]) -> Figure:
         draw_latency(latency, run["seconds"])
         draw_depth(depth, run["samples"])
         draw_replicas(replicas, run["samples"])
-    label_rows(axes, ["requests a second", "answered after, ms", "messages", "workers"])
+    label_rows(axes, ["requests a second", "answered after", "messages", "workers"])
     return figure
 
 
 def label_rows(axes: Any, labels: Sequence[str]) -> None:
+    """Finish a grid once all is drawn: rows share what their axes show."""
     for row, label in zip(axes, labels, strict=True):
         row[0].set_ylabel(label)
         row[-1].legend(loc="upper right")
+        if row[0].get_yscale() == "linear":
+            row[0].set_ylim(bottom=0)
+
+
+def in_seconds(axis: Axes) -> None:
+    """Have a logarithmic axis of milliseconds say seconds."""
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda ms, _: f"{ms / 1000:g} s"))
+    axis.yaxis.set_minor_locator(NullLocator())
 
 
 def draw_answers(axis: Axes, seconds: Sequence[Run]) -> None:
@@ -105,14 +117,13 @@ def draw_answers(axis: Axes, seconds: Sequence[Run]) -> None:
         at_s, good, offered, step="post", color=BAD, alpha=0.65, lw=0, label="502, 503 or 504"
     )
     axis.step(at_s, offered, where="post", color=OFFERED, lw=1, label="sent")
-    axis.set_ylim(bottom=0)
 
 
 def draw_latency(axis: Axes, seconds: Sequence[Run]) -> None:
     at_s = column(seconds, "at_s")
     axis.step(at_s, column(seconds, "p50_ms"), where="post", color=P50, lw=1.2, label="p50")
     axis.step(at_s, column(seconds, "p95_ms"), where="post", color=P95, lw=1.2, label="p95")
-    axis.set_yscale("log")
+    in_seconds(axis)
 
 
 def draw_depth(axis: Axes, samples: Sequence[Run]) -> None:
@@ -121,7 +132,6 @@ def draw_depth(axis: Axes, samples: Sequence[Run]) -> None:
     total = [a + b for a, b in zip(unacked, ready, strict=True)]
     axis.fill_between(at_s, total, color=P50, alpha=0.6, lw=0, label="waiting")
     axis.fill_between(at_s, unacked, color=P95, alpha=0.8, lw=0, label="being worked on")
-    axis.set_ylim(bottom=0)
 
 
 def draw_replicas(axis: Axes, samples: Sequence[Run]) -> None:
@@ -136,7 +146,6 @@ def draw_replicas(axis: Axes, samples: Sequence[Run]) -> None:
         label="taking messages",
     )
     axis.step(at_s, column(samples, "wanted"), where="post", color=WANTED, lw=1.4, label="wanted")
-    axis.set_ylim(bottom=0)
     axis.yaxis.get_major_locator().set_params(integer=True)
 
 
@@ -147,9 +156,7 @@ def backlog_chart(runs: Mapping[str, Run]) -> Figure:
         at_s = column(progress, "at_s")
         waiting = [total - jobs for jobs in column(progress, "jobs")]
         left.fill_between(at_s, waiting, color=P50, alpha=0.6, lw=0, label="jobs left")
-        left.set_ylim(bottom=0)
         rate.step(*jobs_per_s(progress), where="post", color=GOOD, lw=1.2, label="over 5 s")
-        rate.set_ylim(bottom=0)
         draw_replicas(replicas, run["samples"])
         replicas.plot(
             run["kills"], [0.15] * len(run["kills"]), "x", color=BAD, ms=5, label="one killed"
@@ -175,8 +182,8 @@ def check_chart(measured: Mapping[str, Run], simulated: Mapping[str, Run]) -> Fi
             latency.step(column(seconds, "at_s"), column(seconds, "p95_ms"), where="post", **style)
             depth.plot(column(samples, "at_s"), depths, **style)
             replicas.step(column(samples, "at_s"), column(samples, "wanted"), where="post", **style)
-        latency.set_yscale("log")
-    label_rows(axes, ["p95, ms", "messages", "workers wanted"])
+        in_seconds(latency)
+    label_rows(axes, ["p95", "messages", "workers wanted"])
     return figure
 
 
@@ -186,7 +193,7 @@ def shapes_chart(shapes: Sequence[Run]) -> Figure:
         draw_answers(answers, shape["seconds"])
         draw_latency(latency, shape["seconds"])
         draw_replicas(replicas, shape["samples"])
-    label_rows(axes, ["requests a second", "answered after, ms", "processes"])
+    label_rows(axes, ["requests a second", "answered after", "processes"])
     figure.suptitle("Simulated, not measured", fontsize=9, color=BAD)
     return figure
 

@@ -13,6 +13,7 @@ from benchmarks.scaling.step import StepRun
 from ops.scaling_policy import Policy
 
 _LAG_S = 2.0  # until the depth that is seen is that of the burst
+_WHILE_S = 5
 _SLOW_MS = 500.0  # p95 above this is not recovered; upstream takes 100
 
 
@@ -22,7 +23,8 @@ class Outline:
 
     peak_depth: int
     peak_at_s: float  # after the burst began
-    recovered_after_s: float  # the burst's begin: from then on p95 was as it should be
+    recovered_after_s: float  # the burst's begin: p95 was then as it should be for a while
+    slow_s: int  # seconds in which p95 was not
     failed: int
     most_replicas: int
     replica_seconds: float
@@ -105,7 +107,9 @@ def _start_s(run: StepRun) -> float:
 
 def compare(measured: StepRun, simulated: Simulated, stages: Sequence[Stage]) -> Comparison:
     """Hold a simulated run against the measured one, second by second."""
-    pairs = list(zip(measured.samples, simulated.samples, strict=False))
+    at = {round(sample.at_s): sample for sample in simulated.samples}
+    moments = ((sample, at.get(round(sample.at_s))) for sample in measured.samples)
+    pairs = [(real, ours) for real, ours in moments if ours is not None]
     peak = max(sample.depth for sample in measured.samples)
     gaps = [abs(real.depth - ours.depth) for real, ours in pairs]
     latencies = zip(measured.seconds, simulated.seconds, strict=False)
@@ -122,12 +126,20 @@ def outline(seconds: list[Second], samples: list[Sample], stages: Sequence[Stage
     """Sum a run up."""
     began_s = stages[0].seconds
     deepest = max(samples, key=lambda sample: sample.depth)
-    slow = [second.at_s for second in seconds if second.p95_ms > _SLOW_MS]
+    slow = {second.at_s for second in seconds if second.p95_ms > _SLOW_MS}
     return Outline(
         peak_depth=deepest.depth,
         peak_at_s=round(deepest.at_s - began_s, 1),
-        recovered_after_s=max(slow, default=began_s - 1) + 1 - began_s,
+        recovered_after_s=_first_good(slow, from_s=int(began_s) + 1) - began_s,
+        slow_s=len(slow),
         failed=sum(second.offered - second.answers.get("200", 0) for second in seconds),
         most_replicas=max(sample.wanted for sample in samples),
         replica_seconds=float(sum(sample.wanted for sample in samples)),
     )
+
+
+def _first_good(slow: set[int], *, from_s: int) -> int:
+    """Find the second from which on none was slow for a while."""
+    while slow & set(range(from_s, from_s + _WHILE_S)):
+        from_s += 1
+    return from_s

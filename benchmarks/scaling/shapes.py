@@ -20,6 +20,7 @@ LEAST, MOST = 100, 1_000
 _REAL_CONNECTIONS = 16  # that our own value is counted in
 LOT = 100  # requests to a message of the simulation
 STATISTICS_S = 5.0  # RabbitMQ's default
+DECIDES_EVERY_S = 15  # Kubernetes' --horizontal-pod-autoscaler-sync-period, its default
 DEADLINE_S = 5.0
 
 _CALM_S, _BURST_S = 30.0, 240.0  # then calm again
@@ -55,7 +56,14 @@ class Shape:
 
 def world(policy: Policy) -> World:
     """Describe a system of that size, its rule but for bounds and value our own."""
-    rule = replace(policy, value=2 * CONCURRENCY, min_replicas=LEAST, max_replicas=MOST)
+    value = CONCURRENCY * policy.value // _REAL_CONNECTIONS
+    rule = replace(
+        policy,
+        value=value,
+        min_replicas=LEAST,
+        max_replicas=MOST,
+        polling_s=DECIDES_EVERY_S,
+    )
     return World(
         policy=rule,
         concurrency=CONCURRENCY,

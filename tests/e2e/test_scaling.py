@@ -3,6 +3,7 @@
 The rules are those of deploy/kubernetes/scaling.yaml, in a copy that takes less time over it.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,17 +18,17 @@ from ops.scaling_policy import SCALING_FILE, Policy, load_policies
 pytestmark = pytest.mark.e2e
 
 # More is asked of one worker than the 40 requests a second for which it has connections.
-CALM, BURST = Stage(6, 5), Stage(60, 22)
-AFTERWARDS = Stage(6, 14)
+CALM, BURST = Stage(6, 4), Stage(60, 19)
+AFTERWARDS = Stage(6, 12)
 RECOVERED_AFTER_S = 15
 RECOVERED_MS = 500.0  # upstream takes 100
 PATIENCE_S = 20.0  # of the bridge: nobody is to be turned away here, only to wait
 
-JOBS = 1_500
+JOBS = 1_200
 JOB_MS = 800  # eight at a time: ten jobs a second and consumer
-WATCH_ONE_S = 10.0
+WATCH_ONE_S = 7.0
 CONSUMERS = 6
-KILL_EVERY_S = 8.0
+KILL_EVERY_S = 7.0
 
 
 @pytest.fixture
@@ -70,10 +71,11 @@ async def test_scaled_consumers_do_each_job_once_and_fast_though_some_are_killed
     tmp_path: Path, rules: dict[str, Policy]
 ) -> None:
     work = Backlog(JOBS, JOB_MS, give_up_s=120.0)
+    rule = replace(rules[backlog.PROGRAM], polling_s=2)
     one = await backlog.watch_one(tmp_path / "one", work, for_s=WATCH_ONE_S)
 
     run = await backlog.scale(  # which checks that each job was counted once
-        tmp_path / "scaled", work, rules[backlog.PROGRAM], kill_every_s=KILL_EVERY_S
+        tmp_path / "scaled", work, rule, kill_every_s=KILL_EVERY_S
     )
 
     assert run.kills

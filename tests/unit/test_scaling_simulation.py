@@ -121,6 +121,23 @@ def test_processes_come_and_go_with_the_load() -> None:
     assert all(second.answers == {"200": 10} for second in run().seconds[140:])
 
 
+def test_a_process_works_when_it_has_had_the_time_to_start() -> None:
+    simulated = run(replace(WORLD, start_s=7.0))
+
+    wanted = next(sample.at_s for sample in simulated.samples if sample.wanted > 1)
+    working = next(sample.at_s for sample in simulated.samples if sample.consuming > 1)
+    assert working - wanted == pytest.approx(7.0, abs=1.0)
+
+
+def test_what_nobody_takes_expires_in_the_queue() -> None:
+    nobody = replace(WORLD, policy=replace(RULE, min_replicas=0), start_s=1000.0)
+
+    simulated = run(nobody, (Stage(100, 60),))
+
+    assert max(sample.depth for sample in simulated.samples) == pytest.approx(500, abs=1)
+    assert answers(simulated, "504") == 6000
+
+
 def test_a_process_that_is_let_go_finishes_what_it_holds() -> None:
     hasty = replace(RULE, value=1, down=ScaleDown(stabilization_window_seconds=0))
     slow = replace(WORLD, policy=hasty, concurrency=1, prefetch=1, service_s=10.0, deadline_s=60.0)
@@ -168,3 +185,23 @@ def comparisons() -> dict[str, Comparison]:
         name: compare(getattr(measured, name), simulated[name], measured.stages)
         for name in simulated
     }
+
+
+@pytest.mark.parametrize("name", ["fixed", "scaled", "patient"])
+def test_it_comes_near_what_was_measured(comparisons: dict[str, Comparison], name: str) -> None:
+    comparison = comparisons[name]
+    measured, simulated = comparison.measured, comparison.simulated
+
+    assert simulated.peak_depth == pytest.approx(measured.peak_depth, rel=0.1)
+    assert simulated.recovered_after_s == pytest.approx(measured.recovered_after_s, abs=3)
+    assert comparison.depth_error < 0.05
+    assert comparison.p95_error < 0.25
+
+
+def test_it_knows_that_one_worker_answers_almost_nobody_in_time(
+    comparisons: dict[str, Comparison],
+) -> None:
+    fixed = comparisons["fixed"]
+
+    assert fixed.simulated.failed == pytest.approx(fixed.measured.failed, rel=0.05)
+    assert fixed.replicas_equal == 1.0
