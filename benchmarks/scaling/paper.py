@@ -52,20 +52,12 @@ def work_out(measured: StepResults, jobs: BacklogResults, folder: Path) -> None:
     draw(
         folder,
         {
-            "step": asdict_of(measured),
-            "backlog": asdict_of(jobs),
+            "step": {name: asdict(run) for name, run in runs.items()},
+            "backlog": {"one": asdict(jobs.one), "scaled": asdict(jobs.scaled)},
             "simulated": {name: asdict(run) for name, run in simulated.items()},
             "shapes": [asdict(shape) for shape in large],
         },
     )
-
-
-def asdict_of(results: StepResults | BacklogResults) -> dict[str, object]:
-    """Give the runs alone: a chart shows no rules."""
-    if isinstance(results, BacklogResults):
-        return {"one": asdict(results.one), "scaled": asdict(results.scaled)}
-    names = ("fixed", "scaled", "patient")
-    return {name: asdict(getattr(results, name)) for name in names}
 
 
 def draw(folder: Path, series: dict[str, object]) -> None:

@@ -54,7 +54,7 @@ class Shape:
     samples: list[Sample]
 
 
-def world(policy: Policy) -> World:
+def large_world(policy: Policy) -> World:
     """Describe a system of that size, its rule but for bounds and value our own."""
     value = CONCURRENCY * policy.value // _REAL_CONNECTIONS
     rule = replace(
@@ -82,7 +82,7 @@ def shapes(policy: Policy) -> list[Shape]:
 
     The last is by a rule under which as many may wait as are worked on.
     """
-    usual = world(policy)
+    usual = large_world(policy)
     reserve = replace(usual, policy=replace(usual.policy, min_replicas=MOST // 2))
     patient = replace(usual, policy=replace(usual.policy, value=2 * CONCURRENCY))
     return [

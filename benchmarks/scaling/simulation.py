@@ -91,7 +91,7 @@ class _Simulation:
         self._numbers = count()
         self._queue: deque[float] = deque()
         self._unacked = 0
-        self._active = [_Process() for _ in range(max(world.policy.min_replicas, 0))]
+        self._active = [_Process() for _ in range(world.policy.min_replicas)]
         self._draining: set[_Process] = set()
         self._with_room = deque(self._active)  # in the order in which the broker serves them
         self._reported = self._known = _Depth(0, 0)
