@@ -24,7 +24,7 @@ RECOVERED_AFTER_S = 15
 RECOVERED_MS = 500.0  # upstream takes 100
 PATIENCE_S = 20.0  # of the bridge: nobody is to be turned away here, only to wait
 
-JOBS = 1_200
+JOBS = 900
 JOB_MS = 800  # eight at a time: ten jobs a second and consumer
 WATCH_ONE_S = 7.0
 CONSUMERS = 6
