@@ -4,7 +4,7 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import NoReturn
 
-from ops import call, definitions, direct_services, keys, provision, tail, up, users
+from ops import call, definitions, direct_services, keys, provision, sync, tail, up, users
 
 EXAMPLES = """\
 examples:
@@ -22,6 +22,7 @@ examples:
 COMMANDS = {
     "up": (up, "run the whole system on this machine, until Ctrl-C"),
     "call": (call, "send a signed request through the running system, and print the reply"),
+    "sync": (sync, "bring the stored catalogue up to date, and see how it goes"),
     "tail": (tail, "see events as they happen, until Ctrl-C"),
     "services": (direct_services, "let services of other teams call ours, and listen"),
     "users": (users, "add, list, disable and import who may sign in"),

@@ -13,7 +13,13 @@ from shared.messaging.services import Services, ServicesFileError, load_services
 from shared.messaging.topology import Definitions, definitions, with_passwords
 
 SERVICES_FILE = Path(__file__).parents[1] / "rabbitmq" / "services.toml"
-MODULES = {"auth": "auth_worker", "catalog": "catalog_worker", "bridge": "http_bridge"}
+MODULES = {  # the first word of a name is the service
+    "auth": "auth_worker",
+    "catalog": "catalog_worker",
+    "auth_audit": "auth_worker.audit",
+    "catalog_sync": "catalog_worker.sync",
+    "bridge": "http_bridge",
+}
 
 
 def allowed_services(state: State) -> Services:
@@ -80,12 +86,16 @@ def programs(
     """Give the services, in the order in which they start."""
     specific = {
         "auth": {"AUTH_DATABASE_URL": f"sqlite:///{state.users_file}"},
-        "catalog": {"CATALOG_UPSTREAM_URL": upstream},
+        "catalog": {
+            "CATALOG_UPSTREAM_URL": upstream,
+            "CATALOG_DATABASE_URL": f"sqlite:///{state.catalog_file}",
+        },
         "bridge": {"BRIDGE_HOST": host, "BRIDGE_PORT": str(port)},
     }
-    for service, module in MODULES.items():
+    for name, module in MODULES.items():
+        service = name.partition("_")[0]
         messaging = messaging_environment(state, service, broker_address)
-        yield _program(service, module, env=messaging | specific[service])
+        yield _program(name, module, env=messaging | specific[service])
 
 
 def _program(name: str, module: str, *arguments: str, env: dict[str, str]) -> Program:

@@ -10,6 +10,7 @@
     broker/                        the broker's settings (definitions.json), and its data
     database/password              PostgreSQL's, where there is one
     users.db                       who may sign in, where there is none
+    catalog.db                     products, in the same way
     log/                           what set-up and the broker had to say
     running.json                   where the running system listens
     lock                           held by the one that runs
@@ -48,6 +49,7 @@ class State:
         self.services_file = self.folder / "services.toml"
         self.trust_file = self.folder / "trust" / "trust.json"
         self.users_file = self.folder / "users.db"
+        self.catalog_file = self.folder / "catalog.db"
         self.cookie_file = self.folder / "cookies"
         self.broker_folder = self.folder / "broker"
         self.definitions_file = self.broker_folder / "definitions.json"
