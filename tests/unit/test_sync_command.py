@@ -70,9 +70,10 @@ def follow(*answers: Sync | Unavailable, step_s: float = 0.25) -> Sync:
     return command.follow(Scripted(*answers), REQUESTED, clock=time.clock, pause=time.pause)
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Called by a test itself: its output is not yet captured while fixtures are made."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "120")
 
 
 def test_a_sync_is_followed_to_its_end_and_summed_up(
@@ -88,8 +89,10 @@ def test_a_sync_is_followed_to_its_end_and_summed_up(
 
 
 def test_in_a_terminal_a_bar_grows_and_leaves_no_trace(
-    terminal: None, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    in_a_terminal(monkeypatch)
+
     follow(RUNNING, DONE)
 
     drawn = capsys.readouterr().out.split("\r\x1b[K")[1:]
@@ -100,13 +103,21 @@ def test_in_a_terminal_a_bar_grows_and_leaves_no_trace(
     ]
 
 
-def test_it_says_that_nobody_takes_it(terminal: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_says_that_nobody_takes_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_a_terminal(monkeypatch)
+
     follow(REQUESTED, REQUESTED, DONE, step_s=2)
 
     assert "waiting for a catalog_sync process" in capsys.readouterr().out
 
 
-def test_it_says_that_nothing_moves(terminal: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_says_that_nothing_moves(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_a_terminal(monkeypatch)
+
     follow(RUNNING, RUNNING, RUNNING, DONE, step_s=4)
 
     assert "2 of 4 pages, 60 products; nothing new for 8 s" in capsys.readouterr().out
