@@ -240,7 +240,7 @@ def _schemas(messages: Iterable[type[Message]], mode: JsonSchemaMode) -> Documen
         ref_template="#/components/schemas/{model}",
         schema_generator=_ContractSchema,
     )
-    schemas: Document = generated["$defs"]
+    schemas: Document = generated.get("$defs", {})
     for schema in schemas.values():
         if "description" in schema:
             schema["description"] = schema["description"].replace("``", "`")
