@@ -8,15 +8,8 @@ from pika import BasicProperties
 
 from shared.contracts.events import SessionRevoked
 from shared.messaging.broker import NotOpen, Outcome, State
-from shared.messaging.topology import (
-    DEAD,
-    EVENTS,
-    REPLIES,
-    RPC,
-    Definitions,
-    dead_queue,
-    rpc_queue,
-)
+from shared.messaging.names import DEAD, EVENTS, REPLIES, RPC, dead_queue, rpc_queue
+from shared.messaging.topology import Definitions
 from tests.brokers import BrokerUnderTest
 from tests.conftest import OpenBroker
 from tests.traffic import (

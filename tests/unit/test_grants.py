@@ -11,13 +11,8 @@ from ops.grants import GrantError
 from ops.ports import free_ports
 from ops.state import State
 from shared.messaging.keys import TrustBundle
-from shared.messaging.topology import (
-    Service,
-    Services,
-    ServicesFileError,
-    definitions,
-    load_services,
-)
+from shared.messaging.services import Service, Services, ServicesFileError, load_services
+from shared.messaging.topology import definitions
 
 ORDERS = Service(calls=("catalog.products.*",), listens=("auth.login.*",))
 
