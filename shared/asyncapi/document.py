@@ -31,10 +31,9 @@ from shared.contracts.errors import (
     ServiceError,
 )
 from shared.contracts.registry import CONTRACTS, EVENTS, JOBS
-from shared.messaging import topology
+from shared.messaging import names
 
 VERSION = "0.1.0"  # of the contracts; a breaking change raises it (docs/contracts.md)
-WORK = "work"  # the exchange of jobs
 
 REPLIES = "replies"
 _JSON = "application/json"
@@ -65,9 +64,9 @@ def build_document(
         "defaultContentType": _JSON,
         "servers": SERVERS,
         "channels": {
-            **{name: _channel(name, topology.RPC) for name in requests},
-            **{name: _channel(name, topology.EVENTS) for name in events},
-            **{name: _channel(name, WORK) for name in jobs},
+            **{name: _channel(name, names.RPC) for name in requests},
+            **{name: _channel(name, names.EVENTS) for name in events},
+            **{name: _channel(name, names.WORK) for name in jobs},
             REPLIES: _reply_channel([*replies, Problem]),
         },
         "operations": {
@@ -132,7 +131,7 @@ def _reply_channel(messages: Iterable[type[Message]]) -> Document:
             for message in messages
         },
         "bindings": {
-            "amqp": {"is": "routingKey", "exchange": _exchange(topology.REPLIES), **_BINDING}
+            "amqp": {"is": "routingKey", "exchange": _exchange(names.REPLIES), **_BINDING}
         },
     }
 
@@ -143,7 +142,7 @@ def _exchange(name: str) -> Document:
         "type": "topic",
         "durable": True,
         "autoDelete": False,
-        "vhost": topology.VHOST,
+        "vhost": names.VHOST,
     }
 
 

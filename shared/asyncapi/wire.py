@@ -3,7 +3,7 @@
 from typing import Any
 
 from shared.messaging.envelope import EVENT_LIFETIME_S, SIGNATURE_MAX_BYTES
-from shared.messaging.topology import VHOST
+from shared.messaging.names import VHOST
 
 Document = dict[str, Any]
 
@@ -53,7 +53,7 @@ SECURITY_SCHEMES: Document = {
         "`rabbitmq/services.toml` grants it. Being let in is not enough: every message carries "
         "the header `signature`, made with the service's own key, and `user_id`, which the broker "
         "checks. Requests and replies are signed with HS256 and a key that two services share by "
-        "X25519 agreement; events with Ed25519.",
+        "X25519 agreement; events and jobs with Ed25519.",
     },
     "user_token": {
         "type": "httpApiKey",

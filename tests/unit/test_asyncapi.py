@@ -18,8 +18,9 @@ from shared.contracts.catalog import GetProduct, ListProducts
 from shared.contracts.errors import ERRORS, Problem, ProductNotFound
 from shared.contracts.registry import CONTRACTS, EVENTS, JOBS
 from shared.messaging.memory_rules import Rules
-from shared.messaging.topology import EVENTS as EVENT_EXCHANGE
-from shared.messaging.topology import RPC, Definitions, rpc_queue
+from shared.messaging.names import EVENTS as EVENT_EXCHANGE
+from shared.messaging.names import RPC, WORK, rpc_queue
+from shared.messaging.topology import Definitions
 
 OFFICIAL = Path(__file__).parents[1] / "asyncapi" / "asyncapi-3.0.0.json"
 MESSAGES: list[type[Message]] = [
@@ -163,7 +164,7 @@ def test_an_exchange_is_described_as_the_broker_declares_it(
 ) -> None:
     declared = {each["name"]: each for each in topology["exchanges"]}
 
-    for name in (*CONTRACTS, *EVENTS, "replies"):
+    for name in (*CONTRACTS, *EVENTS, *JOBS, "replies"):
         exchange = document["channels"][name]["bindings"]["amqp"]["exchange"]
         as_declared = declared[exchange["name"]]
         assert exchange["type"] == as_declared["type"]
@@ -172,11 +173,16 @@ def test_an_exchange_is_described_as_the_broker_declares_it(
         assert exchange["vhost"] == as_declared["vhost"]
 
 
-@pytest.mark.parametrize("name", EVENTS)
-def test_an_event_goes_to_the_exchange_of_events(document: Document, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "exchange"),
+    [*((name, EVENT_EXCHANGE) for name in EVENTS), *((name, WORK) for name in JOBS)],
+)
+def test_events_and_jobs_go_to_exchanges_of_their_own(
+    document: Document, name: str, exchange: str
+) -> None:
     channel = document["channels"][name]
 
-    assert channel["bindings"]["amqp"]["exchange"]["name"] == EVENT_EXCHANGE
+    assert channel["bindings"]["amqp"]["exchange"]["name"] == exchange
     assert channel["address"] == name
 
 
