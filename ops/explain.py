@@ -157,11 +157,11 @@ class _Bench:
 
     def _court(self, place: Place) -> Court:
         # any service can verify an event, so the first whose keys are here will do
-        reader = place.reader or next(
-            (name for name in self._trust.services if self._state.identity_file(name).exists()),
-            None,
-        )
-        is_known = reader in self._trust.services  # else it is whatever the message says
+        services, reader = self._trust.services, place.reader
+        if reader is None:
+            here = (each for each in services if self._state.identity_file(each).exists())
+            reader = next(here, None)
+        is_known = reader in services  # else it is whatever the message says
         if reader is None or not is_known or not self._state.identity_file(reader).exists():
             raise CannotExplain(
                 f"{self._state.folder} has no keys of {reader or 'any service'}, which reads this"
@@ -214,7 +214,7 @@ def _table(claims: Claims) -> Iterator[str]:
     for name, meaning in MEANINGS.items():
         if name in values:
             value = _time(values[name]) if name in _TIMES else values[name]
-            yield _plain(f"  {name:5}{value!s:58}{meaning}")
+            yield _plain(f"  {name:5}{meaning:42}{value}")
 
 
 def _line(finding: Finding) -> Iterator[str]:

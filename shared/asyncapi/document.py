@@ -99,13 +99,12 @@ def errors_of(request: type[Request[Any]]) -> dict[type[ServiceError], str]:
     own: dict[type[ServiceError], str] = {
         _ERRORS[name]: when for name, when in prose_of(request).raises.items()
     }
-    common: dict[type[ServiceError], str] = {
-        InvalidRequest: "the body breaks its contract.",
-        InternalError: "a bug in the service.",
-    }
+    common: dict[type[ServiceError], str] = {}
     if request.scope:
         common[NotAuthenticated] = "the user's token is missing or not valid."
-        common[NotAuthorised] = f"it does not hold the scope `{request.scope}`."
+        common[NotAuthorised] = f"the user's token does not hold the scope `{request.scope}`."
+    common[InvalidRequest] = "the body breaks its contract."
+    common[InternalError] = "a bug in the service."
     return own | {error: when for error, when in common.items() if error not in own}
 
 

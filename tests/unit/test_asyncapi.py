@@ -231,8 +231,8 @@ def test_a_request_lists_its_own_errors_first() -> None:
     assert codes == [
         "product_not_found",
         *("upstream_failed", "upstream_busy"),
-        *("invalid_request", "internal"),
         *("not_authenticated", "not_authorised"),
+        *("invalid_request", "internal"),
     ]
     assert errors_of(GetProduct)[ProductNotFound] == "there is none."
 

@@ -314,7 +314,7 @@ def test_it_shows_the_claims_and_what_to_do(
     shown = capsys.readouterr().out
     assert status == 1
     assert "request for catalog" in shown
-    assert "iss  bridge" in shown
+    assert f"iss  {explain.MEANINGS['iss']:42}bridge" in shown
     assert "s ago)" in shown
     assert "sender_mismatch: auth sent as bridge" in shown
     assert explain.ADVICE[Reason.SENDER_MISMATCH] in shown
