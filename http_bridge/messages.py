@@ -1,11 +1,11 @@
 """The page at ``/docs/messages``: an AsyncAPI document of ours, to be read by people."""
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from html import escape
 from typing import Any
 
+from http_bridge.markup import as_json, breakable, inline, prose
 from shared.contracts.errors import OutcomeUnknown, Overloaded, ReplyTimeout, Unavailable
 
 Document = dict[str, Any]
@@ -32,8 +32,8 @@ def messages_page(document: Document) -> str:
     return _PAGE.format(
         version=escape(document["info"]["version"]),
         navigation="".join(_navigation(document)),
-        about=_prose(document["info"]["description"]),
-        security=_prose(document["components"]["securitySchemes"]["broker_user"]["description"]),
+        about=prose(document["info"]["description"]),
+        security=prose(document["components"]["securitySchemes"]["broker_user"]["description"]),
         caller_errors=_error_rows(
             {"code": error.code, "when": when} for error, when in _MADE_BY_THE_CALLER.items()
         ),
@@ -82,7 +82,7 @@ _PAGE = """<!DOCTYPE html>
 def _navigation(document: Document) -> Iterator[str]:
     for kind, title in _KINDS.items():
         links = "".join(
-            f'<li><a href="#{escape(name)}">{_breakable(name)}</a></li>'
+            f'<li><a href="#{escape(name)}">{breakable(name)}</a></li>'
             for name in _names(document, kind)
         )
         yield f'<h2><a href="#{kind}s">{title}</a></h2><ul>{links}</ul>\n'
@@ -108,10 +108,10 @@ def _article(document: Document, kind: str, name: str) -> str:
     operation = document["operations"][name]
     parts = [
         f'<article id="{escape(name)}">',
-        f'<h3><a href="#{escape(name)}">{_breakable(name)}</a>',
+        f'<h3><a href="#{escape(name)}">{breakable(name)}</a>',
         f' <span class="kind {kind}">{kind}</span></h3>',
-        _prose(operation["summary"], "summary"),
-        _prose(operation.get("description", "")),
+        prose(operation["summary"], "summary"),
+        prose(operation.get("description", "")),
         _facts(document, kind, operation),
         *_body(
             document,
@@ -136,11 +136,13 @@ def _facts(document: Document, kind: str, operation: Document) -> str:
     exchange = channel["bindings"]["amqp"]["exchange"]["name"]
     facts = {
         "to": f"exchange <code>{escape(exchange)}</code>, routing key "
-        f"<code>{_breakable(channel['address'])}</code>",
+        f"<code>{breakable(channel['address'])}</code>",
         "who may": _who_may(kind, operation),
     }
     if kind == "request":
-        again = "yes: a second one changes nothing" if operation["x-idempotent"] else "no"
+        again = (
+            "yes: it may be sent again" if operation["x-idempotent"] else "no: not to be sent again"
+        )
         facts |= {"deadline": f"{operation['x-timeout-s']:g} s, unless given", "idempotent": again}
     if kind == "job":
         facts |= {"one attempt": f"{operation['x-timeout-s']:g} s"}
@@ -166,7 +168,7 @@ def _body(
         return
     yield _fields(schema, says_required=is_taken)
     for example in message.get("examples", ()):
-        yield f"<figure><figcaption>Example</figcaption>{_json(example['payload'])}</figure>"
+        yield f"<figure><figcaption>Example</figcaption>{as_json(example['payload'])}</figure>"
 
 
 def _fields(schema: Document, *, says_required: bool = False) -> str:
@@ -232,7 +234,7 @@ def _default(field: Document, is_required: bool) -> str:
 
 def _error_rows(errors: Iterable[Document]) -> str:
     return "".join(
-        f"<tr><td><code>{escape(error['code'])}</code></td><td>{_inline(error['when'])}</td></tr>"
+        f"<tr><td><code>{escape(error['code'])}</code></td><td>{inline(error['when'])}</td></tr>"
         for error in errors
     )
 
@@ -241,7 +243,7 @@ def _types(document: Document) -> Iterator[str]:
     schemas = document["components"]["schemas"]
     named = {_last({"$ref": each}) for each in _references(schemas)} | {_PROBLEM}
     for name in sorted(named):
-        described = _prose(schemas[name].get("description", ""))
+        described = prose(schemas[name].get("description", ""))
         yield f'<article id="type-{escape(name)}"><h3>{escape(name)}</h3>{described}'
         yield f"{_fields(schemas[name])}</article>\n"
 
@@ -269,35 +271,3 @@ def _resolved(document: Document, schema: Document) -> Document:
 
 def _last(reference: Document) -> str:
     return str(reference["$ref"]).rpartition("/")[2]
-
-
-def _prose(text: str, style: str = "") -> str:
-    """Render paragraphs of CommonMark, as far as docstrings use it."""
-    opening = f'<p class="{style}">' if style else "<p>"
-    return "".join(f"{opening}{_inline(each)}</p>" for each in text.split("\n\n") if each)
-
-
-def _inline(text: str) -> str:
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
-
-
-def _breakable(name: str) -> str:
-    """Let a dotted name break after its dots."""
-    return escape(name).replace(".", ".<wbr>")
-
-
-_TOKEN = re.compile(
-    r'(?P<key>"(?:[^"\\]|\\.)*")(?=:)|(?P<string>"(?:[^"\\]|\\.)*")'
-    r"|(?P<number>-?\d[\d.eE+-]*)|(?P<word>true|false|null)"
-)
-
-
-def _json(value: object) -> str:
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    parts, position = [], 0
-    for match in _TOKEN.finditer(text):
-        parts.append(escape(text[position : match.start()], quote=False))
-        parts.append(f'<span class="{match.lastgroup}">{escape(match[0], quote=False)}</span>')
-        position = match.end()
-    parts.append(escape(text[position:], quote=False))
-    return f"<pre><code>{''.join(parts)}</code></pre>"

@@ -164,24 +164,27 @@ class Signer:
 
     def event(self, *, name: str, body: bytes, message_id: str, correlation_id: str) -> str:
         """Sign an event, which any service can verify and none but us can make."""
-        claims = f'"typ":"event","aud":"{EVENTS}","op":"{name}"'
-        return self._lasting(claims, body, message_id, correlation_id)
+        return self._lasting(
+            "event", name, body, audience=EVENTS, message_id=message_id, cid=correlation_id
+        )
 
     def job(
         self, *, audience: str, name: str, body: bytes, message_id: str, correlation_id: str
     ) -> str:
         """Sign a job for one service. It may wait for longer than a pairwise key is kept."""
-        claims = f'"typ":"job","aud":"{audience}","op":"{name}"'
-        return self._lasting(claims, body, message_id, correlation_id)
+        return self._lasting(
+            "job", name, body, audience=audience, message_id=message_id, cid=correlation_id
+        )
 
-    def _lasting(self, claims: str, body: bytes, message_id: str, correlation_id: str) -> str:
+    def _lasting(
+        self, typ: str, name: str, body: bytes, *, audience: str, message_id: str, cid: str
+    ) -> str:
         key = self._keys.identity.key("events")
         now = self._clock()
         protected = _b64(
-            f'{{"alg":"EdDSA","b64":false,"crit":["b64"],"kid":"{key.kid}",'
-            f'"iss":"{self._keys.service}",{claims},"iat":{now:.3f},'
-            f'"exp":{now + EVENT_LIFETIME_S:.3f},"jti":"{message_id}",'
-            f'"cid":"{correlation_id}"}}'.encode()
+            f'{{"alg":"EdDSA","b64":false,"crit":["b64"],"kid":"{key.kid}","typ":"{typ}",'
+            f'"iss":"{self._keys.service}","aud":"{audience}","op":"{name}","iat":{now:.3f},'
+            f'"exp":{now + EVENT_LIFETIME_S:.3f},"jti":"{message_id}","cid":"{cid}"}}'.encode()
         )
         code = key.signer().sign(b"%b.%b" % (protected, body))
         return f"{protected.decode()}..{unpadded_b64encode(code)}"

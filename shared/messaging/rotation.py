@@ -28,14 +28,15 @@ def rotate(identity: Identity) -> Identity:
     old = [
         key
         if key.retires_at is not None
-        else key.model_copy(update={"retires_at": active_from + _overlap_s(key.purpose)})
+        else key.model_copy(update={"retires_at": active_from + overlap_s(key.purpose)})
         for key in identity.keys
         if key.is_accepted(now)
     ]
     return Identity(service=identity.service, keys=(*new, *old))
 
 
-def _overlap_s(purpose: Purpose) -> float:
+def overlap_s(purpose: Purpose) -> float:
+    """Give for how long an old key of a purpose is accepted, once the new one is in use."""
     return EVENT_LIFETIME_S + OVERLAP_S if purpose == "events" else OVERLAP_S
 
 
