@@ -26,8 +26,7 @@ ADVICE = {
     Reason.UNSIGNED: "put the header `signature` on it; docs/wire-protocol.md, section 4",
     Reason.MALFORMED: "build the claims as in docs/wire-protocol.md, section 4: types are strict",
     Reason.UNKNOWN_KEY: "sign with a key that is in the reader's trust bundle: it is another's, "
-    "has retired (keys are accepted for an hour after 'postroad keys rotate'), or the sender was "
-    "revoked",
+    "has retired since 'postroad keys rotate', or the sender was revoked",
     Reason.BAD_SIGNATURE: "sign exactly the bytes that are sent, last of all; if nobody changed "
     "the message on its way, sender and reader derive different keys",
     Reason.WRONG_TYPE: "send it to the exchange that is for its type: requests to `rpc`, events "
@@ -91,7 +90,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--at",
-        type=_moment,
+        type=moment,
         metavar="TIME",
         help="judge deadlines as of 'now', '2026-01-31T12:00:00Z' or seconds since 1970 (when it "
         "was refused, or else signed)",
@@ -241,7 +240,7 @@ def _conclusion(message: Captured, trial: Trial) -> str:
     return f"Not refused, but it ends in an error: {verdict.code}."
 
 
-def _moment(text: str) -> float:
+def moment(text: str) -> float:
     if text == "now":
         return time()
     try:
