@@ -438,8 +438,11 @@ def test_a_folder_without_the_readers_keys_is_one_sentence(
 def test_a_reader_that_only_the_message_names_is_looked_up_nowhere(
     scene: Scene, explained: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert explained(captured(scene.letter(), routing_key="..")) == 1
-    assert "has no keys of" in capsys.readouterr().err
+    letter = scene.letter()
+    letter.headers["signature"] = scene.forged(letter, aud="../services/catalog")
+
+    assert explained(captured(letter, exchange="")) == 1
+    assert "has no keys of ../services/catalog" in capsys.readouterr().err
 
 
 def test_an_unsigned_message_of_which_nothing_is_known_needs_a_reader(
