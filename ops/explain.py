@@ -10,6 +10,7 @@ from time import time
 from ops.state import State, default_folder
 from ops.trial import Court, Finding, Outcome, Trial
 from shared.contracts.errors import InvalidRequest, NotAuthenticated, NotAuthorised
+from shared.messaging.background import ATTEMPT
 from shared.messaging.captured import CannotRead, Captured, Place, read_messages
 from shared.messaging.envelope import Claims, Reason, Refused, read_signature, token_hash
 from shared.messaging.keyring import KeyRing
@@ -190,7 +191,7 @@ def _report(message: Captured, place: Place, trial: Trial, now: float) -> Iterat
     for finding in trial.findings:
         yield from _line(finding)
     yield ""
-    yield _conclusion(message, trial)
+    yield _plain(_conclusion(message, place, trial))
 
 
 def _properties(message: Captured) -> Iterator[str]:
@@ -225,19 +226,27 @@ def _line(finding: Finding) -> Iterator[str]:
         yield f"           -> {ADVICE[finding.code]}"
 
 
-def _conclusion(message: Captured, trial: Trial) -> str:
+def _conclusion(message: Captured, place: Place, trial: Trial) -> str:
     verdict = trial.verdict
+    if verdict is None and message.rejected_at is not None and place.is_queue_of_work:
+        return (
+            f"Nothing is wrong with it: its handler failed for good, in attempt "
+            f"{message.headers.get(ATTEMPT, 1)}. The reader's log has message id "
+            f"{message.properties.message_id}."
+        )
     if verdict is None and message.rejected_at is not None:
         return (
             "Nothing is wrong with it, yet it was rejected: as a copy of an earlier one "
             "(replayed), for a key that is accepted by now, or by a bug in its handler. The "
-            f"reader's log has message id {_plain(str(message.properties.message_id))}."
+            f"reader's log has message id {message.properties.message_id}."
         )
     if verdict is None:
         return "It would be accepted."
     if verdict.outcome is Outcome.REFUSED:
         return f"Refused: {verdict.code}. It is dead-lettered, and its sender hears nothing."
-    return f"Not refused, but it ends in an error: {verdict.code}."
+    if place.is_queue_of_work:
+        return f"Not refused, but it cannot be done, and is dead-lettered: {verdict.code}."
+    return f"Not refused, but it is answered with an error: {verdict.code}."
 
 
 def moment(text: str) -> float:

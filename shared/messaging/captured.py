@@ -10,7 +10,7 @@ from typing import Any
 from pika import BasicProperties
 
 from shared.contracts.registry import JOBS
-from shared.messaging.names import EVENTS, REPLIES, RPC, WORK
+from shared.messaging.names import EVENTS, REPLIES, RETRY, RPC, WAIT, WORK
 
 _HEADERS = "headers"
 _KNOWN = ("type", "message_id", "correlation_id", "reply_to", "user_id", "content_type")
@@ -56,16 +56,16 @@ class Captured:
         for death in self._rejections():
             if found := self._queue(str(death.get("queue"))):
                 return found
-        first = self.routing_key.partition(".")[0]
-        if self.exchange == RPC:
-            return Place("request", first)
-        if self.exchange == WORK:
-            return Place("job", first, is_queue_of_work=True)
-        if self.exchange == EVENTS:
-            return Place("event", None)
-        if self.exchange == REPLIES:
-            return Place("reply", self.routing_key.partition(".")[2].partition(".")[0])
-        return None
+        first, _, rest = self.routing_key.partition(".")
+        by_exchange = {
+            RPC: Place("request", first),
+            REPLIES: Place("reply", rest.partition(".")[0]),
+            EVENTS: Place("event", None),
+            WORK: Place("job", first, is_queue_of_work=True),
+            WAIT: self._queue(rest),
+            RETRY: self._queue(rest),
+        }
+        return by_exchange.get(self.exchange)
 
     def _queue(self, name: str) -> Place | None:
         kind, _, rest = name.partition(".")

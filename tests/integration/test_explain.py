@@ -8,17 +8,19 @@ import pytest
 
 from ops import explain
 from ops.state import State
-from shared.contracts.catalog import GetProduct
+from shared.contracts.catalog import FetchPage, GetProduct
 from shared.messaging.envelope import Reason
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import Identity, TrustBundle
+from shared.messaging.names import WORK, dead_queue
 from shared.tokens import AccessToken
 from tests.brokers import RabbitUnderTest
 from tests.captures import write_state
+from tests.conformance.test_work import QUEUE, working
 from tests.integration.test_security import DEAD_LETTERS, REQUEST, get_product
 from tests.letters import write
 from tests.services import access_token, serving
-from tests.traffic import waiting_in
+from tests.traffic import publish, waiting_in
 
 pytestmark = pytest.mark.integration
 
@@ -31,6 +33,15 @@ def user(keys: dict[str, KeyRing], identities: dict[str, Identity]) -> AccessTok
 @pytest.fixture
 def state(tmp_path: Path, identities: dict[str, Identity], trust: TrustBundle) -> State:
     return write_state(tmp_path / "state", identities, trust)
+
+
+def explained(broker: RabbitUnderTest, queue: str, state: State) -> int:
+    """Look into a queue through the management, and explain what is there."""
+    file = state.folder / "dead.json"
+    file.write_text(json.dumps(broker.node.management.messages(broker.vhost, queue)))
+    parser = ArgumentParser()
+    explain.add_arguments(parser)
+    return explain.run(parser.parse_args([str(file), "--state", str(state.folder)]))
 
 
 async def test_a_dead_letter_of_a_real_queue_is_explained(
@@ -46,12 +57,7 @@ async def test_a_dead_letter_of_a_real_queue_is_explained(
         await letter.post(rabbit_broker, "bridge")
         await waiting_in(rabbit_broker, DEAD_LETTERS)
 
-    seen = rabbit_broker.node.management.messages(rabbit_broker.vhost, DEAD_LETTERS)
-    file = state.folder / "dead.json"
-    file.write_text(json.dumps(seen))
-    parser = ArgumentParser()
-    explain.add_arguments(parser)
-    status = explain.run(parser.parse_args([str(file), "--state", str(state.folder)]))
+    status = explained(rabbit_broker, DEAD_LETTERS, state)
 
     assert worker.counts == {f"refused.{Reason.TOKEN_MISMATCH}": 1}
     assert status == 1
@@ -59,3 +65,23 @@ async def test_a_dead_letter_of_a_real_queue_is_explained(
     assert "request for catalog" in shown
     assert "Refused: token_mismatch" in shown
     assert user.text not in shown
+
+
+async def test_so_is_a_dead_job(
+    rabbit_broker: RabbitUnderTest,
+    keys: dict[str, KeyRing],
+    state: State,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    job = FetchPage(sync_id="s", skip=0, limit=30)
+    async with working(rabbit_broker, keys["catalog"], {FetchPage: print}):
+        body = job.model_dump_json().encode()
+        await publish(rabbit_broker, "catalog", WORK, job.name, body, type=job.name)
+        await waiting_in(rabbit_broker, dead_queue(QUEUE))
+
+    status = explained(rabbit_broker, dead_queue(QUEUE), state)
+
+    assert status == 1
+    shown = capsys.readouterr().out
+    assert "job for catalog" in shown
+    assert "Refused: unsigned" in shown

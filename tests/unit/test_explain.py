@@ -250,6 +250,39 @@ def test_work_may_come_from_the_one_who_put_it_aside_and_from_no_third(
     assert explained(post(keys["catalog"], JOB, user_id="bridge")) == 1
 
 
+def test_work_that_failed_for_good_has_nothing_wrong(
+    keys: Keys, explained: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    dead = post(keys["catalog"], JOB)
+    dead["properties"]["headers"]["attempt"] = 5
+
+    assert explained(dead) == 0
+    assert "its handler failed for good, in attempt 5" in capsys.readouterr().out
+
+
+def test_work_that_breaks_its_contract_cannot_be_done(
+    keys: Keys, explained: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = FetchPage.model_construct(sync_id="s", skip=-1, limit=30)
+
+    assert explained(post(keys["catalog"], broken)) == 1
+    assert "it cannot be done, and is dead-lettered: invalid_request" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("exchange", ["wait", "retry"])
+def test_work_that_was_put_aside_is_read_as_its_queue_would(
+    keys: Keys, explained: Callable[..., int], exchange: str
+) -> None:
+    aside = post(keys["catalog"], EVENT) | {
+        "exchange": exchange,
+        "routing_key": "1.work.auth.audit",
+    }
+    aside["properties"]["headers"]["x-death"] = [{"queue": "wait.1", "reason": "expired"}]
+    aside["properties"]["user_id"] = "auth"
+
+    assert explained(aside) == 0
+
+
 def test_an_event_can_be_read_by_all(
     keys: Keys, explained: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
