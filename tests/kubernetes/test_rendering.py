@@ -90,6 +90,23 @@ def test_in_a_cluster_who_answers_requests_is_on_two_nodes() -> None:
     assert least == {"auth-worker": 2, "catalog-worker": 2, "auth-audit": 0, "catalog-sync": 0}
 
 
+def test_the_kustomization_in_the_readme_is_one(tmp_path: Path) -> None:
+    text = (FOLDER / "README.md").read_text()
+    example = text.split("```yaml\n")[1].split("```")[0]
+    shutil.copytree(FOLDER, tmp_path / "kubernetes", ignore=shutil.ignore_patterns("state"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "kustomization.yaml").write_text(example)
+
+    rendered = render(tmp_path / "mine")
+
+    (container,) = pod(only(rendered, "Deployment", "auth-worker"))["containers"]
+    settings = [each["configMapRef"]["name"] for each in container["envFrom"]]
+    data = only(rendered, "ConfigMap", settings[1])["data"]
+    assert container["image"] == "REGISTRY/postroad:0.1.0"
+    assert data["AUTH_DATABASE_URL"].startswith("postgresql://postroad@HOST/auth")
+    assert only(rendered, "Ingress", "http-bridge")
+
+
 def test_with_the_ingress_only_its_controller_reaches_the_bridge(tmp_path: Path) -> None:
     component = os.path.relpath(FOLDER / "ingress", tmp_path)
 
