@@ -29,7 +29,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=float,
         default=LEAD_S,
         metavar="SECONDS",
-        help="when the new keys come into use: once the files have reached everybody (%(default).0f)",
+        help="time for the new files to reach everybody, before which no new key is used "
+        "(%(default).0f)",
     )
     rotating.set_defaults(action=_rotate)
     for action in (listing, rotating):
