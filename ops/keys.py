@@ -20,8 +20,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "rotate",
         help="give a service, or all, new keys",
         description="Give a service, or all of them, new keys. They are used a little later; the "
-        f"old ones are accepted for {OVERLAP_S / 60:.0f} minutes after that. The services notice "
-        "by themselves.",
+        f"old ones are accepted for {OVERLAP_S / 60:.0f} minutes after that, those of events and "
+        "jobs for as long as one may wait in a queue. The services notice by themselves.",
     )
     rotating.add_argument("service", nargs="?", help="the service (all of them)")
     rotating.add_argument(

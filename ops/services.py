@@ -8,16 +8,9 @@ from pathlib import Path
 from ops.ports import LOOPBACK
 from ops.state import State
 from ops.supervisor import Program
-from shared.messaging.topology import (
-    VHOST,
-    Definitions,
-    Services,
-    ServicesFileError,
-    definitions,
-    load_services,
-    trust_bundle,
-    with_passwords,
-)
+from shared.messaging.names import SCALER, VHOST
+from shared.messaging.services import Services, ServicesFileError, load_services, trust_bundle
+from shared.messaging.topology import Definitions, definitions, with_passwords
 
 SERVICES_FILE = Path(__file__).parents[1] / "rabbitmq" / "services.toml"
 MODULES = {"auth": "auth_worker", "catalog": "catalog_worker", "bridge": "http_bridge"}
@@ -61,7 +54,7 @@ def broker_definitions(state: State, allowed: Services) -> Definitions:
     Raises:
         StateError: the state folder cannot be used.
     """
-    passwords = {name: state.password(name) for name in allowed.names}
+    passwords = {name: state.password(name) for name in (*allowed.names, SCALER)}
     return with_passwords(definitions(allowed), passwords)
 
 

@@ -20,7 +20,7 @@ from ops.selfcheck import SelfCheckError
 from ops.state import State, StateError, default_folder
 from ops.supervisor import Supervisor
 from shared.logs import configure_logging
-from shared.messaging.topology import ServicesFileError
+from shared.messaging.services import ServicesFileError
 from shared.settings import LogSettings
 
 log = structlog.get_logger()

@@ -5,8 +5,6 @@ from typing import Any
 
 import yaml
 
-from shared.messaging.topology import Definitions
-
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
 SECRETS_FOLDER = FOLDER / "secrets"
 SCALING_FILE = FOLDER / "scaling.yaml"
@@ -72,29 +70,3 @@ def matches(selector: Manifest, labels: dict[str, str]) -> bool:
         assert expression["operator"] == "In"
         wanted[expression["key"]] = expression["values"]
     return all(labels.get(key) in values for key, values in wanted.items())
-
-
-def with_scaler(definitions: Definitions) -> Definitions:
-    """Add the user that KEDA asks as, and the queues of scaling.yaml, where they are missing."""
-    queues = [trigger(each)["queueName"] for each in of_kind("ScaledObject")]
-    user = {"name": "scaler", "tags": ["management"]}
-    right = {
-        "user": "scaler", "vhost": "postroad", "configure": "^$", "write": "^$", "read": "^$"
-    }  # fmt: skip
-    return definitions | {
-        "users": _with(definitions["users"], user, key="name"),
-        "permissions": _with(definitions["permissions"], right, key="user"),
-        "queues": [
-            *definitions["queues"],
-            *(
-                definitions["queues"][0] | {"name": queue}
-                for queue in queues
-                if queue not in {each["name"] for each in definitions["queues"]}
-            ),
-        ],
-    }
-
-
-def _with(entries: list[Definitions], entry: Definitions, *, key: str) -> list[Definitions]:
-    missing = entry[key] not in {each[key] for each in entries}
-    return [*entries, entry] if missing else entries

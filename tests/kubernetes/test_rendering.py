@@ -13,6 +13,7 @@ import yaml
 
 from ops import provision
 from ops.state import State
+from shared.messaging.names import SCALER
 from tests.kubernetes.manifests import FOLDER, SECRETS_FOLDER, Manifest, name_of, objects, pod
 
 COMMAND = next(
@@ -128,7 +129,6 @@ def test_the_secrets_are_what_provision_made(tmp_path: Path) -> None:
     provision.add_arguments(parser)
     assert provision.run(parser.parse_args(["--state", str(folder / "state")])) == 0
     state = State(folder / "state")
-    state.password("scaler")
 
     rendered = render(folder)
 
@@ -148,10 +148,10 @@ def test_the_secrets_are_what_provision_made(tmp_path: Path) -> None:
         "auth-database": {"password": state.database_password()},
         "catalog-database": {"password": state.database_password()},
         "broker-definitions": {"definitions.json": state.definitions_file.read_text()},
-        "scaler": {
+        SCALER: {
             "host": "http://broker.postroad.svc:15672/",
-            "username": "scaler",
-            "password": state.password("scaler"),
+            "username": SCALER,
+            "password": state.password(SCALER),
         },
     }
     assert only(rendered, "ConfigMap", "trust")["data"] == {

@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 import pytest
 from pika.exceptions import ChannelClosedByBroker
 
-from shared.messaging.topology import EVENTS, RPC, Definitions, Services, definitions
+from shared.messaging.names import EVENTS, RETRY, RPC, SCALER, WAIT, WORK
 from tests.brokers import PASSWORD, RabbitUnderTest
 from tests.integration.test_permissions import (
     ACCESS_REFUSED,
@@ -25,21 +25,15 @@ from tests.integration.test_permissions import (
     publish,
     purge,
 )
-from tests.kubernetes.manifests import Manifest, name_of, of_kind, trigger, with_scaler
+from tests.kubernetes.manifests import Manifest, name_of, of_kind, trigger
 from tests.nodes import ADMIN, ADMIN_PASSWORD
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
-USER = "scaler"
 READY, UNACKED = 7, 3
 STATISTICS_S = 20.0  # figures are renewed every 5 s
 QUEUES = [trigger(each)["queueName"] for each in of_kind("ScaledObject")]
-
-
-@pytest.fixture
-def topology(services: Services) -> Definitions:
-    return with_scaler(definitions(services))
 
 
 def ask(broker: RabbitUnderTest, path: str, *, method: str = "GET", body: object = None) -> Any:
@@ -50,7 +44,7 @@ def ask(broker: RabbitUnderTest, path: str, *, method: str = "GET", body: object
     """
     url = broker.node.management._url.removesuffix("/api") + path
     data = None if body is None else json.dumps(body).encode()
-    credentials = b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    credentials = b64encode(f"{SCALER}:{PASSWORD}".encode()).decode()
     request = Request(url, data, {"Authorization": f"Basic {credentials}"}, method=method)
     with urlopen(request, timeout=10) as response:
         text = response.read()
@@ -102,8 +96,10 @@ FORBIDDEN: dict[str, Act] = {
     **{f"purge {queue}": purge(queue) for queue in QUEUES},
     **{f"delete {queue}": delete_queue(queue) for queue in QUEUES},
     **{f"publish straight into {queue}": publish("", queue) for queue in QUEUES},
-    "publish a request": publish(RPC, "catalog.products.get"),
-    "publish an event": publish(EVENTS, "auth.session.revoked"),
+    **{
+        f"publish to {exchange}": publish(exchange, "catalog.x")
+        for exchange in (RPC, EVENTS, WORK, WAIT, RETRY)
+    },
     "declare a queue": declare_queue("mine", exclusive=True),
     "declare an exchange": declare_exchange("mine"),
     "bind a queue": bind("rpc.catalog", EVENTS, "#"),
@@ -113,7 +109,7 @@ FORBIDDEN: dict[str, Act] = {
 @pytest.mark.parametrize("act", FORBIDDEN.values(), ids=FORBIDDEN.keys())
 async def test_the_scaler_may_not(rabbit_broker: RabbitUnderTest, act: Act) -> None:
     with (
-        rabbit_broker.connect(USER) as connection,
+        rabbit_broker.connect(SCALER) as connection,
         pytest.raises(ChannelClosedByBroker) as refusal,
     ):
         act(connection.channel())
