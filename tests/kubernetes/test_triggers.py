@@ -131,6 +131,7 @@ PUBLISH = {"properties": {}, "routing_key": "rpc.auth", "payload": "", "payload_
         pytest.param("DELETE", "/api/queues/{vhost}/rpc.auth/contents", None, id="purge"),
         pytest.param("DELETE", "/api/queues/{vhost}/rpc.auth", None, id="delete a queue"),
         pytest.param("GET", "/api/users", None, id="see the users"),
+        pytest.param("GET", "/api/nodes", None, id="see the nodes"),
         pytest.param("GET", "/api/permissions", None, id="see the permissions"),
         pytest.param("GET", "/api/definitions", None, id="take the password hashes"),
     ],
