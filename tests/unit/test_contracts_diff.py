@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import Field, create_model
 
-from ops import contracts
+from ops import cli, contracts
 from ops.contract_changes import Change, Severity, breaks, changes
 from ops.contracts import ContractsError, last_released, may_break
 from shared.asyncapi.document import build_document
@@ -393,6 +393,17 @@ def test_only_what_breaks_breaks() -> None:
 def write(path: Path, document: Document) -> Path:
     path.write_text(json.dumps(document))
     return path
+
+
+def test_show_prints_the_document(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["postroad", "contracts", "show"])
+
+    status = cli.main()
+
+    assert status == 0
+    assert json.loads(capsys.readouterr().out) == build_document()
 
 
 def test_diff_prints_a_line_for_each_change_and_fails_when_one_breaks(
