@@ -75,6 +75,7 @@ class Bridge:
             "/products/categories": {"GET": self._products.categories},
             "/products/sync": {"POST": self._syncs.start},
             "/openapi.json": {"GET": docs.openapi},
+            "/asyncapi.json": {"GET": docs.asyncapi},
             **{path: {"GET": docs.page} for path in docs.paths},
         }
 
@@ -152,6 +153,8 @@ class Bridge:
             "links": {
                 "docs": "/docs",
                 "openapi": "/openapi.json",
+                "messages": "/docs/messages",
+                "asyncapi": "/asyncapi.json",
                 "sign_in": "/auth",
                 "refresh": "/auth/refresh",
                 "sign_out": "/auth/logout",

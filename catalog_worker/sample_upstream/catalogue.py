@@ -118,7 +118,7 @@ def page(products: Products, query: PageQuery) -> dict[str, object]:
     """
     ordered = _sorted(products, query.sort_by, descending=query.descending)
     start = max(query.skip or 0, 0)
-    shown = [selected(product, query.select) for product in _cut(ordered[start:], query.limit)]
+    shown = [selected(product, query.select) for product in _cut(ordered, start, query.limit)]
     return {"products": shown, "total": len(products), "skip": query.skip, "limit": len(shown)}
 
 
@@ -130,11 +130,13 @@ def selected(product: Product, fields: Iterable[str]) -> Product:
     return {field: product[field] for field in chosen if field in product}
 
 
-def _cut(products: Products, limit: int | None) -> Products:
+def _cut(products: Products, start: int, limit: int | None) -> Products:
     if limit is None:
         return []
+    if limit == 0:
+        return products[start:]
     # A negative limit counts from the end, in JavaScript's slice as in Python's.
-    return products if limit == 0 else products[:limit]
+    return products[start : limit if limit < 0 else start + limit]
 
 
 def _sorted(products: Products, field: str, *, descending: bool) -> Products:

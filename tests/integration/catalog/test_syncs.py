@@ -391,9 +391,10 @@ def test_a_page_takes_few_statements_however_many_products(catalog: CatalogUnder
     assert len(statements) == 2 * 3
 
 
-def test_a_sync_that_is_not_there_is_not_found(catalog: CatalogUnderTest) -> None:
-    with pytest.raises(SyncNotFound, match="no sync 0"):
-        catalog.syncs.get("0")
+@pytest.mark.parametrize("sync_id", ["0", "\0", "\U0001f600", "' OR 1=1 --"])
+def test_a_sync_that_is_not_there_is_not_found(catalog: CatalogUnderTest, sync_id: str) -> None:
+    with pytest.raises(SyncNotFound):
+        catalog.syncs.get(sync_id)
 
 
 def test_syncs_are_forgotten_in_time_but_the_last_that_was_done(
