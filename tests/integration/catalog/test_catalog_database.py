@@ -9,7 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from pydantic import SecretStr
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
 from auth_worker.migrate import SCHEMA as AUTH_SCHEMA
 from catalog_worker.migrate import SCHEMA
@@ -65,3 +65,19 @@ def test_the_database_of_another_service_is_not_taken_for_ours(database_url: str
         migrate(database_url, SCHEMA)
     with closing(Database(database_url)) as database, pytest.raises(SchemaError):
         require_newest_schema(database, SCHEMA)
+
+
+def test_whatever_the_locale_postgresql_sorts_text_by_code_point(
+    database: Database,
+) -> None:
+    if database.url.get_backend_name() == "sqlite":
+        return  # which knows nothing else
+    query = (
+        "SELECT column_name FROM information_schema.columns"
+        " WHERE table_name = 'products' AND collation_name = 'C'"
+    )
+
+    with database.reading() as connection:
+        plain = set(connection.execute(text(query)).scalars())
+
+    assert plain >= {"title", "brand", "category"}
