@@ -8,8 +8,7 @@ from urllib.parse import quote
 
 import requests
 
-from ops.scaler_user import SCALER
-from shared.messaging.topology import VHOST
+from shared.messaging.names import SCALER, VHOST
 
 # Queues tell how deep they are every second, and the API looks at that every second: by default
 # either is 5 s, and a depth up to 10 s old (docs/decisions/0009-scaling.md). Who sets one of the

@@ -3,12 +3,12 @@
 The ``signature`` header of a message is ``<protected>..<signature>`` (RFC 7515 appendix F), over
 the exact bytes of the body (RFC 7797, ``b64: false``). The claims are in the protected header:
 
-    alg   HS256 with the pairwise key of two services, or EdDSA for an event
+    alg   HS256 with the pairwise key of two services, or EdDSA for an event or a job
     kid   that key
-    typ   request, reply or event
+    typ   request, reply, event or job
     iss   the service that signed
     aud   the one service it is for; "events" for an event
-    op    the method, or the event's name
+    op    the method, or the event's or the job's name
     iat   when it was signed, and
     exp   the absolute deadline, both in seconds since 1970 with a fraction
     jti   the message's own id
@@ -31,7 +31,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from hashlib import sha256
 from time import time
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -39,7 +39,7 @@ from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import UnknownKey, unpadded_b64decode, unpadded_b64encode
 
 SIGNATURE_MAX_BYTES = 4096
-EVENT_LIFETIME_S = 30 * 86_400  # an event may wait in a queue for long, not for ever
+EVENT_LIFETIME_S = 30 * 86_400  # events and jobs may wait in a queue for long, not for ever
 EVENTS = "events"  # the audience of an event: whoever listens
 _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
@@ -69,6 +69,7 @@ class Refused(Exception):
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
+        self.detail = detail
 
 
 # what a reply repeats of its request: plain, since it is written into JSON as it is
@@ -84,7 +85,7 @@ class Claims(BaseModel):
     b64: Literal[False]
     crit: list[Literal["b64"]] = Field(min_length=1, max_length=1)
     kid: str
-    typ: Literal["request", "reply", "event"]
+    typ: Literal["request", "reply", "event", "job"]
     iss: str
     aud: str
     op: PlainId
@@ -163,13 +164,27 @@ class Signer:
 
     def event(self, *, name: str, body: bytes, message_id: str, correlation_id: str) -> str:
         """Sign an event, which any service can verify and none but us can make."""
+        return self._lasting(
+            "event", name, body, audience=EVENTS, message_id=message_id, cid=correlation_id
+        )
+
+    def job(
+        self, *, audience: str, name: str, body: bytes, message_id: str, correlation_id: str
+    ) -> str:
+        """Sign a job for one service. It may wait for longer than a pairwise key is kept."""
+        return self._lasting(
+            "job", name, body, audience=audience, message_id=message_id, cid=correlation_id
+        )
+
+    def _lasting(
+        self, typ: str, name: str, body: bytes, *, audience: str, message_id: str, cid: str
+    ) -> str:
         key = self._keys.identity.key("events")
         now = self._clock()
         protected = _b64(
-            f'{{"alg":"EdDSA","b64":false,"crit":["b64"],"kid":"{key.kid}","typ":"event",'
-            f'"iss":"{self._keys.service}","aud":"{EVENTS}","op":"{name}","iat":{now:.3f},'
-            f'"exp":{now + EVENT_LIFETIME_S:.3f},"jti":"{message_id}",'
-            f'"cid":"{correlation_id}"}}'.encode()
+            f'{{"alg":"EdDSA","b64":false,"crit":["b64"],"kid":"{key.kid}","typ":"{typ}",'
+            f'"iss":"{self._keys.service}","aud":"{audience}","op":"{name}","iat":{now:.3f},'
+            f'"exp":{now + EVENT_LIFETIME_S:.3f},"jti":"{message_id}","cid":"{cid}"}}'.encode()
         )
         code = key.signer().sign(b"%b.%b" % (protected, body))
         return f"{protected.decode()}..{unpadded_b64encode(code)}"
@@ -205,6 +220,32 @@ class Signer:
         return f"{protected.decode()}..{signature.decode()}"
 
 
+class Signature(NamedTuple):
+    """A signature taken apart; nothing in it is verified yet."""
+
+    protected: str
+    claims: Claims
+    code: bytes
+
+
+def read_signature(signature: object) -> Signature:
+    """Read a header ``signature``.
+
+    Raises:
+        Refused: there is none, or it cannot be read.
+    """
+    if not isinstance(signature, str):
+        raise Refused(Reason.UNSIGNED)
+    if len(signature) > SIGNATURE_MAX_BYTES:
+        raise Refused(Reason.MALFORMED, "the signature is too long")
+    protected, _, code = signature.partition("..")
+    try:
+        claims = Claims.model_validate_json(unpadded_b64decode(protected))
+        return Signature(protected, claims, unpadded_b64decode(code))
+    except ValueError as error:
+        raise Refused(Reason.MALFORMED, "the signature is not readable") from error
+
+
 class Verifier:
     """Checks what was signed to one service."""
 
@@ -219,31 +260,36 @@ class Verifier:
         Raises:
             Refused: with the reason.
         """
-        if not isinstance(signature, str):
-            raise Refused(Reason.UNSIGNED)
-        if len(signature) > SIGNATURE_MAX_BYTES:
-            raise Refused(Reason.MALFORMED, "the signature is too long")
-        protected, _, code = signature.partition("..")
-        try:
-            claims = Claims.model_validate_json(unpadded_b64decode(protected))
-            given = unpadded_b64decode(code)
-        except ValueError as error:
-            raise Refused(Reason.MALFORMED, "the signature is not readable") from error
-        if not self._is_authentic(claims, b"%b.%b" % (protected.encode(), body), given):
+        read = read_signature(signature)
+        self.check_signature(read, body)
+        self.check_type(read.claims, typ)
+        self.check_audience(read.claims)
+        return read.claims
+
+    def check_signature(self, read: Signature, body: bytes) -> None:
+        """Check that the issuer signed this body with a key that is accepted."""
+        signed = b"%b.%b" % (read.protected.encode(), body)
+        if not self._is_authentic(read.claims, signed, read.code):
             raise Refused(Reason.BAD_SIGNATURE)
+
+    def check_type(self, claims: Claims, typ: str) -> None:
+        """Check that a message is of the type that its queue is for."""
         if claims.typ != typ:
             raise Refused(Reason.WRONG_TYPE, f"a {claims.typ} where a {typ} belongs")
-        if claims.aud != (EVENTS if typ == "event" else self._keys.service):
+
+    def check_audience(self, claims: Claims) -> None:
+        """Check that a message is for us."""
+        if claims.aud != (EVENTS if claims.typ == "event" else self._keys.service):
             raise Refused(Reason.WRONG_AUDIENCE, f"for {claims.aud}")
-        return claims
 
     def _is_authentic(self, claims: Claims, signed: bytes, given: bytes) -> bool:
         """Check with the key and the algorithm that belong to the message's type."""
-        if claims.alg != ("EdDSA" if claims.typ == "event" else "HS256"):
+        is_lasting = claims.typ in ("event", "job")
+        if claims.alg != ("EdDSA" if is_lasting else "HS256"):
             raise Refused(Reason.BAD_SIGNATURE, f"a {claims.typ} is not signed with {claims.alg}")
         try:
-            if claims.typ == "event":
-                return self._keys.verify_event(claims.iss, claims.kid, signed, given)
+            if is_lasting:
+                return self._keys.verify_lasting(claims.iss, claims.kid, signed, given)
             key = self._keys.receiving_key(claims.iss, claims.kid)
         except UnknownKey as error:
             raise Refused(Reason.UNKNOWN_KEY, str(error)) from error

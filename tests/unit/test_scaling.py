@@ -356,7 +356,7 @@ def test_none_end_that_were_wanted_within_the_window(
         run.step(depth, after_s=after_s)
         if depth is not None:
             wanted.append((run.now_s, -(-depth // policy.value)))
-        most = max((count for at_s, count in wanted if at_s > run.now_s - window_s), default=before)
+        most = max((count for at_s, count in wanted if at_s > run.now_s - window_s), default=0)
 
         assert run.replicas >= min(before, most, policy.max_replicas)
 
