@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from random import uniform
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import structlog
 
@@ -22,7 +22,13 @@ class EventPublisher(Protocol):
     """The way to the broker."""
 
     async def publish(
-        self, event_name: str, body: bytes, *, message_id: str, correlation_id: str
+        self,
+        kind: Literal["event"],
+        name: str,
+        body: bytes,
+        *,
+        message_id: str,
+        correlation_id: str,
     ) -> None:
         """Publish an event, and return once the broker has it.
 
@@ -97,6 +103,7 @@ class Relay:
             async with asyncio.timeout(self._batch_timeout_s):
                 for event in events:
                     await self._publisher.publish(
+                        "event",
                         event.name,
                         event.body,
                         message_id=event.event_id,

@@ -19,7 +19,7 @@ from ops.ports import LOOPBACK
 from ops.provision import provision
 from ops.state import State
 from ops.supervisor import Program, Supervisor
-from shared.messaging.topology import load_services
+from shared.messaging.services import load_services
 
 HERE = Path(__file__).parent
 READY_TIMEOUT_S = 60.0

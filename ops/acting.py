@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ops import grants, services
 from ops.state import State
 from shared.contracts.registry import CONTRACTS, EVENTS
-from shared.messaging.topology import Service
+from shared.messaging.services import Service
 from shared.settings import MessagingSettings
 
 OPERATOR = "operator"  # the service that people act as; made when it is first needed

@@ -21,7 +21,7 @@ from shared.contracts.errors import ServiceError, explain
 from shared.contracts.registry import CONTRACTS
 from shared.messaging.blocking import BlockingClient
 from shared.messaging.keys import KeyFileError, TrustBundle
-from shared.messaging.topology import ServicesFileError
+from shared.messaging.services import ServicesFileError
 
 EXAMPLES = """\
 examples:

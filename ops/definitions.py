@@ -5,7 +5,8 @@ import sys
 from argparse import ArgumentParser, Namespace
 
 from ops.services import SERVICES_FILE
-from shared.messaging.topology import ServicesFileError, definitions, load_services
+from shared.messaging.services import ServicesFileError, load_services
+from shared.messaging.topology import definitions
 
 DEFINITIONS_FILE = SERVICES_FILE.with_name("definitions.json")
 

@@ -12,7 +12,7 @@ from ops.broker import BrokerError
 from ops.grants import GrantError
 from ops.state import State, StateError, default_folder
 from shared.messaging.rotation import LEAD_S
-from shared.messaging.topology import Service, ServicesFileError
+from shared.messaging.services import Service, ServicesFileError
 
 EXAMPLES = """\
 examples:

@@ -14,7 +14,7 @@ from ops.broker_node import Ports
 from ops.files import write_private
 from ops.state import State
 from shared.messaging.keyring import WATCH_INTERVAL_S
-from shared.messaging.topology import Service, Services, load_services
+from shared.messaging.services import Service, Services, load_services
 
 _SPREAD_S = WATCH_INTERVAL_S + 0.5  # until everybody has read a changed trust bundle
 _GRANTS = ("users", "permissions", "topic_permissions")

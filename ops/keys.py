@@ -20,8 +20,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         "rotate",
         help="give a service, or all, new keys",
         description=f"Give a service, or all of them, new keys. They are used from {LEAD_S:.0f} s "
-        f"after this on; the old ones are accepted for {OVERLAP_S / 60:.0f} more minutes. The "
-        "services notice by themselves.",
+        f"after this on; the old ones are accepted for {OVERLAP_S / 60:.0f} more minutes, "
+        "those of events and jobs for as long as one may wait in a queue. The services notice by "
+        "themselves.",
     )
     rotating.add_argument("service", nargs="?", help="the service (all of them)")
     rotating.set_defaults(action=_rotate)

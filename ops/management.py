@@ -8,8 +8,7 @@ from urllib.parse import quote
 
 import requests
 
-from ops.scaler_user import SCALER
-from shared.messaging.topology import VHOST
+from shared.messaging.names import SCALER, VHOST
 
 _TIMEOUT_S = 3.0  # KEDA's
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ops.services import SERVICES_FILE, broker_definitions, write_trust
 from ops.state import State, StateError, default_folder
-from shared.messaging.topology import Definitions, Services, ServicesFileError, load_services
+from shared.messaging.services import Services, ServicesFileError, load_services
+from shared.messaging.topology import Definitions
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
-from shared.messaging.topology import VHOST
+from shared.messaging.names import VHOST
 
 SCALING_FILE = Path(__file__).parents[1] / "deploy" / "kubernetes" / "scaling.yaml"
 

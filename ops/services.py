@@ -7,20 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.ports import LOOPBACK
-from ops.scaler_user import SCALER, with_scaler
 from ops.scaling_policy import SCALING_FILE, Policy, ScalingFileError, load_policies
 from ops.state import State
 from ops.supervisor import Program
-from shared.messaging.topology import (
-    VHOST,
-    Definitions,
-    Services,
-    ServicesFileError,
-    definitions,
-    load_services,
-    trust_bundle,
-    with_passwords,
-)
+from shared.messaging.names import SCALER, VHOST
+from shared.messaging.services import Services, ServicesFileError, load_services, trust_bundle
+from shared.messaging.topology import Definitions, definitions, with_passwords
 
 SERVICES_FILE = Path(__file__).parents[1] / "rabbitmq" / "services.toml"
 
@@ -82,9 +74,8 @@ def broker_definitions(state: State, allowed: Services) -> Definitions:
     Raises:
         StateError: the state folder cannot be used.
     """
-    passwords = {name: state.password(name) for name in allowed.names}
-    known = with_passwords(definitions(allowed), passwords)
-    return with_scaler(known, state.password(SCALER))
+    passwords = {name: state.password(name) for name in (*allowed.names, SCALER)}
+    return with_passwords(definitions(allowed), passwords)
 
 
 def messaging_environment(state: State, service: str, broker_address: str) -> dict[str, str]:

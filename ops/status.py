@@ -10,9 +10,9 @@ from pathlib import Path
 from ops import grants
 from ops.management import DepthUnknown, Management, Queue
 from ops.report import read_report
-from ops.scaler_user import SCALER
 from ops.state import State, StateError, default_folder
 from ops.status_page import Status, page
+from shared.messaging.names import SCALER
 
 EXAMPLES = """\
 examples:

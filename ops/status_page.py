@@ -7,7 +7,7 @@ from typing import Any
 from ops.autoscaler import Change
 from ops.management import Queue
 from ops.report import ProgramReport, Report
-from ops.scaler_user import SCALER
+from shared.messaging.names import SCALER
 
 _CHANGES_SHOWN = 10
 _BOLD, _RED, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[33m", "\x1b[0m"  # ECMA-48 SGR

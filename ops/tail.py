@@ -21,7 +21,7 @@ from shared.messaging.events import EventListener
 from shared.messaging.keyring import KeyRing, watch_key_files
 from shared.messaging.keys import KeyFileError
 from shared.messaging.rabbitmq import RabbitBroker
-from shared.messaging.topology import ServicesFileError
+from shared.messaging.services import ServicesFileError
 from shared.settings import MessagingSettings
 
 EXAMPLES = """\

@@ -20,13 +20,13 @@ from ops.management import Management
 from ops.ports import LOOPBACK, PortUnavailable
 from ops.progress import say, step
 from ops.report import keep_report
-from ops.scaler_user import SCALER
 from ops.scaling_policy import Policy, ScalingFileError
 from ops.selfcheck import SelfCheckError
 from ops.state import State, StateError, default_folder
 from ops.supervisor import Supervisor
 from shared.logs import configure_logging
-from shared.messaging.topology import ServicesFileError
+from shared.messaging.names import SCALER
+from shared.messaging.services import ServicesFileError
 from shared.settings import LogSettings
 
 log = structlog.get_logger()

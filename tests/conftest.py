@@ -9,13 +9,8 @@ import structlog
 
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import Identity, TrustBundle
-from shared.messaging.topology import (
-    Definitions,
-    Services,
-    definitions,
-    load_services,
-    trust_bundle,
-)
+from shared.messaging.services import Services, load_services, trust_bundle
+from shared.messaging.topology import Definitions, definitions
 from tests.brokers import BrokerUnderTest, MemoryUnderTest, RabbitUnderTest, rabbit_under_test
 from tests.nodes import Node, running_node
 

@@ -14,7 +14,7 @@ from shared.messaging.envelope import Signer
 from shared.messaging.ids import new_id
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import unpadded_b64decode, unpadded_b64encode
-from shared.messaging.topology import RPC
+from shared.messaging.names import RPC
 from shared.tokens import AccessToken
 from tests.brokers import BrokerUnderTest
 from tests.traffic import publish

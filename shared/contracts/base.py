@@ -86,3 +86,34 @@ class Event(Message):
     def __pydantic_init_subclass__(cls, *, name: str = "", **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         cls.name = name
+
+
+class Job(Message):
+    """Something to be done later, by one service, with no answer.
+
+    A subclass passes these class arguments:
+
+    - ``name``: ``<service>.<noun>.<verb>``; also the routing key on the ``work`` exchange.
+    - ``timeout_s``: how long one attempt may take, in seconds.
+
+    A job may come twice: whoever does it makes sure that the second time changes nothing.
+    """
+
+    name: ClassVar[str]
+    timeout_s: ClassVar[float]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Accept the class arguments that ``__pydantic_init_subclass__`` uses."""
+
+    @classmethod
+    def __pydantic_init_subclass__(
+        cls, *, name: str = "", timeout_s: float = 30.0, **kwargs: Any
+    ) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.name = name
+        cls.timeout_s = timeout_s
+
+    @classmethod
+    def service(cls) -> str:
+        """Name the service that does it: the first word of the name."""
+        return cls.name.partition(".")[0]

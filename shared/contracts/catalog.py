@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from shared.contracts.base import Message, Request
+from shared.contracts.base import Job, Message, Request
 
 
 class Product(Message):
@@ -90,3 +90,56 @@ class ListCategories(Request[CategoryList], method="catalog.categories.list", sc
         UpstreamFailed: the product API is broken, too slow or answers nonsense.
         UpstreamBusy: it asks us to slow down.
     """
+
+
+SyncStatus = Literal["requested", "running", "done", "incomplete", "failed"]
+
+
+class Sync(Message):
+    """How far a sync is: a copy of all products from upstream into the service's own store.
+
+    ``incomplete``: upstream changed its listing meanwhile, so nothing was taken for removed.
+    ``failed``: it made no progress for too long. ``pages`` is null until it has been split.
+    Times are seconds since 1970.
+    """
+
+    sync_id: str
+    status: SyncStatus
+    requested_at: float
+    finished_at: float | None
+    pages: int | None
+    pages_done: int
+    products: int  # that upstream has listed so far
+    added: int
+    price_changed: int
+    removed: int
+
+
+class StartSync(Request[Sync], method="catalog.syncs.start", scope="catalog:sync"):
+    """Bring the stored catalogue up to date, in the background.
+
+    While one is under way it is that one's ``Sync`` that comes back, so a second delivery does
+    nothing.
+
+    Raises:
+        Unavailable: the product database is away.
+    """
+
+
+class GetSync(Request[Sync], method="catalog.syncs.get", scope="catalog:sync"):
+    """How far a sync is.
+
+    Raises:
+        SyncNotFound: there is none of that id.
+        Unavailable: the product database is away.
+    """
+
+    sync_id: str = Field(min_length=1, max_length=64)
+
+
+class FetchPage(Job, name="catalog.pages.fetch", timeout_s=30.0):
+    """Fetch one page of upstream's listing and store it, as part of a sync."""
+
+    sync_id: str
+    skip: int = Field(ge=0)
+    limit: int = Field(ge=1, le=1000)

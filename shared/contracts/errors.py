@@ -8,6 +8,7 @@ ServiceError
 ├── NotAuthenticated       the user's token is missing, malformed, expired or forged
 ├── NotAuthorised          the user's token does not hold the scope
 ├── ProductNotFound
+├── SyncNotFound
 ├── UpstreamFailed         the product API is broken or answers nonsense
 ├── UpstreamBusy           the product API asks us to slow down
 ├── Unavailable            broker away, or no worker listens; nothing was done
@@ -90,6 +91,11 @@ class NotAuthorised(ServiceError):
 class ProductNotFound(ServiceError):
     code = "product_not_found"
     title = "No such product"
+
+
+class SyncNotFound(ServiceError):
+    code = "sync_not_found"
+    title = "No such sync"
 
 
 class UpstreamFailed(ServiceError):

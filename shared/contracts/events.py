@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import FiniteFloat
+
 from shared.contracts.base import Event
 
 
@@ -33,3 +35,34 @@ class LoginFailed(Event, name="auth.login.failed"):
     reason: Literal["unknown_user", "wrong_password", "disabled", "locked_out"]
     at: float  # seconds since 1970
     client_network: str | None
+
+
+class SyncRequested(Event, name="catalog.sync.requested"):
+    """The stored catalogue is to be brought up to date; ``GetSync`` says how far it is."""
+
+    sync_id: str
+
+
+class ProductAdded(Event, name="catalog.product.added"):
+    """A product is in the catalogue that was not there before."""
+
+    product_id: int
+    title: str
+    price: FiniteFloat  # in the upstream's currency units
+    sync_id: str
+
+
+class ProductPriceChanged(Event, name="catalog.product.price_changed"):
+    """A product costs more or less than before."""
+
+    product_id: int
+    old_price: FiniteFloat
+    new_price: FiniteFloat
+    sync_id: str
+
+
+class ProductRemoved(Event, name="catalog.product.removed"):
+    """A product is in the catalogue no more."""
+
+    product_id: int
+    sync_id: str

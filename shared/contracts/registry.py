@@ -9,9 +9,24 @@ from shared.contracts.auth import (
     ListRevocations,
     RefreshSession,
 )
-from shared.contracts.base import Event, Request
-from shared.contracts.catalog import GetProduct, ListCategories, ListProducts
-from shared.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
+from shared.contracts.base import Event, Job, Request
+from shared.contracts.catalog import (
+    FetchPage,
+    GetProduct,
+    GetSync,
+    ListCategories,
+    ListProducts,
+    StartSync,
+)
+from shared.contracts.events import (
+    LoginFailed,
+    LoginSucceeded,
+    ProductAdded,
+    ProductPriceChanged,
+    ProductRemoved,
+    SessionRevoked,
+    SyncRequested,
+)
 
 CONTRACTS: dict[str, type[Request[Any]]] = {
     contract.method: contract
@@ -22,11 +37,24 @@ CONTRACTS: dict[str, type[Request[Any]]] = {
         ListRevocations,
         RefreshSession,
         GetProduct,
+        GetSync,
         ListCategories,
         ListProducts,
+        StartSync,
     )
 }
 
 EVENTS: dict[str, type[Event]] = {
-    event.name: event for event in (LoginFailed, LoginSucceeded, SessionRevoked)
+    event.name: event
+    for event in (
+        LoginFailed,
+        LoginSucceeded,
+        ProductAdded,
+        ProductPriceChanged,
+        ProductRemoved,
+        SessionRevoked,
+        SyncRequested,
+    )
 }
+
+JOBS: dict[str, type[Job]] = {job.name: job for job in (FetchPage,)}

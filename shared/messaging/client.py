@@ -25,7 +25,7 @@ from shared.messaging.broker import Broker, Delivery, NotOpen, Outcome, Publishe
 from shared.messaging.envelope import Refused, Signer, Verifier, is_plain_id
 from shared.messaging.ids import new_id
 from shared.messaging.keyring import KeyRing
-from shared.messaging.topology import RPC, rpc_queue
+from shared.messaging.names import RPC, rpc_queue
 from shared.tokens import AccessToken
 
 log = structlog.get_logger()

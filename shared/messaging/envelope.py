@@ -3,12 +3,12 @@
 The ``signature`` header of a message is ``<protected>..<signature>`` (RFC 7515 appendix F), over
 the exact bytes of the body (RFC 7797, ``b64: false``). The claims are in the protected header:
 
-    alg   HS256 with the pairwise key of two services, or EdDSA for an event
+    alg   HS256 with the pairwise key of two services, or EdDSA for an event or a job
     kid   that key
-    typ   request, reply or event
+    typ   request, reply, event or job
     iss   the service that signed
     aud   the one service it is for; "events" for an event
-    op    the method, or the event's name
+    op    the method, or the event's or the job's name
     iat   when it was signed, and
     exp   the absolute deadline, both in seconds since 1970 with a fraction
     jti   the message's own id
@@ -39,7 +39,7 @@ from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import UnknownKey, unpadded_b64decode, unpadded_b64encode
 
 SIGNATURE_MAX_BYTES = 4096
-EVENT_LIFETIME_S = 30 * 86_400  # an event may wait in a queue for long, not for ever
+EVENT_LIFETIME_S = 30 * 86_400  # events and jobs may wait in a queue for long, not for ever
 EVENTS = "events"  # the audience of an event: whoever listens
 _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
@@ -84,7 +84,7 @@ class Claims(BaseModel):
     b64: Literal[False]
     crit: list[Literal["b64"]] = Field(min_length=1, max_length=1)
     kid: str
-    typ: Literal["request", "reply", "event"]
+    typ: Literal["request", "reply", "event", "job"]
     iss: str
     aud: str
     op: PlainId
@@ -163,13 +163,27 @@ class Signer:
 
     def event(self, *, name: str, body: bytes, message_id: str, correlation_id: str) -> str:
         """Sign an event, which any service can verify and none but us can make."""
+        return self._lasting(
+            "event", name, body, audience=EVENTS, message_id=message_id, cid=correlation_id
+        )
+
+    def job(
+        self, *, audience: str, name: str, body: bytes, message_id: str, correlation_id: str
+    ) -> str:
+        """Sign a job for one service. It may wait for longer than a pairwise key is kept."""
+        return self._lasting(
+            "job", name, body, audience=audience, message_id=message_id, cid=correlation_id
+        )
+
+    def _lasting(
+        self, typ: str, name: str, body: bytes, *, audience: str, message_id: str, cid: str
+    ) -> str:
         key = self._keys.identity.key("events")
         now = self._clock()
         protected = _b64(
-            f'{{"alg":"EdDSA","b64":false,"crit":["b64"],"kid":"{key.kid}","typ":"event",'
-            f'"iss":"{self._keys.service}","aud":"{EVENTS}","op":"{name}","iat":{now:.3f},'
-            f'"exp":{now + EVENT_LIFETIME_S:.3f},"jti":"{message_id}",'
-            f'"cid":"{correlation_id}"}}'.encode()
+            f'{{"alg":"EdDSA","b64":false,"crit":["b64"],"kid":"{key.kid}","typ":"{typ}",'
+            f'"iss":"{self._keys.service}","aud":"{audience}","op":"{name}","iat":{now:.3f},'
+            f'"exp":{now + EVENT_LIFETIME_S:.3f},"jti":"{message_id}","cid":"{cid}"}}'.encode()
         )
         code = key.signer().sign(b"%b.%b" % (protected, body))
         return f"{protected.decode()}..{unpadded_b64encode(code)}"
@@ -239,11 +253,12 @@ class Verifier:
 
     def _is_authentic(self, claims: Claims, signed: bytes, given: bytes) -> bool:
         """Check with the key and the algorithm that belong to the message's type."""
-        if claims.alg != ("EdDSA" if claims.typ == "event" else "HS256"):
+        is_lasting = claims.typ in ("event", "job")
+        if claims.alg != ("EdDSA" if is_lasting else "HS256"):
             raise Refused(Reason.BAD_SIGNATURE, f"a {claims.typ} is not signed with {claims.alg}")
         try:
-            if claims.typ == "event":
-                return self._keys.verify_event(claims.iss, claims.kid, signed, given)
+            if is_lasting:
+                return self._keys.verify_lasting(claims.iss, claims.kid, signed, given)
             key = self._keys.receiving_key(claims.iss, claims.kid)
         except UnknownKey as error:
             raise Refused(Reason.UNKNOWN_KEY, str(error)) from error

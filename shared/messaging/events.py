@@ -1,79 +1,23 @@
-"""Telling others what has happened, and hearing it.
+"""Hearing events, in each process that listens, while it runs.
 
-An event is signed with Ed25519: whoever listens can check it, nobody else can make it.
+Events that must be heard go into a work queue (``shared.messaging.background``).
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 from time import time
 from typing import Any
 
 import structlog
-from pika import BasicProperties
 
 from shared.contracts.base import Event
-from shared.messaging.broker import Broker, Delivery, NotOpen, Outcome, Publisher
-from shared.messaging.envelope import Claims, Reason, Refused, Signer, Verifier
+from shared.messaging.broker import Broker, Delivery
+from shared.messaging.envelope import Claims, Reason, Refused, Verifier
 from shared.messaging.keyring import KeyRing
-from shared.messaging.topology import EVENTS
 
 log = structlog.get_logger()
 
-PERSISTENT = 2  # AMQP delivery-mode: survives a restart of the broker
-
 Listeners = Mapping[type[Event], Callable[[Any], None]]
-
-
-class NotPublished(Exception):
-    """The broker did not take the event; it may be published again."""
-
-
-class EventPublisher:
-    """Publishes events on a service's connection for publishing."""
-
-    def __init__(self, publisher: Publisher, keys: KeyRing) -> None:
-        self._publisher = publisher
-        self._signer = Signer(keys)
-        self._service = keys.service
-
-    async def publish(
-        self, event_name: str, body: bytes, *, message_id: str, correlation_id: str
-    ) -> None:
-        """Publish an event's JSON and wait until the broker has it; that nobody listens is fine.
-
-        Raises:
-            NotPublished: the broker is away, or did not confirm.
-        """
-        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        properties = BasicProperties(
-            content_type="application/json",
-            headers={
-                "signature": self._signer.event(
-                    name=event_name,
-                    body=body,
-                    message_id=message_id,
-                    correlation_id=correlation_id,
-                )
-            },
-            delivery_mode=PERSISTENT,
-            correlation_id=correlation_id,
-            message_id=message_id,
-            timestamp=int(time()),
-            type=event_name,
-            user_id=self._service,
-        )
-
-        def on_outcome(what: Outcome) -> None:
-            if not outcome.done():  # the caller may have given up
-                outcome.set_result(what)
-
-        try:
-            self._publisher.publish(EVENTS, event_name, body, properties, on_outcome)
-        except NotOpen as error:
-            raise NotPublished("the message broker is away") from error
-        if await outcome not in (Outcome.CONFIRMED, Outcome.RETURNED):
-            raise NotPublished(f"{event_name} was {outcome.result()}")
 
 
 class EventListener:

@@ -92,7 +92,7 @@ class KeyRing:
             self._receiving[issuer, kid] = key
         return key
 
-    def verify_event(self, issuer: str, kid: str, message: bytes, signature: bytes) -> bool:
+    def verify_lasting(self, issuer: str, kid: str, message: bytes, signature: bytes) -> bool:
         """Say whether ``issuer`` signed this with its Ed25519 key ``kid``.
 
         Raises:

@@ -4,7 +4,7 @@ Keys are JWKs (RFC 8037) in JSON files. A service has one key for each purpose:
 
 - ``agreement``: X25519, for the key shared by two services;
 - ``sealing``: X25519, to which others seal what only this service may read;
-- ``events``: Ed25519, for messages with many readers;
+- ``events``: Ed25519, for events, which have many readers, and jobs, which may wait for long;
 - ``tokens``: Ed25519, for user access tokens, trusted of a service with ``issues_tokens`` only.
 
 While a key is being replaced there are two: the new one is known to all before it is used, the
@@ -165,6 +165,7 @@ class TrustedService(BaseModel):
     keys: tuple[PublicKey, ...]
     calls: tuple[str, ...] = ()
     publishes: tuple[str, ...] = ()
+    enqueues: tuple[str, ...] = ()
     acts_for_users: bool = False
     issues_tokens: bool = False
 
@@ -175,6 +176,10 @@ class TrustedService(BaseModel):
     def may_publish(self, event: str) -> bool:
         """Say whether this service may publish an event, likewise."""
         return _is_covered(event, self.publishes)
+
+    def may_enqueue(self, job: str) -> bool:
+        """Say whether this service may give out a job, likewise."""
+        return _is_covered(job, self.enqueues)
 
     def key(self, purpose: Purpose) -> PublicKey:
         """Give the key to use with this service for a purpose."""

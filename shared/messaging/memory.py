@@ -14,7 +14,8 @@ from shared.messaging.ids import new_id
 from shared.messaging.memory_node import MemoryNode
 from shared.messaging.memory_queue import Stored, Subscription
 from shared.messaging.memory_rules import ChannelClosed
-from shared.messaging.topology import EVENTS, REPLIES, Definitions
+from shared.messaging.names import EVENTS, REPLIES
+from shared.messaging.topology import Definitions
 
 RECONNECT_S = 0.01
 

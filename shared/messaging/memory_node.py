@@ -61,7 +61,7 @@ class MemoryNode:
         dead = message.copy()
         dead.properties.headers = _with_death(dead, queue.name, reason)
         dead.properties.expiration = None
-        dead.exchange, dead.redelivered = exchange, False
+        dead.exchange, dead.redelivered, dead.times_lost = exchange, False, 0
         dead.routing_key = queue.policy.get("dead-letter-routing-key", message.routing_key)
         for target in self._route(dead):
             target.put(dead.copy())

@@ -25,6 +25,7 @@ class Stored:
     position: int = 0
     expires_at: float = math.inf
     redelivered: bool = False
+    times_lost: int = 0  # with the connection of whoever held it
 
     def copy(self) -> "Stored":
         """Copy it as the wire does: what AMQP cannot carry fails here too."""
@@ -65,6 +66,9 @@ class MemoryQueue:
         message.position = next(self._positions)
         self._ready.append(message)
         self.hand_out()
+        if times_to_live_ms:  # it expires though nobody looks
+            delay_s = max(0.0, message.expires_at - monotonic())
+            asyncio.get_running_loop().call_later(delay_s, self.hand_out)
         return True
 
     def put_back(self, message: Stored) -> None:
@@ -72,6 +76,14 @@ class MemoryQueue:
         message.redelivered = True
         insort(self._ready, message, key=lambda stored: stored.position)
         self.hand_out()
+
+    def take_back(self, message: Stored) -> None:
+        """Take a message back whose holder has gone; too often, and it is at fault itself."""
+        message.times_lost += 1
+        if message.times_lost > self.policy.get("delivery-limit", math.inf):
+            self._on_dead(self, message, "delivery_limit")
+        else:
+            self.put_back(message)
 
     def bury(self, message: Stored) -> None:
         """Take a rejected message away."""
@@ -121,7 +133,7 @@ class Subscription:
         self._is_lost = True
         held, self._held = self._held, {}
         for message in held.values():
-            self.queue.put_back(message)
+            self.queue.take_back(message)
 
     @property
     def has_room(self) -> bool:

@@ -14,7 +14,7 @@ from shared.messaging.broker import OnDelivery, State
 from shared.messaging.connection import Connection, ConnectionLost, Login
 from shared.messaging.consumer import RabbitDelivery
 from shared.messaging.ids import new_id
-from shared.messaging.topology import EVENTS, REPLIES
+from shared.messaging.names import EVENTS, REPLIES
 
 
 class RabbitOwnQueue:

@@ -4,12 +4,14 @@ The new keys are made known before they are used, and the old ones accepted for 
 
     now            both are in the identity and in the trust bundle; the old ones are in use
     + LEAD_S       everybody has read the new files; the new ones are in use
-    + OVERLAP_S    nothing made with the old ones is under way any more; they retire
+    + OVERLAP_S    nothing made with the old ones is under way any more; they retire, but for
+                   those of events and jobs, which may wait in a queue for EVENT_LIFETIME_S
 """
 
 from time import time
 
-from shared.messaging.keys import PURPOSES, Identity, PrivateKey, TrustBundle
+from shared.messaging.envelope import EVENT_LIFETIME_S
+from shared.messaging.keys import PURPOSES, Identity, PrivateKey, Purpose, TrustBundle
 
 LEAD_S = 5.0  # services look at their files every second
 OVERLAP_S = 3600.0  # longer than a token lives, or a request waits
@@ -26,11 +28,16 @@ def rotate(identity: Identity) -> Identity:
     old = [
         key
         if key.retires_at is not None
-        else key.model_copy(update={"retires_at": active_from + OVERLAP_S})
+        else key.model_copy(update={"retires_at": active_from + overlap_s(key.purpose)})
         for key in identity.keys
         if key.is_accepted(now)
     ]
     return Identity(service=identity.service, keys=(*new, *old))
+
+
+def overlap_s(purpose: Purpose) -> float:
+    """Give for how long an old key of a purpose is accepted, once the new one is in use."""
+    return EVENT_LIFETIME_S + OVERLAP_S if purpose == "events" else OVERLAP_S
 
 
 def trust_rotated(trust: TrustBundle, identity: Identity) -> TrustBundle:

@@ -2,16 +2,18 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 import uvloop
 
+from shared.messaging.background import BackgroundHandlers, BackgroundWorker
+from shared.messaging.broker import Broker, Publisher
 from shared.messaging.client import Client
-from shared.messaging.events import EventPublisher
 from shared.messaging.keyring import KeyRing, watch_key_files
+from shared.messaging.posting import MessagePublisher
 from shared.messaging.rabbitmq import RabbitBroker
 from shared.messaging.worker import Handlers, Worker
 from shared.revocation_feed import RevocationFeed
@@ -20,7 +22,7 @@ from shared.settings import MessagingSettings
 
 log = structlog.get_logger()
 
-Background = Callable[[EventPublisher], Awaitable[None]]
+Background = Callable[[MessagePublisher], Awaitable[None]]
 
 
 def serve(
@@ -33,29 +35,12 @@ def serve(
 ) -> None:
     """Answer a service's requests until SIGTERM or SIGINT, then drain and return.
 
-    ``background`` runs beside the handlers, and may publish events. Unless it is the one that
-    ends sessions, a service follows which have been ended, to refuse their tokens.
+    ``background`` runs beside the handlers, and may publish events and jobs. Unless it is the one
+    that ends sessions, a service follows which have been ended, to refuse their tokens.
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(handlers, keys, settings, background, follows_revocations))
 
-
-async def _serve(
-    handlers: Handlers,
-    keys: KeyRing,
-    settings: MessagingSettings,
-    background: Iterable[Background],
-    follows_revocations: bool,
-) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    broker = RabbitBroker(settings, keys.service)
-    revocations = Revocations()
-    async with AsyncExitStack() as started:  # what is started first is stopped last
-        publisher = broker.publisher()
-        await publisher.start()
-        started.push_async_callback(publisher.close)
+    async def make(broker: Broker, publisher: Publisher, started: AsyncExitStack) -> Worker:
+        revocations = Revocations()
         if follows_revocations:
             client = Client(broker, keys, publisher=publisher)
             await client.start()
@@ -63,12 +48,7 @@ async def _serve(
             feed = RevocationFeed(revocations, broker=broker, keys=keys, client=client)
             await feed.start()
             started.push_async_callback(feed.close)
-        tasks = [
-            asyncio.create_task(watch_key_files(keys, settings.identity_file, settings.trust_file)),
-            *(asyncio.ensure_future(task(EventPublisher(publisher, keys))) for task in background),
-        ]
-        started.push_async_callback(_cancel, tasks)
-        worker = Worker(
+        return Worker(
             keys.service,
             handlers,
             broker=broker,
@@ -77,9 +57,78 @@ async def _serve(
             revocations=revocations,
             prefetch=settings.prefetch,
         )
+
+    log_fields = {"methods": [contract.method for contract in handlers]}
+    _run(_live(make, keys, settings, background, log_fields))
+
+
+def consume(
+    queue: str,
+    handlers: BackgroundHandlers,
+    *,
+    keys: KeyRing,
+    settings: MessagingSettings,
+    background: Iterable[Background] = (),
+) -> None:
+    """Work off the events and jobs in one of a service's work queues, as ``serve`` does requests.
+
+    ``queue`` is a key of the service's ``works`` in services.toml.
+    """
+
+    async def make(broker: Broker, publisher: Publisher, _: AsyncExitStack) -> BackgroundWorker:
+        return BackgroundWorker(
+            queue,
+            handlers,
+            broker=broker,
+            publisher=publisher,
+            keys=keys,
+            prefetch=settings.prefetch,
+        )
+
+    log_fields = {"queue": queue, "takes": [contract.name for contract in handlers]}
+    _run(_live(make, keys, settings, background, log_fields))
+
+
+class _Consuming(Protocol):
+    """A worker of either kind."""
+
+    async def start(self) -> None: ...
+    async def drain(self, timeout_s: float) -> None: ...
+
+
+_Make = Callable[[Broker, Publisher, AsyncExitStack], Awaitable[_Consuming]]
+
+
+def _run(life: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(life)
+
+
+async def _live(
+    make: _Make,
+    keys: KeyRing,
+    settings: MessagingSettings,
+    background: Iterable[Background],
+    log_fields: Mapping[str, object],
+) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    broker = RabbitBroker(settings, keys.service)
+    async with AsyncExitStack() as started:  # what is started first is stopped last
+        publisher = broker.publisher()
+        await publisher.start()
+        started.push_async_callback(publisher.close)
+        worker = await make(broker, publisher, started)
+        messages = MessagePublisher(publisher, keys)
+        tasks = [
+            asyncio.create_task(watch_key_files(keys, settings.identity_file, settings.trust_file)),
+            *(asyncio.ensure_future(task(messages)) for task in background),
+        ]
+        started.push_async_callback(_cancel, tasks)
         await worker.start()
         started.push_async_callback(worker.drain, settings.drain_timeout_s)
-        log.info("started", methods=[contract.method for contract in handlers])
+        log.info("started", **log_fields)
         await _first_of(stop, tasks)
     log.info("stopped")
 

@@ -1,160 +1,95 @@
-"""Exchanges, queues, policies, users and permissions: all generated, declared by no service.
+"""What the broker is told: exchanges, queues, bindings, policies, users and permissions.
 
-From ``rabbitmq/services.toml`` and the contracts come ``rabbitmq/definitions.json``, which the
-broker imports at its start, and the trust bundle. Topic exchanges throughout, because only their
-routing keys can be authorised (docs/decisions/0002-topology.md).
+Generated from the contracts and ``services.toml``. Topic exchanges wherever services publish,
+because only their routing keys can be authorised (docs/decisions/0002-topology.md).
 """
 
 import base64
 import hashlib
 import os
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
-
-from shared.contracts.registry import CONTRACTS
 from shared.contracts.registry import EVENTS as EVENT_CONTRACTS
-from shared.messaging.keys import Identity
-
-VHOST = "postroad"
-RPC, REPLIES, EVENTS, DEAD = "rpc", "rpc.replies", "events", "dead"
+from shared.contracts.registry import JOBS as JOB_CONTRACTS
+from shared.messaging.names import (
+    DEAD,
+    DEAD_WORK,
+    EVENTS,
+    REPLIES,
+    RETRY,
+    RPC,
+    SCALER,
+    VHOST,
+    WAIT,
+    WORK,
+    dead_queue,
+    rpc_queue,
+    wait_queue,
+    work_queue,
+)
+from shared.messaging.permissions import permissions, topic_permissions
+from shared.messaging.services import Service, Services, key_pattern
 
 RPC_MAX_LENGTH = 10_000  # requests that wait; one more is refused, and its caller told so at once
 RPC_TTL_MS = 60_000  # no request has a longer deadline
 REPLY_MAX_LENGTH = 50_000  # replies that wait for a caller that stands still
+WORK_MAX_LENGTH = 1_000_000  # events and jobs; more stay in their outbox
+WORK_TTL_MS = 30 * 86_400_000  # as long as the signature of an event or a job holds
+WAIT_TTLS_MS = (1_000, 10_000, 60_000, 600_000)  # before the 2nd, 3rd, 4th and 5th attempt
+DELIVERY_LIMIT = 20  # of work whose workers die of it; RabbitMQ 4's own default
 DEAD_MAX_LENGTH = 100_000  # then the oldest go
 DEAD_TTL_MS = 14 * 86_400_000
 
 Definitions = dict[str, Any]
 
 
-class ServicesFileError(Exception):
-    """services.toml is missing or wrong; the message says where."""
+def definitions(services: Services, *, wait_ttls_ms: Sequence[int] = WAIT_TTLS_MS) -> Definitions:
+    """Generate what the broker imports, without passwords.
 
-
-class Service(BaseModel):
-    """One table of services.toml, which explains the fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    answers: bool = False
-    calls: tuple[str, ...] = ()
-    publishes: tuple[str, ...] = ()
-    listens: tuple[str, ...] = ()
-    acts_for_users: bool = False
-    issues_tokens: bool = False
-
-
-class Services(RootModel[dict[str, Service]]):
-    """All services, by name."""
-
-    @property
-    def names(self) -> list[str]:
-        """Name the services, in the file's order."""
-        return list(self.root)
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read services.toml.
-
-        Raises:
-            ServicesFileError: it is not TOML, or grants what no contract offers.
-        """
-        try:
-            services = cls.model_validate(tomllib.loads(text))
-        except (tomllib.TOMLDecodeError, ValidationError) as error:
-            raise ServicesFileError(str(error)) from error
-        for name, service in services.root.items():
-            if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-                raise ServicesFileError(f"{name!r} is no service name: use a-z, 0-9 and _")
-            _check_rights(name, "calls", service.calls, CONTRACTS)
-            _check_rights(name, "publishes", service.publishes, EVENT_CONTRACTS)
-            _check_rights(name, "listens", service.listens, EVENT_CONTRACTS)
-        return services
-
-
-def _check_rights(name: str, field: str, rights: Iterable[str], contracts: Iterable[str]) -> None:
-    for right in rights:
-        if not any(re.fullmatch(_key_pattern(right), contract) for contract in contracts):
-            raise ServicesFileError(f"{name}: there is no contract for {field} = {right!r}")
-
-
-def load_services(path: Path) -> Services:
-    """Read services.toml from a file.
-
-    Raises:
-        ServicesFileError: it cannot be read, or is wrong.
+    ``wait_ttls_ms``: how long failed work waits each time, before it is tried again.
     """
-    try:
-        return Services.parse(path.read_text())
-    except OSError as error:
-        raise ServicesFileError(f"cannot read {path}: {error.strerror}") from error
-
-
-def rpc_queue(service: str) -> str:
-    """Name the queue of a service's requests."""
-    return f"rpc.{service}"
-
-
-def dead_queue(queue: str) -> str:
-    """Name the queue of a queue's dead letters."""
-    return f"dead.{queue}"
-
-
-def definitions(services: Services) -> Definitions:
-    """Generate what the broker imports, without passwords."""
-    answering = [name for name, service in services.root.items() if service.answers]
+    requests = [rpc_queue(name) for name, service in services.root.items() if service.answers]
+    works = {
+        work_queue(name, queue): taken
+        for name, service in services.root.items()
+        for queue, taken in service.works.items()
+    }
+    waits = list(enumerate(wait_ttls_ms, 1))
     return {
         "vhosts": [{"name": VHOST}],
-        "users": [{"name": name, "tags": []} for name in services.names],
-        "permissions": [_permissions(name, service) for name, service in services.root.items()],
+        "users": [{"name": name, "tags": []} for name in services.names]
+        + [{"name": SCALER, "tags": ["management"]}],
+        "permissions": [
+            *(permissions(name, service) for name, service in services.root.items()),
+            permissions(SCALER, Service()),
+        ],
         "topic_permissions": [
             permission
-            for name, service in services.root.items()
-            for permission in _topic_permissions(name, service)
+            for name, service in [*services.root.items(), (SCALER, Service())]
+            for permission in topic_permissions(name, service)
         ],
         "exchanges": [
-            _exchange(RPC, "topic"),
-            _exchange(REPLIES, "topic"),
-            _exchange(EVENTS, "topic"),
+            *(_exchange(name, "topic") for name in (RPC, REPLIES, EVENTS, WORK, WAIT, RETRY)),
             _exchange(DEAD, "headers"),
+            _exchange(DEAD_WORK, "direct"),
         ],
         "queues": [
-            queue
-            for name in answering
-            for queue in (
-                _queue(rpc_queue(name), "classic"),
-                _queue(dead_queue(rpc_queue(name)), "quorum"),
-            )
+            *(_queue(name, "classic") for name in requests),
+            *(_queue(name, "quorum") for name in works),
+            *(_queue(wait_queue(step), "quorum") for step, _ in waits),
+            *(_queue(dead_queue(name), "quorum") for name in (*requests, *works)),
         ],
         "bindings": [
-            binding
-            for name in answering
-            for binding in (
-                _binding(RPC, rpc_queue(name), routing_key=f"{name}.#"),
-                _binding(DEAD, dead_queue(rpc_queue(name)), arguments=_rejected(rpc_queue(name))),
-            )
+            *(binding for name in requests for binding in _request_bindings(name)),
+            *(binding for name, taken in works.items() for binding in _work_bindings(name, taken)),
+            *(_binding(WAIT, wait_queue(step), routing_key=f"{step}.#") for step, _ in waits),
         ],
         "policies": [
-            _policy(
-                "rpc",
-                rf"^rpc\.({'|'.join(answering)})$",
-                {
-                    "max-length": RPC_MAX_LENGTH,
-                    "overflow": "reject-publish",
-                    "message-ttl": RPC_TTL_MS,
-                    "dead-letter-exchange": DEAD,
-                },
-            ),
-            _policy(
-                "replies",
-                r"^(reply|listen)\.",
-                {"max-length": REPLY_MAX_LENGTH, "message-ttl": RPC_TTL_MS},
-            ),
+            *_request_policies(requests),
+            *(_work_policy(name) for name in works),
+            *(_wait_policy(wait_queue(step), ttl_ms) for step, ttl_ms in waits),
             _policy(
                 "dead", r"^dead\.", {"max-length": DEAD_MAX_LENGTH, "message-ttl": DEAD_TTL_MS}
             ),
@@ -166,22 +101,6 @@ def with_passwords(definitions: Definitions, passwords: Mapping[str, str]) -> De
     """Add each user's password, hashed as RabbitMQ keeps it (salted SHA-256)."""
     users = [user | _password_hash(passwords[user["name"]]) for user in definitions["users"]]
     return definitions | {"users": users}
-
-
-def trust_bundle(services: Services, identities: Iterable[Identity]) -> dict[str, object]:
-    """Put everybody's public keys and rights together (``shared.messaging.keys.TrustBundle``)."""
-    return {
-        "services": {
-            identity.service: {
-                "keys": identity.public()["keys"],
-                "calls": list(services.root[identity.service].calls),
-                "publishes": list(services.root[identity.service].publishes),
-                "acts_for_users": services.root[identity.service].acts_for_users,
-                "issues_tokens": services.root[identity.service].issues_tokens,
-            }
-            for identity in identities
-        }
-    }
 
 
 def _exchange(name: str, kind: str) -> Definitions:
@@ -219,6 +138,34 @@ def _binding(
     }
 
 
+def _request_bindings(queue: str) -> list[Definitions]:
+    """Bind a queue of requests, and that of its dead letters."""
+    service = queue.removeprefix(rpc_queue(""))
+    return [
+        _binding(RPC, queue, routing_key=f"{service}.#"),
+        _binding(DEAD, dead_queue(queue), arguments=_rejected(queue)),
+    ]
+
+
+def _work_bindings(queue: str, taken: Iterable[str]) -> list[Definitions]:
+    """Bind a work queue to what it takes, to what comes back to it, and its dead letters."""
+    bindings = [
+        _binding(exchange, queue, routing_key=_binding_key(right))
+        for right in taken
+        for exchange, contracts in ((EVENTS, EVENT_CONTRACTS), (WORK, JOB_CONTRACTS))
+        if any(re.fullmatch(key_pattern(right), name) for name in contracts)
+    ]
+    return [
+        *bindings,
+        _binding(RETRY, queue, routing_key=f"*.{queue}"),
+        _binding(DEAD_WORK, dead_queue(queue), routing_key=queue),
+    ]
+
+
+def _binding_key(right: str) -> str:
+    return right[:-1] + "#" if right.endswith(".*") else right
+
+
 def _rejected(queue: str) -> Definitions:
     """Match what a worker rejected; an expired request has had its answer, and is let go."""
     return {
@@ -226,6 +173,58 @@ def _rejected(queue: str) -> Definitions:
         "x-first-death-queue": queue,
         "x-first-death-reason": "rejected",
     }
+
+
+def _request_policies(requests: Iterable[str]) -> list[Definitions]:
+    return [
+        _policy(
+            "rpc",
+            f"^({'|'.join(map(re.escape, requests))})$",
+            {
+                "max-length": RPC_MAX_LENGTH,
+                "overflow": "reject-publish",
+                "message-ttl": RPC_TTL_MS,
+                "dead-letter-exchange": DEAD,
+            },
+        ),
+        _policy(
+            "replies",
+            r"^(reply|listen)\.",
+            {"max-length": REPLY_MAX_LENGTH, "message-ttl": RPC_TTL_MS},
+        ),
+    ]
+
+
+def _work_policy(queue: str) -> Definitions:
+    """Lose nothing: what cannot be done, or not in time, is moved to the dead letters."""
+    return _policy(
+        queue,
+        f"^{re.escape(queue)}$",
+        {
+            "max-length": WORK_MAX_LENGTH,
+            "overflow": "reject-publish",
+            "message-ttl": WORK_TTL_MS,
+            "delivery-limit": DELIVERY_LIMIT,
+            "dead-letter-exchange": DEAD_WORK,
+            "dead-letter-routing-key": queue,
+            "dead-letter-strategy": "at-least-once",
+        },
+    )
+
+
+def _wait_policy(queue: str, ttl_ms: int) -> Definitions:
+    """Let failed work wait, all in one queue equally long: a queue expires from its head only."""
+    return _policy(
+        queue,
+        f"^{re.escape(queue)}$",
+        {
+            "max-length": WORK_MAX_LENGTH,
+            "overflow": "reject-publish",
+            "message-ttl": ttl_ms,
+            "dead-letter-exchange": RETRY,
+            "dead-letter-strategy": "at-least-once",
+        },
+    )
 
 
 def _policy(name: str, pattern: str, definition: Definitions) -> Definitions:
@@ -237,65 +236,6 @@ def _policy(name: str, pattern: str, definition: Definitions) -> Definitions:
         "priority": 0,
         "definition": definition,
     }
-
-
-def _permissions(name: str, service: Service) -> Definitions:
-    configure, write, read = [], [], []
-    if service.calls:
-        own_replies = rf"reply\.{name}\..*"
-        configure += [own_replies]
-        write += ["rpc", own_replies]
-        read += [r"rpc\.replies", own_replies]
-        # To see whether a worker listens (a passive declare) a user needs some permission on the
-        # queue from RabbitMQ 4.3.1 on. This one lets nobody publish: that takes an exchange.
-        write += [re.escape(rpc_queue(called)) for called in _called_services(service)]
-    if service.publishes:
-        write += ["events"]
-    if service.listens:
-        own_events = rf"listen\.{name}\..*"
-        configure += [own_events]
-        write += [own_events]
-        read += ["events", own_events]
-    if service.answers:
-        write += [r"rpc\.replies"]
-        read += [re.escape(rpc_queue(name))]
-    return {
-        "user": name,
-        "vhost": VHOST,
-        "configure": _any_of(configure),
-        "write": _any_of(write),
-        "read": _any_of(read),
-    }
-
-
-def _topic_permissions(name: str, service: Service) -> list[Definitions]:
-    """Authorise routing keys; an exchange without an entry would be open, so each has one."""
-    requests = _any_of([_key_pattern(right) for right in service.calls])
-    replies = r"^reply\." if service.answers else "^$"
-    own_replies = rf"^reply\.{name}\." if service.calls else "^$"
-    published = _any_of([_key_pattern(right) for right in service.publishes])
-    listened = _any_of([_key_pattern(right) for right in service.listens])
-    return [
-        _topic_permission(name, RPC, write=requests, read="^$"),
-        _topic_permission(name, REPLIES, write=replies, read=own_replies),
-        _topic_permission(name, EVENTS, write=published, read=listened),
-    ]
-
-
-def _topic_permission(user: str, exchange: str, *, write: str, read: str) -> Definitions:
-    return {"user": user, "vhost": VHOST, "exchange": exchange, "write": write, "read": read}
-
-
-def _called_services(service: Service) -> list[str]:
-    return sorted({right.partition(".")[0] for right in service.calls})
-
-
-def _key_pattern(right: str) -> str:
-    return re.escape(right[:-1]) + ".*" if right.endswith(".*") else re.escape(right)
-
-
-def _any_of(patterns: list[str]) -> str:
-    return f"^({'|'.join(patterns)})$" if patterns else "^$"
 
 
 def _password_hash(password: str) -> Definitions:

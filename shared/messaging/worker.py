@@ -1,15 +1,10 @@
 """Answering requests: consume, admit, run the handler, reply, settle."""
 
-import asyncio
-import contextvars
-import functools
-import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter, time
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from pika import BasicProperties
@@ -22,10 +17,11 @@ from shared.messaging.broker import Broker, Delivery, NotOpen, Outcome, Publishe
 from shared.messaging.call import Call, current_call
 from shared.messaging.client import PROBLEM
 from shared.messaging.envelope import Claims, Refused, Signer
+from shared.messaging.handling import Handling
 from shared.messaging.ids import new_id
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import UnknownKey
-from shared.messaging.topology import REPLIES, rpc_queue
+from shared.messaging.names import REPLIES, rpc_queue
 from shared.revocations import Revocations
 
 log = structlog.get_logger()
@@ -74,31 +70,16 @@ class Worker:
         self._consumer = broker.consumer(
             rpc_queue(service), prefetch=prefetch, on_delivery=self._on_delivery
         )
-        self._threads = ThreadPoolExecutor(prefetch, thread_name_prefix="handler")
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._unsettled = 0
-        self._idle = asyncio.Event()
+        self._handling = Handling(threads=prefetch)
         self.counts: Counter[str] = Counter()
 
     async def start(self) -> None:
         """Begin to connect; does not wait for the broker."""
-        self._idle.set()
         await self._consumer.start()
 
     async def drain(self, timeout_s: float) -> None:
         """Take no more requests, finish those under way, and leave the rest to others."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._consumer.stop_deliveries()
-                if self._unsettled:
-                    log.info("draining", requests=self._unsettled)
-                await self._idle.wait()
-        except TimeoutError:
-            log.warning("not drained in time", requests=self._unsettled, timeout_s=timeout_s)
-        for task in self._tasks:
-            task.cancel()
-        await self._consumer.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        await self._handling.drain(self._consumer, timeout_s)
 
     def _on_delivery(self, delivery: Delivery) -> None:
         began = perf_counter()
@@ -111,11 +92,7 @@ class Worker:
             log.info("late request", request_id=delivery.properties.correlation_id)
             delivery.ack()
         else:
-            self._unsettled += 1
-            self._idle.clear()
-            task = asyncio.create_task(self._answer(delivery, claims, began))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._handling.begin(self._answer(delivery, claims, began))
 
     def _refuse(self, delivery: Delivery, refusal: Refused) -> None:
         """Dead-letter what we do not trust, and answer nobody."""
@@ -152,13 +129,8 @@ class Worker:
         except ValidationError as error:
             raise InvalidRequest(explain(error)) from error
         call.user = admitted.user
-        handler = self._handlers[admitted.contract]
-        if _is_async(handler):
-            return await cast(Awaitable[Message], handler(request))
-        context = contextvars.copy_context()
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, context.run, cast(Callable[[Any], Message], handler), request
-        )
+        result: Message = await self._handling.run(self._handlers[admitted.contract], request)
+        return result
 
     async def _reply(self, answer: _Answer, result: Message) -> None:
         """Publish the reply, when needed after the connection has come back."""
@@ -214,9 +186,7 @@ class Worker:
             answer.delivery.dead_letter()
         else:
             answer.delivery.ack()
-        self._unsettled -= 1
-        if not self._unsettled:
-            self._idle.set()
+        self._handling.end()
         result = answer.code or "ok"
         self.counts[result] += 1
         if outcome is not Outcome.CONFIRMED:
@@ -230,9 +200,3 @@ class Worker:
             caller=answer.claims.iss,
             request_id=answer.claims.cid,
         )
-
-
-def _is_async(handler: Handler) -> bool:
-    while isinstance(handler, functools.partial):
-        handler = handler.func
-    return inspect.iscoroutinefunction(handler)

@@ -6,17 +6,10 @@ from typing import Any
 import pytest
 from pika import BasicProperties
 
-from shared.contracts.events import SessionRevoked
+from shared.contracts.events import ProductAdded, SessionRevoked
 from shared.messaging.broker import NotOpen, Outcome, State
-from shared.messaging.topology import (
-    DEAD,
-    EVENTS,
-    REPLIES,
-    RPC,
-    Definitions,
-    dead_queue,
-    rpc_queue,
-)
+from shared.messaging.names import DEAD, EVENTS, REPLIES, RPC, dead_queue, rpc_queue
+from shared.messaging.topology import Definitions
 from tests.brokers import BrokerUnderTest
 from tests.conftest import OpenBroker
 from tests.traffic import (
@@ -34,6 +27,7 @@ from tests.waiting import eventually
 AUTH, CATALOG = rpc_queue("auth"), rpc_queue("catalog")
 DEAD_CATALOG = dead_queue(CATALOG)
 REVOKED = SessionRevoked.name
+UNHEARD = ProductAdded.name  # no work queue takes it
 METHOD, AUTH_METHOD = "catalog.products.get", "auth.sessions.create"
 LONG_MS, SHORT_MS = "30000", "1"
 
@@ -620,7 +614,7 @@ async def test_an_event_reaches_everybody_who_listens(broker: BrokerUnderTest) -
 
 async def test_a_listener_hears_only_what_it_listens_to(broker: BrokerUnderTest) -> None:
     async with listening(broker, "bridge", REVOKED) as inbox:
-        other = await publish(broker, "auth", EVENTS, "auth.something.else", b"other")
+        other = await publish(broker, "catalog", EVENTS, UNHEARD, b"other")
         await publish(broker, "auth", EVENTS, REVOKED, b"event")
 
         heard = await inbox.next()
@@ -630,7 +624,7 @@ async def test_a_listener_hears_only_what_it_listens_to(broker: BrokerUnderTest)
 
 
 async def test_an_event_that_nobody_listens_to_is_returned(broker: BrokerUnderTest) -> None:
-    assert await publish(broker, "auth", EVENTS, REVOKED) is Outcome.RETURNED
+    assert await publish(broker, "catalog", EVENTS, UNHEARD) is Outcome.RETURNED
 
 
 async def test_a_listener_is_told_of_each_new_queue(broker: BrokerUnderTest) -> None:
@@ -655,8 +649,10 @@ async def test_a_listener_is_told_of_each_new_queue(broker: BrokerUnderTest) -> 
     ],
 )
 async def test_nobody_listens_to_what_is_not_granted(
-    broker: BrokerUnderTest, user: str, service: str, event: str
+    open_broker: OpenBroker, topology: Definitions, user: str, service: str, event: str
 ) -> None:
+    topology["bindings"] = [each for each in topology["bindings"] if each["source"] != EVENTS]
+    broker = await open_broker(topology)
     consumer = (await broker.as_user(user)).event_consumer(
         service, [event], on_delivery=Inbox(), on_open=lambda: None
     )

@@ -18,11 +18,12 @@ from shared.contracts.events import LoginFailed, SessionRevoked
 from shared.messaging.broker import Outcome, State
 from shared.messaging.client import Client
 from shared.messaging.envelope import Signer, Verifier
-from shared.messaging.events import EventListener, EventPublisher, NotPublished
+from shared.messaging.events import EventListener
 from shared.messaging.ids import new_id
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import Identity, TrustBundle, unpadded_b64encode
-from shared.messaging.topology import EVENTS
+from shared.messaging.names import EVENTS
+from shared.messaging.posting import MessagePublisher, NotPublished
 from shared.revocation_feed import RevocationFeed
 from shared.revocations import Revocations
 from tests.brokers import BrokerUnderTest
@@ -77,17 +78,17 @@ async def listening(broker: BrokerUnderTest, keys: KeyRing) -> AsyncIterator[Ear
 
 
 @asynccontextmanager
-async def telling(broker: BrokerUnderTest, keys: KeyRing) -> AsyncIterator[EventPublisher]:
+async def telling(broker: BrokerUnderTest, keys: KeyRing) -> AsyncIterator[MessagePublisher]:
     """Give a publisher that is connected."""
     publisher = (await broker.as_user(keys.service)).publisher()
     await publisher.start()
     assert await publisher.opened(BACK_WITHIN_S)
-    yield EventPublisher(publisher, keys)
+    yield MessagePublisher(publisher, keys)
     await publisher.close()
 
 
 @pytest.fixture
-async def publisher(broker: BrokerUnderTest, keys: Keys) -> AsyncIterator[EventPublisher]:
+async def publisher(broker: BrokerUnderTest, keys: Keys) -> AsyncIterator[MessagePublisher]:
     async with telling(broker, keys["auth"]) as publisher:
         yield publisher
 
@@ -98,16 +99,18 @@ async def ear(broker: BrokerUnderTest, keys: Keys) -> AsyncIterator[Ear]:
         yield ear
 
 
-async def tell(publisher: EventPublisher, event: Event) -> None:
+async def tell(publisher: MessagePublisher, event: Event) -> None:
     body = event.model_dump_json().encode()
-    await publisher.publish(event.name, body, message_id=new_id(), correlation_id="request-1")
+    await publisher.publish(
+        "event", event.name, body, message_id=new_id(), correlation_id="request-1"
+    )
 
 
 # telling and hearing
 
 
 async def test_an_event_reaches_every_process_that_listens(
-    broker: BrokerUnderTest, keys: Keys, publisher: EventPublisher
+    broker: BrokerUnderTest, keys: Keys, publisher: MessagePublisher
 ) -> None:
     async with AsyncExitStack() as processes:
         ears = [
@@ -123,7 +126,7 @@ async def test_an_event_reaches_every_process_that_listens(
 
 
 async def test_an_event_reaches_only_those_who_listen_to_it(
-    ear: Ear, publisher: EventPublisher
+    ear: Ear, publisher: MessagePublisher
 ) -> None:
     other = LoginFailed(user_id=None, reason="unknown_user", at=time(), client_network=None)
     event = revoked()
@@ -135,12 +138,12 @@ async def test_an_event_reaches_only_those_who_listen_to_it(
     assert ear.heard == [event]
 
 
-async def test_publishing_to_nobody_is_fine(publisher: EventPublisher) -> None:
+async def test_publishing_to_nobody_is_fine(publisher: MessagePublisher) -> None:
     await tell(publisher, REVOKED)
 
 
 async def test_publishing_while_the_broker_is_away_says_so(
-    broker: BrokerUnderTest, publisher: EventPublisher
+    broker: BrokerUnderTest, publisher: MessagePublisher
 ) -> None:
     await broker.go_away()
 
@@ -157,7 +160,7 @@ async def test_publishing_while_the_broker_is_away_says_so(
 
 
 async def test_publishing_on_a_connection_that_goes_says_so(
-    broker: BrokerUnderTest, publisher: EventPublisher
+    broker: BrokerUnderTest, publisher: MessagePublisher
 ) -> None:
     publishing = asyncio.create_task(tell(publisher, REVOKED))
     await asyncio.sleep(0)  # it is on its way now
@@ -168,7 +171,7 @@ async def test_publishing_on_a_connection_that_goes_says_so(
         await asyncio.wait_for(publishing, BACK_WITHIN_S)
 
 
-async def test_giving_up_on_an_event_harms_no_other(ear: Ear, publisher: EventPublisher) -> None:
+async def test_giving_up_on_an_event_harms_no_other(ear: Ear, publisher: MessagePublisher) -> None:
     given_up = asyncio.create_task(tell(publisher, revoked()))
     await asyncio.sleep(0)  # it is on its way now
     others = [revoked() for _ in range(3)]
@@ -181,7 +184,7 @@ async def test_giving_up_on_an_event_harms_no_other(ear: Ear, publisher: EventPu
     await eventually(lambda: ear.heard[-3:] == others)
 
 
-async def is_published(publisher: EventPublisher) -> bool:
+async def is_published(publisher: MessagePublisher) -> bool:
     try:
         await tell(publisher, REVOKED)
     except NotPublished:
@@ -190,7 +193,7 @@ async def is_published(publisher: EventPublisher) -> bool:
 
 
 async def test_a_listener_whose_connection_goes_listens_again_and_says_so(
-    broker: BrokerUnderTest, ear: Ear, publisher: EventPublisher
+    broker: BrokerUnderTest, ear: Ear, publisher: MessagePublisher
 ) -> None:
     assert len(ear.opened) == 1
 
@@ -322,7 +325,7 @@ def request_to_bridge(keys: Keys) -> str:
 
 @pytest.mark.parametrize("which", FORGERIES)
 async def test_a_listener_refuses_and_counts_an_event(
-    broker: BrokerUnderTest, keys: Keys, ear: Ear, publisher: EventPublisher, which: str
+    broker: BrokerUnderTest, keys: Keys, ear: Ear, publisher: MessagePublisher, which: str
 ) -> None:
     reason, forge = FORGERIES[which]
     honest = revoked()
@@ -336,7 +339,7 @@ async def test_a_listener_refuses_and_counts_an_event(
 
 
 async def test_a_listener_refuses_what_its_trust_bundle_does_not_grant(
-    broker: BrokerUnderTest, keys: Keys, trust: TrustBundle, publisher: EventPublisher
+    broker: BrokerUnderTest, keys: Keys, trust: TrustBundle, publisher: MessagePublisher
 ) -> None:
     mute = trust.services["auth"].model_copy(update={"publishes": ("auth.login.*",)})
     own = KeyRing(keys["bridge"].identity, TrustBundle(services=trust.services | {"auth": mute}))
@@ -349,7 +352,7 @@ async def test_a_listener_refuses_what_its_trust_bundle_does_not_grant(
 
 @pytest.mark.parametrize("body", [b"{}", b"", b"[]", b'{"session_id":', b"\xff", b'{"until":"x"}'])
 async def test_a_listener_leaves_out_what_breaks_its_contract(
-    broker: BrokerUnderTest, keys: Keys, ear: Ear, publisher: EventPublisher, body: bytes
+    broker: BrokerUnderTest, keys: Keys, ear: Ear, publisher: MessagePublisher, body: bytes
 ) -> None:
     honest = revoked()
 
@@ -453,7 +456,7 @@ async def test_a_process_learns_at_its_start_what_has_ended_before(
 
 
 async def test_a_process_hears_what_ends_while_it_runs(
-    follower: Follower, publisher: EventPublisher
+    follower: Follower, publisher: MessagePublisher
 ) -> None:
     event = revoked()
 

@@ -26,8 +26,10 @@ from ops.state import State
 from ops.supervisor import Program, Supervisor
 from shared.messaging.client import Client
 from shared.messaging.keyring import KeyRing
+from shared.messaging.names import VHOST
 from shared.messaging.rabbitmq import RabbitBroker
-from shared.messaging.topology import VHOST, load_services, with_passwords
+from shared.messaging.services import load_services
+from shared.messaging.topology import with_passwords
 from shared.settings import MessagingSettings
 from tests.nodes import ADMIN, ADMIN_PASSWORD
 from tests.waiting import eventually

@@ -17,7 +17,7 @@ from httpx import AsyncClient
 from ops import grants, services
 from shared.contracts.catalog import ListProducts
 from shared.contracts.errors import Unavailable
-from shared.messaging.topology import RPC
+from shared.messaging.names import RPC
 from tests.e2e.system import System
 from tests.waiting import eventually
 

@@ -11,8 +11,8 @@ import pytest
 
 from shared.messaging.ids import new_id
 from shared.messaging.keys import PURPOSES
+from shared.messaging.names import EVENTS, REPLIES, RPC
 from shared.messaging.rotation import LEAD_S
-from shared.messaging.topology import EVENTS, REPLIES, RPC
 from tests.e2e.spy import Spy, spying
 from tests.e2e.system import System
 from tests.letters import claims_of

@@ -14,7 +14,7 @@ import pytest_asyncio
 from shared.contracts.auth import CreateSession, EndSession, RefreshSession
 from shared.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
 from shared.messaging.ids import new_id
-from shared.messaging.topology import EVENTS, REPLIES, RPC, dead_queue, rpc_queue
+from shared.messaging.names import EVENTS, REPLIES, RPC, dead_queue, rpc_queue
 from tests.brokers import Seen
 from tests.e2e.spy import Spy, spying, take_all
 from tests.e2e.system import System

@@ -24,8 +24,8 @@ from auth_worker.tables import outbox, sessions
 from shared.contracts.base import Event
 from shared.contracts.events import LoginFailed, LoginSucceeded
 from shared.messaging.ids import new_id
+from shared.messaging.names import EVENTS, rpc_queue
 from shared.messaging.rotation import LEAD_S
-from shared.messaging.topology import EVENTS, rpc_queue
 from tests.auth import rows
 from tests.e2e.spy import Spy, spying
 from tests.e2e.system import System, running_system

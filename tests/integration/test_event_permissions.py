@@ -8,7 +8,7 @@ from shared.contracts.auth import CreateSession
 from shared.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
 from shared.messaging.envelope import Signer
 from shared.messaging.keyring import KeyRing
-from shared.messaging.topology import EVENTS, dead_queue, rpc_queue
+from shared.messaging.names import EVENTS, dead_queue, rpc_queue
 from tests.brokers import RabbitUnderTest
 from tests.integration.test_permissions import (
     ACCESS_REFUSED,

@@ -11,7 +11,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
 
 from shared.contracts.events import SessionRevoked
-from shared.messaging.topology import DEAD, EVENTS, REPLIES, RPC
+from shared.messaging.names import DEAD, EVENTS, REPLIES, RPC
 from tests.brokers import RabbitUnderTest
 from tests.traffic import replies_to
 

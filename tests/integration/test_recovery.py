@@ -13,7 +13,7 @@ from shared.contracts.errors import OutcomeUnknown, ServiceError, Unavailable
 from shared.messaging.broker import Outcome, State
 from shared.messaging.client import Client
 from shared.messaging.keyring import KeyRing
-from shared.messaging.topology import RPC, rpc_queue
+from shared.messaging.names import RPC, rpc_queue
 from shared.messaging.worker import Worker
 from tests.brokers import RabbitUnderTest
 from tests.services import SESSION, SIGN_IN, calling, is_ready, serving, sign_in

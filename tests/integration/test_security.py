@@ -14,7 +14,7 @@ from shared.messaging.broker import Outcome
 from shared.messaging.envelope import Reason, Signer, Verifier
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import Identity, TrustBundle
-from shared.messaging.topology import dead_queue, rpc_queue
+from shared.messaging.names import dead_queue, rpc_queue
 from shared.messaging.worker import Worker
 from shared.tokens import AccessToken
 from tests.brokers import RabbitUnderTest

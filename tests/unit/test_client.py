@@ -24,7 +24,8 @@ from shared.messaging.client import Client
 from shared.messaging.envelope import Reason, Signer, Verifier, token_hash
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import Identity
-from shared.messaging.topology import REPLIES, Definitions, rpc_queue
+from shared.messaging.names import REPLIES, rpc_queue
+from shared.messaging.topology import Definitions
 from shared.revocations import Revocations
 from tests.brokers import MemoryUnderTest
 from tests.letters import claims_of

@@ -40,8 +40,8 @@ def test_all_trust_all_and_the_broker_knows_hashes_only(tmp_path: Path) -> None:
     text = state.definitions_file.read_text()
     users = json.loads(text)["users"]
     assert set(TrustBundle.load(state.trust_file).services) == {"auth", "catalog", "bridge"}
-    assert {user["name"] for user in users} == {"auth", "catalog", "bridge"}
-    assert all(user["password_hash"] and user["tags"] == [] for user in users)
+    assert {user["name"] for user in users} == {"auth", "catalog", "bridge", "scaler"}
+    assert all(user["password_hash"] for user in users)
     assert not any(state.password(user["name"]) in text for user in users)
 
 
@@ -55,7 +55,7 @@ def test_what_is_there_is_kept(tmp_path: Path) -> None:
 
     run(tmp_path)
 
-    assert len(first) == 7
+    assert len(first) == 8
     assert secrets() == first
 
 

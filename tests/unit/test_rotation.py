@@ -8,10 +8,10 @@ import pytest
 
 from ops import keys as keys_command
 from ops.state import State
-from shared.messaging.envelope import Reason, Refused, Signer, Verifier
+from shared.messaging.envelope import EVENT_LIFETIME_S, Reason, Refused, Signer, Verifier
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import PURPOSES, Identity, TrustBundle, UnknownKey, find_key
-from shared.messaging.rotation import LEAD_S, OVERLAP_S, rotate
+from shared.messaging.rotation import LEAD_S, OVERLAP_S, overlap_s, rotate
 from shared.messaging.sealing import seal, unseal
 from shared.revocations import Revocations
 from shared.tokens import InvalidToken, TokenVerifier
@@ -93,13 +93,20 @@ def test_old_keys_are_accepted_for_a_while_and_then_refused(files: Files, clock:
     files.rotate("auth")
     published = files.trust.services["auth"].keys
 
-    clock.now += LEAD_S + OVERLAP_S - 0.001
-    assert all(find_key(published, old[purpose], purpose) for purpose in PURPOSES)
+    rotated_at = clock.now
 
-    clock.now += 0.001
     for purpose in PURPOSES:
+        clock.now = rotated_at + LEAD_S + overlap_s(purpose) - 0.001
+        assert find_key(published, old[purpose], purpose).kid == old[purpose]
+
+        clock.now += 0.001
         with pytest.raises(UnknownKey, match=f"no {purpose} key"):
             find_key(published, old[purpose], purpose)
+
+
+def test_the_keys_of_events_and_jobs_are_accepted_for_as_long_as_these_may_wait() -> None:
+    assert overlap_s("events") > EVENT_LIFETIME_S
+    assert {overlap_s(purpose) for purpose in PURPOSES if purpose != "events"} == {OVERLAP_S}
 
 
 @pytest.mark.parametrize(("sender_knows", "receiver_knows"), list(product((False, True), repeat=2)))
@@ -140,11 +147,13 @@ def test_what_was_made_with_retired_keys_is_refused(files: Files, clock: Clock) 
     signed, told, text = request(sender, "catalog"), event(sender), token_text(sender.identity)
 
     files.rotate("auth")
-    clock.now += LEAD_S + OVERLAP_S
+    rotated_at = clock.now
     receiver = files.read("catalog")
 
     verifier = Verifier(receiver)
+    lasts_s = {"request": OVERLAP_S, "event": overlap_s("events")}
     for signature, typ in ((signed, "request"), (told, "event")):
+        clock.now = rotated_at + LEAD_S + lasts_s[typ]
         with pytest.raises(Refused) as refusal:
             verifier.verify(signature, BODY, typ=typ)
         assert refusal.value.reason is Reason.UNKNOWN_KEY
@@ -171,23 +180,28 @@ def test_a_service_can_have_new_keys_again_before_the_first_are_in_use(
     assert set(newest.values()).isdisjoint(first | set(oldest.values()))
     # the oldest retire when they were to, the ones between a second later
     clock.now += OVERLAP_S - 1
-    accepted = {key.kid for key in keys.identity.keys if key.is_accepted(clock.now)}
-    assert accepted == first | set(newest.values())
+    accepted = short_lived(keys.identity, clock.now)
+    assert accepted == {kid for kid in first | set(newest.values()) if "-events-" not in kid}
     clock.now += 1
-    accepted = {key.kid for key in keys.identity.keys if key.is_accepted(clock.now)}
-    assert accepted == set(newest.values())
+    accepted = short_lived(keys.identity, clock.now)
+    assert accepted == {kid for kid in newest.values() if "-events-" not in kid}
+
+
+def short_lived(identity: Identity, now: float) -> set[str]:
+    """Give the keys that are accepted, but for those of events, which are for very long."""
+    return {key.kid for key in identity.keys if key.is_accepted(now) and key.purpose != "events"}
 
 
 def test_retired_keys_are_dropped_at_the_next_rotation(files: Files, clock: Clock) -> None:
     for _ in range(5):
         files.rotate("auth")
-        clock.now += LEAD_S + OVERLAP_S
+        clock.now += LEAD_S + overlap_s("events")
 
     assert len(files.identities["auth"].keys) == 2 * len(PURPOSES)
     assert len(files.trust.services["auth"].keys) == 2 * len(PURPOSES)
     clock.now -= 1
     files.rotate("auth")
-    assert len(files.identities["auth"].keys) == 3 * len(PURPOSES)
+    assert len(files.identities["auth"].keys) == 2 * len(PURPOSES) + 1  # one of events
 
 
 def test_a_rotation_changes_nothing_of_rights_or_of_other_services(files: Files) -> None:
@@ -293,4 +307,6 @@ def test_an_identity_rotates_by_itself(clock: Clock) -> None:
     assert rotated.service == "auth"
     assert [key.purpose for key in rotated.keys] == [*PURPOSES, *PURPOSES]
     assert {key.retires_at for key in rotated.keys[:4]} == {None}
-    assert {key.retires_at for key in rotated.keys[4:]} == {clock.now + LEAD_S + OVERLAP_S}
+    assert all(
+        key.retires_at == clock.now + LEAD_S + overlap_s(key.purpose) for key in rotated.keys[4:]
+    )

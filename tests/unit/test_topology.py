@@ -8,24 +8,26 @@ from typing import Any
 import pytest
 
 from shared.contracts.registry import CONTRACTS
+from shared.messaging.background import LAST_ATTEMPT
 from shared.messaging.keys import Identity, TrustBundle
 from shared.messaging.memory_rules import Rules
-from shared.messaging.topology import (
+from shared.messaging.names import (
     DEAD,
     EVENTS,
     REPLIES,
+    RETRY,
     RPC,
+    SCALER,
     VHOST,
-    Definitions,
-    Services,
-    ServicesFileError,
+    WAIT,
+    WORK,
     dead_queue,
-    definitions,
-    load_services,
     rpc_queue,
-    trust_bundle,
-    with_passwords,
+    wait_key,
+    work_queue,
 )
+from shared.messaging.services import Services, ServicesFileError, load_services, trust_bundle
+from shared.messaging.topology import Definitions, definitions, with_passwords
 
 COMMITTED = Path(__file__).parents[2] / "rabbitmq" / "definitions.json"
 
@@ -61,7 +63,72 @@ def test_an_answering_service_has_a_queue_and_one_for_its_dead_letters(
     answering = [name for name, service in services.root.items() if service.answers]
     expected = {queue for name in answering for queue in (rpc_queue(name), f"dead.rpc.{name}")}
 
-    assert {queue["name"] for queue in topology["queues"]} == expected
+    names = {queue["name"] for queue in topology["queues"]}
+
+    assert {name for name in names if ".rpc." in f".{name}"} == expected
+
+
+def test_a_work_queue_is_a_quorum_queue_and_has_one_for_its_dead_letters(
+    topology: Definitions, services: Services
+) -> None:
+    kinds = {queue["name"]: queue["arguments"]["x-queue-type"] for queue in topology["queues"]}
+
+    for name, service in services.root.items():
+        for work in service.works:
+            assert kinds[work_queue(name, work)] == "quorum"
+            assert kinds[dead_queue(work_queue(name, work))] == "quorum"
+
+
+def test_every_event_and_job_is_routed_to_the_work_queues_that_take_it(
+    topology: Definitions,
+) -> None:
+    rules = Rules(topology)
+
+    assert rules.route(EVENTS, "catalog.sync.requested", {}) == ["work.catalog.sync"]
+    assert rules.route(WORK, "catalog.pages.fetch", {}) == ["work.catalog.sync"]
+    assert rules.route(EVENTS, "auth.login.failed", {}) == ["work.auth.audit"]
+    assert rules.route(EVENTS, "catalog.product.added", {}) == []
+
+
+def test_failed_work_waits_longer_each_time_and_comes_back_to_its_queue(
+    topology: Definitions,
+) -> None:
+    rules = Rules(topology)
+    queue = work_queue("catalog", "sync")
+
+    waits = [rules.route(WAIT, wait_key(step, queue), {}) for step in range(1, LAST_ATTEMPT)]
+    ttls_ms = [policy_of(topology, name)["message-ttl"] for (name,) in waits]
+    back = [rules.route(RETRY, wait_key(step, queue), {}) for step in range(1, LAST_ATTEMPT)]
+
+    assert ttls_ms == sorted(set(ttls_ms))
+    assert back == [[queue]] * len(waits)
+    assert rules.route(WAIT, wait_key(LAST_ATTEMPT, queue), {}) == []
+
+
+def test_work_is_moved_without_loss(topology: Definitions) -> None:
+    for queue in ("work.catalog.sync", "work.auth.audit", "wait.1"):
+        policy = policy_of(topology, queue)
+
+        # at-least-once dead-lettering asks for reject-publish (rabbitmq.com/docs/quorum-queues)
+        assert policy["dead-letter-strategy"] == "at-least-once"
+        assert policy["overflow"] == "reject-publish"
+
+
+def test_dead_work_is_kept_by_the_queue_it_was_in(topology: Definitions) -> None:
+    policy = policy_of(topology, "work.catalog.sync")
+
+    routed = Rules(topology).route(
+        policy["dead-letter-exchange"], policy["dead-letter-routing-key"], {}
+    )
+
+    assert routed == ["dead.work.catalog.sync"]
+
+
+def test_the_scaler_may_look_at_queues_and_do_nothing(topology: Definitions) -> None:
+    (permission,) = entries(topology, "permissions", user=SCALER)
+
+    assert entries(topology, "users", name=SCALER) == [{"name": SCALER, "tags": ["management"]}]
+    assert {permission[act] for act in ("configure", "write", "read")} == {"^$"}
 
 
 def test_a_queue_has_no_arguments_but_its_type(topology: Definitions) -> None:
@@ -98,7 +165,9 @@ def test_rejected_messages_are_kept_and_expired_ones_are_not(
 
 
 def test_every_service_is_a_user_without_tags(topology: Definitions, services: Services) -> None:
-    assert topology["users"] == [{"name": name, "tags": []} for name in services.names]
+    users = [user for user in topology["users"] if user["name"] != SCALER]
+
+    assert users == [{"name": name, "tags": []} for name in services.names]
 
 
 def test_every_user_has_a_topic_permission_for_every_topic_exchange(
@@ -157,10 +226,14 @@ def test_a_service_that_only_answers_may_write_replies_only() -> None:
     [
         ("[bridge", "Expected"),
         ("[bridge]\nanswer = true", "answer"),
-        ("[Bridge]", "'Bridge' is no service name"),
+        ("[Bridge]", "'Bridge' is no name"),
         ('[bridge]\ncalls = ["catalog.products.gett"]', "catalog.products.gett"),
         ('[bridge]\ncalls = ["shop.*"]', "shop"),
         ('[bridge]\ncalls = "catalog.*"', "calls"),
+        ('[bridge]\nenqueues = ["catalog.pages.burn"]', "catalog.pages.burn"),
+        ('[bridge]\nworks = {mail = ["catalog.mail.sent"]}', "works.mail"),
+        ('[bridge]\nworks = {"a.b" = ["catalog.*"]}', "'a.b' is no name"),
+        ("[scaler]", "a broker user of our own"),
     ],
 )
 def test_a_wrong_services_file_is_explained(text: str, complaint: str) -> None:
@@ -174,7 +247,7 @@ def test_a_missing_services_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_password_is_kept_as_a_salted_hash(topology: Definitions, services: Services) -> None:
-    users = with_passwords(topology, dict.fromkeys(services.names, "secret"))["users"]
+    users = with_passwords(topology, dict.fromkeys([*services.names, SCALER], "secret"))["users"]
 
     for user in users:
         raw = base64.b64decode(user["password_hash"])

@@ -22,7 +22,7 @@ from shared.messaging.client import Client
 from shared.messaging.envelope import token_hash
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import Identity, TrustBundle
-from shared.messaging.topology import dead_queue, rpc_queue
+from shared.messaging.names import dead_queue, rpc_queue
 from shared.messaging.worker import Handlers, Worker
 from shared.tokens import AccessToken
 from tests.brokers import MemoryUnderTest

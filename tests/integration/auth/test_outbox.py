@@ -46,7 +46,7 @@ class FakeBroker:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def publish(
-        self, event_name: str, body: bytes, *, message_id: str, correlation_id: str
+        self, kind: str, name: str, body: bytes, *, message_id: str, correlation_id: str
     ) -> None:
         await asyncio.sleep(0)
         self.tried += 1
@@ -183,9 +183,9 @@ async def test_what_is_sent_is_what_was_written(database: Database) -> None:
 
     class Broker(FakeBroker):
         async def publish(
-            self, event_name: str, body: bytes, *, message_id: str, correlation_id: str
+            self, kind: str, name: str, body: bytes, *, message_id: str, correlation_id: str
         ) -> None:
-            sent.append((event_name, SessionRevoked.model_validate_json(body), message_id))
+            sent.append((name, SessionRevoked.model_validate_json(body), message_id))
 
     async with running(Relay(reader(database), Broker())):
         await until_empty(database)
@@ -215,7 +215,7 @@ async def test_an_event_the_broker_took_but_did_not_confirm_is_sent_again(
 
     class Forgetful(FakeBroker):
         async def publish(
-            self, event_name: str, body: bytes, *, message_id: str, correlation_id: str
+            self, kind: str, name: str, body: bytes, *, message_id: str, correlation_id: str
         ) -> None:
             self.got.append(message_id)
             if len(self.got) == 1:
@@ -234,7 +234,7 @@ async def test_while_the_broker_is_away_the_pauses_grow(database: Database) -> N
 
     class Away(FakeBroker):
         async def publish(
-            self, event_name: str, body: bytes, *, message_id: str, correlation_id: str
+            self, kind: str, name: str, body: bytes, *, message_id: str, correlation_id: str
         ) -> None:
             tries.append(monotonic())
             self.changed.set()
@@ -304,7 +304,7 @@ async def test_a_relay_that_is_stopped_gives_back_what_it_had_taken(database: Da
 
     class Stuck(FakeBroker):
         async def publish(
-            self, event_name: str, body: bytes, *, message_id: str, correlation_id: str
+            self, kind: str, name: str, body: bytes, *, message_id: str, correlation_id: str
         ) -> None:
             if self.got:
                 stuck.set()
@@ -346,7 +346,7 @@ async def test_a_publisher_that_never_answers_does_not_keep_events_for_ever(
 
     class Hanging(FakeBroker):
         async def publish(
-            self, event_name: str, body: bytes, *, message_id: str, correlation_id: str
+            self, kind: str, name: str, body: bytes, *, message_id: str, correlation_id: str
         ) -> None:
             self.tried += 1
             if self.tried == 1:

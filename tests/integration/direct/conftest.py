@@ -8,14 +8,8 @@ import pytest
 
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import Identity, TrustBundle
-from shared.messaging.topology import (
-    Definitions,
-    Service,
-    Services,
-    definitions,
-    load_services,
-    trust_bundle,
-)
+from shared.messaging.services import Service, Services, load_services, trust_bundle
+from shared.messaging.topology import Definitions, definitions
 from shared.settings import MessagingSettings
 from tests.brokers import PASSWORD, RabbitUnderTest
 from tests.conftest import SERVICES_FILE

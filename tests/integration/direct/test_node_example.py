@@ -16,9 +16,9 @@ from shared.contracts.catalog import ListProducts, ProductPage
 from shared.contracts.errors import UpstreamBusy
 from shared.contracts.events import LoginSucceeded
 from shared.messaging.envelope import Signer, Verifier
-from shared.messaging.events import EventPublisher
 from shared.messaging.keyring import KeyRing
-from shared.messaging.topology import REPLIES, rpc_queue
+from shared.messaging.names import REPLIES, rpc_queue
+from shared.messaging.posting import MessagePublisher
 from tests.brokers import RabbitUnderTest
 from tests.integration.direct.conftest import ServiceFiles
 from tests.services import LAMP, serving
@@ -192,9 +192,11 @@ async def test_it_hears_events_and_drops_forged_ones(
         heard = await asyncio.wait_for(process.stderr.readline(), TIMEOUT_S)
         assert heard.startswith(b"listening to auth.login.*")
         for signed_by, message_id in (("catalog", "forged"), ("auth", "honest")):
-            events = EventPublisher(publisher, keys[signed_by])
+            events = MessagePublisher(publisher, keys[signed_by])
             events._service = "auth"  # the broker lets nobody name another user
-            await events.publish(event.name, body, message_id=message_id, correlation_id="c")
+            await events.publish(
+                "event", event.name, body, message_id=message_id, correlation_id="c"
+            )
         line = json.loads(await asyncio.wait_for(process.stdout.readline(), TIMEOUT_S))
         dropped = await asyncio.wait_for(process.stderr.readline(), TIMEOUT_S)
         process.terminate()

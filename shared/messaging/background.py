@@ -1,0 +1,207 @@
+"""Doing the work that waits in a queue: events and jobs, each until it is done or given up.
+
+What fails is put into a wait queue, and comes back later and later; after the last attempt it is
+dead-lettered. A message may come more than once, so a handler sees to it that the second time
+changes nothing (``shared.storage.inbox``).
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from time import perf_counter, time
+from typing import Any
+
+import structlog
+from pika import BasicProperties
+from pydantic import ValidationError
+
+from shared.contracts.base import Event, Job
+from shared.contracts.errors import ServiceError, explain
+from shared.messaging.broker import Broker, Delivery, Outcome, Publisher
+from shared.messaging.call import Call, current_call
+from shared.messaging.envelope import Claims, Reason, Refused, Verifier
+from shared.messaging.handling import Handling
+from shared.messaging.keyring import KeyRing
+from shared.messaging.names import WAIT, wait_key, work_queue
+from shared.messaging.posting import PERSISTENT, NotPublished, publish
+from shared.messaging.topology import WAIT_TTLS_MS
+
+log = structlog.get_logger()
+
+BackgroundHandler = Callable[[Any], Awaitable[None] | None]
+BackgroundHandlers = Mapping[type[Event] | type[Job], BackgroundHandler]
+
+LAST_ATTEMPT = len(WAIT_TTLS_MS) + 1
+EVENT_TIMEOUT_S = 30.0  # for one attempt; a job's contract names its own
+ATTEMPT = "attempt"  # the header in which we note which attempt the next one is
+_PAUSE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A message that passed every check but its body's."""
+
+    delivery: Delivery
+    claims: Claims
+    attempt: int
+
+
+class BackgroundWorker:
+    """Works one queue off with its handlers, ``prefetch`` messages at a time.
+
+    ``async def`` handlers run on the loop, plain ones in threads.
+    """
+
+    def __init__(
+        self,
+        queue: str,
+        handlers: BackgroundHandlers,
+        *,
+        broker: Broker,
+        publisher: Publisher,
+        keys: KeyRing,
+        prefetch: int = 8,
+    ) -> None:
+        """``queue`` is the last word of ``work.<service>.<queue>``.
+
+        What failed is put aside by ``publisher``, which is the caller's to start and close.
+        """
+        self._queue = work_queue(keys.service, queue)
+        self._handlers = handlers
+        self._contracts = {contract.name: contract for contract in handlers}
+        self._publisher = publisher
+        self._keys = keys
+        self._verifier = Verifier(keys)
+        self._consumer = broker.consumer(
+            self._queue, prefetch=prefetch, on_delivery=self._on_delivery
+        )
+        self._handling = Handling(threads=prefetch)
+        self.counts: Counter[str] = Counter()
+
+    async def start(self) -> None:
+        """Begin to connect; does not wait for the broker."""
+        await self._consumer.start()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no more messages, finish those under way, and leave the rest to others."""
+        await self._handling.drain(self._consumer, timeout_s)
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        try:
+            work = self._admit(delivery)
+        except Refused as refusal:
+            self.counts[f"refused.{refusal.reason}"] += 1
+            log.warning(
+                "work refused",
+                reason=refusal.reason,
+                detail=str(refusal),
+                user_id=delivery.properties.user_id,
+                message_id=delivery.properties.message_id,
+            )
+            delivery.dead_letter()
+        else:
+            self._handling.begin(self._do(work))
+
+    def _admit(self, delivery: Delivery) -> _Work:
+        """Check who it is from, and that it is for us.
+
+        Raises:
+            Refused: it is not an honest message to us, with the reason.
+        """
+        properties = delivery.properties
+        headers = properties.headers or {}
+        contract = self._contracts.get(properties.type or "")
+        typ = "job" if contract is not None and issubclass(contract, Job) else "event"
+        claims = self._verifier.verify(headers.get("signature"), delivery.body, typ=typ)
+        # the broker vouches for the user id: it is the sender, or we, who put it aside
+        if properties.user_id not in (claims.iss, self._keys.service):
+            raise Refused(Reason.SENDER_MISMATCH, f"{properties.user_id} sent as {claims.iss}")
+        if "CC" in headers or "BCC" in headers:
+            raise Refused(Reason.CARBON_COPY)
+        if claims.exp <= time():
+            raise Refused(Reason.EXPIRED)
+        sender = self._keys.trust.services[claims.iss]
+        may_send = sender.may_enqueue if typ == "job" else sender.may_publish
+        if not may_send(claims.op):
+            raise Refused(Reason.CALLER_NOT_ALLOWED, f"{claims.iss} may not send {claims.op}")
+        if claims.op not in self._contracts:
+            raise Refused(Reason.WRONG_TYPE, f"nobody here works on {claims.op}")
+        return _Work(delivery, claims, self._attempt(properties, headers))
+
+    def _attempt(self, properties: BasicProperties, headers: Mapping[str, Any]) -> int:
+        """Read which attempt this is, where nobody but us can have written it."""
+        noted = headers.get(ATTEMPT)
+        is_ours = properties.user_id == self._keys.service and isinstance(noted, int)
+        return int(noted) if is_ours and noted is not None else 1
+
+    async def _do(self, work: _Work) -> None:
+        """Make one attempt, then settle: ack what is done or put aside, dead-letter the rest."""
+        began = perf_counter()
+        outcome = "ok"
+        try:
+            await self._attempt_to_do(work)
+        except ValidationError as error:
+            outcome = "dead"
+            log.error("work breaks its contract", name=work.claims.op, reason=explain(error))
+        except ServiceError as error:
+            outcome = error.code
+        except Exception:
+            outcome = "internal"
+            log.exception("handler failed", name=work.claims.op, request_id=work.claims.cid)
+        settle = work.delivery.ack
+        if outcome != "ok":
+            is_last = outcome == "dead" or work.attempt >= LAST_ATTEMPT
+            if is_last:
+                settle = work.delivery.dead_letter
+            else:
+                await self._put_aside(work)
+        settle()
+        self._handling.end()
+        self.counts[outcome] += 1
+        log.info(
+            "work",
+            name=work.claims.op,
+            outcome=outcome,
+            attempt=work.attempt,
+            duration_ms=round((perf_counter() - began) * 1000, 2),
+            caller=work.claims.iss,
+            request_id=work.claims.cid,
+        )
+
+    async def _attempt_to_do(self, work: _Work) -> None:
+        contract = self._contracts[work.claims.op]
+        message = contract.model_validate_json(work.delivery.body)
+        timeout_s = contract.timeout_s if issubclass(contract, Job) else EVENT_TIMEOUT_S
+        claims = work.claims
+        current_call.set(Call(claims.iss, claims.jti, claims.cid, time() + timeout_s))
+        await self._handling.run(self._handlers[contract], message)
+
+    async def _put_aside(self, work: _Work) -> None:
+        """Put what failed into a wait queue; until the broker has it, we hold on to it."""
+        properties = work.delivery.properties
+        again = BasicProperties(
+            content_type=properties.content_type,
+            headers={
+                "signature": (properties.headers or {}).get("signature"),
+                ATTEMPT: work.attempt + 1,
+            },
+            delivery_mode=PERSISTENT,
+            correlation_id=properties.correlation_id,
+            message_id=properties.message_id,
+            timestamp=properties.timestamp,
+            type=properties.type,
+            user_id=self._keys.service,
+        )
+        key = wait_key(work.attempt, self._queue)
+        while True:
+            try:
+                outcome = await publish(self._publisher, WAIT, key, work.delivery.body, again)
+            except NotPublished:
+                await self._publisher.opened(_PAUSE_S)
+                continue
+            if outcome is Outcome.CONFIRMED:
+                return
+            self.counts["not_put_aside"] += 1
+            log.warning("not put aside yet", queue=self._queue, outcome=outcome)
+            await asyncio.sleep(_PAUSE_S)

@@ -1,0 +1,35 @@
+"""What exchanges and queues are called."""
+
+VHOST = "postroad"
+
+RPC, REPLIES = "rpc", "rpc.replies"  # requests, and their replies
+EVENTS, WORK = "events", "work"  # what has happened, and what is to be done
+WAIT, RETRY = "wait", "retry"  # what failed, on its way to wait, and back
+DEAD, DEAD_WORK = "dead", "dead.work"  # what was refused or failed for good
+
+SCALER = "scaler"  # the broker user that asks how long the queues are, and may do nothing else
+
+
+def rpc_queue(service: str) -> str:
+    """Name the queue of a service's requests."""
+    return f"rpc.{service}"
+
+
+def work_queue(service: str, name: str) -> str:
+    """Name a queue of events and jobs that wait for a service."""
+    return f"work.{service}.{name}"
+
+
+def wait_queue(step: int) -> str:
+    """Name the queue in which failed work waits, the n-th time."""
+    return f"wait.{step}"
+
+
+def wait_key(step: int, queue: str) -> str:
+    """Give the routing key by which work of a queue goes to wait, and comes back."""
+    return f"{step}.{queue}"
+
+
+def dead_queue(queue: str) -> str:
+    """Name the queue of a queue's dead letters."""
+    return f"dead.{queue}"
