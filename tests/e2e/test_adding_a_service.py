@@ -74,12 +74,14 @@ def apply(snippet: Snippet, folder: Path) -> None:
 
 
 def patched(text: str, diff: str) -> str:
-    """Replace the lines of a diff that show the place, wherever they are, which is once."""
-    lines = [(line[:1], line[1:]) for line in diff.splitlines(keepends=True)]
-    before = "".join(line for sign, line in lines if sign != "+")
-    after = "".join(line for sign, line in lines if sign != "-")
-    assert text.count(before) == 1, before
-    return text.replace(before, after)
+    """Replace the lines that a diff shows, wherever they are, which is once."""
+    for hunk in diff.split("@@\n"):
+        lines = [(line[:1], line[1:]) for line in hunk.splitlines(keepends=True)]
+        before = "".join(line for sign, line in lines if sign != "+")
+        after = "".join(line for sign, line in lines if sign != "-")
+        assert text.count(before) == 1, before
+        text = text.replace(before, after)
+    return text
 
 
 def environment(folder: Path) -> dict[str, str]:
