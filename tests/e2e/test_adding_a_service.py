@@ -140,12 +140,17 @@ async def running(folder: Path) -> AsyncIterator[None]:
             stdout=output,
             stderr=subprocess.STDOUT,
         )
+    ended = asyncio.create_task(process.wait())
+    ready = asyncio.create_task(until_ready(f"http://{LOOPBACK}:{port}"))
     try:
-        await until_ready(f"http://{LOOPBACK}:{port}")
+        await asyncio.wait([ended, ready], return_when=asyncio.FIRST_COMPLETED)
+        assert not ended.done(), log.read_text()
+        await ready
         yield
         process.send_signal(signal.SIGINT)
-        assert await asyncio.wait_for(process.wait(), TIMEOUT_S) == 0, log.read_text()
+        assert await asyncio.wait_for(ended, TIMEOUT_S) == 0, log.read_text()
     finally:
+        ready.cancel()
         if process.returncode is None:
             process.terminate()
             await process.wait()

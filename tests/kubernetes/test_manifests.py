@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings
 from auth_worker.settings import AuthMessagingSettings, AuthSettings
 from catalog_worker.settings import CatalogSettings
 from http_bridge.settings import BridgeSettings
-from shared.messaging.admission import LONGEST_DEADLINE_S
+from shared.messaging.checks import LONGEST_DEADLINE_S
 from shared.settings import LogSettings, MessagingSettings
 from tests.kubernetes.manifests import (
     FOLDER,
