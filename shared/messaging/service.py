@@ -46,7 +46,6 @@ def serve(
     keys = keys or KeyRing.load(settings.identity_file, settings.trust_file)
     if not structlog.is_configured():
         configure_logging(keys.service, read_settings(LogSettings))
-    prefetch, connect_timeout_s = settings.prefetch, settings.broker_connect_timeout_s
 
     async def make(broker: Broker, publisher: Publisher, started: AsyncExitStack) -> _Made:
         revocations = Revocations()
@@ -59,7 +58,7 @@ def serve(
             await feed.start()
             started.push_async_callback(feed.close)
         if callable(handlers):  # else a request that waits already would be told "unavailable"
-            await client.opened(connect_timeout_s)
+            await client.opened(settings.broker_connect_timeout_s)
         answering = handlers(client) if callable(handlers) else handlers
         worker = Worker(
             keys.service,
@@ -68,7 +67,7 @@ def serve(
             publisher=publisher,
             keys=keys,
             revocations=revocations,
-            prefetch=prefetch,
+            prefetch=settings.prefetch,
         )
         return worker, {"methods": [contract.method for contract in answering]}
 
