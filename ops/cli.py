@@ -26,7 +26,7 @@ examples:
   postroad status --watch                       queues, processes, and why as many
   postroad call catalog.products.list limit=5   ask a service, through the queue
   postroad tail events 'auth.login.*'           see who signs in
-  postroad services add orders --calls 'catalog.products.*'
+  postroad services add shop --calls 'catalog.products.*'
   postroad users add reader --role operator     asks for the password
   postroad keys rotate                          new keys for all, while they run
   postroad contracts diff docs/released/asyncapi-0.1.0.json

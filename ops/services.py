@@ -109,7 +109,7 @@ def programs(
     for name, entry in PROGRAMS.items():
         if name not in NOT_YET:
             messaging = messaging_environment(state, entry.service, broker_address)
-            yield _program(name, entry.module, env=messaging | specific[entry.service])
+            yield _program(name, entry.module, env=messaging | specific.get(entry.service, {}))
 
 
 def policies() -> dict[str, Policy]:
