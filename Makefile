@@ -2,7 +2,7 @@
 
 PORT ?= 8000
 UPSTREAM ?=
-PACKAGES := shared auth_worker catalog_worker http_bridge ops
+PACKAGES := shared $(wildcard *_worker) http_bridge ops
 CHECKED := $(PACKAGES) tests $(wildcard benchmarks)
 PYTHON := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE :=  # compiled modules make a start faster

@@ -13,6 +13,7 @@
     catalog.db                     products, in the same way
     log/                           what set-up and the broker had to say
     running.json                   where the running system listens
+    scaling.json                   which processes it runs, and why as many
     lock                           held by the one that runs
 """
 
@@ -21,7 +22,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ class State:
         self._revoked_file = self.folder / "revoked"
         self._changes_file = self.folder / "changes"
         self._running_file = self.folder / "running.json"
+        self._scaling_file = self.folder / "scaling.json"
         self._lock_file = self.folder / "lock"
 
     def identity_file(self, service: str) -> Path:
@@ -93,6 +95,7 @@ class State:
                 yield
             finally:
                 self._running_file.unlink(missing_ok=True)
+                self._scaling_file.unlink(missing_ok=True)
                 lock.truncate(0)
 
     @contextmanager
@@ -208,6 +211,21 @@ class State:
                 return None
             addresses: dict[str, Any] = json.loads(self._running_file.read_bytes())
             return addresses
+
+    def write_scaling(self, report: str) -> None:
+        """Tell other commands which processes run, and why as many."""
+        with self._usable(self._scaling_file):
+            write_private(self._scaling_file, report)
+
+    def scaling(self) -> str | None:
+        """Read which processes run, none when nothing runs.
+
+        Raises:
+            StateError: the file cannot be read.
+        """
+        with self._usable(self._scaling_file), suppress(FileNotFoundError):
+            return self._scaling_file.read_text()
+        return None
 
     def _check_users_file(self) -> None:
         with self._usable(self.users_file):
