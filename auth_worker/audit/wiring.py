@@ -2,11 +2,10 @@
 
 from functools import partial
 
-from shared.messaging.background import BackgroundHandlers
-
 from auth_worker.audit.handlers import note_end, note_failure, note_sign_in
 from auth_worker.audit.trail import AuditTrail
 from shared.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
+from shared.messaging.background import BackgroundHandlers
 
 
 def build_handlers(trail: AuditTrail) -> BackgroundHandlers:
