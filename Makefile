@@ -2,7 +2,7 @@
 
 PORT ?= 8000
 UPSTREAM ?=
-PACKAGES := shared auth_worker catalog_worker http_bridge ops
+PACKAGES := shared $(wildcard *_worker) http_bridge ops
 CHECKED := $(PACKAGES) tests $(wildcard benchmarks)
 PYTHON := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE :=  # compiled modules make a start faster
@@ -22,6 +22,7 @@ check: ## lint, format, types, and generated files in date
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy $(CHECKED)
 	.venv/bin/postroad definitions --check
+	.venv/bin/postroad contracts check
 
 bench: ## load the running system and print what a request costs
 	@bin/setup --bench && exec $(PYTHON) -m benchmarks $(ARGS)

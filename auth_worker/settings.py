@@ -42,3 +42,9 @@ class AuthMessagingSettings(MessagingSettings):
     """Each sign-in under way takes the memory of one Argon2 hash, so few run at a time."""
 
     prefetch: int = Field(default=4, ge=1, le=100)
+
+
+class AuditMessagingSettings(MessagingSettings):
+    """Each message is one short transaction, in a thread and on a connection of its own."""
+
+    prefetch: int = Field(default=32, ge=1, le=100)

@@ -70,10 +70,11 @@ class Syncs:
         Raises:
             SyncNotFound: there is none of that id.
         """
+        query = syncs.select().where(syncs.c.id == sync_id.replace("\0", ""))  # as PostgreSQL wants
         with self._database.reading() as connection:
-            row = connection.execute(syncs.select().where(syncs.c.id == sync_id)).one_or_none()
+            row = connection.execute(query).one_or_none()
         if row is None:
-            raise SyncNotFound(f"no sync {sync_id}")
+            raise SyncNotFound("no sync of that id")
         return _sync(row)
 
     def is_running(self, sync_id: str) -> bool:

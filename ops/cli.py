@@ -4,7 +4,20 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import NoReturn
 
-from ops import call, definitions, direct_services, keys, provision, status, tail, up, users
+from ops import (
+    call,
+    contracts,
+    definitions,
+    direct_services,
+    explain,
+    keys,
+    provision,
+    status,
+    sync,
+    tail,
+    up,
+    users,
+)
 
 EXAMPLES = """\
 examples:
@@ -14,9 +27,10 @@ examples:
   postroad status --watch                       queues, processes, and why as many
   postroad call catalog.products.list limit=5   ask a service, through the queue
   postroad tail events 'auth.login.*'           see who signs in
-  postroad services add orders --calls 'catalog.products.*'
+  postroad services add shop --calls 'catalog.products.*'
   postroad users add reader --role operator     asks for the password
   postroad keys rotate                          new keys for all, while they run
+  postroad contracts diff docs/released/asyncapi-0.1.0.json
   postroad definitions --check                  is rabbitmq/definitions.json in date?
 """
 
@@ -24,12 +38,15 @@ COMMANDS = {
     "up": (up, "run the whole system on this machine, until Ctrl-C"),
     "status": (status, "show queues, processes and scaling decisions of the running system"),
     "call": (call, "send a signed request through the running system, and print the reply"),
+    "sync": (sync, "bring the stored catalogue up to date, and see how it goes"),
     "tail": (tail, "see events as they happen, until Ctrl-C"),
+    "explain": (explain, "say why a captured message is refused"),
     "services": (direct_services, "let services of other teams call ours, and listen"),
     "users": (users, "add, list, disable and import who may sign in"),
     "keys": (keys, "show the services' keys, or give them new ones"),
     "provision": (provision, "make keys, passwords and broker definitions for containers, servers"),
     "definitions": (definitions, "write rabbitmq/definitions.json, or check that it is in date"),
+    "contracts": (contracts, "show the contracts as AsyncAPI, or what a change of them breaks"),
 }
 
 

@@ -107,7 +107,7 @@ def programs(
     }
     for name, entry in PROGRAMS.items():
         messaging = messaging_environment(state, entry.service, broker_address)
-        yield _program(name, entry.module, env=messaging | specific[entry.service])
+        yield _program(name, entry.module, env=messaging | specific.get(entry.service, {}))
 
 
 def policies() -> dict[str, Policy]:

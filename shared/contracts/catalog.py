@@ -137,7 +137,7 @@ class GetSync(Request[Sync], method="catalog.syncs.get", scope="catalog:sync"):
         Unavailable: the product database is away.
     """
 
-    sync_id: str = Field(pattern=r"^[0-9a-f-]{1,64}$")
+    sync_id: str = Field(min_length=1, max_length=64)
 
 
 class FetchPage(Job, name="catalog.pages.fetch", timeout_s=30.0):

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from shared.contracts.base import Event, Job
 from shared.contracts.errors import InternalError, InvalidRequest, ServiceError, explain
+from shared.messaging import checks
 from shared.messaging.broker import Broker, Delivery, Outcome, Publisher
 from shared.messaging.call import Call, current_call
 from shared.messaging.envelope import Claims, Reason, Refused, Verifier
@@ -115,17 +116,7 @@ class BackgroundWorker:
         contract = self._contracts.get(properties.type or "")
         typ = "job" if contract is not None and issubclass(contract, Job) else "event"
         claims = self._verifier.verify(headers.get("signature"), delivery.body, typ=typ)
-        # the broker vouches for the user id: it is the sender, or we, who put it aside
-        if properties.user_id not in (claims.iss, self._keys.service):
-            raise Refused(Reason.SENDER_MISMATCH, f"{properties.user_id} sent as {claims.iss}")
-        if "CC" in headers or "BCC" in headers:
-            raise Refused(Reason.CARBON_COPY)
-        if claims.exp <= time():
-            raise Refused(Reason.EXPIRED)
-        sender = self._keys.trust.services[claims.iss]
-        may_send = sender.may_enqueue if typ == "job" else sender.may_publish
-        if not may_send(claims.op):
-            raise Refused(Reason.CALLER_NOT_ALLOWED, f"{claims.iss} may not send {claims.op}")
+        checks.run(checks.WORK_CHECKS, claims, properties, self._keys, time())
         if claims.op not in self._contracts:
             raise Refused(Reason.WRONG_TYPE, f"nobody here works on {claims.op}")
         return _Work(delivery, claims, self._attempt(properties, headers))
@@ -175,7 +166,8 @@ class BackgroundWorker:
             log.error("work breaks its contract", name=claims.op, reason=explain(error))
             return INVALID
         timeout_s = contract.timeout_s if issubclass(contract, Job) else EVENT_TIMEOUT_S
-        current_call.set(Call(claims.iss, claims.jti, claims.cid, time() + timeout_s))
+        call = Call(claims.iss, claims.jti, claims.cid, time() + timeout_s)
+        current_call.set(call)
         try:
             await self._handling.run(self._handlers[contract], message)
         except ServiceError as error:
@@ -183,6 +175,8 @@ class BackgroundWorker:
         except Exception:
             log.exception("handler failed", name=claims.op, request_id=claims.cid)
             return InternalError.code
+        finally:
+            call.is_over = True
         return OK
 
     async def _put_aside(self, work: _Work) -> None:

@@ -11,13 +11,12 @@ from pika import BasicProperties
 
 from shared.messaging.broker import NotOpen, OnDelivery, OnOutcome, Outcome, State
 from shared.messaging.ids import new_id
+from shared.messaging.memory_link import MemoryLink, nothing
 from shared.messaging.memory_node import MemoryNode
 from shared.messaging.memory_queue import Stored, Subscription
 from shared.messaging.memory_rules import ChannelClosed
 from shared.messaging.names import EVENTS, REPLIES
 from shared.messaging.topology import Definitions
-
-RECONNECT_S = 0.01
 
 
 class MemoryBroker:
@@ -25,7 +24,7 @@ class MemoryBroker:
 
     def __init__(self, definitions: Definitions) -> None:
         self.node = MemoryNode(definitions)
-        self.links: list[_Link] = []  # the open ones
+        self.links: list[MemoryLink] = []  # the open ones
         self.is_away = False
 
     def as_user(self, user: str) -> "MemoryUser":
@@ -57,17 +56,17 @@ class MemoryUser:
         self._user = user
 
     def publisher(self) -> "MemoryPublisher":
-        return MemoryPublisher(_Link(self._broker, self._user))
+        return MemoryPublisher(MemoryLink(self._broker, self._user))
 
     def consumer(self, queue: str, *, prefetch: int, on_delivery: OnDelivery) -> "MemoryConsumer":
-        link = _Link(self._broker, self._user)
+        link = MemoryLink(self._broker, self._user)
         return MemoryConsumer(link, queue, prefetch=prefetch, on_delivery=on_delivery)
 
     def reply_consumer(
         self, service: str, *, on_delivery: OnDelivery, on_lost: Callable[[], None]
     ) -> "MemoryOwnQueue":
         return MemoryOwnQueue(
-            _Link(self._broker, self._user),
+            MemoryLink(self._broker, self._user),
             prefix=f"reply.{service}",
             exchange=REPLIES,
             routing_keys=lambda queue: (queue,),
@@ -85,7 +84,7 @@ class MemoryUser:
     ) -> "MemoryOwnQueue":
         names = list(events)
         return MemoryOwnQueue(
-            _Link(self._broker, self._user),
+            MemoryLink(self._broker, self._user),
             prefix=f"listen.{service}",
             exchange=EVENTS,
             routing_keys=lambda _: names,
@@ -94,70 +93,10 @@ class MemoryUser:
         )
 
 
-class _Link:
-    """One connection: opens, is cut or refused, and comes back."""
-
-    def __init__(self, broker: MemoryBroker, user: str) -> None:
-        self.broker = broker
-        self.user = user
-        self.state = State.CLOSED
-        self._set_up: Callable[[], None] = _nothing
-        self._on_lost: Callable[[], None] = _nothing
-        self._opened = asyncio.Event()
-        self._attempt: asyncio.Handle | None = None
-
-    def start(self, *, set_up: Callable[[], None], on_lost: Callable[[], None]) -> None:
-        self._set_up, self._on_lost = set_up, on_lost
-        self.state = State.CONNECTING
-        self._attempt = asyncio.get_running_loop().call_soon(self._open)
-
-    async def opened(self, timeout_s: float) -> bool:
-        try:
-            await asyncio.wait_for(self._opened.wait(), timeout_s)
-        except TimeoutError:
-            return False
-        return True
-
-    def check(self, act: str, name: str) -> None:
-        self.broker.node.rules.check(self.user, act, name)
-
-    def fail(self) -> None:
-        """Lose the connection, and try again in a moment."""
-        self._lose()
-        self.state = State.RECOVERING
-        self._attempt = asyncio.get_running_loop().call_later(RECONNECT_S, self._open)
-
-    async def close(self) -> None:
-        await asyncio.sleep(0)  # what was settled just now still leaves
-        self._lose()
-        self.state = State.CLOSED
-        await asyncio.sleep(0)  # and what was lost is told
-
-    def _open(self) -> None:
-        try:
-            if self.broker.is_away:
-                raise ChannelClosed("nobody answers")
-            self._set_up()
-        except ChannelClosed:
-            self.fail()
-        else:
-            self.broker.links.append(self)
-            self.state = State.OPEN
-            self._opened.set()
-
-    def _lose(self) -> None:
-        if self._attempt is not None:
-            self._attempt.cancel()
-        if self in self.broker.links:
-            self.broker.links.remove(self)
-        self._opened.clear()
-        self._on_lost()
-
-
 class MemoryPublisher:
     """Publishes; see ``shared.messaging.broker.Publisher``."""
 
-    def __init__(self, link: _Link) -> None:
+    def __init__(self, link: MemoryLink) -> None:
         self._link = link
         self._unconfirmed: dict[Stored, OnOutcome] = {}
 
@@ -166,7 +105,7 @@ class MemoryPublisher:
         return self._link.state
 
     async def start(self) -> None:
-        self._link.start(set_up=_nothing, on_lost=self._on_lost)
+        self._link.start(set_up=nothing, on_lost=self._on_lost)
 
     async def opened(self, timeout_s: float) -> bool:
         return await self._link.opened(timeout_s)
@@ -207,7 +146,9 @@ class MemoryPublisher:
 class MemoryConsumer:
     """Consumes one queue; see ``shared.messaging.broker.Consumer``."""
 
-    def __init__(self, link: _Link, queue: str, *, prefetch: int, on_delivery: OnDelivery) -> None:
+    def __init__(
+        self, link: MemoryLink, queue: str, *, prefetch: int, on_delivery: OnDelivery
+    ) -> None:
         self._link = link
         self._queue = queue
         self._prefetch = prefetch
@@ -253,7 +194,7 @@ class MemoryOwnQueue:
 
     def __init__(
         self,
-        link: _Link,
+        link: MemoryLink,
         *,
         prefix: str,
         exchange: str,
@@ -314,6 +255,3 @@ class MemoryOwnQueue:
             self._link.broker.node.delete(self._subscription.queue.name)
             self._subscription = None
         self._on_lost()
-
-
-def _nothing() -> None: ...

@@ -46,7 +46,7 @@ CHEAP_ARGON2: dict[str, Any] = {
 
 
 class System:
-    """Broker, sample upstream, both workers and the bridge, in a state folder of their own."""
+    """Broker, sample upstream, all workers and the bridge, in a state folder of their own."""
 
     def __init__(self, folder: Path) -> None:
         self.state = State(folder)
@@ -158,6 +158,12 @@ class System:
         """Tell the sample upstream how to misbehave; nothing: not at all."""
         async with httpx.AsyncClient() as http:
             response = await http.put(f"{self.upstream_url}/faults", json=faults)
+        assert response.status_code < 300, response.text
+
+    async def change_products(self, **changes: object) -> None:
+        """Change what the sample upstream sells; nothing: as it was at the start."""
+        async with httpx.AsyncClient() as http:
+            response = await http.put(f"{self.upstream_url}/changes", json=changes)
         assert response.status_code < 300, response.text
 
 

@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 
 from ops import provision
+from ops.services import SERVICES_FILE
 from ops.state import State
 from shared.messaging.keys import Identity, TrustBundle
+from shared.messaging.names import SCALER
+from shared.messaging.services import load_services
+
+SERVICES = load_services(SERVICES_FILE)
 
 
 def run(folder: Path) -> int:
@@ -25,7 +30,7 @@ def mode(path: Path) -> int:
 def test_each_service_gets_a_folder_with_its_own_secrets_only(tmp_path: Path) -> None:
     assert run(tmp_path) == 0
 
-    for service in ("auth", "catalog", "bridge"):
+    for service in SERVICES.names:
         own = tmp_path / "services" / service
         assert sorted(path.name for path in own.iterdir()) == ["broker.password", "identity.json"]
         assert Identity.load(own / "identity.json").service == service
@@ -39,8 +44,8 @@ def test_all_trust_all_and_the_broker_knows_hashes_only(tmp_path: Path) -> None:
     state = State(tmp_path)
     text = state.definitions_file.read_text()
     users = json.loads(text)["users"]
-    assert set(TrustBundle.load(state.trust_file).services) == {"auth", "catalog", "bridge"}
-    assert {user["name"] for user in users} == {"auth", "catalog", "bridge", "scaler"}
+    assert set(TrustBundle.load(state.trust_file).services) == set(SERVICES.names)
+    assert {user["name"] for user in users} == {*SERVICES.names, SCALER}
     assert all(user["password_hash"] for user in users)
     assert not any(state.password(user["name"]) in text for user in users)
 
@@ -55,7 +60,7 @@ def test_what_is_there_is_kept(tmp_path: Path) -> None:
 
     run(tmp_path)
 
-    assert len(first) == 8
+    assert len(first) == 2 * len(SERVICES.names) + len([SCALER, "database"])
     assert secrets() == first
 
 

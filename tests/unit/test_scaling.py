@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.scaling import Decision, Memory, decide
@@ -330,6 +330,7 @@ moments = st.lists(
 )
 
 
+@settings(deadline=None)  # a busy machine is no bug
 @given(policy=policies, moments=moments, replicas=st.integers(0, 20))
 def test_there_are_always_as_many_as_allowed(
     policy: Policy, moments: list[tuple[int | None, float]], replicas: int
@@ -343,6 +344,7 @@ def test_there_are_always_as_many_as_allowed(
         assert policy.min_replicas <= run.replicas <= policy.max_replicas
 
 
+@settings(deadline=None)  # a busy machine is no bug
 @given(policy=policies, moments=moments)
 def test_none_end_that_were_wanted_within_the_window(
     policy: Policy, moments: list[tuple[int | None, float]]
@@ -356,11 +358,12 @@ def test_none_end_that_were_wanted_within_the_window(
         run.step(depth, after_s=after_s)
         if depth is not None:
             wanted.append((run.now_s, -(-depth // policy.value)))
-        most = max((count for at_s, count in wanted if at_s > run.now_s - window_s), default=before)
+        most = max((count for at_s, count in wanted if at_s > run.now_s - window_s), default=0)
 
         assert run.replicas >= min(before, most, policy.max_replicas)
 
 
+@settings(deadline=None)  # a busy machine is no bug
 @given(policy=policies, moments=moments)
 def test_no_more_are_added_in_a_period_than_the_most_generous_policy_allows(
     policy: Policy, moments: list[tuple[int | None, float]]

@@ -9,7 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from pydantic import SecretStr
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
 from auth_worker.migrate import SCHEMA as AUTH_SCHEMA
 from catalog_worker.migrate import SCHEMA
@@ -22,6 +22,7 @@ from shared.storage.migrate import (
     require_newest_schema,
 )
 from tests.catalog import make_store_settings
+from tests.postgres import Server
 
 
 def test_migrating_an_empty_database_makes_what_the_code_expects(database_url: str) -> None:
@@ -65,3 +66,18 @@ def test_the_database_of_another_service_is_not_taken_for_ours(database_url: str
         migrate(database_url, SCHEMA)
     with closing(Database(database_url)) as database, pytest.raises(SchemaError):
         require_newest_schema(database, SCHEMA)
+
+
+@pytest.mark.integration
+def test_whatever_the_locale_postgresql_sorts_text_by_code_point(postgres: Server) -> None:
+    url = postgres.new_database()
+    migrate(url, SCHEMA)
+    query = (
+        "SELECT column_name FROM information_schema.columns"
+        " WHERE table_name = 'products' AND collation_name = 'C'"
+    )
+
+    with closing(Database(url)) as database, database.reading() as connection:
+        plain = set(connection.execute(text(query)).scalars())
+
+    assert plain >= {"title", "brand", "category"}

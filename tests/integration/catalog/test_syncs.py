@@ -376,24 +376,30 @@ def test_a_product_that_no_database_takes_is_left_out_and_the_rest_is_stored(
 def test_a_page_takes_few_statements_however_many_products(catalog: CatalogUnderTest) -> None:
     statements: list[str] = []
 
+    def changed(number: int) -> Product:
+        return make_product(number, price=0.5)
+
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         statements.append(statement)
 
     with catalog.database.writing() as transaction:
         event.listen(catalog.database.engine, "before_cursor_execute", note)
         save_products(transaction, make_products(1000), "sync-1")
-        changes = save_products(
-            transaction, [make_product(number, price=0.5) for number in range(1, 1001)], "sync-2"
-        )
+        changes = save_products(transaction, list(map(changed, range(1, 1001))), "sync-2")
+        of_changes = len(statements)
+        save_products(transaction, list(map(changed, range(1, 1001))), "sync-3")
+        event.remove(catalog.database.engine, "before_cursor_execute", note)
 
+    assert of_changes == 2 * 3
+    assert len(statements) - of_changes == 2  # what has not changed is not written again
     assert len(changes) == 1000
     assert set(stored(catalog).values()) == {0.5}
-    assert len(statements) == 2 * 3
 
 
-def test_a_sync_that_is_not_there_is_not_found(catalog: CatalogUnderTest) -> None:
-    with pytest.raises(SyncNotFound, match="no sync 0"):
-        catalog.syncs.get("0")
+@pytest.mark.parametrize("sync_id", ["0", "\0", "\U0001f600", "' OR 1=1 --"])
+def test_a_sync_that_is_not_there_is_not_found(catalog: CatalogUnderTest, sync_id: str) -> None:
+    with pytest.raises(SyncNotFound):
+        catalog.syncs.get(sync_id)
 
 
 def test_syncs_are_forgotten_in_time_but_the_last_that_was_done(
