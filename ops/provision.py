@@ -1,8 +1,9 @@
-"""`postroad provision`: once, before the services: keys, passwords and the broker's definitions.
+"""`postroad provision`: before the services: keys, passwords, certificates, broker definitions.
 
-It is for containers and servers; `postroad up` does the same for itself. What is there already is
-kept, so it may run before each start. `ops.state` shows the folder: each reader has a folder of its
-own in it, to be mounted, or copied to another server, without the others.
+It is for containers and servers; `postroad up` does the same for itself, but for certificates. What
+is there already is kept, so it may run before each start; certificates that end within 30 days are
+renewed, so it has to run once a month where they are used. `ops.state` shows the folder: each
+reader has a folder of its own in it, to be mounted, or copied to another server, without the others.
 """
 
 import sys
@@ -14,6 +15,8 @@ from ops.state import State, StateError, default_folder
 from shared.messaging.services import Services, ServicesFileError, load_services
 from shared.messaging.topology import Definitions
 
+BROKER_HOSTS = ("broker", "broker-2", "broker-3", "localhost")  # as docker-compose.yml names them
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
@@ -21,6 +24,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=Path,
         default=default_folder(),
         help="folder to keep things in (%(default)s)",
+    )
+    parser.add_argument(
+        "--broker-host",
+        action="append",
+        metavar="HOST",
+        help="a name or address of the broker, for its certificate; more than one may be given "
+        f"({', '.join(BROKER_HOSTS)})",
     )
 
 
@@ -32,10 +42,13 @@ def run(options: Namespace) -> int:
         with state.held("postroad provision"):
             state.write_definitions(provision(state, services))
             state.database_password()
+            new = state.certificates(services.names, options.broker_host or BROKER_HOSTS)
     except (ServicesFileError, StateError) as error:
         print(f"postroad: {error}", file=sys.stderr)
         return 1
     print(f"keys, passwords and broker definitions for {', '.join(services.names)} are in place")
+    if new:
+        print(f"new certificates for {', '.join(new)}")
     return 0
 
 

@@ -4,10 +4,13 @@
     services/<service>/            what this service alone reads:
         identity.json                  its private keys
         broker.password                its password at the broker
+        tls/                           its certificate and key there, and whom it trusts
     services.toml                  services added by `postroad services add`
     revoked                        those revoked while nothing ran, whom the broker still knows
     trust/trust.json               everybody's public keys and rights, made anew at each start
+    authority/                     the key that signs certificates; `postroad provision` alone reads it
     broker/                        the broker's settings (definitions.json), and its data
+        tls/                           its certificate and key, and whom it trusts
     database/password              PostgreSQL's, where there is one
     users.db                       who may sign in, where there is none
     log/                           what set-up and the broker had to say
@@ -19,15 +22,17 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ops.certificates import Authority
 from ops.files import write_private
 from shared.messaging.keys import Identity, KeyFileError
 
 _SHARED_MODE = 0o644  # for the users of RabbitMQ and PostgreSQL; the state folder itself is closed
+_SHARED_FOLDER_MODE = 0o755
 _SQLITE_HEADER = b"SQLite format 3\0"  # the database file format, section 1.3
 
 
@@ -49,6 +54,7 @@ class State:
         self.trust_file = self.folder / "trust" / "trust.json"
         self.users_file = self.folder / "users.db"
         self.cookie_file = self.folder / "cookies"
+        self.authority_folder = self.folder / "authority"
         self.broker_folder = self.folder / "broker"
         self.definitions_file = self.broker_folder / "definitions.json"
         self.database_password_file = self.folder / "database" / "password"
@@ -154,6 +160,27 @@ class State:
         if not password:
             raise StateError(self._broken(path, "it is empty"))
         return password
+
+    def certificates(self, services: Iterable[str], broker_hosts: Sequence[str]) -> list[str]:
+        """Make or renew the certificates of broker and services; name those that are new.
+
+        Raises:
+            StateError: a file cannot be made or is broken.
+        """
+        with self._usable(self.authority_folder):
+            _make_folder(self.authority_folder)
+            authority = Authority(self.authority_folder)
+            folder = self.broker_folder / "tls"
+            _make_folder(folder)
+            folder.chmod(_SHARED_FOLDER_MODE)
+            is_new = authority.keep(folder, "broker", hosts=broker_hosts, mode=_SHARED_MODE)
+            new = ["broker"] if is_new else []
+            for service in services:
+                folder = self.folder / "services" / service / "tls"
+                _make_folder(folder)
+                if authority.keep(folder, service):
+                    new.append(service)
+        return new
 
     def forget(self, service: str) -> None:
         """Delete a service's keys and password."""

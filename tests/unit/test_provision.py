@@ -27,10 +27,14 @@ def test_each_service_gets_a_folder_with_its_own_secrets_only(tmp_path: Path) ->
 
     for service in ("auth", "catalog", "bridge"):
         own = tmp_path / "services" / service
-        assert sorted(path.name for path in own.iterdir()) == ["broker.password", "identity.json"]
+        files = {path.relative_to(own) for path in own.rglob("*") if path.is_file()}
+        assert set(map(str, files)) == {
+            *("broker.password", "identity.json"),
+            *("tls/ca.pem", "tls/certificate.pem", "tls/key.pem"),
+        }
         assert Identity.load(own / "identity.json").service == service
-        assert mode(own) == 0o700
-        assert {mode(path) for path in own.iterdir()} == {0o600}
+        assert {mode(own), mode(own / "tls")} == {0o700}
+        assert {mode(own / file) for file in files} == {0o600}
 
 
 def test_all_trust_all_and_the_broker_knows_hashes_only(tmp_path: Path) -> None:
@@ -47,15 +51,16 @@ def test_all_trust_all_and_the_broker_knows_hashes_only(tmp_path: Path) -> None:
 
 def test_what_is_there_is_kept(tmp_path: Path) -> None:
     def secrets() -> dict[Path, bytes]:
-        files = [*tmp_path.glob("services/*/*"), tmp_path / "database" / "password"]
-        return {file: file.read_bytes() for file in files}
+        folders = ("services", "database", "authority", "broker/tls")
+        files = [file for folder in folders for file in (tmp_path / folder).rglob("*")]
+        return {file: file.read_bytes() for file in files if file.is_file()}
 
     run(tmp_path)
     first = secrets()
 
     run(tmp_path)
 
-    assert len(first) == 8
+    assert len(first) == 3 * 5 + 1 + 1 + 3 + 3
     assert secrets() == first
 
 
@@ -64,6 +69,9 @@ def test_what_other_programs_read_is_readable_whatever_the_umask(tmp_path: Path)
 
     assert mode(tmp_path) == 0o700
     assert mode(tmp_path / "broker" / "definitions.json") == 0o644
+    assert mode(tmp_path / "broker" / "tls") == 0o755
+    assert mode(tmp_path / "broker" / "tls" / "key.pem") == 0o644
+    assert mode(tmp_path / "authority" / "key.pem") == 0o600
     assert mode(tmp_path / "database" / "password") == 0o644
 
 
