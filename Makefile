@@ -22,6 +22,7 @@ check: ## lint, format, types, and generated files in date
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy $(CHECKED)
 	.venv/bin/postroad definitions --check
+	.venv/bin/postroad contracts check
 
 bench: ## load the running system and print what a request costs
 	@bin/setup --bench && exec $(PYTHON) -m benchmarks $(ARGS)

@@ -71,6 +71,7 @@ class Bridge:
             "/products": {"GET": self._products.list},
             "/products/categories": {"GET": self._products.categories},
             "/openapi.json": {"GET": docs.openapi},
+            "/asyncapi.json": {"GET": docs.asyncapi},
             **{path: {"GET": docs.page} for path in docs.paths},
         }
 
@@ -143,6 +144,8 @@ class Bridge:
             "links": {
                 "docs": "/docs",
                 "openapi": "/openapi.json",
+                "messages": "/docs/messages",
+                "asyncapi": "/asyncapi.json",
                 "sign_in": "/auth",
                 "refresh": "/auth/refresh",
                 "sign_out": "/auth/logout",

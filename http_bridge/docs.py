@@ -1,12 +1,14 @@
-"""The HTTP documentation: an OpenAPI document, and Swagger UI served from its package."""
+"""The documentation: of HTTP with Swagger UI, from its package; of messages on a page of ours."""
 
 from http import HTTPStatus
 from importlib.resources import files
 
 import orjson
 
+from http_bridge import openapi
 from http_bridge.exchange import JSON, Request, Response
-from http_bridge.openapi import build_document
+from http_bridge.messages import messages_page
+from shared.asyncapi import document as asyncapi
 
 _PAGE = b"""<!DOCTYPE html>
 <html lang="en">
@@ -28,21 +30,39 @@ _POLICY = (
     b"content-security-policy",
     b"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:",
 )
+_STATIC_POLICY = (
+    b"content-security-policy",
+    b"default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'",
+)
+_HTML = b"text/html; charset=utf-8"
 
 
 class Docs:
-    """The handlers of ``/openapi.json`` and of ``/docs`` and its parts."""
+    """The handlers of the two documents, and of ``/docs`` and its parts."""
 
     def __init__(self) -> None:
         swagger = files("swagger_ui") / "static"
-        self._openapi = orjson.dumps(build_document())
+        messages = asyncapi.build_document()
+        self._openapi = orjson.dumps(openapi.build_document())
+        self._asyncapi = orjson.dumps(messages)
         self._parts = {
-            "/docs": (b"text/html; charset=utf-8", _PAGE),
-            "/docs/start.js": (b"text/javascript", _START),
-            "/docs/swagger-ui.css": (b"text/css", (swagger / "swagger-ui.css").read_bytes()),
+            "/docs": (_HTML, _PAGE, _POLICY),
+            "/docs/start.js": (b"text/javascript", _START, _POLICY),
+            "/docs/swagger-ui.css": (
+                b"text/css",
+                (swagger / "swagger-ui.css").read_bytes(),
+                _POLICY,
+            ),
             "/docs/swagger-ui-bundle.js": (
                 b"text/javascript",
                 (swagger / "swagger-ui-bundle.js").read_bytes(),
+                _POLICY,
+            ),
+            "/docs/messages": (_HTML, messages_page(messages).encode(), _STATIC_POLICY),
+            "/docs/messages.css": (
+                b"text/css",
+                (files("http_bridge") / "messages.css").read_bytes(),
+                _STATIC_POLICY,
             ),
         }
 
@@ -54,6 +74,9 @@ class Docs:
     async def openapi(self, _: Request) -> Response:
         return Response(HTTPStatus.OK, self._openapi, [JSON])
 
+    async def asyncapi(self, _: Request) -> Response:
+        return Response(HTTPStatus.OK, self._asyncapi, [JSON])
+
     async def page(self, request: Request) -> Response:
-        media_type, body = self._parts[request.path.rstrip("/")]
-        return Response(HTTPStatus.OK, body, [(b"content-type", media_type), _POLICY])
+        media_type, body, policy = self._parts[request.path.rstrip("/")]
+        return Response(HTTPStatus.OK, body, [(b"content-type", media_type), policy])

@@ -91,6 +91,7 @@ def build_document() -> Document:
             "Every error is a problem object with a stable `code`; every response carries the "
             "request's id in `X-Request-ID`.",
         },
+        "externalDocs": {"description": "The messages behind it", "url": "/docs/messages"},
         "paths": _paths(),
         "components": {
             "schemas": schemas["$defs"],

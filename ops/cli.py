@@ -4,7 +4,18 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import NoReturn
 
-from ops import call, definitions, direct_services, keys, provision, tail, up, users
+from ops import (
+    call,
+    contracts,
+    definitions,
+    direct_services,
+    explain,
+    keys,
+    provision,
+    tail,
+    up,
+    users,
+)
 
 EXAMPLES = """\
 examples:
@@ -16,6 +27,7 @@ examples:
   postroad services add orders --calls 'catalog.products.*'
   postroad users add reader --role operator     asks for the password
   postroad keys rotate                          new keys for all, while they run
+  postroad contracts diff docs/released/asyncapi-0.1.0.json
   postroad definitions --check                  is rabbitmq/definitions.json in date?
 """
 
@@ -23,11 +35,13 @@ COMMANDS = {
     "up": (up, "run the whole system on this machine, until Ctrl-C"),
     "call": (call, "send a signed request through the running system, and print the reply"),
     "tail": (tail, "see events as they happen, until Ctrl-C"),
+    "explain": (explain, "say why a captured message is refused"),
     "services": (direct_services, "let services of other teams call ours, and listen"),
     "users": (users, "add, list, disable and import who may sign in"),
     "keys": (keys, "show the services' keys, or give them new ones"),
     "provision": (provision, "make keys, passwords and broker definitions for containers, servers"),
     "definitions": (definitions, "write rabbitmq/definitions.json, or check that it is in date"),
+    "contracts": (contracts, "show the contracts as AsyncAPI, or what a change of them breaks"),
 }
 
 

@@ -19,12 +19,19 @@ def add_arguments(parser: ArgumentParser) -> None:
     rotating = actions.add_parser(
         "rotate",
         help="give a service, or all, new keys",
-        description=f"Give a service, or all of them, new keys. They are used from {LEAD_S:.0f} s "
-        f"after this on; the old ones are accepted for {OVERLAP_S / 60:.0f} more minutes, "
-        "those of events and jobs for as long as one may wait in a queue. The services notice by "
-        "themselves.",
+        description="Give a service, or all of them, new keys. They are used a little later; the "
+        f"old ones are accepted for {OVERLAP_S / 60:.0f} minutes after that, those of events and "
+        "jobs for as long as one may wait in a queue. The services notice by themselves.",
     )
     rotating.add_argument("service", nargs="?", help="the service (all of them)")
+    rotating.add_argument(
+        "--lead",
+        type=float,
+        default=LEAD_S,
+        metavar="SECONDS",
+        help="time for the new files to reach everybody, before which no new key is used "
+        "(%(default).0f)",
+    )
     rotating.set_defaults(action=_rotate)
     for action in (listing, rotating):
         action.add_argument(
@@ -73,11 +80,11 @@ def _rotate(options: Namespace, state: State, trust: TrustBundle) -> int:
         trust = TrustBundle.load(state.trust_file)
         for name in names:
             path = state.identity_file(name)
-            renewed = rotate(Identity.load(path))
+            renewed = rotate(Identity.load(path), lead_s=options.lead)
             renewed.save(path)  # first: its owner must be able to read what others send
             trust = trust_rotated(trust, renewed)
         write_private(state.trust_file, trust.model_dump_json(indent=1))
-    print(f"new keys for {', '.join(names)}, in use in {LEAD_S:.0f} s")
+    print(f"new keys for {', '.join(names)}, in use in {options.lead:.0f} s")
     return 0
 
 

@@ -23,6 +23,13 @@ class InvalidToken(Exception):
     """The token is malformed, expired, forged or not an access token; the message says which."""
 
 
+class ExpiredToken(InvalidToken):
+    """It was one of ours, until its time was over."""
+
+    def __init__(self) -> None:
+        super().__init__("the token has expired")
+
+
 @dataclass(frozen=True, slots=True)
 class AccessToken:
     """A verified token: its text, its SHA-256 (the claim ``ath``) and what it says."""
@@ -69,7 +76,7 @@ class TokenVerifier:
                 self._cache.popitem(last=False)
         elif token.expires_at <= time():
             del self._cache[text]
-            raise InvalidToken("the token has expired")
+            raise ExpiredToken
         if self._revocations.is_revoked(token.session_id):
             raise InvalidToken("the token was revoked: its session has ended")
         return token
@@ -100,7 +107,7 @@ class TokenVerifier:
                 expires_at=float(claims["exp"]),
             )
         except jwt.ExpiredSignatureError as error:
-            raise InvalidToken("the token has expired") from error
+            raise ExpiredToken from error
         except (jwt.InvalidTokenError, ValueError, TypeError) as error:
             raise InvalidToken("the token is malformed or forged") from error
 

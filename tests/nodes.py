@@ -64,6 +64,12 @@ class Management:
                     raise
         return closed
 
+    def messages(self, vhost: str, queue: str) -> Any:
+        """Look at what waits in a queue, as a person does, and leave it there."""
+        place = f"{quote(vhost, safe='')}/{quote(queue, safe='')}"
+        how = {"count": 100, "ackmode": "ack_requeue_true", "encoding": "auto"}
+        return self._request("POST", f"/queues/{place}/get", how)
+
     def _has_listener(self) -> bool:
         try:
             self._request("GET", f"/health/checks/port-listener/{self._amqp_port}")

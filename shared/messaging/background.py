@@ -17,7 +17,8 @@ from pika import BasicProperties
 from pydantic import ValidationError
 
 from shared.contracts.base import Event, Job
-from shared.contracts.errors import ServiceError, explain
+from shared.contracts.errors import InternalError, InvalidRequest, ServiceError, explain
+from shared.messaging import checks
 from shared.messaging.broker import Broker, Delivery, Outcome, Publisher
 from shared.messaging.call import Call, current_call
 from shared.messaging.envelope import Claims, Reason, Refused, Verifier
@@ -35,6 +36,7 @@ BackgroundHandlers = Mapping[type[Event] | type[Job], BackgroundHandler]
 LAST_ATTEMPT = len(WAIT_TTLS_MS) + 1
 EVENT_TIMEOUT_S = 30.0  # for one attempt; a job's contract names its own
 ATTEMPT = "attempt"  # the header in which we note which attempt the next one is
+OK, INVALID = "ok", InvalidRequest.code
 _PAUSE_S = 1.0
 
 
@@ -114,17 +116,7 @@ class BackgroundWorker:
         contract = self._contracts.get(properties.type or "")
         typ = "job" if contract is not None and issubclass(contract, Job) else "event"
         claims = self._verifier.verify(headers.get("signature"), delivery.body, typ=typ)
-        # the broker vouches for the user id: it is the sender, or we, who put it aside
-        if properties.user_id not in (claims.iss, self._keys.service):
-            raise Refused(Reason.SENDER_MISMATCH, f"{properties.user_id} sent as {claims.iss}")
-        if "CC" in headers or "BCC" in headers:
-            raise Refused(Reason.CARBON_COPY)
-        if claims.exp <= time():
-            raise Refused(Reason.EXPIRED)
-        sender = self._keys.trust.services[claims.iss]
-        may_send = sender.may_enqueue if typ == "job" else sender.may_publish
-        if not may_send(claims.op):
-            raise Refused(Reason.CALLER_NOT_ALLOWED, f"{claims.iss} may not send {claims.op}")
+        checks.run(checks.WORK_CHECKS, claims, properties, self._keys, time())
         if claims.op not in self._contracts:
             raise Refused(Reason.WRONG_TYPE, f"nobody here works on {claims.op}")
         return _Work(delivery, claims, self._attempt(properties, headers))
@@ -138,44 +130,51 @@ class BackgroundWorker:
     async def _do(self, work: _Work) -> None:
         """Make one attempt, then settle: ack what is done or put aside, dead-letter the rest."""
         began = perf_counter()
-        outcome = "ok"
-        try:
-            await self._attempt_to_do(work)
-        except ValidationError as error:
-            outcome = "dead"
-            log.error("work breaks its contract", name=work.claims.op, reason=explain(error))
-        except ServiceError as error:
-            outcome = error.code
-        except Exception:
-            outcome = "internal"
-            log.exception("handler failed", name=work.claims.op, request_id=work.claims.cid)
-        settle = work.delivery.ack
-        if outcome != "ok":
-            is_last = outcome == "dead" or work.attempt >= LAST_ATTEMPT
-            if is_last:
-                settle = work.delivery.dead_letter
-            else:
-                await self._put_aside(work)
-        settle()
+        outcome = await self._outcome(work)
+        if outcome == OK:
+            fate = "done"
+        elif outcome != INVALID and work.attempt < LAST_ATTEMPT:
+            await self._put_aside(work)
+            fate = "put_aside"
+        else:
+            fate = "dead"
+        if fate == "dead":
+            work.delivery.dead_letter()
+        else:
+            work.delivery.ack()
         self._handling.end()
         self.counts[outcome] += 1
+        self.counts[fate] += 1
         log.info(
             "work",
             name=work.claims.op,
             outcome=outcome,
+            fate=fate,
             attempt=work.attempt,
             duration_ms=round((perf_counter() - began) * 1000, 2),
             caller=work.claims.iss,
             request_id=work.claims.cid,
         )
 
-    async def _attempt_to_do(self, work: _Work) -> None:
-        contract = self._contracts[work.claims.op]
-        message = contract.model_validate_json(work.delivery.body)
-        timeout_s = contract.timeout_s if issubclass(contract, Job) else EVENT_TIMEOUT_S
+    async def _outcome(self, work: _Work) -> str:
+        """Make one attempt, and name how it ended: ``ok``, or the code of an error."""
         claims = work.claims
+        contract = self._contracts[claims.op]
+        try:
+            message = contract.model_validate_json(work.delivery.body)
+        except ValidationError as error:
+            log.error("work breaks its contract", name=claims.op, reason=explain(error))
+            return INVALID
+        timeout_s = contract.timeout_s if issubclass(contract, Job) else EVENT_TIMEOUT_S
         current_call.set(Call(claims.iss, claims.jti, claims.cid, time() + timeout_s))
-        await self._handling.run(self._handlers[contract], message)
+        try:
+            await self._handling.run(self._handlers[contract], message)
+        except ServiceError as error:
+            return error.code
+        except Exception:
+            log.exception("handler failed", name=claims.op, request_id=claims.cid)
+            return InternalError.code
+        return OK
 
     async def _put_aside(self, work: _Work) -> None:
         """Put what failed into a wait queue; until the broker has it, we hold on to it."""

@@ -31,7 +31,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from hashlib import sha256
 from time import time
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -69,6 +69,7 @@ class Refused(Exception):
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
+        self.detail = detail
 
 
 # what a reply repeats of its request: plain, since it is written into JSON as it is
@@ -219,6 +220,32 @@ class Signer:
         return f"{protected.decode()}..{signature.decode()}"
 
 
+class Signature(NamedTuple):
+    """A signature taken apart; nothing in it is verified yet."""
+
+    protected: str
+    claims: Claims
+    code: bytes
+
+
+def read_signature(signature: object) -> Signature:
+    """Read a header ``signature``.
+
+    Raises:
+        Refused: there is none, or it cannot be read.
+    """
+    if not isinstance(signature, str):
+        raise Refused(Reason.UNSIGNED)
+    if len(signature) > SIGNATURE_MAX_BYTES:
+        raise Refused(Reason.MALFORMED, "the signature is too long")
+    protected, _, code = signature.partition("..")
+    try:
+        claims = Claims.model_validate_json(unpadded_b64decode(protected))
+        return Signature(protected, claims, unpadded_b64decode(code))
+    except ValueError as error:
+        raise Refused(Reason.MALFORMED, "the signature is not readable") from error
+
+
 class Verifier:
     """Checks what was signed to one service."""
 
@@ -233,23 +260,27 @@ class Verifier:
         Raises:
             Refused: with the reason.
         """
-        if not isinstance(signature, str):
-            raise Refused(Reason.UNSIGNED)
-        if len(signature) > SIGNATURE_MAX_BYTES:
-            raise Refused(Reason.MALFORMED, "the signature is too long")
-        protected, _, code = signature.partition("..")
-        try:
-            claims = Claims.model_validate_json(unpadded_b64decode(protected))
-            given = unpadded_b64decode(code)
-        except ValueError as error:
-            raise Refused(Reason.MALFORMED, "the signature is not readable") from error
-        if not self._is_authentic(claims, b"%b.%b" % (protected.encode(), body), given):
+        read = read_signature(signature)
+        self.check_signature(read, body)
+        self.check_type(read.claims, typ)
+        self.check_audience(read.claims)
+        return read.claims
+
+    def check_signature(self, read: Signature, body: bytes) -> None:
+        """Check that the issuer signed this body with a key that is accepted."""
+        signed = b"%b.%b" % (read.protected.encode(), body)
+        if not self._is_authentic(read.claims, signed, read.code):
             raise Refused(Reason.BAD_SIGNATURE)
+
+    def check_type(self, claims: Claims, typ: str) -> None:
+        """Check that a message is of the type that its queue is for."""
         if claims.typ != typ:
             raise Refused(Reason.WRONG_TYPE, f"a {claims.typ} where a {typ} belongs")
-        if claims.aud != (EVENTS if typ == "event" else self._keys.service):
+
+    def check_audience(self, claims: Claims) -> None:
+        """Check that a message is for us."""
+        if claims.aud != (EVENTS if claims.typ == "event" else self._keys.service):
             raise Refused(Reason.WRONG_AUDIENCE, f"for {claims.aud}")
-        return claims
 
     def _is_authentic(self, claims: Claims, signed: bytes, given: bytes) -> bool:
         """Check with the key and the algorithm that belong to the message's type."""

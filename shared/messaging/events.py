@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from shared.contracts.base import Event
+from shared.messaging import checks
 from shared.messaging.broker import Broker, Delivery
 from shared.messaging.envelope import Claims, Reason, Refused, Verifier
 from shared.messaging.keyring import KeyRing
@@ -70,12 +71,7 @@ class EventListener:
     def _verify(self, delivery: Delivery) -> Claims:
         headers = delivery.properties.headers or {}
         claims = self._verifier.verify(headers.get("signature"), delivery.body, typ="event")
-        if delivery.properties.user_id != claims.iss:
-            raise Refused(Reason.SENDER_MISMATCH, f"{delivery.properties.user_id} as {claims.iss}")
-        if claims.exp <= time():
-            raise Refused(Reason.EXPIRED)
-        if not self._keys.trust.services[claims.iss].may_publish(claims.op):
-            raise Refused(Reason.CALLER_NOT_ALLOWED, f"{claims.iss} may not publish {claims.op}")
+        checks.run(checks.HEARD_CHECKS, claims, delivery.properties, self._keys, time())
         if claims.op not in self._events:
             raise Refused(Reason.WRONG_TYPE, f"nobody here listens to {claims.op}")
         return claims

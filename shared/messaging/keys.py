@@ -173,13 +173,10 @@ class TrustedService(BaseModel):
         """Say whether this service may call a method, by whole name or by prefix ``name.*``."""
         return _is_covered(method, self.calls)
 
-    def may_publish(self, event: str) -> bool:
-        """Say whether this service may publish an event, likewise."""
-        return _is_covered(event, self.publishes)
-
-    def may_enqueue(self, job: str) -> bool:
-        """Say whether this service may give out a job, likewise."""
-        return _is_covered(job, self.enqueues)
+    def may_send(self, typ: str, name: str) -> bool:
+        """Say whether this service may send a request, an event or a job (the claim ``typ``)."""
+        rights = {"request": self.calls, "event": self.publishes, "job": self.enqueues}
+        return _is_covered(name, rights.get(typ, ()))
 
     def key(self, purpose: Purpose) -> PublicKey:
         """Give the key to use with this service for a purpose."""

@@ -3,7 +3,7 @@
 The new keys are made known before they are used, and the old ones accepted for a while after:
 
     now            both are in the identity and in the trust bundle; the old ones are in use
-    + LEAD_S       everybody has read the new files; the new ones are in use
+    + lead_s       everybody has read the new files; the new ones are in use
     + OVERLAP_S    nothing made with the old ones is under way any more; they retire, but for
                    those of events and jobs, which may wait in a queue for EVENT_LIFETIME_S
 """
@@ -13,14 +13,14 @@ from time import time
 from shared.messaging.envelope import EVENT_LIFETIME_S
 from shared.messaging.keys import PURPOSES, Identity, PrivateKey, Purpose, TrustBundle
 
-LEAD_S = 5.0  # services look at their files every second
+LEAD_S = 5.0  # services look at their files every second; copying these may take longer
 OVERLAP_S = 3600.0  # longer than a token lives, or a request waits
 
 
-def rotate(identity: Identity) -> Identity:
+def rotate(identity: Identity, *, lead_s: float = LEAD_S) -> Identity:
     """Give an identity new keys for every purpose; keys that have retired are dropped."""
     now = time()
-    active_from = now + LEAD_S
+    active_from = now + lead_s
     new = [
         PrivateKey.create(identity.service, purpose, active_from=active_from)
         for purpose in PURPOSES

@@ -232,7 +232,7 @@ async def test_a_body_that_breaks_its_contract_is_not_tried_again(
         )
         await waiting_in(broker, DEAD_QUEUE)
 
-    assert worker.counts == {"dead": 1}
+    assert worker.counts == {"invalid_request": 1, "dead": 1}
 
 
 async def test_what_a_worker_holds_when_it_dies_comes_again(

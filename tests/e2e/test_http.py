@@ -266,6 +266,23 @@ async def test_the_docs_need_nothing_from_elsewhere(visitor: httpx.AsyncClient) 
     assert "/products/{product_id}" in document.json()["paths"]
 
 
+async def test_the_messages_are_documented_on_a_page_that_runs_nothing(
+    visitor: httpx.AsyncClient,
+) -> None:
+    links = (await visitor.get("/")).json()["links"]
+    page = await visitor.get(links["messages"])
+    style = await visitor.get("/docs/messages.css")
+    document = await visitor.get(links["asyncapi"])
+
+    assert page.status_code == style.status_code == 200
+    assert style.headers["content-type"] == "text/css"
+    assert page.headers["content-security-policy"].startswith(
+        "default-src 'none'; style-src 'self'"
+    )
+    assert "catalog.products.list" in page.text
+    assert document.json()["asyncapi"] == "3.0.0"
+
+
 async def test_a_request_id_is_taken_and_found_in_the_log_of_every_service(
     user: httpx.AsyncClient, system: System
 ) -> None:

@@ -11,7 +11,7 @@ from shared.contracts.auth import CreateSession, Session
 from shared.contracts.base import Message, Request
 from shared.contracts.catalog import GetProduct, ListProducts, Product, ProductPage
 from shared.contracts.registry import CONTRACTS
-from shared.messaging.admission import LONGEST_DEADLINE_S
+from shared.messaging.checks import LONGEST_DEADLINE_S
 from shared.messaging.services import Services
 
 METHOD = re.compile(r"[a-z]+\.[a-z]+\.[a-z]+")

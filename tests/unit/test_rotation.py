@@ -273,6 +273,19 @@ def test_the_command_gives_all_services_new_keys_or_only_one(
     assert "new keys for auth" in capsys.readouterr().out
 
 
+def test_the_command_leaves_the_files_as_long_as_they_need_to_spread(
+    state: State, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_keys(state, "rotate", "auth", "--lead", "300") == 0
+
+    keys = Identity.load(state.identity_file("auth")).keys
+    assert {key.active_from for key in keys[:4]} == {clock.now + 300}
+    assert [key.retires_at for key in keys[4:]] == [
+        clock.now + 300 + overlap_s(key.purpose) for key in keys[4:]
+    ]
+    assert "in use in 300 s" in capsys.readouterr().out
+
+
 def test_the_command_lists_keys_and_how_they_stand(
     state: State, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,94 @@
+"""What is the same for every message: servers, headers, who may sign in. docs/wire-protocol.md."""
+
+from typing import Any
+
+from shared.messaging.envelope import EVENT_LIFETIME_S, SIGNATURE_MAX_BYTES
+from shared.messaging.names import VHOST
+
+Document = dict[str, Any]
+
+_SIGNATURE: Document = {
+    "type": "string",
+    "maxLength": SIGNATURE_MAX_BYTES,
+    "pattern": r"^[A-Za-z0-9_-]+\.\.[A-Za-z0-9_-]+$",
+    "description": "A detached JWS (RFC 7515 appendix F, RFC 7797) over the exact bytes of the "
+    "body. Its protected header says who signed, for whom, what and until when.",
+}
+_AUTHORIZATION: Document = {
+    "type": "string",
+    "description": "The user's access token, bare, when the caller acts for one. The signature "
+    "holds its SHA-256.",
+}
+_CORRELATION = {
+    "location": "$message.header#/correlation_id",
+    "description": "The AMQP property `correlation_id`: one for everything that one thing at the "
+    "edge sets off. A reply is matched by the claim `rid` of its signature.",
+}
+REPLY_ADDRESS = {
+    "location": "$message.header#/reply_to",
+    "description": "The AMQP property `reply_to`: the caller's own queue, `reply.<user>.<unique>`.",
+}
+
+SERVERS: Document = {
+    "broker": {
+        "host": "{host}:{port}",
+        "pathname": "/{vhost}",
+        "protocol": "amqp",
+        "protocolVersion": "0.9.1",
+        "description": "RabbitMQ. Publish with confirms and `mandatory`, on a connection of its "
+        "own.",
+        "variables": {
+            "host": {"default": "127.0.0.1"},
+            "port": {"default": "5672"},
+            "vhost": {"default": VHOST},
+        },
+        "security": [{"$ref": "#/components/securitySchemes/broker_user"}],
+    }
+}
+
+SECURITY_SCHEMES: Document = {
+    "broker_user": {
+        "type": "userPassword",
+        "description": "Each service has a broker user of its own, which may send and read what "
+        "`rabbitmq/services.toml` grants it. Being let in is not enough: every message carries "
+        "the header `signature`, made with the service's own key, and `user_id`, which the broker "
+        "checks. Requests and replies are signed with HS256 and a key that two services share by "
+        "X25519 agreement; events and jobs with Ed25519.",
+    },
+    "user_token": {
+        "type": "httpApiKey",
+        "name": "authorization",
+        "in": "header",
+        "description": "The AMQP header `authorization`: an access token (RFC 9068) of the user "
+        "for whom the caller acts, from `auth.sessions.create`.",
+    },
+}
+
+
+def _headers(description: str, **others: Document) -> Document:
+    return {
+        "type": "object",
+        "description": description,
+        "required": ["signature"],
+        "properties": {"signature": _SIGNATURE, **others},
+    }
+
+
+HEADERS: Document = {
+    "RequestHeaders": _headers(
+        "Headers of a request. `CC` and `BCC` must be absent.", authorization=_AUTHORIZATION
+    ),
+    "ReplyHeaders": _headers("Headers of a reply."),
+    "EventHeaders": _headers(
+        f"Headers of an event, which is good for {EVENT_LIFETIME_S // 86_400} days."
+    ),
+    "JobHeaders": _headers("Headers of a job."),
+}
+
+MESSAGE_TRAITS: Document = {
+    kind: {
+        "headers": {"$ref": f"#/components/schemas/{kind.capitalize()}Headers"},
+        "correlationId": _CORRELATION,
+    }
+    for kind in ("request", "reply", "event", "job")
+}

@@ -1,0 +1,132 @@
+"""Messages as RabbitMQ's management shows them: `GET /api/queues/…/get`, `rabbitmqadmin get`."""
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pika import BasicProperties
+
+from shared.contracts.registry import JOBS
+from shared.messaging.names import EVENTS, REPLIES, RETRY, RPC, WAIT, WORK
+
+_HEADERS = "headers"
+_KNOWN = ("type", "message_id", "correlation_id", "reply_to", "user_id", "content_type")
+
+
+class CannotRead(Exception):
+    """The text is no captured message; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a message was: what its reader expects there, and who that is, if it is one."""
+
+    typ: str  # the claim `typ`
+    reader: str | None
+    is_queue_of_work: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """One message that was looked at in a queue."""
+
+    body: bytes
+    properties: BasicProperties
+    exchange: str
+    routing_key: str
+    is_whole: bool  # the management cuts off what is longer than one asked for
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        return self.properties.headers or {}
+
+    @property
+    def rejected_at(self) -> float | None:
+        """Say when its reader dead-lettered it, in seconds since 1970."""
+        for death in self._rejections():
+            if isinstance(death.get("time"), int):
+                return float(death["time"])
+        return None
+
+    def place(self) -> Place | None:
+        """Find out which queue it was for; none when nothing tells."""
+        for death in self._rejections():
+            if found := self._queue(str(death.get("queue"))):
+                return found
+        first, _, rest = self.routing_key.partition(".")
+        by_exchange = {
+            RPC: Place("request", first),
+            REPLIES: Place("reply", rest.partition(".")[0]),
+            EVENTS: Place("event", None),
+            WORK: Place("job", first, is_queue_of_work=True),
+            WAIT: self._queue(rest),
+            RETRY: self._queue(rest),
+        }
+        return by_exchange.get(self.exchange)
+
+    def _queue(self, name: str) -> Place | None:
+        kind, _, rest = name.partition(".")
+        service = rest.partition(".")[0]
+        if kind == "rpc":
+            return Place("request", service)
+        if kind == "work":
+            typ = "job" if self.properties.type in JOBS else "event"
+            return Place(typ, service, is_queue_of_work=True)
+        return None
+
+    def _rejections(self) -> Iterable[dict[str, Any]]:
+        deaths = self.headers.get("x-death")
+        return [
+            death
+            for death in (deaths if isinstance(deaths, list) else [])
+            if isinstance(death, dict) and death.get("reason") == "rejected"
+        ]
+
+
+def read_messages(text: str) -> list[Captured]:
+    """Read one captured message, or a list of them.
+
+    Raises:
+        CannotRead: it is something else.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise CannotRead(f"this is no JSON: {error}") from error
+    messages = found if isinstance(found, list) else [found]
+    if not messages:
+        raise CannotRead("there is no message in it: the queue was empty")
+    return [_read(message) for message in messages]
+
+
+def _read(message: object) -> Captured:
+    if not isinstance(message, dict) or not {"payload", "properties"} <= message.keys():
+        raise CannotRead(
+            "a captured message has the fields payload and properties, as the management API "
+            "gives it; what 'postroad tail' prints is a body alone, without its signature"
+        )
+    properties = message["properties"] or {}  # the API writes an empty table as a list
+    body = _body(message)
+    return Captured(
+        body=body,
+        properties=BasicProperties(
+            headers=properties.get(_HEADERS) or {},
+            **{name: properties.get(name) for name in _KNOWN},
+        ),
+        exchange=str(message.get("exchange", "")),
+        routing_key=str(message.get("routing_key", "")),
+        is_whole=message.get("payload_bytes", len(body)) == len(body),
+    )
+
+
+def _body(message: dict[str, Any]) -> bytes:
+    payload = str(message["payload"])
+    if message.get("payload_encoding") != "base64":
+        return payload.encode()
+    try:
+        return base64.b64decode(payload, validate=True)
+    except binascii.Error as error:
+        raise CannotRead("the payload is not the base64 that it says it is") from error

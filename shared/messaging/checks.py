@@ -1,0 +1,109 @@
+"""What a message must be besides well signed: the checks of each kind, in their order.
+
+Each looks at one message, the reader's keys and the time, and nothing else: so `postroad explain`
+can walk the same ones over a message that was refused.
+"""
+
+from collections.abc import Callable, Iterable
+
+from pika import BasicProperties
+
+from shared.messaging.envelope import Claims, Reason, Refused, token_hash
+from shared.messaging.keyring import KeyRing
+
+LEEWAY_S = 5.0  # how far two services' clocks may be apart
+LONGEST_DEADLINE_S = 60.0
+
+Check = Callable[[Claims, BasicProperties, KeyRing, float], None]
+
+
+def run(
+    checks: Iterable[Check], claims: Claims, properties: BasicProperties, keys: KeyRing, now: float
+) -> None:
+    """Run checks in order.
+
+    Raises:
+        Refused: by the first that fails.
+    """
+    for check in checks:
+        check(claims, properties, keys, now)
+
+
+def check_sender(claims: Claims, properties: BasicProperties, _keys: KeyRing, _now: float) -> None:
+    if properties.user_id != claims.iss:  # the broker vouches for the user id
+        raise Refused(Reason.SENDER_MISMATCH, f"{properties.user_id} sent as {claims.iss}")
+
+
+def check_sender_or_us(
+    claims: Claims, properties: BasicProperties, keys: KeyRing, now: float
+) -> None:
+    if properties.user_id != keys.service:  # we put aside what failed, in the sender's name
+        check_sender(claims, properties, keys, now)
+
+
+def check_carbon_copy(
+    _claims: Claims, properties: BasicProperties, _keys: KeyRing, _now: float
+) -> None:
+    headers = properties.headers or {}
+    if "CC" in headers or "BCC" in headers:
+        # they carry a message past topic permissions up to RabbitMQ 4.0.2
+        raise Refused(Reason.CARBON_COPY)
+
+
+def check_reply_address(
+    claims: Claims, properties: BasicProperties, _keys: KeyRing, _now: float
+) -> None:
+    if (
+        claims.rto is None
+        or claims.rto != properties.reply_to
+        or not claims.rto.startswith(f"reply.{claims.iss}.")
+    ):
+        raise Refused(Reason.WRONG_REPLY_ADDRESS)
+
+
+def check_deadline(
+    claims: Claims, _properties: BasicProperties, _keys: KeyRing, now: float
+) -> None:
+    if claims.exp < now - LEEWAY_S:  # the broker lets no request wait that long
+        raise Refused(Reason.EXPIRED, f"{now - claims.exp:.1f} s ago")
+    if claims.exp > now + LONGEST_DEADLINE_S + LEEWAY_S:
+        raise Refused(Reason.DEADLINE_TOO_FAR, f"in {claims.exp - now:.1f} s")
+
+
+def check_expiry(claims: Claims, _properties: BasicProperties, _keys: KeyRing, now: float) -> None:
+    if claims.exp <= now:
+        raise Refused(Reason.EXPIRED, f"{now - claims.exp:.1f} s ago")
+
+
+def check_right(claims: Claims, _properties: BasicProperties, keys: KeyRing, _now: float) -> None:
+    sender = keys.trust.services.get(claims.iss)
+    if sender is None or not sender.may_send(claims.typ, claims.op):
+        raise Refused(
+            Reason.CALLER_NOT_ALLOWED, f"{claims.iss} may not send the {claims.typ} {claims.op}"
+        )
+
+
+def check_token_hash(
+    claims: Claims, properties: BasicProperties, _keys: KeyRing, _now: float
+) -> None:
+    token = (properties.headers or {}).get("authorization")
+    hashed = token_hash(token) if isinstance(token, str) else None
+    if hashed != claims.ath:
+        raise Refused(Reason.TOKEN_MISMATCH)
+
+
+REQUEST_CHECKS: tuple[Check, ...] = (
+    check_sender,
+    check_carbon_copy,
+    check_reply_address,
+    check_deadline,
+    check_right,
+    check_token_hash,
+)
+HEARD_CHECKS: tuple[Check, ...] = (check_sender, check_expiry, check_right)  # in `listen.` queues
+WORK_CHECKS: tuple[Check, ...] = (
+    check_sender_or_us,
+    check_carbon_copy,
+    check_expiry,
+    check_right,
+)
