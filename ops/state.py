@@ -4,14 +4,18 @@
     services/<service>/            what this service alone reads:
         identity.json                  its private keys
         broker.password                its password at the broker
+        database.password              its password at PostgreSQL, if it has a database there
         tls/                           its certificate and key there, and whom it trusts
     services.toml                  services added by `postroad services add`
     revoked                        those revoked while nothing ran, whom the broker still knows
     trust/trust.json               everybody's public keys and rights, made anew at each start
-    authority/                     the key that signs certificates; `postroad provision` alone reads it
+    authority/                     the key that signs certificates, for `postroad provision` alone
     broker/                        the broker's settings (definitions.json), and its data
+        erlang.cookie                  by which the nodes of a cluster know each other
         tls/                           its certificate and key, and whom it trusts
-    database/password              PostgreSQL's, where there is one
+    database/                      for PostgreSQL, where there is one:
+        administrator.password         that of its superuser, whom nobody is
+        roles.sql                      databases and roles; of passwords it holds hashes only
     users.db                       who may sign in, where there is none
     log/                           what set-up and the broker had to say
     running.json                   where the running system listens
@@ -57,7 +61,7 @@ class State:
         self.authority_folder = self.folder / "authority"
         self.broker_folder = self.folder / "broker"
         self.definitions_file = self.broker_folder / "definitions.json"
-        self.database_password_file = self.folder / "database" / "password"
+        self.database_folder = self.folder / "database"
         self.broker_log = self.folder / "log" / "broker.log"
         self._revoked_file = self.folder / "revoked"
         self._changes_file = self.folder / "changes"
@@ -143,13 +147,25 @@ class State:
         """
         return self._password(self.password_file(service))
 
-    def database_password(self) -> str:
-        """Give PostgreSQL's password, made the first time.
+    def database_password(self, service: str) -> str:
+        """Give a service's password at PostgreSQL, made the first time.
 
         Raises:
             StateError: the file is broken.
         """
-        return self._password(self.database_password_file, mode=_SHARED_MODE)
+        return self._password(self.folder / "services" / service / "database.password")
+
+    def server_secrets(self) -> None:
+        """Make the secrets that servers have for themselves.
+
+        Raises:
+            StateError: a file is broken.
+        """
+        for path in (
+            self.database_folder / "administrator.password",
+            self.broker_folder / "erlang.cookie",
+        ):
+            self._password(path, mode=_SHARED_MODE)
 
     def _password(self, path: Path, *, mode: int = 0o600) -> str:
         with self._usable(path):
@@ -216,6 +232,12 @@ class State:
         with self._usable(self.definitions_file):
             text = json.dumps(definitions, indent=1)
             write_private(self.definitions_file, text, mode=_SHARED_MODE)
+
+    def write_roles(self, statements: str) -> None:
+        """Write what PostgreSQL executes at its first start."""
+        path = self.database_folder / "roles.sql"
+        with self._usable(path):
+            write_private(path, statements, mode=_SHARED_MODE)
 
     def write_running(self, addresses: Mapping[str, object]) -> None:
         """Tell other commands where the running system listens."""

@@ -12,10 +12,10 @@ from ops.state import State
 from shared.messaging.keys import Identity, TrustBundle
 
 
-def run(folder: Path) -> int:
+def run(folder: Path, *arguments: str) -> int:
     parser = ArgumentParser()
     provision.add_arguments(parser)
-    return provision.run(parser.parse_args(["--state", str(folder)]))
+    return provision.run(parser.parse_args(["--state", str(folder), *arguments]))
 
 
 def mode(path: Path) -> int:
@@ -31,6 +31,7 @@ def test_each_service_gets_a_folder_with_its_own_secrets_only(tmp_path: Path) ->
         assert set(map(str, files)) == {
             *("broker.password", "identity.json"),
             *("tls/ca.pem", "tls/certificate.pem", "tls/key.pem"),
+            *(("database.password",) if service in ("auth", "catalog") else ()),
         }
         assert Identity.load(own / "identity.json").service == service
         assert {mode(own), mode(own / "tls")} == {0o700}
@@ -51,16 +52,17 @@ def test_all_trust_all_and_the_broker_knows_hashes_only(tmp_path: Path) -> None:
 
 def test_what_is_there_is_kept(tmp_path: Path) -> None:
     def secrets() -> dict[Path, bytes]:
-        folders = ("services", "database", "authority", "broker/tls")
-        files = [file for folder in folders for file in (tmp_path / folder).rglob("*")]
-        return {file: file.read_bytes() for file in files if file.is_file()}
+        folders = ("services", "database", "authority", "broker")
+        files = [file for folder in folders for file in (tmp_path / folder).rglob("*.*")]
+        hashed = ("definitions.json", "roles.sql")  # with new salt each time
+        return {file: file.read_bytes() for file in files if file.name not in hashed}
 
     run(tmp_path)
     first = secrets()
 
     run(tmp_path)
 
-    assert len(first) == 3 * 5 + 1 + 1 + 3 + 3
+    assert len(first) == 3 * 5 + 1 + 2 + 3 + 4 + 1  # three services, scaler, ...
     assert secrets() == first
 
 
@@ -72,7 +74,22 @@ def test_what_other_programs_read_is_readable_whatever_the_umask(tmp_path: Path)
     assert mode(tmp_path / "broker" / "tls") == 0o755
     assert mode(tmp_path / "broker" / "tls" / "key.pem") == 0o644
     assert mode(tmp_path / "authority" / "key.pem") == 0o600
-    assert mode(tmp_path / "database" / "password") == 0o644
+    assert mode(tmp_path / "broker" / "erlang.cookie") == 0o644
+    assert mode(tmp_path / "database" / "administrator.password") == 0o644
+    assert mode(tmp_path / "database" / "roles.sql") == 0o644
+
+
+def test_in_a_cluster_requests_have_copies_too(tmp_path: Path) -> None:
+    def types() -> dict[str, str]:
+        queues = json.loads(State(tmp_path).definitions_file.read_text())["queues"]
+        return {queue["name"]: queue["arguments"]["x-queue-type"] for queue in queues}
+
+    run(tmp_path)
+    assert types()["rpc.catalog"] == "classic"
+
+    run(tmp_path, "--cluster")
+
+    assert set(types().values()) == {"quorum"}
 
 
 def test_a_broken_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
