@@ -1,13 +1,8 @@
 """Start the auth service: ``python -m auth_worker``."""
 
-import sys
-from contextlib import closing
-
 import structlog
 
-from auth_worker.database import Database, InvalidDatabaseUrl, database_url
-from auth_worker.migrate import SchemaError, migrate, require_newest_schema
-from auth_worker.relay import EventPublisher
+from auth_worker.migrate import SCHEMA
 from auth_worker.settings import AuthMessagingSettings, AuthSettings
 from auth_worker.users import UserExists
 from auth_worker.wiring import (
@@ -17,11 +12,12 @@ from auth_worker.wiring import (
     build_relay,
     build_service,
 )
-from shared.contracts.errors import Unavailable
 from shared.logs import configure_logging
 from shared.messaging.keyring import KeyRing
 from shared.messaging.service import serve
 from shared.settings import EnvironmentSettings, LogSettings, read_settings
+from shared.storage.migrate import open_database
+from shared.storage.relay import Publisher
 
 log = structlog.get_logger()
 
@@ -35,15 +31,15 @@ def main() -> None:
     is_development = read_settings(EnvironmentSettings).is_development
     configure_logging("auth", read_settings(LogSettings))
     keys = KeyRing.load(messaging.identity_file, messaging.trust_file)
-    database = open_database(settings, is_development=is_development)
+    database = open_database(settings, SCHEMA, is_development=is_development)
     service = build_service(settings, database=database, keys=keys, is_development=is_development)
     if is_development:
         add_development_user(service)
 
-    async def relay(publisher: EventPublisher) -> None:
+    async def relay(publisher: Publisher) -> None:
         await build_relay(publisher, service=service, settings=settings).run()
 
-    async def clean(_publisher: EventPublisher) -> None:
+    async def clean(_publisher: Publisher) -> None:
         await build_cleaner(service=service, settings=settings).run()
 
     serve(
@@ -54,20 +50,6 @@ def main() -> None:
         follows_revocations=False,  # it looks into the database, where they are
     )
     database.close()
-
-
-def open_database(settings: AuthSettings, *, is_development: bool) -> Database:
-    """Open the database, or end the process with one sentence; in development, make it first."""
-    try:
-        url = database_url(settings)
-        if is_development:
-            migrate(url)
-        with closing(Database(url)) as database:
-            require_newest_schema(database)
-    except (InvalidDatabaseUrl, SchemaError, Unavailable) as error:
-        print(f"cannot start: AUTH_DATABASE_URL: {error}", file=sys.stderr)  # noqa: T201
-        raise SystemExit(2) from None
-    return Database(url)
 
 
 def add_development_user(service: Service) -> None:

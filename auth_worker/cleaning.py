@@ -1,17 +1,13 @@
 """Deleting what has expired, so that the database does not grow for ever."""
 
-import asyncio
 from collections.abc import Callable
 from time import time
 
-import structlog
 from sqlalchemy import and_, or_
 
-from auth_worker.database import Database
-from auth_worker.tables import refresh_tokens, sessions, sign_in_failures
-from shared.contracts.errors import Unavailable
-
-log = structlog.get_logger()
+from auth_worker.tables import audit, refresh_tokens, sessions, sign_in_failures
+from shared.storage.database import Database
+from shared.storage.regularly import regularly
 
 
 class Cleaner:
@@ -23,21 +19,18 @@ class Cleaner:
         *,
         interval_s: float,
         attempts_window_s: float,
+        audit_days: int,
         clock: Callable[[], float] = time,
     ) -> None:
         self._database = database
         self._interval_s = interval_s
         self._attempts_window_s = attempts_window_s
+        self._audit_s = audit_days * 86_400
         self._clock = clock
 
     async def run(self) -> None:
         """Clean until cancelled."""
-        while True:
-            try:
-                await asyncio.to_thread(self.clean)
-            except Unavailable as error:
-                log.warning("not cleaned", reason=str(error))
-            await asyncio.sleep(self._interval_s)
+        await regularly(self.clean, interval_s=self._interval_s)
 
     def clean(self) -> int:
         """Delete what matters no more, and say how many rows that were.
@@ -58,6 +51,7 @@ class Cleaner:
                     sessions.delete().where(is_over),  # its refresh tokens go with it
                     refresh_tokens.delete().where(refresh_tokens.c.expires_at <= now),
                     sign_in_failures.delete().where(too_old),
+                    audit.delete().where(audit.c.at <= now - self._audit_s),
                 )
             ]
         return sum(deleted)

@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import Row
 
-from auth_worker.database import Transaction
 from auth_worker.tables import refresh_tokens, sessions
 from shared.messaging.call import Call
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import PrivateKey, unpadded_b64encode
+from shared.storage.database import Transaction
 
 _INFO = b"postroad/1 refresh token rotation"
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from auth_worker.database import Database, Transaction
-from auth_worker.outbox import Events
 from auth_worker.refresh_tokens import (
     Rotation,
     find_token,
@@ -23,6 +21,8 @@ from auth_worker.users import User, UserStore
 from shared.contracts.auth import Revocation
 from shared.contracts.errors import InvalidRefreshToken
 from shared.messaging.ids import new_id
+from shared.storage.database import Database, Transaction
+from shared.storage.outbox import Messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Sessions:
     def __init__(
         self,
         database: Database,
-        events: Events,
+        events: Messages,
         *,
         users: UserStore,
         issuer: TokenIssuer,

@@ -4,14 +4,14 @@ from time import time
 from typing import Literal, NoReturn
 
 from auth_worker.attempts import Attempt, Attempts
-from auth_worker.database import Database
 from auth_worker.networks import told_network
-from auth_worker.outbox import Events
 from auth_worker.passwords import Passwords
 from auth_worker.sessions import Sessions, Tokens
 from auth_worker.users import User, UserStore
 from shared.contracts.errors import InvalidCredentials, TooManyAttempts
 from shared.contracts.events import LoginFailed, LoginSucceeded
+from shared.storage.database import Database
+from shared.storage.outbox import Messages
 
 Reason = Literal["unknown_user", "wrong_password", "disabled", "locked_out"]
 
@@ -22,7 +22,7 @@ class SignIn:
     def __init__(
         self,
         database: Database,
-        events: Events,
+        events: Messages,
         *,
         users: UserStore,
         passwords: Passwords,

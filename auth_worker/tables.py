@@ -3,30 +3,14 @@
 Times are seconds since 1970. No password and no token is kept: only what they are checked against.
 """
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Double,
-    ForeignKey,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-)
+from sqlalchemy import Boolean, Column, Double, ForeignKey, Index, Integer, String, Table
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+from shared.storage.tables import new_metadata, outbox_table
+
+metadata = new_metadata()
 
 USERNAME_MAX = 200
+REASON_MAX = 40
 
 users = Table(
     "users",
@@ -78,15 +62,19 @@ sign_in_failures = Table(
     Index(None, "at"),
 )
 
-outbox = Table(
-    "outbox",
+# What there is to say of who signed in: see audit/trail.py. It outlives users and sessions.
+audit = Table(
+    "audit",
     metadata,
-    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-    Column("event_id", String(36), nullable=False, unique=True),
-    Column("name", String(200), nullable=False),
-    Column("body", Text, nullable=False),  # JSON
-    Column("correlation_id", String(200), nullable=False),
-    Column("created_at", Double, nullable=False),
-    Column("claimed_by", String(36)),
-    Column("claimed_until", Double),  # whoever claimed it and has not sent it by then has died
+    Column("event_id", String(64), primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("what", String(200), nullable=False),  # the event's name
+    Column("user_id", Integer),
+    Column("session_id", String(36)),
+    Column("reason", String(REASON_MAX)),
+    Column("client_network", String(64)),
+    Index(None, "at"),
+    Index(None, "user_id", "at"),
 )
+
+outbox = outbox_table(metadata)

@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, Valid
 from sqlalchemy import Connection, select, text
 from sqlalchemy import exc as sql_errors
 
-from auth_worker.database import Database
 from auth_worker.roles import DEFAULT_ROLE, UnknownRole
 from auth_worker.tables import USERNAME_MAX, users
 from auth_worker.usernames import BadUsername
 from auth_worker.users import UserExists, new_user
 from shared.contracts.errors import explain
+from shared.storage.database import Database
 
 PASSWORD_MAX = 1000  # the HTTP bridge takes no longer ones
 

@@ -7,12 +7,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select
 from sqlalchemy import exc as sql_errors
 
-from auth_worker.database import Database, Transaction
-from auth_worker.outbox import Events
 from auth_worker.revocation import EndReason, end_sessions
 from auth_worker.roles import DEFAULT_ROLE, check_roles, scopes_of
 from auth_worker.tables import sessions, users
 from auth_worker.usernames import BadUsername, check_username
+from shared.storage.database import Database, Transaction
+from shared.storage.outbox import Messages
 
 
 class UserExists(Exception):
@@ -46,7 +46,9 @@ class UserStore:
     A user made for development is not found unless ``is_development``.
     """
 
-    def __init__(self, database: Database, events: Events, *, is_development: bool = False) -> None:
+    def __init__(
+        self, database: Database, events: Messages, *, is_development: bool = False
+    ) -> None:
         self._database = database
         self._events = events
         self._is_development = is_development

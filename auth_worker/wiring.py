@@ -5,7 +5,6 @@ from functools import partial
 
 from auth_worker.attempts import Attempts
 from auth_worker.cleaning import Cleaner
-from auth_worker.database import Database
 from auth_worker.handlers import (
     create_session,
     end_session,
@@ -13,13 +12,12 @@ from auth_worker.handlers import (
     list_revocations,
     refresh_session,
 )
-from auth_worker.outbox import Outbox, OutboxReader
 from auth_worker.passwords import Passwords
 from auth_worker.refresh_tokens import Rotation
-from auth_worker.relay import EventPublisher, Relay
 from auth_worker.sessions import Sessions
 from auth_worker.settings import AuthSettings
 from auth_worker.sign_in import SignIn
+from auth_worker.tables import outbox as outbox_table
 from auth_worker.tokens import TokenIssuer
 from auth_worker.users import UserStore
 from shared.contracts.auth import (
@@ -31,6 +29,9 @@ from shared.contracts.auth import (
 )
 from shared.messaging.keyring import KeyRing
 from shared.messaging.worker import Handlers
+from shared.storage.database import Database
+from shared.storage.outbox import Outbox
+from shared.storage.relay import Publisher, Relay, relay_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def build_service(
     settings: AuthSettings, *, database: Database, keys: KeyRing, is_development: bool
 ) -> Service:
     """Put the service together; nothing connects yet."""
-    outbox = Outbox()
+    outbox = Outbox(outbox_table)
     users = UserStore(database, outbox, is_development=is_development)
     passwords = Passwords(settings)
     sessions = Sessions(
@@ -84,17 +85,9 @@ def build_handlers(service: Service) -> Handlers:
     }
 
 
-def build_relay(publisher: EventPublisher, *, service: Service, settings: AuthSettings) -> Relay:
-    """Make what takes the service's events to the broker; it hears of each event written here."""
-    relay = Relay(
-        OutboxReader(service.database, lease_s=settings.outbox_lease_s),
-        publisher,
-        batch=settings.outbox_batch,
-        batch_timeout_s=settings.outbox_lease_s / 2,
-        poll_s=settings.outbox_poll_s,
-    )
-    service.outbox.on_written(relay.notify)
-    return relay
+def build_relay(publisher: Publisher, *, service: Service, settings: AuthSettings) -> Relay:
+    """Make what takes the service's events to the broker."""
+    return relay_of(service.outbox, publisher, database=service.database, settings=settings)
 
 
 def build_cleaner(*, service: Service, settings: AuthSettings) -> Cleaner:
@@ -103,4 +96,5 @@ def build_cleaner(*, service: Service, settings: AuthSettings) -> Cleaner:
         service.database,
         interval_s=settings.clean_interval_s,
         attempts_window_s=settings.attempts_window_s,
+        audit_days=settings.audit_days,
     )

@@ -60,7 +60,7 @@ async def postroad(folder: Path) -> AsyncIterator[Target]:
                 supervisor.start(logging_to(program, folder / "services.log"))
             await selfcheck.answers(f"{url}/readyz", timeout_s=READY_TIMEOUT_S, alive=lambda: None)
             token = await asyncio.to_thread(sign_in, url)
-            pids = {name: supervisor.pids(name) for name in ("bridge", "catalog")}
+            pids = {name: supervisor.pids(name) for name in ("http_bridge", "catalog_worker")}
             yield Target(
                 "postroad",
                 f"{url}/products?limit=30",

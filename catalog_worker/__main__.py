@@ -1,23 +1,50 @@
 """Start the catalogue service: ``python -m catalog_worker``."""
 
 from catalog_worker.cache import CachedCatalog
+from catalog_worker.fallback import FallbackCatalog
 from catalog_worker.fetcher import Fetcher
-from catalog_worker.settings import CatalogSettings
+from catalog_worker.migrate import SCHEMA
+from catalog_worker.settings import CatalogSettings, StoreSettings
+from catalog_worker.stored_catalog import StoredCatalog
+from catalog_worker.upkeep import clean_up, keep_schedule
 from catalog_worker.upstream import UpstreamCatalog
-from catalog_worker.wiring import build_handlers
+from catalog_worker.wiring import build_handlers, build_storage
 from shared.logs import configure_logging
 from shared.messaging.keyring import KeyRing
 from shared.messaging.service import serve
-from shared.settings import LogSettings, MessagingSettings, read_settings
+from shared.settings import EnvironmentSettings, LogSettings, MessagingSettings, read_settings
+from shared.storage.migrate import open_database
+from shared.storage.relay import Publisher, relay_of
 
 
 def main() -> None:
     settings = read_settings(CatalogSettings)
+    store = read_settings(StoreSettings)
     messaging = read_settings(MessagingSettings)
+    is_development = read_settings(EnvironmentSettings).is_development
     configure_logging("catalog", read_settings(LogSettings))
-    catalog = CachedCatalog(UpstreamCatalog(Fetcher(settings)), settings)
     keys = KeyRing.load(messaging.identity_file, messaging.trust_file)
-    serve(build_handlers(catalog=catalog), keys=keys, settings=messaging)
+    database = open_database(store, SCHEMA, is_development=is_development)
+    storage = build_storage(database, store)
+    cached = CachedCatalog(UpstreamCatalog(Fetcher(settings)), settings)
+    catalog = FallbackCatalog(cached, StoredCatalog(database))
+
+    async def relay(publisher: Publisher) -> None:
+        await relay_of(storage.outbox, publisher, database=database, settings=store).run()
+
+    async def schedule(_publisher: Publisher) -> None:
+        await keep_schedule(storage.syncs, store)
+
+    async def clean(_publisher: Publisher) -> None:
+        await clean_up(database, inbox=storage.inbox, syncs=storage.syncs, settings=store)
+
+    serve(
+        build_handlers(catalog=catalog, syncs=storage.syncs),
+        keys=keys,
+        settings=messaging,
+        background=[relay, schedule, clean],
+    )
+    database.close()
 
 
 if __name__ == "__main__":

@@ -5,10 +5,13 @@ from typing import Protocol
 from shared.contracts.catalog import (
     CategoryList,
     GetProduct,
+    GetSync,
     ListCategories,
     ListProducts,
     Product,
     ProductPage,
+    StartSync,
+    Sync,
 )
 from shared.contracts.errors import ProductNotFound
 
@@ -19,6 +22,13 @@ class Catalog(Protocol):
     async def list(self, request: ListProducts) -> ProductPage: ...
     async def find(self, product_id: int) -> Product | None: ...
     async def categories(self) -> CategoryList: ...
+
+
+class SyncBook(Protocol):
+    """Where syncs are kept; blocking. ``syncs.Syncs`` says more."""
+
+    def start(self) -> Sync: ...
+    def get(self, sync_id: str) -> Sync: ...
 
 
 async def list_products(request: ListProducts, *, catalog: Catalog) -> ProductPage:
@@ -34,3 +44,12 @@ async def get_product(request: GetProduct, *, catalog: Catalog) -> Product:
 
 async def list_categories(_: ListCategories, *, catalog: Catalog) -> CategoryList:
     return await catalog.categories()
+
+
+def start_sync(_: StartSync, *, syncs: SyncBook) -> Sync:
+    """Start a sync; runs in a thread, as ``get_sync`` does. A redelivery finds it under way."""
+    return syncs.start()
+
+
+def get_sync(request: GetSync, *, syncs: SyncBook) -> Sync:
+    return syncs.get(request.sync_id)

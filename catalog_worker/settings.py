@@ -3,6 +3,9 @@
 from pydantic import AnyHttpUrl, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.settings import MessagingSettings
+from shared.storage.settings import DatabaseSettings
+
 
 class CatalogSettings(BaseSettings):
     """Where products come from.  Environment prefix ``CATALOG_``.
@@ -26,3 +29,24 @@ class CatalogSettings(BaseSettings):
     cache_refresh_s: float = Field(default=30.0, ge=0)
     cache_stale_s: float = Field(default=300.0, ge=0)
     cache_max_entries: int = Field(default=1000, ge=1)
+
+
+class StoreSettings(DatabaseSettings):
+    """Where products are kept, and how they get there.  Environment prefix ``CATALOG_``.
+
+    ``sync_page_size``: how many products to ask upstream for at a time; no more than it gives.
+    ``sync_every_s``: how often to start a sync; 0 is never. ``sync_patience_s``: a sync that
+    makes no progress for so long has failed.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="CATALOG_", frozen=True)
+
+    sync_page_size: int = Field(default=100, ge=1, le=1000)
+    sync_every_s: float = Field(default=0.0, ge=0)
+    sync_patience_s: float = Field(default=1800.0, gt=0)
+
+
+class SyncMessagingSettings(MessagingSettings):
+    """Each page that is being fetched is a request under way at upstream, so few are at a time."""
+
+    prefetch: int = Field(default=8, ge=1, le=100)

@@ -64,6 +64,13 @@ class UpstreamCatalog:
         value = ProductPage(data=products, total=page.total, skip=request.skip, limit=len(products))
         return Answer(value, fetched.etag)
 
+    def page(self, *, skip: int, limit: int) -> ProductPage:
+        """Fetch a page of the whole listing, however far down and however long."""
+        fetched = self._fetcher.get("/products", {"limit": limit, "skip": skip, "select": FIELDS})
+        page = _parse(_Page, fetched.body)
+        products = page.products[:limit]
+        return ProductPage(data=products, total=page.total, skip=skip, limit=len(products))
+
     def find(
         self, product_id: int, known: Answer[Product | None] | None = None
     ) -> Answer[Product | None]:

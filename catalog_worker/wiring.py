@@ -1,16 +1,51 @@
 """The catalogue service's table of contents."""
 
+from dataclasses import dataclass
 from functools import partial
 
-from catalog_worker.handlers import Catalog, get_product, list_categories, list_products
-from shared.contracts.catalog import GetProduct, ListCategories, ListProducts
+from catalog_worker.handlers import (
+    Catalog,
+    SyncBook,
+    get_product,
+    get_sync,
+    list_categories,
+    list_products,
+    start_sync,
+)
+from catalog_worker.settings import StoreSettings
+from catalog_worker.syncs import Syncs
+from catalog_worker.tables import inbox as inbox_table
+from catalog_worker.tables import outbox as outbox_table
+from shared.contracts.catalog import GetProduct, GetSync, ListCategories, ListProducts, StartSync
 from shared.messaging.worker import Handlers
+from shared.storage.database import Database
+from shared.storage.inbox import Inbox
+from shared.storage.outbox import Outbox
 
 
-def build_handlers(*, catalog: Catalog) -> Handlers:
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """What of the catalogue service is in the database."""
+
+    database: Database
+    inbox: Inbox
+    outbox: Outbox
+    syncs: Syncs
+
+
+def build_storage(database: Database, settings: StoreSettings) -> Storage:
+    """Put together what is in the database; nothing connects yet."""
+    inbox, outbox = Inbox(inbox_table), Outbox(outbox_table)
+    syncs = Syncs(database, inbox=inbox, outbox=outbox, settings=settings)
+    return Storage(database, inbox, outbox, syncs)
+
+
+def build_handlers(*, catalog: Catalog, syncs: SyncBook) -> Handlers:
     """Pair each contract with what answers it."""
     return {
         GetProduct: partial(get_product, catalog=catalog),
         ListCategories: partial(list_categories, catalog=catalog),
         ListProducts: partial(list_products, catalog=catalog),
+        StartSync: partial(start_sync, syncs=syncs),
+        GetSync: partial(get_sync, syncs=syncs),
     }

@@ -14,6 +14,7 @@ from http_bridge.exchange import ClientGone, Receive, Request, Response, Scope, 
 from http_bridge.problems import MethodNotAllowed, NotFound, problem_response
 from http_bridge.products import Products
 from http_bridge.settings import BridgeSettings
+from http_bridge.syncs import Syncs
 from http_bridge.tokens import RequestTokens
 from shared.contracts.errors import InternalError, Overloaded, ServiceError, Unavailable
 from shared.messaging.client import Client
@@ -27,6 +28,7 @@ log = structlog.get_logger()
 
 Handler = Callable[[Request], Awaitable[Response]]
 PRODUCT_PATH = "/products/"
+SYNC_PATH = "/products/sync/"
 PROBES = ("/healthz", "/readyz")
 
 
@@ -58,6 +60,7 @@ class Bridge:
             body_max_bytes=settings.body_max_bytes,
         )
         self._products = Products(client, tokens, timeout_s=settings.timeout_s)
+        self._syncs = Syncs(client, tokens, timeout_s=settings.timeout_s)
         docs = Docs()
         self._routes: dict[str, dict[str, Handler]] = {
             "/": {"GET": self._about},
@@ -70,6 +73,7 @@ class Bridge:
             "/auth/me": {"GET": auth.own_user},
             "/products": {"GET": self._products.list},
             "/products/categories": {"GET": self._products.categories},
+            "/products/sync": {"POST": self._syncs.start},
             "/openapi.json": {"GET": docs.openapi},
             "/asyncapi.json": {"GET": docs.asyncapi},
             **{path: {"GET": docs.page} for path in docs.paths},
@@ -126,6 +130,8 @@ class Bridge:
         methods = self._routes.get(path) or self._routes.get(path.rstrip("/"))
         if methods is None and path.startswith(PRODUCT_PATH) and path.count("/") == 2:
             methods = {"GET": self._product}
+        if methods is None and path.startswith(SYNC_PATH) and path.count("/") == 3:
+            methods = {"GET": self._sync}
         if methods is None:
             raise NotFound(f"nothing at {path[:200]}")
         handler = methods.get("GET" if request.method == "HEAD" else request.method)
@@ -135,6 +141,9 @@ class Bridge:
 
     async def _product(self, request: Request) -> Response:
         return await self._products.get(request, request.path.removeprefix(PRODUCT_PATH))
+
+    async def _sync(self, request: Request) -> Response:
+        return await self._syncs.get(request, request.path.removeprefix(SYNC_PATH))
 
     async def _about(self, _: Request) -> Response:
         """Say what this is, and where to go from here."""
@@ -153,6 +162,7 @@ class Bridge:
                 "keys": "/.well-known/jwks.json",
                 "products": "/products",
                 "categories": "/products/categories",
+                "sync": "/products/sync",
                 "health": "/healthz",
                 "readiness": "/readyz",
             },

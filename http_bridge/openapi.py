@@ -17,10 +17,13 @@ from shared.contracts.auth import (
 from shared.contracts.catalog import (
     CategoryList,
     GetProduct,
+    GetSync,
     ListCategories,
     ListProducts,
     Product,
     ProductPage,
+    StartSync,
+    Sync,
 )
 
 Document = dict[str, Any]
@@ -52,6 +55,12 @@ class OneProduct(BaseModel):
     data: Product
 
 
+class OneSync(BaseModel):
+    """How far a sync is."""
+
+    data: Sync
+
+
 class HttpProblem(BaseModel):
     """An error (RFC 9457). ``code`` is stable; ``error`` repeats ``detail``."""
 
@@ -66,14 +75,19 @@ class HttpProblem(BaseModel):
 
 MODELS = (
     *(Credentials, RefreshToken, SignedIn, SignedOut, UserProfile),
-    *(OneProduct, ProductPage, CategoryList, HttpProblem),
+    *(OneProduct, ProductPage, CategoryList, OneSync, HttpProblem),
 )
+
+_LOCATION = {
+    "Location": {"description": "Where to ask how far it is", "schema": {"type": "string"}}
+}
 
 # The codes an operation may answer with, besides its success.
 EVERYWHERE = ("internal", "overloaded")
 MESSAGE = ("unavailable", "outcome_unknown", "reply_timeout", "peer_error")
 BODY = ("invalid_request", "unsupported_media_type", "body_too_large")
-CATALOG = ("not_authenticated", "not_authorised", "upstream_failed", "upstream_busy", *MESSAGE)
+SECURED = ("not_authenticated", "not_authorised", *MESSAGE)
+CATALOG = ("upstream_failed", "upstream_busy", *SECURED)
 
 
 def build_document() -> Document:
@@ -186,6 +200,26 @@ def _paths() -> Document:
                 is_conditional=True,
             )
         },
+        "/products/sync": {
+            "post": _operation(
+                StartSync.method,
+                "Renew the stored catalogue in the background",
+                _json(_reference(OneSync)),
+                errors=("cross_site", *SECURED),
+                secured=True,
+                status="202",
+            )
+        },
+        "/products/sync/{sync_id}": {
+            "get": _operation(
+                GetSync.method,
+                "How far a sync is",
+                _json(_reference(OneSync)),
+                errors=("invalid_request", "sync_not_found", *SECURED),
+                parameters=_parameters(GetSync, "path"),
+                secured=True,
+            )
+        },
         "/products/{product_id}": {
             "get": _operation(
                 GetProduct.method,
@@ -212,8 +246,11 @@ def _operation(
     secured: bool = False,
     is_conditional: bool = False,
     empty: str = "",
+    status: str = "200",
 ) -> Document:
-    responses: Document = {"200": {"description": "Success", "content": content}}
+    responses: Document = {status: {"description": "Success", "content": content}}
+    if status == "202":
+        responses[status] |= {"description": "Started, or under way", "headers": _LOCATION}
     if is_conditional:
         responses["304"] = {"description": "What the client has (`If-None-Match`) still holds"}
     if empty:

@@ -26,7 +26,7 @@ from shared.messaging.services import ServicesFileError
 EXAMPLES = """\
 examples:
   postroad call catalog.products.list limit=5 category=lighting
-  postroad call catalog.products.get product_id=7 --as orders
+  postroad call catalog.products.get product_id=7 --as shop
   postroad call catalog.products.list | jq '.data[].title'
 
 methods:

@@ -12,6 +12,8 @@ from ops import (
     explain,
     keys,
     provision,
+    status,
+    sync,
     tail,
     up,
     users,
@@ -20,11 +22,12 @@ from ops import (
 EXAMPLES = """\
 examples:
   postroad up                                   everything here, with a sample catalogue
-  postroad up --port 8080 --management          on another port, with RabbitMQ's own pages
+  postroad up --port 8080 --max-replicas 2      on another port, on a small machine
   postroad up --upstream https://dummyjson.com  with somebody else's catalogue
+  postroad status --watch                       queues, processes, and why as many
   postroad call catalog.products.list limit=5   ask a service, through the queue
   postroad tail events 'auth.login.*'           see who signs in
-  postroad services add orders --calls 'catalog.products.*'
+  postroad services add shop --calls 'catalog.products.*'
   postroad users add reader --role operator     asks for the password
   postroad keys rotate                          new keys for all, while they run
   postroad contracts diff docs/released/asyncapi-0.1.0.json
@@ -33,7 +36,9 @@ examples:
 
 COMMANDS = {
     "up": (up, "run the whole system on this machine, until Ctrl-C"),
+    "status": (status, "show queues, processes and scaling decisions of the running system"),
     "call": (call, "send a signed request through the running system, and print the reply"),
+    "sync": (sync, "bring the stored catalogue up to date, and see how it goes"),
     "tail": (tail, "see events as they happen, until Ctrl-C"),
     "explain": (explain, "say why a captured message is refused"),
     "services": (direct_services, "let services of other teams call ours, and listen"),
@@ -68,8 +73,8 @@ def main() -> int:
         module.add_arguments(subparser)
         subparser.set_defaults(run=module.run)
     options = parser.parse_args()
-    status: int = options.run(options)
-    return status
+    exit_status: int = options.run(options)
+    return exit_status
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from shared.messaging.services import Service, ServicesFileError
 
 EXAMPLES = """\
 examples:
-  postroad services add orders --calls 'catalog.products.*' --listens 'auth.login.*'
-  postroad services env orders          what its environment has to say
+  postroad services add shop --calls 'catalog.products.*' --listens 'auth.login.*'
+  postroad services env shop          what its environment has to say
   postroad services list
-  postroad services revoke orders
+  postroad services revoke shop
 
 A right is a whole name, or a prefix that ends in '.*'. Added services are kept in the state folder,
 for the next 'postroad up' too; a running system learns of them at once.

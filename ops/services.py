@@ -1,11 +1,13 @@
-"""The services of `postroad up`: how each is started, and what its environment says."""
+"""The programs of `postroad up`: how each is started, and what its environment says."""
 
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from ops.ports import LOOPBACK
+from ops.scaling_policy import SCALING_FILE, Policy, ScalingFileError, load_policies
 from ops.state import State
 from ops.supervisor import Program
 from shared.messaging.names import SCALER, VHOST
@@ -13,7 +15,24 @@ from shared.messaging.services import Services, ServicesFileError, load_services
 from shared.messaging.topology import Definitions, QueueType, definitions, with_passwords
 
 SERVICES_FILE = Path(__file__).parents[1] / "rabbitmq" / "services.toml"
-MODULES = {"auth": "auth_worker", "catalog": "catalog_worker", "bridge": "http_bridge"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a program runs, and as which service: whose broker user, keys and settings it has."""
+
+    service: str
+    module: str
+
+
+# In the order in which they start.
+PROGRAMS = {
+    "auth_worker": Entry("auth", "auth_worker"),
+    "catalog_worker": Entry("catalog", "catalog_worker"),
+    "auth_audit": Entry("auth", "auth_worker.audit"),
+    "catalog_sync": Entry("catalog", "catalog_worker.sync"),
+    "http_bridge": Entry("bridge", "http_bridge"),
+}
 
 
 def allowed_services(state: State) -> Services:
@@ -79,15 +98,30 @@ def sample_upstream(port: int) -> Program:
 def programs(
     state: State, *, broker_address: str, upstream: str, host: str, port: int
 ) -> Iterator[Program]:
-    """Give the services, in the order in which they start."""
+    """Give the programs, in the order in which they start."""
     specific = {
         "auth": {"AUTH_DATABASE_URL": f"sqlite:///{state.users_file}"},
-        "catalog": {"CATALOG_UPSTREAM_URL": upstream},
+        "catalog": {
+            "CATALOG_UPSTREAM_URL": upstream,
+            "CATALOG_DATABASE_URL": f"sqlite:///{state.catalog_file}",
+        },
         "bridge": {"BRIDGE_HOST": host, "BRIDGE_PORT": str(port)},
     }
-    for service, module in MODULES.items():
-        messaging = messaging_environment(state, service, broker_address)
-        yield _program(service, module, env=messaging | specific[service])
+    for name, entry in PROGRAMS.items():
+        messaging = messaging_environment(state, entry.service, broker_address)
+        yield _program(name, entry.module, env=messaging | specific.get(entry.service, {}))
+
+
+def policies() -> dict[str, Policy]:
+    """Read how the programs scale.
+
+    Raises:
+        ScalingFileError: the scaling file is wrong, or for a program that is none of ours.
+    """
+    found = load_policies(SCALING_FILE)
+    if strange := sorted(found.keys() - PROGRAMS.keys()):
+        raise ScalingFileError(f"{SCALING_FILE}: there is no program {strange[0]}")
+    return found
 
 
 def _program(name: str, module: str, *arguments: str, env: dict[str, str]) -> Program:

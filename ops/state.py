@@ -17,8 +17,10 @@
         administrator.password         that of its superuser, whom nobody is
         roles.sql                      databases and roles; of passwords it holds hashes only
     users.db                       who may sign in, where there is none
+    catalog.db                     products, in the same way
     log/                           what set-up and the broker had to say
     running.json                   where the running system listens
+    scaling.json                   which processes it runs, and why as many
     lock                           held by the one that runs
 """
 
@@ -27,7 +29,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,7 @@ class State:
         self.services_file = self.folder / "services.toml"
         self.trust_file = self.folder / "trust" / "trust.json"
         self.users_file = self.folder / "users.db"
+        self.catalog_file = self.folder / "catalog.db"
         self.cookie_file = self.folder / "cookies"
         self.authority_folder = self.folder / "authority"
         self.broker_folder = self.folder / "broker"
@@ -66,6 +69,7 @@ class State:
         self._revoked_file = self.folder / "revoked"
         self._changes_file = self.folder / "changes"
         self._running_file = self.folder / "running.json"
+        self._scaling_file = self.folder / "scaling.json"
         self._lock_file = self.folder / "lock"
 
     def identity_file(self, service: str) -> Path:
@@ -101,6 +105,7 @@ class State:
                 yield
             finally:
                 self._running_file.unlink(missing_ok=True)
+                self._scaling_file.unlink(missing_ok=True)
                 lock.truncate(0)
 
     @contextmanager
@@ -148,24 +153,13 @@ class State:
         return self._password(self.password_file(service))
 
     def database_password(self, service: str) -> str:
-        """Give a service's password at PostgreSQL, made the first time.
-
-        Raises:
-            StateError: the file is broken.
-        """
+        """Give a service's password at PostgreSQL, as ``password`` does that at the broker."""
         return self._password(self.folder / "services" / service / "database.password")
 
     def server_secrets(self) -> None:
-        """Make the secrets that servers have for themselves.
-
-        Raises:
-            StateError: a file is broken.
-        """
-        for path in (
-            self.database_folder / "administrator.password",
-            self.broker_folder / "erlang.cookie",
-        ):
-            self._password(path, mode=_SHARED_MODE)
+        """Make the secrets that RabbitMQ and PostgreSQL have for themselves."""
+        self._password(self.broker_folder / "erlang.cookie", mode=_SHARED_MODE)
+        self._password(self.database_folder / "administrator.password", mode=_SHARED_MODE)
 
     def _password(self, path: Path, *, mode: int = 0o600) -> str:
         with self._usable(path):
@@ -255,6 +249,21 @@ class State:
                 return None
             addresses: dict[str, Any] = json.loads(self._running_file.read_bytes())
             return addresses
+
+    def write_scaling(self, report: str) -> None:
+        """Tell other commands which processes run, and why as many."""
+        with self._usable(self._scaling_file):
+            write_private(self._scaling_file, report)
+
+    def scaling(self) -> str | None:
+        """Read which processes run, none when nothing runs.
+
+        Raises:
+            StateError: the file cannot be read.
+        """
+        with self._usable(self._scaling_file), suppress(FileNotFoundError):
+            return self._scaling_file.read_text()
+        return None
 
     def _check_users_file(self) -> None:
         with self._usable(self.users_file):

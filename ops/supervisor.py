@@ -87,9 +87,22 @@ class Supervisor:
             group.draining.add(worker)
             worker.retired.set()
 
+    @property
+    def names(self) -> list[str]:
+        """Name the groups, in the order in which they were started."""
+        return list(self._groups)
+
     def pids(self, name: str) -> list[int]:
         """Give the processes of a group that run now, without those that drain."""
         return [worker.pid for worker in self._groups[name].active if worker.pid]
+
+    def replicas(self, name: str) -> int:
+        """Give how many workers a group is to have, alive or about to be started again."""
+        return len(self._groups[name].active)
+
+    def draining(self, name: str) -> int:
+        """Give how many workers that were let go have not ended yet."""
+        return len(self._groups[name].draining)
 
     def crashes(self, name: str) -> int:
         """Give how often workers of a group ended unasked."""

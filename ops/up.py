@@ -5,7 +5,8 @@ import shlex
 import signal
 import sys
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,13 +14,18 @@ from urllib.parse import urlsplit
 import structlog
 
 from ops import grants, ports, selfcheck, services
+from ops.autoscaler import Autoscaler
 from ops.broker import BrokerError, PrivateBroker
+from ops.management import FRESH_DEPTHS, Management
 from ops.ports import LOOPBACK, PortUnavailable
 from ops.progress import say, step
+from ops.report import keep_report
+from ops.scaling_policy import Policy, ScalingFileError
 from ops.selfcheck import SelfCheckError
 from ops.state import State, StateError, default_folder
 from ops.supervisor import Supervisor
 from shared.logs import configure_logging
+from shared.messaging.names import SCALER
 from shared.messaging.services import ServicesFileError
 from shared.settings import LogSettings
 
@@ -42,7 +48,15 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--upstream", metavar="URL", help="where products come from (the bundled sample server)"
     )
     parser.add_argument(
-        "--management", action="store_true", help="serve RabbitMQ's management pages too"
+        "--max-replicas",
+        type=_count,
+        default=8,
+        metavar="COUNT",
+        help="processes of each program at the most, whatever the scaling policy allows"
+        " (%(default)s)",
+    )
+    parser.add_argument(
+        "--no-scaling", action="store_true", help="one process of each program, always"
     )
     parser.add_argument(
         "--state",
@@ -52,14 +66,20 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
 
 
+def _count(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    raise ArgumentTypeError(f"{text!r} is no number of processes; give 1 or more")
+
+
 def run(options: Namespace) -> int:
     """Run until Ctrl-C, SIGTERM or the end of the terminal; give the exit status."""
     configure_logging("postroad", LogSettings(format="console"))
     try:
         asyncio.run(_System(options).run())
     except (
-        *(BrokerError, PortUnavailable, SelfCheckError, ServicesFileError, StateError),
-        UpError,
+        *(BrokerError, PortUnavailable, ScalingFileError, SelfCheckError, ServicesFileError),
+        *(StateError, UpError),
     ) as error:
         print(f"postroad: {error}", file=sys.stderr)
         return 1
@@ -87,6 +107,7 @@ class _System:
     async def _start_and_stay(self) -> None:
         began = time.monotonic()
         upstream = self._checked_upstream()
+        policies = self._policies()
         async with AsyncExitStack() as running:
             running.enter_context(self._state.held(self._url))
             ports.check(self._options.port, self._options.host)
@@ -94,9 +115,9 @@ class _System:
             running.callback(say, "Stopped; nothing is left running.")
             broker = await self._start_broker(running)
             running.push_async_callback(self._supervisor.stop)
-            await self._start_services(broker, upstream)
+            await self._start_services(broker, upstream, policies)
             self._announce(broker, time.monotonic() - began)
-            await self._keep(broker)
+            await self._stay(broker, policies)
 
     def _interrupt(self, task: asyncio.Task[None]) -> None:
         """Begin to stop; a second time, do not wait for workers to drain."""
@@ -116,6 +137,12 @@ class _System:
             "give one that begins with http:// or https://, such as https://dummyjson.com"
         )
 
+    def _policies(self) -> dict[str, Policy]:
+        if self._options.no_scaling:
+            return {}
+        most = self._options.max_replicas
+        return {name: policy.capped(most) for name, policy in services.policies().items()}
+
     async def _start_broker(self, running: AsyncExitStack) -> PrivateBroker:
         async with step("keys and broker users"):
             with self._state.changing():
@@ -125,7 +152,8 @@ class _System:
         broker = PrivateBroker(
             self._state.broker_folder,
             definitions,
-            management=self._options.management,
+            settings=FRESH_DEPTHS,
+            management=True,
             log=self._state.broker_log,
         )
         running.push_async_callback(broker.stop)
@@ -134,7 +162,9 @@ class _System:
             await grants.forget_revoked(self._state, broker)
         return broker
 
-    async def _start_services(self, broker: PrivateBroker, upstream: str | None) -> None:
+    async def _start_services(
+        self, broker: PrivateBroker, upstream: str | None, policies: Mapping[str, Policy]
+    ) -> None:
         began = [] if upstream else ["upstream"]
         if upstream is None:
             (port,) = ports.free_ports(1)
@@ -150,7 +180,8 @@ class _System:
             host=self._options.host,
             port=self._options.port,
         ):
-            self._supervisor.start(program)
+            policy = policies.get(program.name)
+            self._supervisor.start(program, replicas=policy.min_replicas if policy else 1)
             began.append(program.name)
         waiting["the auth worker, the catalogue worker and the bridge"] = f"{self._url}/readyz"
 
@@ -179,11 +210,20 @@ class _System:
             "\nTry it in another terminal:\n"
             f"\n  curl -c {jar} -H 'Content-Type: application/json' -d '{sign_in}' {self._url}/auth"
             f"\n  curl -b {jar} '{self._url}/products?limit=3'\n"
-            "\nCtrl-C stops everything. Logs:\n"
+            "\n'postroad status' shows queues and processes. Ctrl-C stops everything. Logs:\n"
         )
 
+    async def _stay(self, broker: PrivateBroker, policies: Mapping[str, Policy]) -> None:
+        """Look after all that runs, until we are told to stop."""
+        depths = Management(broker.management_url, self._state.password(SCALER))
+        autoscaler = Autoscaler(policies.values(), depths=depths, processes=self._supervisor)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep(broker))
+            tasks.create_task(autoscaler.run())
+            tasks.create_task(keep_report(self._state, self._supervisor, policies, autoscaler))
+
     async def _keep(self, broker: PrivateBroker) -> None:
-        """Start the broker again whenever it ends, until we are told to stop."""
+        """Start the broker again whenever it ends."""
         while True:
             await broker.ended()
             log.warning("broker ended; starting it again")

@@ -1,4 +1,4 @@
-"""`postroad users`: who may sign in."""
+"""`postroad users`: who may sign in, and who did."""
 
 import logging
 import os
@@ -6,24 +6,29 @@ import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from getpass import getpass
 from pathlib import Path
 
 import structlog
 from pydantic import SecretStr, ValidationError
 
-from auth_worker.database import Database, InvalidDatabaseUrl, database_url
-from auth_worker.migrate import SchemaError, require_newest_schema
-from auth_worker.outbox import Outbox
+from auth_worker.audit.trail import AuditTrail, Entry
+from auth_worker.migrate import SCHEMA
 from auth_worker.passwords import Passwords
 from auth_worker.roles import DEFAULT_ROLE, ROLES, UnknownRole
 from auth_worker.settings import AuthSettings
+from auth_worker.tables import outbox
 from auth_worker.user_import import PASSWORD_MAX, BadUserFile, import_users, read_users
 from auth_worker.usernames import BadUsername
 from auth_worker.users import NoSuchUser, UserExists, UserStore
 from ops.state import State, default_folder
 from shared.contracts.errors import Unavailable, explain
+from shared.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
 from shared.settings import EnvironmentSettings, read_settings
+from shared.storage.database import Database, InvalidDatabaseUrl, database_url
+from shared.storage.migrate import SchemaError, require_newest_schema
+from shared.storage.outbox import Outbox
 
 EXAMPLES = """\
 examples:
@@ -32,10 +37,17 @@ examples:
   echo "$PASSWORD" | postroad users set-password writer --password-stdin
   postroad users import users.json                  [{"id": 1, "username": ..., "password": ...}]
   postroad users disable writer                     and end the sessions
+  postroad users history writer                     who signed in, from where, and what failed
   postroad users list --database postgresql://postroad@db/auth
 
 The database is that of --database, else of AUTH_DATABASE_URL, else the one `postroad up` keeps.
 """
+
+_WHAT = {
+    LoginSucceeded.name: "signed in",
+    LoginFailed.name: "failed to sign in",
+    SessionRevoked.name: "session ended",
+}
 
 
 class CannotDo(Exception):
@@ -64,6 +76,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "set-password", "give a user another password, and end their sessions", _set_password
     )
     file = command("import", "add the users of a JSON file who are not there yet", _import)
+    history = command("history", "show who signed in of late, and what failed", _history)
     for with_name in (add, disable, enable, password):
         with_name.add_argument("username")
     for with_password in (add, password):
@@ -77,6 +90,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         help=f"what they may do (default: {DEFAULT_ROLE}); may be given more than once",
     )
     file.add_argument("file", type=Path, metavar="FILE")
+    history.add_argument("username", nargs="?", help="of this user alone")
+    history.add_argument(
+        "--limit", type=int, default=50, metavar="N", help="how many (%(default)s)"
+    )
 
 
 def run(options: Namespace) -> int:
@@ -151,6 +168,28 @@ def _import(options: Namespace) -> None:
     print(f"their passwords are still readable in {options.file}: delete it")
 
 
+def _history(options: Namespace) -> None:
+    with _opened(options) as (_, database, users):
+        user = users.find(options.username) if options.username else None
+        if options.username and user is None:
+            raise NoSuchUser(f"no user {options.username}")
+        trail = AuditTrail(database)
+        found = trail.newest(max(1, options.limit), user_id=user.id if user else None)
+    if not found:
+        print("nothing has been noted; 'python -m auth_worker.audit' does that")
+    width = max((len(username or "-") for _, username in found), default=0)
+    for entry, username in found:
+        at = datetime.fromtimestamp(entry.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        print(f"{at}  {username or '-':<{width}}  {_told(entry)}")
+
+
+def _told(entry: Entry) -> str:
+    what = _WHAT.get(entry.what, entry.what)
+    if entry.reason:
+        what = f"{what} ({entry.reason.replace('_', ' ')})"
+    return f"{what} from {entry.client_network}" if entry.client_network else what
+
+
 @contextmanager
 def _opened(options: Namespace) -> Iterator[tuple[AuthSettings, Database, UserStore]]:
     """Open the database that the options name; users made for development are left in peace."""
@@ -161,9 +200,9 @@ def _opened(options: Namespace) -> Iterator[tuple[AuthSettings, Database, UserSt
         raise CannotDo(f"settings AUTH_...: {explain(error)}") from None
     database = Database(url if options.database else database_url(settings))
     try:
-        require_newest_schema(database)
+        require_newest_schema(database, SCHEMA)
         is_development = read_settings(EnvironmentSettings).is_development
-        yield settings, database, UserStore(database, Outbox(), is_development=is_development)
+        yield settings, database, UserStore(database, Outbox(outbox), is_development=is_development)
     finally:
         database.close()
 

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from pydantic import SecretStr
 from sqlalchemy import Table
 
-from auth_worker.database import Database
 from auth_worker.settings import AuthSettings
 from auth_worker.tables import outbox
 from auth_worker.wiring import Service, build_handlers, build_service
@@ -32,6 +31,7 @@ from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import Identity, TrustBundle, TrustedService
 from shared.messaging.sealing import seal, unseal
 from shared.revocations import Revocations
+from shared.storage.database import Database
 from shared.tokens import AccessToken, TokenVerifier
 
 T = TypeVar("T")

@@ -12,9 +12,10 @@ import uvicorn
 from pydantic import ValidationError
 
 from catalog_worker.sample_upstream.faults import Faults, first_problem
-from catalog_worker.sample_upstream.server import build_app
+from catalog_worker.sample_upstream.server import BUNDLED, build_app
 
 _PREFIX = Faults.model_config["env_prefix"]
+MOST = 10_000_000
 _INDENTED = textwrap.TextWrapper(
     78, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False
 )
@@ -24,7 +25,7 @@ def main() -> None:
     arguments = _parser().parse_args()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
-    app = build_app(_faults())
+    app = build_app(_faults(), products=arguments.products)
     listener = _listen(arguments.host, arguments.port)
     sys.stdout.write(f"sample product API on {_url(listener)}/products\n")
     sys.stdout.flush()
@@ -35,13 +36,20 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m catalog_worker.sample_upstream",
-        description="Serve 120 made-up products in the shape of dummyjson.com, from this machine.",
+        description="Serve made-up products in the shape of dummyjson.com, from this machine.",
         epilog=_faults_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument(
         "--port", type=_port, default=8081, help="port; 0 takes any free one (%(default)s)"
+    )
+    parser.add_argument(
+        "--products",
+        type=_count,
+        default=BUNDLED,
+        metavar="N",
+        help="how many there are; those beyond %(default)s are variations (%(default)s)",
     )
     return parser
 
@@ -52,6 +60,7 @@ def _faults_help() -> str:
         lines.append(f"  {_PREFIX}{name.upper()} ({field.default})")
         lines += _INDENTED.wrap(field.description or "")
     lines += ["", "PUT /faults with the same fields as JSON changes them while it runs."]
+    lines += ['PUT /changes with {"prices": {ID: PRICE}, "removed": [ID]} changes the products.']
     return "\n".join(lines)
 
 
@@ -82,6 +91,12 @@ def _url(listener: socket.socket) -> str:
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) > MOST:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to {MOST}")
     return int(text)
 
 

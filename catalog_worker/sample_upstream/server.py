@@ -8,8 +8,9 @@
     GET /products/category-list        [slug]
     GET /healthz
     PUT /faults                        for tests and demos only: replace the faults while it runs
+    PUT /changes                       the same: other prices, and products that are gone
 
-Faults touch /products and what is below it, never /healthz or /faults.
+Faults touch /products and what is below it, never the others.
 """
 
 import asyncio
@@ -27,10 +28,12 @@ from starlette.routing import Route
 from catalog_worker.sample_upstream import catalogue, query
 from catalog_worker.sample_upstream.faults import Faults, faulty_answer, first_problem
 
+BUNDLED = 120
+
 View = Callable[[Request, catalogue.Products], object]
 
 
-def build_app(faults: Faults) -> Starlette:
+def build_app(faults: Faults, *, products: int = BUNDLED) -> Starlette:
     """Keep the faults on `app.state.faults`, which a test may replace at any time."""
     app = Starlette(
         routes=[
@@ -44,6 +47,7 @@ def build_app(faults: Faults) -> Starlette:
             _product_route("/products/{product_id}", _product),
             Route("/healthz", _health),
             Route("/faults", _replace_faults, methods=["PUT"]),
+            Route("/changes", _replace_changes, methods=["PUT"]),
         ],
         exception_handlers={
             query.BadQuery: _bad_request,
@@ -54,7 +58,7 @@ def build_app(faults: Faults) -> Starlette:
     )
     app.router.redirect_slashes = False  # its redirect is a 307
     app.state.faults = faults
-    app.state.products = catalogue.bundled_products()
+    app.state.products = catalogue.Catalogue(products)
     return app
 
 
@@ -126,6 +130,16 @@ async def _replace_faults(request: Request) -> Response:
         return JSONResponse({"message": first_problem(error)}, HTTPStatus.BAD_REQUEST)
     request.app.state.faults = faults
     return JSONResponse(faults.model_dump())
+
+
+async def _replace_changes(request: Request) -> Response:
+    """Replace all changes; without any, the catalogue is again as it was at the start."""
+    try:
+        changes = catalogue.Changes.model_validate_json(await request.body())
+    except ValidationError as error:
+        return JSONResponse({"message": first_problem(error)}, HTTPStatus.BAD_REQUEST)
+    request.app.state.products = request.app.state.products.changed(changes)
+    return JSONResponse(changes.model_dump(mode="json"))
 
 
 async def _without_trailing_slash(request: Request) -> Response:

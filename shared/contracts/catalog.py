@@ -6,6 +6,8 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from shared.contracts.base import Job, Message, Request
 
+PRODUCT_ID_MAX = 2**31 - 1
+
 
 class Product(Message):
     """One product, as shown in a shop. ``price`` is in the upstream's currency units.
@@ -80,7 +82,7 @@ class GetProduct(Request[Product], method="catalog.products.get", scope="catalog
         UpstreamBusy: it asks us to slow down.
     """
 
-    product_id: int = Field(ge=1, le=2**31 - 1)
+    product_id: int = Field(ge=1, le=PRODUCT_ID_MAX)
 
 
 class ListCategories(Request[CategoryList], method="catalog.categories.list", scope="catalog:read"):
@@ -98,7 +100,8 @@ SyncStatus = Literal["requested", "running", "done", "incomplete", "failed"]
 class Sync(Message):
     """How far a sync is: a copy of all products from upstream into the service's own store.
 
-    ``incomplete``: upstream changed its listing meanwhile, so nothing was taken for removed.
+    ``incomplete``: upstream did not list as many products as it said it has, or nothing at all,
+    so none was taken for removed.
     ``failed``: it made no progress for too long. ``pages`` is null until it has been split.
     Times are seconds since 1970.
     """

@@ -17,6 +17,8 @@ class SessionRevoked(Event, name="auth.session.revoked"):
     session_id: str
     user_id: int
     until: float
+    at: float | None = None  # null from a service older than these two
+    reason: str | None = None  # signed_out, token_reused, disabled or new_password
 
 
 class LoginSucceeded(Event, name="auth.login.succeeded"):

@@ -166,7 +166,8 @@ class BackgroundWorker:
             log.error("work breaks its contract", name=claims.op, reason=explain(error))
             return INVALID
         timeout_s = contract.timeout_s if issubclass(contract, Job) else EVENT_TIMEOUT_S
-        current_call.set(Call(claims.iss, claims.jti, claims.cid, time() + timeout_s))
+        call = Call(claims.iss, claims.jti, claims.cid, time() + timeout_s)
+        current_call.set(call)
         try:
             await self._handling.run(self._handlers[contract], message)
         except ServiceError as error:
@@ -174,6 +175,8 @@ class BackgroundWorker:
         except Exception:
             log.exception("handler failed", name=claims.op, request_id=claims.cid)
             return InternalError.code
+        finally:
+            call.is_over = True
         return OK
 
     async def _put_aside(self, work: _Work) -> None:

@@ -22,6 +22,7 @@ from shared.contracts.errors import (
     from_problem,
 )
 from shared.messaging.broker import Broker, Delivery, NotOpen, Outcome, Publisher, State
+from shared.messaging.call import current_call
 from shared.messaging.envelope import Refused, Signer, Verifier, is_plain_id
 from shared.messaging.ids import new_id
 from shared.messaging.keyring import KeyRing
@@ -132,6 +133,9 @@ class Client:
     ) -> ReplyT:
         """Send a request and await its reply.
 
+        Within a handler, it takes no longer than the request being answered has left, and bears
+        that one's correlation id. Not its user: pass ``current_call.get().user`` to act for them.
+
         Raises:
             Unavailable: the broker is away, or no worker listens; nothing was sent.
             Overloaded: the queue is full; nothing was done.
@@ -157,6 +161,12 @@ class Client:
         service = request.service()
         self._check_open(service)
         timeout_s = request.timeout_s if timeout_s is None else timeout_s
+        answering = current_call.get(None)
+        if answering and not answering.is_over:
+            timeout_s = min(timeout_s, answering.time_left_s())
+            correlation_id = correlation_id or answering.correlation_id
+        if timeout_s <= 0:
+            raise ReplyTimeout
         message_id = new_id()
         waiting = _Waiting(service, request.method, loop.create_future())
         self._waiting[message_id] = waiting  # before publishing: a reply may be quick

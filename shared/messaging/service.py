@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import structlog
 import uvloop
 
+from shared.logs import configure_logging
 from shared.messaging.background import BackgroundHandlers, BackgroundWorker
 from shared.messaging.broker import Broker, Publisher
 from shared.messaging.client import Client
@@ -18,48 +19,59 @@ from shared.messaging.rabbitmq import RabbitBroker
 from shared.messaging.worker import Handlers, Worker
 from shared.revocation_feed import RevocationFeed
 from shared.revocations import Revocations
-from shared.settings import MessagingSettings
+from shared.settings import LogSettings, MessagingSettings, read_settings
 
 log = structlog.get_logger()
 
 Background = Callable[[MessagePublisher], Awaitable[None]]
+BuildHandlers = Callable[[Client], Handlers]
 
 
 def serve(
-    handlers: Handlers,
+    handlers: Handlers | BuildHandlers,
     *,
-    keys: KeyRing,
-    settings: MessagingSettings,
+    keys: KeyRing | None = None,
+    settings: MessagingSettings | None = None,
     background: Iterable[Background] = (),
     follows_revocations: bool = True,
 ) -> None:
     """Answer a service's requests until SIGTERM or SIGINT, then drain and return.
 
+    Handlers that call other services are given as a function of the client to call with. Settings,
+    keys and logging are what the environment says, unless the caller has seen to them.
     ``background`` runs beside the handlers, and may publish events and jobs. Unless it is the one
     that ends sessions, a service follows which have been ended, to refuse their tokens.
     """
+    settings = settings or read_settings(MessagingSettings)
+    keys = keys or KeyRing.load(settings.identity_file, settings.trust_file)
+    if not structlog.is_configured():
+        configure_logging(keys.service, read_settings(LogSettings))
 
-    async def make(broker: Broker, publisher: Publisher, started: AsyncExitStack) -> Worker:
+    async def make(broker: Broker, publisher: Publisher, started: AsyncExitStack) -> _Made:
         revocations = Revocations()
-        if follows_revocations:
-            client = Client(broker, keys, publisher=publisher)
+        client = Client(broker, keys, publisher=publisher)
+        if follows_revocations or callable(handlers):
             await client.start()
             started.push_async_callback(client.close)
+        if follows_revocations:
             feed = RevocationFeed(revocations, broker=broker, keys=keys, client=client)
             await feed.start()
             started.push_async_callback(feed.close)
-        return Worker(
+        if callable(handlers):  # else a request that waits already would be told "unavailable"
+            await client.opened(settings.broker_connect_timeout_s)
+        answering = handlers(client) if callable(handlers) else handlers
+        worker = Worker(
             keys.service,
-            handlers,
+            answering,
             broker=broker,
             publisher=publisher,
             keys=keys,
             revocations=revocations,
             prefetch=settings.prefetch,
         )
+        return worker, {"methods": [contract.method for contract in answering]}
 
-    log_fields = {"methods": [contract.method for contract in handlers]}
-    _run(_live(make, keys, settings, background, log_fields))
+    _run(_live(make, keys, settings, background))
 
 
 def consume(
@@ -75,8 +87,8 @@ def consume(
     ``queue`` is a key of the service's ``works`` in services.toml.
     """
 
-    async def make(broker: Broker, publisher: Publisher, _: AsyncExitStack) -> BackgroundWorker:
-        return BackgroundWorker(
+    async def make(broker: Broker, publisher: Publisher, _: AsyncExitStack) -> _Made:
+        worker = BackgroundWorker(
             queue,
             handlers,
             broker=broker,
@@ -84,9 +96,9 @@ def consume(
             keys=keys,
             prefetch=settings.prefetch,
         )
+        return worker, {"queue": queue, "takes": [contract.name for contract in handlers]}
 
-    log_fields = {"queue": queue, "takes": [contract.name for contract in handlers]}
-    _run(_live(make, keys, settings, background, log_fields))
+    _run(_live(make, keys, settings, background))
 
 
 class _Consuming(Protocol):
@@ -96,7 +108,8 @@ class _Consuming(Protocol):
     async def drain(self, timeout_s: float) -> None: ...
 
 
-_Make = Callable[[Broker, Publisher, AsyncExitStack], Awaitable[_Consuming]]
+_Made = tuple[_Consuming, Mapping[str, object]]  # with what the log says of it
+_Make = Callable[[Broker, Publisher, AsyncExitStack], Awaitable[_Made]]
 
 
 def _run(life: Coroutine[Any, Any, None]) -> None:
@@ -109,7 +122,6 @@ async def _live(
     keys: KeyRing,
     settings: MessagingSettings,
     background: Iterable[Background],
-    log_fields: Mapping[str, object],
 ) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -119,7 +131,7 @@ async def _live(
         publisher = broker.publisher()
         await publisher.start()
         started.push_async_callback(publisher.close)
-        worker = await make(broker, publisher, started)
+        worker, log_fields = await make(broker, publisher, started)
         messages = MessagePublisher(publisher, keys)
         tasks = [
             asyncio.create_task(watch_key_files(keys, settings.identity_file, settings.trust_file)),

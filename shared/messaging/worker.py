@@ -118,6 +118,7 @@ class Worker:
         except Exception:
             log.exception("handler failed", method=claims.op, request_id=claims.cid)
             result, code, is_bug = InternalError().to_problem(), InternalError.code, True
+        call.is_over = True
         await self._reply(_Answer(delivery, claims, call, code, is_bug, began), result)
 
     async def _handle(self, delivery: Delivery, claims: Claims, call: Call) -> Message:

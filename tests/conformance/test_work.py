@@ -136,6 +136,7 @@ async def test_a_handler_knows_the_message_and_its_time(
         "request-1",
     )
     assert 0 < call.time_left_s() <= FetchPage.timeout_s
+    await eventually(lambda: call.is_over)
 
 
 async def test_what_fails_is_tried_again_under_the_same_id(

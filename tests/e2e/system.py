@@ -13,10 +13,9 @@ import httpx
 import pika
 from pydantic import SecretStr
 
-from auth_worker.database import Database
-from auth_worker.outbox import Outbox
 from auth_worker.passwords import Passwords
 from auth_worker.settings import AuthSettings
+from auth_worker.tables import outbox
 from auth_worker.users import UserStore
 from ops import grants, ports, services
 from ops.broker import PrivateBroker
@@ -31,6 +30,8 @@ from shared.messaging.rabbitmq import RabbitBroker
 from shared.messaging.services import load_services
 from shared.messaging.topology import with_passwords
 from shared.settings import MessagingSettings
+from shared.storage.database import Database
+from shared.storage.outbox import Outbox
 from tests.nodes import ADMIN, ADMIN_PASSWORD
 from tests.waiting import eventually
 
@@ -45,7 +46,7 @@ CHEAP_ARGON2: dict[str, Any] = {
 
 
 class System:
-    """Broker, sample upstream, both workers and the bridge, in a state folder of their own."""
+    """Broker, sample upstream, all workers and the bridge, in a state folder of their own."""
 
     def __init__(self, folder: Path) -> None:
         self.state = State(folder)
@@ -122,7 +123,7 @@ class System:
         """Add users, each with a password."""
         hasher = Passwords(AuthSettings(database_url=SecretStr("unused"), **CHEAP_ARGON2))
         with closing(self.open_database()) as database:
-            users = UserStore(database, Outbox())
+            users = UserStore(database, Outbox(outbox))
             for username, password in passwords.items():
                 users.add(username, hasher.hash(password), roles=roles)
 
@@ -157,6 +158,12 @@ class System:
         """Tell the sample upstream how to misbehave; nothing: not at all."""
         async with httpx.AsyncClient() as http:
             response = await http.put(f"{self.upstream_url}/faults", json=faults)
+        assert response.status_code < 300, response.text
+
+    async def change_products(self, **changes: object) -> None:
+        """Change what the sample upstream sells; nothing: as it was at the start."""
+        async with httpx.AsyncClient() as http:
+            response = await http.put(f"{self.upstream_url}/changes", json=changes)
         assert response.status_code < 300, response.text
 
 

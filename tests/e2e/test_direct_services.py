@@ -43,25 +43,25 @@ async def postroad(system: System, *arguments: str, **environment: str) -> tuple
 
 async def test_an_added_service_can_call_at_once_and_a_revoked_one_no_more(system: System) -> None:
     status, said, _ = await postroad(
-        *(system, "services", "add", "orders"),
+        *(system, "services", "add", "shop"),
         *("--calls", "catalog.products.*", "--listens", "auth.login.*"),
     )
     assert status == 0
-    assert f"IDENTITY_FILE={system.state.identity_file('orders')}" in said
+    assert f"IDENTITY_FILE={system.state.identity_file('shop')}" in said
     assert f"BROKER_URLS=amqp://{system.broker.address}/postroad" in said
 
-    async with system.calling_as("orders") as client:
+    async with system.calling_as("shop") as client:
         page = await client.call(ListProducts(limit=2))  # no worker has been started again
         assert len(page.data) == 2
 
-        status, _, errors = await postroad(system, "services", "revoke", "orders")
+        status, _, errors = await postroad(system, "services", "revoke", "shop")
         assert (status, errors) == (0, "")
 
         await eventually(lambda: not client.is_connected)  # the broker has closed its connections
         with pytest.raises(Unavailable):
             await client.call(ListProducts(limit=2))
     users = await system.broker.ctl("list_users")
-    assert "orders" not in users.split()
+    assert "shop" not in users.split()
 
 
 async def test_an_added_service_may_do_nothing_that_was_not_granted(system: System) -> None:
@@ -123,7 +123,7 @@ async def test_what_the_documentation_shows_runs(system: System, tmp_path: Path)
         assert (status, errors) == (0, ""), command
         assert said
 
-    environment = services.messaging_environment(system.state, "orders", system.broker.address)
+    environment = services.messaging_environment(system.state, "shop", system.broker.address)
     outputs = []
     for number, snippet in enumerate(snippets):
         script = tmp_path / f"snippet_{number}.py"
@@ -139,7 +139,7 @@ async def test_what_the_documentation_shows_runs(system: System, tmp_path: Path)
 
     assert [outputs[0].split()[0], outputs[2]] == ["5", "60"]
     assert outputs[1].endswith(" sold out")
-    assert (await postroad(system, "services", "revoke", "orders"))[0] == 0
+    assert (await postroad(system, "services", "revoke", "shop"))[0] == 0
 
 
 async def test_tail_shows_events_as_they_happen(system: System, visitor: AsyncClient) -> None:

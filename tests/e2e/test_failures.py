@@ -100,7 +100,7 @@ async def test_an_empty_catalogue_is_204(user: httpx.AsyncClient, system: System
 async def test_no_catalogue_worker_is_503_at_once_until_one_is_back(
     user: httpx.AsyncClient, system: System
 ) -> None:
-    system.supervisor.scale("catalog", 0)
+    system.supervisor.scale("catalog_worker", 0)
     try:
 
         async def is_known() -> bool:
@@ -115,14 +115,14 @@ async def test_no_catalogue_worker_is_503_at_once_until_one_is_back(
         assert "retry-after" in response.headers
         assert monotonic() - began < 0.5
     finally:
-        system.supervisor.scale("catalog", 1)
+        system.supervisor.scale("catalog_worker", 1)
     await answers_again(user)
 
 
 async def test_no_auth_worker_is_503_for_signing_in_while_products_still_come(
     user: httpx.AsyncClient, system: System
 ) -> None:
-    system.supervisor.scale("auth", 0)
+    system.supervisor.scale("auth_worker", 0)
     try:
 
         async def is_known() -> bool:
@@ -136,14 +136,14 @@ async def test_no_auth_worker_is_503_for_signing_in_while_products_still_come(
         assert_problem(signing_in, 503, "unavailable")
         assert product.status_code == 200
     finally:
-        system.supervisor.scale("auth", 1)
+        system.supervisor.scale("auth_worker", 1)
     await until_ready(system.url)
 
 
 async def test_a_worker_that_stands_still_is_504_at_the_deadline(
     user: httpx.AsyncClient, system: System
 ) -> None:
-    (pid,) = system.supervisor.pids("catalog")
+    (pid,) = system.supervisor.pids("catalog_worker")
     os.kill(pid, signal.SIGSTOP)
     try:
         began = monotonic()
@@ -184,8 +184,8 @@ async def test_a_broker_that_is_killed_is_503_at_once_and_all_recovers_when_it_i
 async def test_a_worker_killed_while_it_holds_requests_costs_no_answer(
     user: httpx.AsyncClient, system: System
 ) -> None:
-    system.supervisor.scale("catalog", 2)
-    await eventually(lambda: len(system.supervisor.pids("catalog")) == 2)
+    system.supervisor.scale("catalog_worker", 2)
+    await eventually(lambda: len(system.supervisor.pids("catalog_worker")) == 2)
     await system.make_upstream(delay_ms=400)
     try:
         await workers_listen(system, 2)
@@ -194,7 +194,7 @@ async def test_a_worker_killed_while_it_holds_requests_costs_no_answer(
             for number in range(40)
         ]
         await asyncio.sleep(0.2)  # upstream answers after 0.4 s: all are under way now
-        victim = system.supervisor.pids("catalog")[0]
+        victim = system.supervisor.pids("catalog_worker")[0]
 
         os.kill(victim, signal.SIGKILL)
         answers = await asyncio.gather(*asked)
@@ -204,7 +204,7 @@ async def test_a_worker_killed_while_it_holds_requests_costs_no_answer(
     finally:
         await system.make_upstream()
         await workers_listen(system, 2)  # or the one that stays might be the one that is not back
-        system.supervisor.scale("catalog", 1)
+        system.supervisor.scale("catalog_worker", 1)
         await workers_listen(system, 1)
     await until_ready(system.url)
 

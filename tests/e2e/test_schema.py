@@ -1,8 +1,10 @@
 """Generated requests, valid and not, against the running system: does it keep its own document?"""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
@@ -16,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
 
 from http_bridge.openapi import build_document
 from tests.e2e.conftest import CREDENTIALS
-from tests.e2e.system import System
+from tests.e2e.system import System, running_system
 
 pytestmark = pytest.mark.e2e
 
@@ -31,6 +33,13 @@ EXAMPLES = 25  # each operation; sign-ins take the time of an Argon2 hash
 
 schema = schemathesis.openapi.from_dict(build_document())
 schema.config.generation.with_security_parameters = False  # the token that we give is used
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    """A system of these tests' own: its store is filled, and it answers when upstream does not."""
+    async with running_system(tmp_path_factory.mktemp("system")) as system:
+        yield system
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ async def busy(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System
         AUTH_OUTBOX_LEASE_S="2",
     ) as system:
         system.add_users({name_of(number): password_of(number) for number in range(PEOPLE)})
-        system.supervisor.scale("auth", 2)
+        system.supervisor.scale("auth_worker", 2)
         await eventually(lambda: system.consumers(rpc_queue("auth")) == 2, timeout_s=20)
         yield system
 
@@ -173,7 +173,7 @@ async def test_no_answer_is_wrong_and_every_event_is_accounted_for(busy: System)
             await busy.command("keys", "rotate", "auth")
             active_at = time() + LEAD_S
             await eventually(lambda: len(storm.asked) > PEOPLE, timeout_s=ANSWERED_WITHIN_S)
-            os.kill(busy.supervisor.pids("auth")[0], signal.SIGKILL)
+            os.kill(busy.supervisor.pids("auth_worker")[0], signal.SIGKILL)
             await eventually(
                 lambda: time() > active_at + AFTER_ROTATION_S,
                 timeout_s=LEAD_S + AFTER_ROTATION_S + 1,
@@ -184,7 +184,7 @@ async def test_no_answer_is_wrong_and_every_event_is_accounted_for(busy: System)
         await eventually(lambda: waiting_events(busy) == 0, timeout_s=15)
         told = await read_events(spy)
 
-    assert busy.supervisor.crashes("auth") == 1
+    assert busy.supervisor.crashes("auth_worker") == 1
     tokens = [each.token for each in storm.asked if each.token]
     assert len({jwt.get_unverified_header(token)["kid"] for token in tokens}) == 2
 

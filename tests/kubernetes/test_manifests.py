@@ -1,6 +1,7 @@
 """The manifests fit each other and the services' settings, and each pod is confined."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from auth_worker.settings import AuthMessagingSettings, AuthSettings
-from catalog_worker.settings import CatalogSettings
+from catalog_worker.settings import CatalogSettings, StoreSettings
 from http_bridge.settings import BridgeSettings
 from shared.messaging.checks import LONGEST_DEADLINE_S
 from shared.settings import LogSettings, MessagingSettings
@@ -45,7 +46,7 @@ QUEUES = {
 SETTINGS: dict[str, list[type[BaseSettings]]] = {
     "bridge": [MessagingSettings, BridgeSettings],
     "auth": [AuthMessagingSettings, AuthSettings],
-    "catalog": [MessagingSettings, CatalogSettings],
+    "catalog": [MessagingSettings, CatalogSettings, StoreSettings],
 }
 
 every_deployment = pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=name_of)
@@ -262,3 +263,12 @@ def test_no_secret_is_in_a_manifest() -> None:
     assert not of_kind("Secret")
     ignored = (FOLDER.parents[1] / ".gitignore").read_text().splitlines()
     assert "/deploy/kubernetes/secrets/state/" in ignored
+
+
+@every_deployment
+def test_what_each_container_runs_is_there(deployment: Manifest) -> None:
+    for container in containers(deployment):
+        python, option, module = container["command"]
+
+        assert (python, option) == ("python", "-m")
+        assert find_spec(module)

@@ -88,7 +88,8 @@ def test_in_a_cluster_who_answers_requests_is_on_two_nodes() -> None:
         if each["kind"] == "ScaledObject"
     }
 
-    assert least == {"auth-worker": 2, "catalog-worker": 2, "auth-audit": 0, "catalog-sync": 0}
+    wanted = {"auth-worker": 2, "catalog-worker": 2, "auth-audit": 0, "catalog-sync": 0}
+    assert wanted.items() <= least.items()
 
 
 def test_the_kustomization_in_the_readme_is_one(tmp_path: Path) -> None:

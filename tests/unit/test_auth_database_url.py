@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from auth_worker.database import InvalidDatabaseUrl, database_url, parse_url
+from shared.storage.database import InvalidDatabaseUrl, database_url, parse_url
 from tests.auth import make_settings
 
 URL = "postgresql://postroad@database/auth"

@@ -1,12 +1,14 @@
 import inspect
 import re
 from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from shared.contracts import auth, catalog
+from shared import contracts
 from shared.contracts.auth import CreateSession, Session
 from shared.contracts.base import Message, Request
 from shared.contracts.catalog import GetProduct, ListProducts, Product, ProductPage
@@ -26,7 +28,8 @@ def messages(module: object) -> Iterator[type[Message]]:
 def test_every_contract_is_in_the_registry() -> None:
     written = {
         message
-        for module in (auth, catalog)
+        for found in iter_modules(contracts.__path__)
+        for module in [import_module(f"{contracts.__name__}.{found.name}")]
         for message in messages(module)
         if issubclass(message, Request) and hasattr(message, "method")
     }

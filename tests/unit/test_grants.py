@@ -15,7 +15,7 @@ from shared.messaging.names import SCALER
 from shared.messaging.services import Service, Services, ServicesFileError, load_services
 from shared.messaging.topology import definitions
 
-ORDERS = Service(calls=("catalog.products.*",), listens=("auth.login.*",))
+SHOP = Service(calls=("catalog.products.*",), listens=("auth.login.*",))
 
 
 @pytest.fixture
@@ -24,62 +24,62 @@ def state(tmp_path: Path) -> State:
 
 
 async def test_an_added_service_has_keys_a_password_and_its_rights(state: State) -> None:
-    begins_at_once = await grants.add(state, "orders", ORDERS)
+    begins_at_once = await grants.add(state, "shop", SHOP)
 
-    trusted = TrustBundle.load(state.trust_file).services["orders"]
+    trusted = TrustBundle.load(state.trust_file).services["shop"]
     assert not begins_at_once
-    assert trusted.calls == ORDERS.calls
-    assert trusted.keys == tuple(key.public() for key in state.identity("orders").keys)
-    assert state.password_file("orders").exists()
+    assert trusted.calls == SHOP.calls
+    assert trusted.keys == tuple(key.public() for key in state.identity("shop").keys)
+    assert state.password_file("shop").exists()
 
 
 async def test_the_next_start_knows_it(state: State) -> None:
-    await grants.add(state, "orders", ORDERS)
+    await grants.add(state, "shop", SHOP)
 
     allowed = services.allowed_services(State(state.folder))
 
     ours = load_services(services.SERVICES_FILE)
-    assert allowed == Services(ours.root | {"orders": ORDERS})
+    assert allowed == Services(ours.root | {"shop": SHOP})
     users = services.broker_definitions(state, allowed)["users"]
     assert [user["name"] for user in users] == [*allowed.names, SCALER]
 
 
 async def test_adding_it_again_changes_its_rights_and_keeps_its_keys(state: State) -> None:
-    await grants.add(state, "orders", ORDERS)
-    identity = state.identity("orders")
+    await grants.add(state, "shop", SHOP)
+    identity = state.identity("shop")
 
-    await grants.add(state, "orders", Service(calls=("catalog.*",), acts_for_users=True))
+    await grants.add(state, "shop", Service(calls=("catalog.*",), acts_for_users=True))
 
-    trusted = TrustBundle.load(state.trust_file).services["orders"]
+    trusted = TrustBundle.load(state.trust_file).services["shop"]
     assert (trusted.calls, trusted.acts_for_users) == (("catalog.*",), True)
-    assert state.identity("orders") == identity
+    assert state.identity("shop") == identity
 
 
 async def test_what_was_written_by_hand_is_kept(state: State) -> None:
-    await grants.add(state, "orders", ORDERS)
+    await grants.add(state, "shop", SHOP)
     state.write_services('[feed]\npublishes = ["auth.login.*"]\nanswers = true\n')
 
-    await grants.add(state, "orders", ORDERS)
+    await grants.add(state, "shop", SHOP)
 
     feed = Service(publishes=("auth.login.*",), answers=True)
-    assert services.added_services(state).root == {"feed": feed, "orders": ORDERS}
+    assert services.added_services(state).root == {"feed": feed, "shop": SHOP}
 
 
 async def test_its_user_may_do_at_the_broker_what_was_granted(state: State) -> None:
-    await grants.add(state, "orders", ORDERS)
+    await grants.add(state, "shop", SHOP)
 
     generated = definitions(services.allowed_services(state))
 
-    (permission,) = (each for each in generated["permissions"] if each["user"] == "orders")
+    (permission,) = (each for each in generated["permissions"] if each["user"] == "shop")
     topics = {
         each["exchange"]: (each["write"], each["read"])
         for each in generated["topic_permissions"]
-        if each["user"] == "orders"
+        if each["user"] == "shop"
     }
-    assert permission["configure"] == r"^(reply\.orders\..*|listen\.orders\..*)$"
+    assert permission["configure"] == r"^(reply\.shop\..*|listen\.shop\..*)$"
     assert topics == {
         "rpc": (r"^(catalog\.products\..*)$", "^$"),
-        "rpc.replies": ("^$", r"^reply\.orders\."),
+        "rpc.replies": ("^$", r"^reply\.shop\."),
         "events": ("^$", r"^(auth\.login\..*)$"),
         **dict.fromkeys(("work", "wait", "retry"), ("^$", "^$")),
     }
@@ -88,10 +88,10 @@ async def test_its_user_may_do_at_the_broker_what_was_granted(state: State) -> N
 @pytest.mark.parametrize(
     ("name", "service", "reason"),
     [
-        ("bridge", ORDERS, "bridge is one of our own services"),
-        ("Orders", ORDERS, "'Orders' is no name"),
-        ("orders", Service(calls=("orders.*",)), "no contract for calls = 'orders"),
-        ("orders", Service(listens=("orders.*",)), "no contract for listens = 'orders"),
+        ("bridge", SHOP, "bridge is one of our own services"),
+        ("Orders", SHOP, "'Orders' is no name"),
+        ("shop", Service(calls=("shop.*",)), "no contract for calls = 'shop"),
+        ("shop", Service(listens=("shop.*",)), "no contract for listens = 'shop"),
     ],
 )
 async def test_what_makes_no_sense_is_refused_and_changes_nothing(
@@ -105,25 +105,25 @@ async def test_what_makes_no_sense_is_refused_and_changes_nothing(
 
 
 async def test_a_revoked_service_has_no_keys_and_no_rights(state: State) -> None:
-    await grants.add(state, "orders", ORDERS)
+    await grants.add(state, "shop", SHOP)
 
-    await grants.revoke(state, "orders")
+    await grants.revoke(state, "shop")
 
-    assert "orders" not in TrustBundle.load(state.trust_file).services
-    assert "orders" not in services.allowed_services(state).root
-    assert not state.identity_file("orders").exists()
-    assert not state.password_file("orders").exists()
-    assert state.revoked() == {"orders"}  # for the broker to forget when it is there
+    assert "shop" not in TrustBundle.load(state.trust_file).services
+    assert "shop" not in services.allowed_services(state).root
+    assert not state.identity_file("shop").exists()
+    assert not state.password_file("shop").exists()
+    assert state.revoked() == {"shop"}  # for the broker to forget when it is there
 
 
 async def test_a_service_added_after_it_was_revoked_has_new_keys_and_stays(state: State) -> None:
-    await grants.add(state, "orders", ORDERS)
-    before = state.identity("orders")
-    await grants.revoke(state, "orders")
+    await grants.add(state, "shop", SHOP)
+    before = state.identity("shop")
+    await grants.revoke(state, "shop")
 
-    await grants.add(state, "orders", ORDERS)
+    await grants.add(state, "shop", SHOP)
 
-    assert state.identity("orders") != before
+    assert state.identity("shop") != before
     assert state.revoked() == set()
 
 
@@ -136,7 +136,7 @@ async def test_only_what_was_added_can_be_revoked(state: State, name: str, reaso
 
 
 async def test_a_name_that_we_take_ourselves_later_is_an_error(state: State) -> None:
-    await grants.add(state, "orders", ORDERS)
+    await grants.add(state, "shop", SHOP)
     state.write_services("[catalog]\nanswers = true\n")
 
     with pytest.raises(ServicesFileError, match="catalog is one of our own services"):
@@ -144,7 +144,7 @@ async def test_a_name_that_we_take_ourselves_later_is_an_error(state: State) -> 
 
 
 async def test_a_broker_that_was_killed_is_not_taken_for_a_running_one(state: State) -> None:
-    await grants.add(state, "orders", ORDERS)
+    await grants.add(state, "shop", SHOP)
     amqp, management, distribution, epmd = free_ports(4)
     ports = {"amqp": amqp, "management": management, "distribution": distribution, "epmd": epmd}
     state.write_running({"http": "", "amqp": f"127.0.0.1:{amqp}", "broker": ports})
@@ -161,13 +161,13 @@ def test_where_the_broker_is_cannot_be_said_while_nothing_runs(
         direct_services.add_arguments(parser)
         return direct_services.run(parser.parse_args([*arguments, "--state", str(state.folder)]))
 
-    assert run("add", "orders", "--calls", "catalog.products.*") == 0
-    assert "orders may call catalog.products.*, once 'postroad up' runs." in capsys.readouterr().out
-    assert run("env", "orders") == 1
+    assert run("add", "shop", "--calls", "catalog.products.*") == 0
+    assert "shop may call catalog.products.*, once 'postroad up' runs." in capsys.readouterr().out
+    assert run("env", "shop") == 1
     assert capsys.readouterr().err.startswith("postroad: nothing runs on ")
-    assert run("add", "orders") == 1
+    assert run("add", "shop") == 1
     assert capsys.readouterr().err == "postroad: say what it may do, by --calls or --listens\n"
     assert run("list") == 0
-    assert "orders (added)\n  calls      catalog.products.*\n" in capsys.readouterr().out
-    assert run("revoke", "orders") == 0
-    assert run("revoke", "orders") == 1
+    assert "shop (added)\n  calls      catalog.products.*\n" in capsys.readouterr().out
+    assert run("revoke", "shop") == 0
+    assert run("revoke", "shop") == 1

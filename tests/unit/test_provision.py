@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 
 from ops import provision
+from ops.provision import DATABASES
+from ops.services import SERVICES_FILE
 from ops.state import State
 from shared.messaging.keys import Identity, TrustBundle
+from shared.messaging.names import SCALER
+from shared.messaging.services import load_services
+
+SERVICES = load_services(SERVICES_FILE)
 
 
 def run(folder: Path, *arguments: str) -> int:
@@ -25,13 +31,13 @@ def mode(path: Path) -> int:
 def test_each_service_gets_a_folder_with_its_own_secrets_only(tmp_path: Path) -> None:
     assert run(tmp_path) == 0
 
-    for service in ("auth", "catalog", "bridge"):
+    for service in SERVICES.names:
         own = tmp_path / "services" / service
         files = {path.relative_to(own) for path in own.rglob("*") if path.is_file()}
         assert set(map(str, files)) == {
             *("broker.password", "identity.json"),
             *("tls/ca.pem", "tls/certificate.pem", "tls/key.pem"),
-            *(("database.password",) if service in ("auth", "catalog") else ()),
+            *(("database.password",) if service in DATABASES else ()),
         }
         assert Identity.load(own / "identity.json").service == service
         assert {mode(own), mode(own / "tls")} == {0o700}
@@ -44,8 +50,8 @@ def test_all_trust_all_and_the_broker_knows_hashes_only(tmp_path: Path) -> None:
     state = State(tmp_path)
     text = state.definitions_file.read_text()
     users = json.loads(text)["users"]
-    assert set(TrustBundle.load(state.trust_file).services) == {"auth", "catalog", "bridge"}
-    assert {user["name"] for user in users} == {"auth", "catalog", "bridge", "scaler"}
+    assert set(TrustBundle.load(state.trust_file).services) == set(SERVICES.names)
+    assert {user["name"] for user in users} == {*SERVICES.names, SCALER}
     assert all(user["password_hash"] for user in users)
     assert not any(state.password(user["name"]) in text for user in users)
 
@@ -62,7 +68,8 @@ def test_what_is_there_is_kept(tmp_path: Path) -> None:
 
     run(tmp_path)
 
-    assert len(first) == 3 * 5 + 1 + 2 + 3 + 4 + 1  # three services, scaler, ...
+    servers = ["erlang.cookie", "administrator.password", *("tls", "authority") * 3]
+    assert len(first) == 5 * len(SERVICES.names) + len(DATABASES) + len([SCALER, *servers])
     assert secrets() == first
 
 

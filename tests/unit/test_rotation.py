@@ -304,8 +304,8 @@ def test_the_command_lists_keys_and_how_they_stand(
 def test_the_command_says_what_is_wrong(
     state: State, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_keys(state, "rotate", "orders") == 1
-    assert "no service orders; there are" in capsys.readouterr().err
+    assert run_keys(state, "rotate", "shop") == 1
+    assert "no service shop; there are" in capsys.readouterr().err
 
     assert run_keys(State(tmp_path / "nowhere"), "list") == 1
     assert "has 'postroad up' run here?" in capsys.readouterr().err

@@ -550,3 +550,61 @@ def test_the_data_file_is_small_and_one_product_a_line() -> None:
 
     assert path.stat().st_size < 150_000
     assert [json.loads(line.rstrip(","))["id"] for line in lines[1:-1]] == list(range(1, 121))
+
+
+def test_more_products_than_the_bundled_are_variations_the_same_each_time() -> None:
+    pages = [
+        client_of(build_app(Faults(), products=100_000))
+        .get("/products", params={"skip": 99_990, "limit": 30})
+        .json()
+        for _ in range(2)
+    ]
+
+    assert pages[0] == pages[1]
+    assert (pages[0]["total"], len(pages[0]["products"])) == (100_000, 10)
+    assert [product["id"] for product in pages[0]["products"]] == [*range(99_991, 100_001)]
+    assert all(product.keys() >= FIELDS for product in pages[0]["products"])
+
+
+def test_fewer_products_are_the_first_of_the_bundled() -> None:
+    api = client_of(build_app(Faults(), products=5))
+
+    assert api.get("/products").json()["products"] == PRODUCTS[:5]
+    assert api.get("/products/6").status_code == 404
+
+
+def test_prices_change_and_products_go_and_come_back(api: httpx.Client) -> None:
+    before = api.get("/products", params={"limit": 0}).json()
+    told = api.put("/changes", json={"prices": {"7": 0.5}, "removed": [3, 120]})
+    changed = api.get("/products", params={"limit": 0}).json()
+    gone = api.get("/products/3").status_code
+    api.put("/changes", json={})
+
+    assert told.json()["prices"] == {"7": 0.5}
+    assert sorted(told.json()["removed"]) == [3, 120]
+    assert gone == 404
+    assert changed["total"] == 118
+    assert {product["id"]: product["price"] for product in changed["products"]} == {
+        product["id"]: 0.5 if product["id"] == 7 else product["price"]
+        for product in PRODUCTS
+        if product["id"] not in (3, 120)
+    }
+    assert api.get("/products", params={"limit": 0}).json() == before
+
+
+@pytest.mark.parametrize("body", [{"price": {}}, {"prices": {"a": 1}}, {"removed": "all"}, []])
+def test_changes_that_make_no_sense_are_refused(api: httpx.Client, body: object) -> None:
+    response = api.put("/changes", json=body)
+
+    assert response.status_code == 400
+    assert api.get("/products").json()["total"] == len(PRODUCTS)
+
+
+@pytest.mark.parametrize("count", ["-1", "many", "10000001"])
+def test_a_number_of_products_that_makes_no_sense_is_one_clear_sentence(count: str) -> None:
+    done = subprocess.run(
+        [*COMMAND, "--products", count], capture_output=True, text=True, check=False, timeout=30
+    )
+
+    assert done.returncode == 2
+    assert f"'{count}' is not a number" in done.stderr

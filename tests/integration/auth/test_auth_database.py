@@ -8,21 +8,34 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from pydantic import SecretStr
 from sqlalchemy import inspect, text
 
-from auth_worker.__main__ import open_database
-from auth_worker.database import Database, InvalidDatabaseUrl
-from auth_worker.migrate import SchemaError, migrate, require_newest_schema
-from auth_worker.tables import metadata, users
+from auth_worker.migrate import SCHEMA
+from auth_worker.tables import metadata, outbox, users
 from shared.contracts.errors import Unavailable
+from shared.storage.database import Database, InvalidDatabaseUrl
+from shared.storage.migrate import (
+    SchemaError,
+    _config,
+    migrate,
+    open_database,
+    require_newest_schema,
+)
+from shared.storage.outbox import OutboxReader
 from tests.auth import AuthUnderTest, at_once, beside, make_settings, rows
+
+OLD_EVENT = (
+    "INSERT INTO outbox (event_id, name, body, correlation_id, created_at)"
+    " VALUES (:id, 'auth.login.failed', '{}', 'request-1', 1.5)"
+)
 
 
 def test_migrating_an_empty_database_makes_what_the_code_expects(database_url: str) -> None:
-    migrate(database_url)
+    migrate(database_url, SCHEMA)
 
     with closing(Database(database_url)) as database, database.reading() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
@@ -33,17 +46,35 @@ def test_migrating_an_empty_database_makes_what_the_code_expects(database_url: s
 def test_migrating_again_keeps_what_is_there(auth: AuthUnderTest, database_url: str) -> None:
     auth.add_user("reader")
 
-    migrate(database_url)
+    migrate(database_url, SCHEMA)
 
     assert [row.username for row in rows(auth.database, users)] == ["reader"]
 
 
+def test_events_written_by_the_version_before_are_kept_and_still_taken(database_url: str) -> None:
+    migrate(database_url, SCHEMA)
+    with closing(Database(database_url)) as database:
+        with database.writing() as transaction:
+            command.downgrade(_config(SCHEMA, transaction.connection), "0001")
+            transaction.connection.execute(text(OLD_EVENT), {"id": "before"})
+
+        migrate(database_url, SCHEMA)
+        with database.writing() as transaction:
+            transaction.connection.execute(text(OLD_EVENT), {"id": "after"})
+        claimed = OutboxReader(database, outbox, lease_s=30).claim(10)
+
+    assert [(each.kind, each.message_id) for each in claimed] == [
+        ("event", "before"),
+        ("event", "after"),
+    ]
+
+
 def test_two_migrations_at_once_both_succeed(database_url: str) -> None:
-    outcomes = at_once(4, lambda _: migrate(database_url))
+    outcomes = at_once(4, lambda _: migrate(database_url, SCHEMA))
 
     assert outcomes == [None] * 4
     with closing(Database(database_url)) as database:
-        require_newest_schema(database)
+        require_newest_schema(database, SCHEMA)
 
 
 def test_a_migration_of_a_file_waits_for_one_under_way(tmp_path: Path) -> None:
@@ -51,23 +82,23 @@ def test_a_migration_of_a_file_waits_for_one_under_way(tmp_path: Path) -> None:
     with Path(f"{file}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
-        with beside(lambda: migrate(f"sqlite:///{file}")) as is_done:
+        with beside(lambda: migrate(f"sqlite:///{file}", SCHEMA)) as is_done:
             assert not is_done()
             fcntl.flock(lock, fcntl.LOCK_UN)
 
     with closing(Database(f"sqlite:///{file}")) as database:
-        require_newest_schema(database)
+        require_newest_schema(database, SCHEMA)
 
 
 def test_two_processes_that_migrate_at_once_both_succeed(database_url: str) -> None:
     environment = os.environ | {"AUTH_DATABASE_URL": database_url}
-    command = [sys.executable, "-m", "auth_worker.migrate"]
+    arguments = [sys.executable, "-m", "auth_worker.migrate"]
 
-    processes = [subprocess.Popen(command, env=environment) for _ in range(2)]
+    processes = [subprocess.Popen(arguments, env=environment) for _ in range(2)]
 
     assert [process.wait(60) for process in processes] == [0, 0]
     with closing(Database(database_url)) as database:
-        require_newest_schema(database)
+        require_newest_schema(database, SCHEMA)
 
 
 def test_a_worker_does_not_start_on_a_missing_schema_and_says_what_to_run(
@@ -76,7 +107,7 @@ def test_a_worker_does_not_start_on_a_missing_schema_and_says_what_to_run(
     settings = make_settings(database_url=SecretStr(database_url))
 
     with pytest.raises(SystemExit) as ended:
-        open_database(settings, is_development=False)
+        open_database(settings, SCHEMA, is_development=False)
 
     assert ended.value.code == 2
     assert "python -m auth_worker.migrate" in capsys.readouterr().err
@@ -85,7 +116,7 @@ def test_a_worker_does_not_start_on_a_missing_schema_and_says_what_to_run(
 def test_looking_for_a_database_file_does_not_make_one(tmp_path: Path) -> None:
     with closing(Database(f"sqlite:///{tmp_path / 'auth.db'}")) as database:
         with pytest.raises(SchemaError, match="missing"):
-            require_newest_schema(database)
+            require_newest_schema(database, SCHEMA)
         with pytest.raises(Unavailable):
             rows(database, users)
 
@@ -97,14 +128,14 @@ def test_a_worker_does_not_start_on_another_schema(database: Database) -> None:
         transaction.connection.execute(text("UPDATE alembic_version SET version_num = 'future'"))
 
     with pytest.raises(SchemaError, match="future"):
-        require_newest_schema(database)
+        require_newest_schema(database, SCHEMA)
 
 
 def test_in_development_a_worker_makes_its_schema(database_url: str) -> None:
     settings = make_settings(database_url=SecretStr(database_url))
 
-    with closing(open_database(settings, is_development=True)) as database:
-        require_newest_schema(database)
+    with closing(open_database(settings, SCHEMA, is_development=True)) as database:
+        require_newest_schema(database, SCHEMA)
 
 
 def test_a_database_of_a_newer_version_is_not_migrated(
@@ -114,7 +145,7 @@ def test_a_database_of_a_newer_version_is_not_migrated(
         transaction.connection.execute(text("UPDATE alembic_version SET version_num = 'future'"))
 
     with pytest.raises(SchemaError, match="newer version"):
-        migrate(database_url)
+        migrate(database_url, SCHEMA)
 
 
 def test_somebody_elses_database_is_not_migrated(database_url: str) -> None:
@@ -124,7 +155,7 @@ def test_somebody_elses_database_is_not_migrated(database_url: str) -> None:
         transaction.connection.execute(text("CREATE TABLE users (name VARCHAR(10))"))
 
     with pytest.raises(SchemaError, match="something else"):
-        migrate(database_url)
+        migrate(database_url, SCHEMA)
 
 
 def test_nothing_of_a_transaction_that_fails_is_kept(auth: AuthUnderTest) -> None:

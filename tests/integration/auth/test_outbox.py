@@ -2,23 +2,25 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 
 import pytest
 
-from auth_worker.database import Database, Transaction
-from auth_worker.outbox import Outbox, OutboxReader, StoredEvent
-from auth_worker.relay import Relay
 from auth_worker.tables import outbox, refresh_tokens, sessions, sign_in_failures, users
 from auth_worker.users import UserStore
 from auth_worker.wiring import build_relay
-from shared.contracts.base import Event
+from shared.contracts.base import Event, Job
+from shared.contracts.catalog import FetchPage
 from shared.contracts.errors import InvalidCredentials, Unavailable
 from shared.contracts.events import SessionRevoked
 from shared.messaging.call import Call, current_call
+from shared.messaging.posting import Kind
+from shared.storage.database import Database, Transaction
+from shared.storage.outbox import Outbox, OutboxReader, StoredMessage
+from shared.storage.relay import Relay
 from tests.auth import WRONG, AuthUnderTest, Clock, at_once, rows
 
 TIMEOUT_S = 10.0
@@ -31,8 +33,8 @@ class Broken(Exception):
 class BrokenOutbox(Outbox):
     """Dies right after the event has been written."""
 
-    def add(self, transaction: Transaction, event: Event) -> None:
-        super().add(transaction, event)
+    def add_all(self, transaction: Transaction, messages: Iterable[Event | Job]) -> None:
+        super().add_all(transaction, messages)
         raise Broken
 
 
@@ -46,7 +48,7 @@ class FakeBroker:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def publish(
-        self, kind: str, name: str, body: bytes, *, message_id: str, correlation_id: str
+        self, kind: Kind, name: str, body: bytes, *, message_id: str, correlation_id: str
     ) -> None:
         await asyncio.sleep(0)
         self.tried += 1
@@ -61,8 +63,8 @@ def write(database: Database, count: int, *, written: Outbox | None = None) -> l
     with database.writing() as transaction:
         for number in range(count):
             event = SessionRevoked(session_id=str(number), user_id=1, until=2.5)
-            (written or Outbox()).add(transaction, event)
-    return [row.event_id for row in rows(database, outbox)]
+            (written or Outbox(outbox)).add(transaction, event)
+    return [row.message_id for row in rows(database, outbox)]
 
 
 @asynccontextmanager
@@ -91,7 +93,7 @@ async def until_empty(database: Database) -> None:
 
 
 def reader(database: Database, clock: Clock | None = None) -> OutboxReader:
-    return OutboxReader(database, lease_s=30, **({"clock": clock} if clock else {}))
+    return OutboxReader(database, outbox, lease_s=30, **({"clock": clock} if clock else {}))
 
 
 def test_a_sign_in_that_dies_before_its_commit_is_neither_done_nor_told(
@@ -99,7 +101,7 @@ def test_a_sign_in_that_dies_before_its_commit_is_neither_done_nor_told(
 ) -> None:
     auth.add_user("reader")
     sign_in = auth.service.sign_in
-    sign_in._events = BrokenOutbox()
+    sign_in._events = BrokenOutbox(outbox)
 
     with pytest.raises(Broken):
         auth.sign_in("reader")
@@ -111,7 +113,7 @@ def test_a_sign_in_that_dies_before_its_commit_is_neither_done_nor_told(
 def test_a_failure_that_dies_before_its_commit_is_not_told_but_counts(
     auth: AuthUnderTest,
 ) -> None:
-    auth.service.sign_in._events = BrokenOutbox()
+    auth.service.sign_in._events = BrokenOutbox(outbox)
 
     with pytest.raises(Broken):
         auth.sign_in("reader", WRONG)
@@ -128,7 +130,7 @@ def test_a_user_whose_disabling_dies_before_its_commit_stays_signed_in(
     told = auth.events()
 
     with pytest.raises(Broken):
-        UserStore(auth.database, BrokenOutbox()).set_disabled("reader", is_disabled=True)
+        UserStore(auth.database, BrokenOutbox(outbox)).set_disabled("reader", is_disabled=True)
 
     assert auth.events() == told
     assert not rows(auth.database, users)[0].is_disabled
@@ -183,7 +185,7 @@ async def test_what_is_sent_is_what_was_written(database: Database) -> None:
 
     class Broker(FakeBroker):
         async def publish(
-            self, kind: str, name: str, body: bytes, *, message_id: str, correlation_id: str
+            self, kind: Kind, name: str, body: bytes, *, message_id: str, correlation_id: str
         ) -> None:
             sent.append((name, SessionRevoked.model_validate_json(body), message_id))
 
@@ -205,7 +207,59 @@ async def test_every_event_arrives_though_the_broker_fails_now_and_then(
         await until_empty(database)
 
     assert broker.tried > 30
-    assert broker.got == ids  # those before a failure are not sent again
+    assert sorted(broker.got) == sorted(ids)  # and none was sent again that had been confirmed
+
+
+async def test_what_follows_a_refused_message_is_sent_and_it_comes_behind(
+    database: Database,
+) -> None:
+    ids = write(database, 5)
+    broker = FakeBroker()
+    broker.refuses = lambda message_id: message_id == ids[1] and broker.tried <= 5
+
+    async with running(Relay(reader(database), broker)):
+        await until_empty(database)
+
+    assert broker.got == [ids[0], *ids[2:], ids[1]]
+
+
+async def test_a_batch_is_published_without_waiting_for_each_confirm(database: Database) -> None:
+    ids = write(database, 10)
+
+    class Lazy(FakeBroker):
+        """Confirms nothing before it has all."""
+
+        async def publish(
+            self, kind: Kind, name: str, body: bytes, *, message_id: str, correlation_id: str
+        ) -> None:
+            self.got.append(message_id)
+            if len(self.got) == len(ids):
+                self.changed.set()
+            await self.changed.wait()
+
+    broker = Lazy()
+    async with running(Relay(reader(database), broker)):
+        await until_empty(database)
+
+    assert broker.got == ids
+
+
+async def test_events_and_jobs_are_told_apart(database: Database) -> None:
+    sent: list[tuple[Kind, str]] = []
+
+    class Broker(FakeBroker):
+        async def publish(
+            self, kind: Kind, name: str, body: bytes, *, message_id: str, correlation_id: str
+        ) -> None:
+            sent.append((kind, name))
+
+    with database.writing() as transaction:
+        Outbox(outbox).add(transaction, FetchPage(sync_id="a", skip=0, limit=1))
+        Outbox(outbox).add(transaction, SessionRevoked(session_id="b", user_id=1, until=2.5))
+    async with running(Relay(reader(database), Broker())):
+        await until_empty(database)
+
+    assert sent == [("job", "catalog.pages.fetch"), ("event", "auth.session.revoked")]
 
 
 async def test_an_event_the_broker_took_but_did_not_confirm_is_sent_again(
@@ -215,7 +269,7 @@ async def test_an_event_the_broker_took_but_did_not_confirm_is_sent_again(
 
     class Forgetful(FakeBroker):
         async def publish(
-            self, kind: str, name: str, body: bytes, *, message_id: str, correlation_id: str
+            self, kind: Kind, name: str, body: bytes, *, message_id: str, correlation_id: str
         ) -> None:
             self.got.append(message_id)
             if len(self.got) == 1:
@@ -234,7 +288,7 @@ async def test_while_the_broker_is_away_the_pauses_grow(database: Database) -> N
 
     class Away(FakeBroker):
         async def publish(
-            self, kind: str, name: str, body: bytes, *, message_id: str, correlation_id: str
+            self, kind: Kind, name: str, body: bytes, *, message_id: str, correlation_id: str
         ) -> None:
             tries.append(monotonic())
             self.changed.set()
@@ -285,13 +339,13 @@ async def test_the_relay_goes_on_after_the_database_failed(database: Database) -
     failures = [Unavailable(), RuntimeError("not even foreseen")]
 
     class Flaky(OutboxReader):
-        def claim(self, limit: int) -> list[StoredEvent]:
+        def claim(self, limit: int) -> list[StoredMessage]:
             if failures:
                 raise failures.pop()
             return super().claim(limit)
 
     broker = FakeBroker()
-    async with running(Relay(Flaky(database, lease_s=30), broker)):
+    async with running(Relay(Flaky(database, outbox, lease_s=30), broker)):
         await until_empty(database)
 
     assert failures == []
@@ -304,7 +358,7 @@ async def test_a_relay_that_is_stopped_gives_back_what_it_had_taken(database: Da
 
     class Stuck(FakeBroker):
         async def publish(
-            self, kind: str, name: str, body: bytes, *, message_id: str, correlation_id: str
+            self, kind: Kind, name: str, body: bytes, *, message_id: str, correlation_id: str
         ) -> None:
             if self.got:
                 stuck.set()
@@ -314,7 +368,7 @@ async def test_a_relay_that_is_stopped_gives_back_what_it_had_taken(database: Da
     async with running(Relay(reader(database), Stuck())):
         await asyncio.wait_for(stuck.wait(), TIMEOUT_S)
 
-    assert [event.event_id for event in reader(database).claim(10)] == ids[1:]
+    assert [event.message_id for event in reader(database).claim(10)] == ids[1:]
 
 
 async def test_a_relay_that_is_stopped_while_it_takes_events_gives_them_back(
@@ -324,19 +378,19 @@ async def test_a_relay_that_is_stopped_while_it_takes_events_gives_them_back(
     has_claimed, may_go_on = threading.Event(), threading.Event()
 
     class Slow(OutboxReader):
-        def claim(self, limit: int) -> list[StoredEvent]:
+        def claim(self, limit: int) -> list[StoredMessage]:
             events = super().claim(limit)
             has_claimed.set()
             may_go_on.wait(TIMEOUT_S)
             return events
 
-    relay = asyncio.create_task(Relay(Slow(database, lease_s=30), FakeBroker()).run())
+    relay = asyncio.create_task(Relay(Slow(database, outbox, lease_s=30), FakeBroker()).run())
     await asyncio.to_thread(has_claimed.wait, TIMEOUT_S)
     relay.cancel()
     asyncio.get_running_loop().call_soon(may_go_on.set)
     await asyncio.gather(relay, return_exceptions=True)
 
-    assert [event.event_id for event in reader(database).claim(10)] == ids
+    assert [event.message_id for event in reader(database).claim(10)] == ids
 
 
 async def test_a_publisher_that_never_answers_does_not_keep_events_for_ever(
@@ -346,7 +400,7 @@ async def test_a_publisher_that_never_answers_does_not_keep_events_for_ever(
 
     class Hanging(FakeBroker):
         async def publish(
-            self, kind: str, name: str, body: bytes, *, message_id: str, correlation_id: str
+            self, kind: Kind, name: str, body: bytes, *, message_id: str, correlation_id: str
         ) -> None:
             self.tried += 1
             if self.tried == 1:
@@ -372,7 +426,7 @@ def test_what_a_dead_reader_had_claimed_is_handed_out_after_its_lease(
     after_the_lease = alive.claim(10)
 
     assert at_first == []
-    assert [event.event_id for event in after_the_lease] == ids
+    assert [event.message_id for event in after_the_lease] == ids
 
 
 def test_readers_at_once_claim_different_events(database: Database) -> None:
@@ -380,7 +434,7 @@ def test_readers_at_once_claim_different_events(database: Database) -> None:
 
     claims = at_once(4, lambda _: reader(database).claim(10))
 
-    claimed = [event.event_id for claim in claims if isinstance(claim, list) for event in claim]
+    claimed = [event.message_id for claim in claims if isinstance(claim, list) for event in claim]
     assert len(claimed) == len(set(claimed))
     assert set(claimed) <= set(ids)
     assert claimed
@@ -397,4 +451,4 @@ def test_a_late_reader_deletes_no_event_that_took_the_place_of_its_own(
 
     slow.settle([old])
 
-    assert [row.event_id for row in rows(database, outbox)] == [new]
+    assert [row.message_id for row in rows(database, outbox)] == [new]

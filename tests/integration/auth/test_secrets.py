@@ -6,12 +6,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from auth_worker.database import Database
-from auth_worker.migrate import migrate
-from auth_worker.outbox import Outbox
-from auth_worker.tables import refresh_tokens, users
+from auth_worker.migrate import SCHEMA
+from auth_worker.tables import outbox, refresh_tokens, users
 from auth_worker.users import UserStore
 from shared.contracts.errors import InvalidCredentials, InvalidRefreshToken, TooManyAttempts
+from shared.storage.database import Database
+from shared.storage.migrate import migrate
+from shared.storage.outbox import Outbox
 from tests.auth import PASSWORD, WRONG, AuthUnderTest, rows
 
 ADDRESS = "203.0.113.201"
@@ -65,9 +66,9 @@ def test_no_password_token_or_address_is_anywhere_in_the_database(auth: AuthUnde
 def test_a_database_file_is_for_its_owners_eyes_alone(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'auth.db'}"
 
-    migrate(url)
+    migrate(url, SCHEMA)
     with closing(Database(url)) as database:
-        UserStore(database, Outbox()).add("reader", "hash")
+        UserStore(database, Outbox(outbox)).add("reader", "hash")
         modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
 
     assert set(modes) >= {"auth.db", "auth.db-wal", "auth.db-shm"}

@@ -315,6 +315,7 @@ def test_cleaning_deletes_what_has_expired_and_nothing_else(auth: AuthUnderTest)
         auth.database,
         interval_s=1,
         attempts_window_s=900,
+        audit_days=365,
         clock=lambda: time() + later[0],
     )
 

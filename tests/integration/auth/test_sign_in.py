@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from auth_worker.attempts import Attempt, Attempts
-from auth_worker.database import Database, Transaction
 from auth_worker.passwords import Passwords
 from auth_worker.sign_in import SignIn
 from auth_worker.tables import sessions, sign_in_failures, users
@@ -15,6 +14,7 @@ from shared.contracts.auth import CreateSession
 from shared.contracts.errors import InvalidCredentials, InvalidRequest, TooManyAttempts
 from shared.contracts.events import LoginFailed, LoginSucceeded
 from shared.messaging.keyring import KeyRing
+from shared.storage.database import Database, Transaction
 from tests.auth import (
     ADDRESS,
     PASSWORD,

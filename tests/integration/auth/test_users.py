@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from auth_worker.database import Database
 from auth_worker.roles import UnknownRole
 from auth_worker.tables import sessions, users
 from auth_worker.user_import import BadUserFile, import_users, read_users
@@ -14,6 +13,7 @@ from auth_worker.users import NoSuchUser, UserExists
 from shared.contracts.errors import InvalidCredentials, InvalidRefreshToken
 from shared.contracts.events import SessionRevoked
 from shared.messaging.keyring import KeyRing
+from shared.storage.database import Database
 from tests.auth import PASSWORD, AuthUnderTest, at_once, kinds, rows
 
 

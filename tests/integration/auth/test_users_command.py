@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from auth_worker.database import Database
-from auth_worker.migrate import migrate
+from auth_worker.audit.trail import AuditTrail, Entry
+from auth_worker.migrate import SCHEMA
 from auth_worker.tables import users
 from ops.users import add_arguments, run
+from shared.storage.database import Database
+from shared.storage.migrate import migrate
 from tests.auth import PASSWORD, WRONG, AuthUnderTest, rows
 
 Command = Callable[..., int]
@@ -59,6 +61,33 @@ def test_users_are_listed_with_roles_and_state(
 
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines == [["1", "reader", "admin"], ["2", "writer", "user", "(disabled)"]]
+
+
+def test_the_history_says_in_a_line_each_what_happened(
+    auth: AuthUnderTest, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    auth.add_user("reader")
+    trail = AuditTrail(auth.database)
+    network = "192.0.2.0/24"
+    trail.add("1", Entry(at=0.0, what="auth.login.succeeded", user_id=1, client_network=network))
+    trail.add("2", Entry(at=61.5, what="auth.session.revoked", user_id=1, reason="signed_out"))
+    failure = Entry(
+        at=86_400.0, what="auth.login.failed", reason="unknown_user", client_network=network
+    )
+    trail.add("3", failure)
+
+    assert command("history", "reader") == 0
+    of_one = capsys.readouterr().out.splitlines()
+    assert command("history", "--limit", "1") == 0
+    newest = capsys.readouterr().out.splitlines()
+
+    assert of_one == [
+        "1970-01-01 00:01:01  reader  session ended (signed out)",
+        "1970-01-01 00:00:00  reader  signed in from 192.0.2.0/24",
+    ]
+    assert newest == ["1970-01-02 00:00:00  -  failed to sign in (unknown user) from 192.0.2.0/24"]
+    assert command("history", "nobody") == 1
+    assert "no user nobody" in capsys.readouterr().err
 
 
 def test_disabling_enabling_and_a_new_password_are_told_in_a_sentence(
@@ -129,7 +158,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
 
 def test_a_password_is_asked_for_twice_and_not_shown(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'users.db'}"
-    migrate(url)
+    migrate(url, SCHEMA)
 
     same = _type_into(url, "add", "reader", lines=[PASSWORD, PASSWORD])
     different = _type_into(url, "add", "writer", lines=[PASSWORD, WRONG])

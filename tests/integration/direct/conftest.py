@@ -1,4 +1,4 @@
-"""A service of another team, `orders`, beside ours; what it was given lies in files."""
+"""A service of another team, `shop`, beside ours; what it was given lies in files."""
 
 import os
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from shared.settings import MessagingSettings
 from tests.brokers import PASSWORD, RabbitUnderTest
 from tests.conftest import SERVICES_FILE
 
-ORDERS = Service(calls=("catalog.products.*",), listens=("auth.login.*",))
+SHOP = Service(calls=("catalog.products.*",), listens=("auth.login.*",))
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ServiceFiles:
 
 @pytest.fixture(scope="package")
 def services() -> Services:
-    return Services(load_services(SERVICES_FILE).root | {"orders": ORDERS})
+    return Services(load_services(SERVICES_FILE).root | {"shop": SHOP})
 
 
 @pytest.fixture
@@ -58,13 +58,11 @@ def keys(identities: dict[str, Identity], trust: TrustBundle) -> dict[str, KeyRi
 
 
 @pytest.fixture
-def orders(
-    tmp_path: Path, rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing]
-) -> ServiceFiles:
-    folder = tmp_path / "orders"
+def shop(tmp_path: Path, rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing]) -> ServiceFiles:
+    folder = tmp_path / "shop"
     folder.mkdir()
-    keys["orders"].identity.save(folder / "identity.json")
-    (folder / "trust.json").write_text(keys["orders"].trust.model_dump_json())
+    keys["shop"].identity.save(folder / "identity.json")
+    (folder / "trust.json").write_text(keys["shop"].trust.model_dump_json())
     (folder / "password").write_text(PASSWORD)
     return ServiceFiles(
         {

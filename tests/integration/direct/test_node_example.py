@@ -108,7 +108,7 @@ def test_its_check_of_the_vectors_can_fail(tmp_path: Path, file: str) -> None:
 @pytest.mark.integration
 @needs_npm
 async def test_it_calls_a_service(
-    example: Path, rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing], orders: ServiceFiles
+    example: Path, rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing], shop: ServiceFiles
 ) -> None:
     asked: list[ListProducts] = []
 
@@ -118,7 +118,7 @@ async def test_it_calls_a_service(
         return ProductPage(data=[lamp], total=1, skip=0, limit=request.limit)
 
     async with serving(rabbit_broker, keys["catalog"], {ListProducts: list_products}):
-        status, output, errors = await run(example, "list-products.js", "3", files=orders)
+        status, output, errors = await run(example, "list-products.js", "3", files=shop)
 
     assert (status, output, errors) == (0, "7\t12.5\tStehlampe, weiß\n", "")
     assert asked == [ListProducts(limit=3)]
@@ -127,13 +127,13 @@ async def test_it_calls_a_service(
 @pytest.mark.integration
 @needs_npm
 async def test_it_says_which_error_a_service_answered(
-    example: Path, rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing], orders: ServiceFiles
+    example: Path, rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing], shop: ServiceFiles
 ) -> None:
     async def refuse(request: ListProducts) -> ProductPage:
         raise UpstreamBusy("later, please")
 
     async with serving(rabbit_broker, keys["catalog"], {ListProducts: refuse}):
-        status, output, errors = await run(example, "list-products.js", files=orders)
+        status, output, errors = await run(example, "list-products.js", files=shop)
 
     assert (status, output, errors) == (1, "", "upstream_busy: later, please\n")
 
@@ -141,7 +141,7 @@ async def test_it_says_which_error_a_service_answered(
 @pytest.mark.integration
 @needs_npm
 async def test_it_takes_the_honest_reply_and_no_other(
-    example: Path, rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing], orders: ServiceFiles
+    example: Path, rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing], shop: ServiceFiles
 ) -> None:
     def page(title: str) -> bytes:
         product = LAMP.model_copy(update={"title": title})
@@ -149,7 +149,7 @@ async def test_it_takes_the_honest_reply_and_no_other(
 
     async with (
         consuming(rabbit_broker, "catalog", rpc_queue("catalog")) as requests,
-        script(example, "list-products.js", files=orders) as process,
+        script(example, "list-products.js", files=shop) as process,
     ):
         request = await asyncio.wait_for(requests.next(), TIMEOUT_S)
         claims = Verifier(keys["catalog"]).verify(
@@ -179,12 +179,12 @@ async def test_it_takes_the_honest_reply_and_no_other(
 @pytest.mark.integration
 @needs_npm
 async def test_it_hears_events_and_drops_forged_ones(
-    example: Path, rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing], orders: ServiceFiles
+    example: Path, rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing], shop: ServiceFiles
 ) -> None:
     event = LoginSucceeded(user_id=1, session_id="s", at=time(), client_network=None)
     body = event.model_dump_json().encode()
     async with (
-        script(example, "listen.js", "auth.login.*", files=orders) as process,
+        script(example, "listen.js", "auth.login.*", files=shop) as process,
         publishing(rabbit_broker, "auth") as publisher,
     ):
         assert process.stdout is not None

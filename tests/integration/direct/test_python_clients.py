@@ -54,14 +54,14 @@ async def worker(rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing]) -> As
 
 
 async def test_eight_threads_share_a_client_and_get_each_their_own_replies(
-    worker: Worker, orders: ServiceFiles
+    worker: Worker, shop: ServiceFiles
 ) -> None:
     def call(client: BlockingClient, thread: int) -> list[int]:
         wanted = range(1 + thread * CALLS_EACH, 1 + (thread + 1) * CALLS_EACH)
         return [client.call(GetProduct(product_id=number)).id - number for number in wanted]
 
     def run() -> list[list[int] | Exception]:
-        with BlockingClient(orders.settings()) as client:
+        with BlockingClient(shop.settings()) as client:
             return at_once(THREADS, lambda thread: call(client, thread))
 
     assert await asyncio.to_thread(run) == [[0] * CALLS_EACH] * THREADS
@@ -69,14 +69,14 @@ async def test_eight_threads_share_a_client_and_get_each_their_own_replies(
 
 
 async def test_a_script_needs_its_environment_and_six_lines(
-    worker: Worker, orders: ServiceFiles, tmp_path: Path
+    worker: Worker, shop: ServiceFiles, tmp_path: Path
 ) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     root = str(Path(__file__).parents[3])
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, str(script)),
-        env=orders.with_others() | {"PYTHONPATH": root},
+        env=shop.with_others() | {"PYTHONPATH": root},
         stdout=asyncio.subprocess.PIPE,
     )
     output, _ = await asyncio.wait_for(process.communicate(), 30)
@@ -86,9 +86,9 @@ async def test_a_script_needs_its_environment_and_six_lines(
 
 
 async def test_an_async_service_calls_and_is_told_of_errors(
-    worker: Worker, orders: ServiceFiles
+    worker: Worker, shop: ServiceFiles
 ) -> None:
-    async with connect(orders.settings()) as client:
+    async with connect(shop.settings()) as client:
         product = await client.call(GetProduct(product_id=7))
         with pytest.raises(ProductNotFound, match="no product 404"):
             await client.call(GetProduct(product_id=404))
@@ -97,16 +97,16 @@ async def test_an_async_service_calls_and_is_told_of_errors(
 
 
 async def test_new_keys_are_taken_up_while_it_runs(
-    worker: Worker, orders: ServiceFiles, keys: dict[str, KeyRing]
+    worker: Worker, shop: ServiceFiles, keys: dict[str, KeyRing]
 ) -> None:
-    settings = orders.settings()
+    settings = shop.settings()
     async with connect(settings) as client:
-        renewed = rotate(keys["orders"].identity)
+        renewed = rotate(keys["shop"].identity)
         now = Identity(
-            service="orders",
+            service="shop",
             keys=tuple(key.model_copy(update={"active_from": 0.0}) for key in renewed.keys),
         )
-        trust = trust_rotated(keys["orders"].trust, now)
+        trust = trust_rotated(keys["shop"].trust, now)
         catalog = worker._admission._keys
         catalog.renew(catalog.identity, trust)  # it accepts the new keys, and the old ones
         now.save(settings.identity_file)
@@ -118,27 +118,27 @@ async def test_new_keys_are_taken_up_while_it_runs(
 
 
 async def test_without_a_broker_calls_fail_at_once_and_it_comes_back(
-    worker: Worker, orders: ServiceFiles, rabbit_broker: RabbitUnderTest
+    worker: Worker, shop: ServiceFiles, rabbit_broker: RabbitUnderTest
 ) -> None:
-    line = rabbit_broker.line("orders")
-    await line.as_user("orders")  # opens the way that is cut below
-    url = f"amqp://127.0.0.1:{rabbit_broker._proxies['orders'].port}/{rabbit_broker.vhost}"
-    await rabbit_broker.lose("orders")
-    settings = orders.settings().model_copy(
+    line = rabbit_broker.line("shop")
+    await line.as_user("shop")  # opens the way that is cut below
+    url = f"amqp://127.0.0.1:{rabbit_broker._proxies['shop'].port}/{rabbit_broker.vhost}"
+    await rabbit_broker.lose("shop")
+    settings = shop.settings().model_copy(
         update={"broker_urls": (url,), "broker_connect_timeout_s": 0.2}
     )
 
     async with connect(settings) as client:
         with pytest.raises(Unavailable, match="the message broker is away"):
             await client.call(GetProduct(product_id=7))
-        await rabbit_broker._proxies["orders"].open()
+        await rabbit_broker._proxies["shop"].open()
         assert await client.opened(10)
 
         assert await client.call(GetProduct(product_id=7)) == LAMP
 
 
-async def test_a_missing_key_file_is_named(orders: ServiceFiles, tmp_path: Path) -> None:
-    settings = orders.settings().model_copy(update={"identity_file": tmp_path / "none.json"})
+async def test_a_missing_key_file_is_named(shop: ServiceFiles, tmp_path: Path) -> None:
+    settings = shop.settings().model_copy(update={"identity_file": tmp_path / "none.json"})
 
     with pytest.raises(KeyFileError, match=r"cannot read the identity .*none\.json"):
         async with connect(settings):

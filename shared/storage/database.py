@@ -1,4 +1,4 @@
-"""The auth service's database: SQLite in a file, or PostgreSQL."""
+"""A service's database: SQLite in a file, or PostgreSQL."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -9,11 +9,12 @@ from typing import Any
 from urllib.parse import quote
 
 import structlog
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy import exc as sql_errors
+from sqlalchemy.dialects import postgresql, sqlite
 
-from auth_worker.settings import AuthSettings
 from shared.contracts.errors import Unavailable
+from shared.storage.settings import DatabaseSettings
 
 log = structlog.get_logger()
 
@@ -37,6 +38,19 @@ class Transaction:
     def after_commit(self, follower: Callable[[], None]) -> None:
         """Call this once the changes are there for all to see."""
         self.followers.append(follower)
+
+    def exclude_others(self, lock: int) -> None:
+        """Wait for other transactions under this number to end, and keep further ones waiting.
+
+        SQLite has one writer at a time anyway.
+        """
+        if self.connection.dialect.name == "postgresql":
+            self.connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+
+    def insert(self, table: Table) -> "postgresql.Insert | sqlite.Insert":
+        """Give an INSERT that can say ``ON CONFLICT``, which each dialect has for itself."""
+        is_sqlite = self.connection.dialect.name == "sqlite"
+        return sqlite.insert(table) if is_sqlite else postgresql.insert(table)
 
 
 class Database:
@@ -84,14 +98,14 @@ class Database:
         self.engine.dispose()
 
 
-def parse_url(text: str) -> URL:
+def parse_url(given: str) -> URL:
     """Read a database URL, with our driver for its kind.
 
     Raises:
         InvalidDatabaseUrl: it is no URL of SQLite or PostgreSQL.
     """
     try:
-        url = make_url(text)
+        url = make_url(given)
     except (sql_errors.ArgumentError, ValueError):
         raise InvalidDatabaseUrl("it is not a database URL") from None  # which holds a password
     match url.get_backend_name():
@@ -102,7 +116,7 @@ def parse_url(text: str) -> URL:
     raise InvalidDatabaseUrl("it must begin with sqlite:/// and a file, or with postgresql://")
 
 
-def database_url(settings: AuthSettings) -> str:
+def database_url(settings: DatabaseSettings) -> str:
     """Give the database's URL, with the password that is in a file of its own.
 
     Raises:
@@ -128,7 +142,7 @@ def _reporting_outage() -> Iterator[None]:
         sql_errors.TimeoutError,  # all connections are in use
     ) as error:
         log.warning("database away", reason=str(getattr(error, "orig", error)).strip())
-        raise Unavailable("the user database is away") from error
+        raise Unavailable("the database is away") from error
 
 
 def _engine(url: URL, patience_s: int) -> Engine:

@@ -1,0 +1,17 @@
+"""The audit's table of contents."""
+
+from functools import partial
+
+from auth_worker.audit.handlers import note_end, note_failure, note_sign_in
+from auth_worker.audit.trail import AuditTrail
+from shared.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
+from shared.messaging.background import BackgroundHandlers
+
+
+def build_handlers(trail: AuditTrail) -> BackgroundHandlers:
+    """Pair each event that the audit hears with what it does."""
+    return {
+        LoginSucceeded: partial(note_sign_in, trail=trail),
+        LoginFailed: partial(note_failure, trail=trail),
+        SessionRevoked: partial(note_end, trail=trail),
+    }

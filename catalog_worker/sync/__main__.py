@@ -1,0 +1,41 @@
+"""Start what works off syncs: ``python -m catalog_worker.sync``."""
+
+from catalog_worker.fetcher import Fetcher
+from catalog_worker.migrate import SCHEMA
+from catalog_worker.settings import CatalogSettings, StoreSettings, SyncMessagingSettings
+from catalog_worker.sync.wiring import build_handlers
+from catalog_worker.upstream import UpstreamCatalog
+from catalog_worker.wiring import build_storage
+from shared.logs import configure_logging
+from shared.messaging.keyring import KeyRing
+from shared.messaging.service import consume
+from shared.settings import EnvironmentSettings, LogSettings, read_settings
+from shared.storage.migrate import open_database
+from shared.storage.relay import Publisher, relay_of
+
+
+def main() -> None:
+    settings = read_settings(StoreSettings)
+    listing = UpstreamCatalog(Fetcher(read_settings(CatalogSettings)))
+    messaging = read_settings(SyncMessagingSettings)
+    is_development = read_settings(EnvironmentSettings).is_development
+    configure_logging("catalog", read_settings(LogSettings))
+    keys = KeyRing.load(messaging.identity_file, messaging.trust_file)
+    database = open_database(settings, SCHEMA, is_development=is_development)
+    storage = build_storage(database, settings)
+
+    async def relay(publisher: Publisher) -> None:
+        await relay_of(storage.outbox, publisher, database=database, settings=settings).run()
+
+    consume(
+        "sync",
+        build_handlers(listing=listing, syncs=storage.syncs),
+        keys=keys,
+        settings=messaging,
+        background=[relay],
+    )
+    database.close()
+
+
+if __name__ == "__main__":
+    main()

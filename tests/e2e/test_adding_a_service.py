@@ -1,0 +1,190 @@
+"""docs/adding-a-service.md, followed to the letter in a copy of the repository."""
+
+import asyncio
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ops import ports
+from ops.ports import LOOPBACK
+from tests.e2e.system import until_ready
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "docs" / "adding-a-service.md").read_text()
+MANY_LINES = 40
+TIMEOUT_S = 60.0
+
+FILE = re.compile(r"^\*\*`(\S+)`\*\*\n\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NOT_COPIED = shutil.ignore_patterns(".*_cache", ".git", ".postroad", ".venv*", "node_modules")
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """What the guide shows of one file."""
+
+    path: str
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the guide has its reader type, and what is shown of the output."""
+
+    line: str
+    output: str
+
+    def matches(self, output: str) -> bool:
+        """Compare with what was printed; ``…`` stands for what differs each time."""
+        pattern = ".*".join(re.escape(part) for part in self.output.split("…"))
+        return re.fullmatch(pattern, output) is not None
+
+
+SNIPPETS = [Snippet(*found) for found in FILE.findall(GUIDE)]
+COMMANDS = [
+    Command(*(f"{typed}\n".split("\n", 1)))
+    for block in CONSOLE.findall(GUIDE)
+    for typed in block.removeprefix("$ ").rstrip("\n").split("\n$ ")
+]
+UP = [command.line for command in COMMANDS].index("make run")
+
+
+def apply(snippet: Snippet, folder: Path) -> None:
+    """Do with a file what its snippet shows: write it, change it, or add to its end."""
+    file = folder / snippet.path
+    if snippet.kind == "diff":
+        file.write_text(patched(file.read_text(), snippet.text))
+    elif file.exists():
+        file.write_text(file.read_text() + snippet.text)
+    else:
+        file.write_text(snippet.text)
+
+
+def patched(text: str, diff: str) -> str:
+    """Replace the lines that a diff shows, wherever they are, which is once."""
+    for hunk in diff.split("@@\n"):
+        lines = [(line[:1], line[1:]) for line in hunk.splitlines(keepends=True)]
+        before = "".join(line for sign, line in lines if sign != "+")
+        after = "".join(line for sign, line in lines if sign != "-")
+        assert text.count(before) == 1, before
+        text = text.replace(before, after)
+    return text
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Have the copy's modules found before ours."""
+    return os.environ | {"PYTHONPATH": str(folder), "POSTROAD_STATE": str(folder / ".postroad")}
+
+
+def run(command: Command, folder: Path) -> str:
+    """Run one of the guide's commands in the copy; give what it prints."""
+    return subprocess.run(
+        _argv(command.line),
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    ).stdout
+
+
+def _argv(line: str) -> list[str]:
+    """Give what a command comes to in a checkout that has been set up."""
+    match shlex.split(line):
+        case [".venv/bin/postroad", *arguments]:
+            return [sys.executable, "-m", "ops.cli", *arguments]
+        case ["make", "test", arguments]:
+            words = arguments.removeprefix("ARGS=").split()
+            return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words]
+        case _:
+            return ["/bin/sh", "-c", line]
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A copy of the repository, in which all snippets have been applied."""
+    folder = tmp_path_factory.mktemp("copy") / "postroad"
+    shutil.copytree(ROOT, folder, ignore=NOT_COPIED)
+    run(COMMANDS[0], folder)  # makes a folder for what follows
+    for snippet in SNIPPETS:
+        apply(snippet, folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[None]:
+    """Run `postroad up` in the copy until Ctrl-C."""
+    (port,) = ports.free_ports(1)
+    log = folder / "up.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "ops.cli", "up", "--port", str(port)),
+            cwd=folder,
+            env=environment(folder),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    ended = asyncio.create_task(process.wait())
+    ready = asyncio.create_task(until_ready(f"http://{LOOPBACK}:{port}"))
+    try:
+        await asyncio.wait([ended, ready], return_when=asyncio.FIRST_COMPLETED)
+        assert not ended.done(), log.read_text()
+        await ready
+        yield
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(ended, TIMEOUT_S) == 0, log.read_text()
+    finally:
+        ready.cancel()
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+
+
+def test_it_takes_fewer_lines_of_python_than_it_says() -> None:
+    written = [each for each in SNIPPETS if each.kind == "python" and "tests/" not in each.path]
+    lines = sum(len(snippet.text.splitlines()) for snippet in written)
+
+    assert f"takes {lines} lines of Python" in GUIDE
+    assert lines < MANY_LINES
+
+
+def test_what_it_shows_passes_the_checks(copy: Path) -> None:
+    shown = [each.path for each in SNIPPETS if each.path.endswith(".py")]
+
+    for check in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]):
+        checked = subprocess.run(
+            [sys.executable, "-m", *check, *shown],
+            cwd=copy,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        assert checked.returncode == 0, checked.stdout
+
+
+async def test_its_commands_print_what_it_shows(copy: Path) -> None:
+    async def check(command: Command) -> None:
+        output = await asyncio.to_thread(run, command, copy)
+        assert command.matches(output), f"{command.line}\n{output}"
+
+    for command in COMMANDS[1:UP]:
+        await check(command)
+    async with running(copy):
+        for command in COMMANDS[UP + 1 :]:
+            await check(command)

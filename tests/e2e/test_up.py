@@ -1,0 +1,63 @@
+"""`postroad up` itself, and `postroad status` beside it."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ops import services
+from ops.ports import free_ports
+from ops.processes import command_line
+from tests.waiting import eventually
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
+
+START_TIMEOUT_S = 60.0
+
+
+async def test_a_started_system_shows_its_processes_and_leaves_none(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    up = await postroad("up", "--port", str(port), "--max-replicas", "3", state=tmp_path)
+    try:
+
+        async def has_programs() -> bool:
+            seen = await postroad("status", "--json", state=tmp_path)
+            output, _ = await seen.communicate()
+            return seen.returncode == 0 and json.loads(output)["programs"] is not None
+
+        await eventually(has_programs, timeout_s=START_TIMEOUT_S)
+        seen = await postroad("status", "--json", state=tmp_path)
+        status = json.loads((await seen.communicate())[0])
+    finally:
+        up.send_signal(signal.SIGINT)
+        await up.communicate()
+
+    programs = status["programs"]
+    assert programs.keys() == {"upstream", *services.PROGRAMS}
+    scaled = services.policies()
+    for name, program in programs.items():
+        least = scaled[name].min_replicas if name in scaled else None
+        most = min(scaled[name].max_replicas, 3) if name in scaled else None
+        assert (program["least"], program["most"]) == (least, most)
+    assert len(programs["http_bridge"]["pids"]) == 1
+    assert status["problem"] is None
+    assert up.returncode == 0
+    pids = [pid for program in programs.values() for pid in program["pids"]]
+    assert not [pid for pid in pids if command_line(pid)]
+    after = await postroad("status", state=tmp_path)
+    assert b"nothing runs" in (await after.communicate())[1]
+
+
+async def postroad(*arguments: str, state: Path) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ops.cli", *arguments, "--state", str(state)),
+        env=dict(os.environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )

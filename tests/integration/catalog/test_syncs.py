@@ -1,0 +1,433 @@
+"""Syncs: every page once, every change told once, and nothing taken for gone that is not."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+from sqlalchemy import event
+
+from catalog_worker.store import save_products
+from catalog_worker.tables import inbox, outbox, products, syncs
+from shared.contracts.catalog import PRODUCT_ID_MAX, Product, ProductPage, Sync
+from shared.contracts.errors import SyncNotFound, UpstreamFailed
+from shared.contracts.events import ProductAdded, ProductPriceChanged, ProductRemoved
+from shared.messaging.envelope import EVENT_LIFETIME_S
+from shared.storage.outbox import StoredMessage
+from tests.auth import at_once, beside, rows
+from tests.catalog import CatalogUnderTest, FakeListing, make_product, make_store_settings
+
+
+def make_products(count: int) -> list[Product]:
+    return [make_product(number) for number in range(1, count + 1)]
+
+
+def stored(catalog: CatalogUnderTest) -> dict[int, float]:
+    """Give what is in the store: prices by id."""
+    return {row.id: row.price for row in rows(catalog.database, products)}
+
+
+def test_a_sync_copies_all_products_and_tells_of_each(catalog: CatalogUnderTest) -> None:
+    sync = catalog.sync(make_products(35))
+
+    assert (sync.status, sync.pages, sync.pages_done) == ("done", 4, 4)
+    assert (sync.products, sync.added, sync.price_changed, sync.removed) == (35, 35, 0, 0)
+    assert stored(catalog) == {number: number + 0.25 for number in range(1, 36)}
+    assert {each.product_id for each in catalog.events if isinstance(each, ProductAdded)} == {
+        *range(1, 36)
+    }
+    assert catalog.listing.asked[0] == (0, 1)
+    assert sorted(catalog.listing.asked[1:]) == [(0, 10), (10, 10), (20, 10), (30, 10)]
+
+
+def test_a_second_sync_changes_and_tells_nothing(catalog: CatalogUnderTest) -> None:
+    catalog.sync(make_products(25))
+    before = stored(catalog)
+
+    sync = catalog.sync()
+
+    assert (sync.status, sync.products) == ("done", 25)
+    assert (sync.added, sync.price_changed, sync.removed) == (0, 0, 0)
+    assert catalog.events == []
+    assert stored(catalog) == before
+
+
+def test_what_has_changed_is_told(catalog: CatalogUnderTest) -> None:
+    catalog.sync(make_products(20))
+    changed = make_products(20)
+    changed[4] = make_product(5, price=99.5)
+    changed[5] = make_product(6, title="Renamed", brand="New")
+    del changed[11]
+    changed.append(make_product(21))
+
+    sync = catalog.sync(changed)
+
+    assert (sync.added, sync.price_changed, sync.removed) == (1, 1, 1)
+    assert catalog.events == [
+        ProductPriceChanged(product_id=5, old_price=5.25, new_price=99.5, sync_id=sync.sync_id),
+        ProductAdded(product_id=21, title="Product 21", price=21.25, sync_id=sync.sync_id),
+        ProductRemoved(product_id=12, sync_id=sync.sync_id),
+    ]
+    [renamed] = [row for row in rows(catalog.database, products) if row.id == 6]
+    assert (renamed.title, renamed.brand) == ("Renamed", "New")
+    assert 12 not in stored(catalog)
+
+
+def test_while_a_sync_is_under_way_it_is_the_one_that_is_started(
+    catalog: CatalogUnderTest,
+) -> None:
+    catalog.list_products(make_products(15))
+    first = catalog.syncs.start()
+    second = catalog.syncs.start()
+    catalog.work()
+    third = catalog.syncs.start()
+
+    assert second.sync_id == first.sync_id
+    assert third.sync_id != first.sync_id
+
+
+def test_of_many_who_start_a_sync_at_once_one_does(catalog: CatalogUnderTest) -> None:
+    outcomes = at_once(8, lambda _: catalog.syncs.start())
+
+    assert len({outcome.sync_id for outcome in outcomes if isinstance(outcome, Sync)}) == 1
+    assert len(rows(catalog.database, syncs)) == len(rows(catalog.database, outbox)) == 1
+
+
+def test_a_sync_is_due_so_long_after_the_last_was_requested(catalog: CatalogUnderTest) -> None:
+    first = catalog.syncs.start_if_due(60)
+    catalog.work()
+    catalog.clock.now += 59
+    too_early = catalog.syncs.start_if_due(60)
+    catalog.clock.now += 1
+    second = catalog.syncs.start_if_due(60)
+
+    assert first is not None
+    assert too_early is None
+    assert second is not None
+
+
+def test_of_many_replicas_one_starts_the_sync_that_is_due(catalog: CatalogUnderTest) -> None:
+    def look(_: int) -> Sync | None:
+        started = catalog.syncs.start_if_due(60)
+        if started is not None:  # and it is over at once
+            catalog.syncs.split(started.sync_id, 0, message_id="m-1")
+        return started
+
+    outcomes = at_once(8, look)
+
+    assert sum(isinstance(outcome, Sync) for outcome in outcomes) == 1
+    assert outcomes.count(None) == 7
+
+
+def test_a_sync_without_progress_fails_and_another_can_start(catalog: CatalogUnderTest) -> None:
+    catalog.list_products(make_products(30))
+    first, second, _ = catalog.start_and_split()
+    [stuck] = rows(catalog.database, syncs)
+    catalog.clock.now += 1799
+    catalog.deliver(first)
+    catalog.clock.now += 1799
+    assert catalog.syncs.fail_stuck() == 0
+    catalog.clock.now += 1
+
+    started = catalog.syncs.start()
+    before = stored(catalog)
+    catalog.deliver(second)
+
+    assert started.sync_id != stuck.id
+    assert catalog.syncs.get(stuck.id).status == "failed"
+    assert catalog.syncs.get(stuck.id).pages_done == 1
+    assert stored(catalog) == before
+    assert (10, 10) not in catalog.listing.asked  # nor is upstream asked for it
+
+
+def test_a_page_that_comes_for_a_sync_that_failed_meanwhile_is_not_stored(
+    catalog: CatalogUnderTest,
+) -> None:
+    catalog.list_products(make_products(30))
+    catalog.start_and_split()
+    [sync] = rows(catalog.database, syncs)
+    page = catalog.listing.page(skip=0, limit=10)
+    catalog.clock.now += 1800
+    catalog.syncs.fail_stuck()
+
+    catalog.syncs.store_page(sync.id, page, message_id="m-1")
+
+    assert stored(catalog) == {}
+    assert catalog.syncs.get(sync.id).pages_done == 0
+
+
+def test_every_message_may_come_twice(catalog: CatalogUnderTest) -> None:
+    catalog.list_products(make_products(35))
+    started = catalog.syncs.start()
+    catalog.relay()
+    seen = 0
+    while catalog.jobs:
+        message = catalog.jobs.popleft()
+        catalog.deliver(message)
+        catalog.deliver(message)
+        catalog.relay()
+        seen += 1
+
+    sync = catalog.syncs.get(started.sync_id)
+    assert seen == 5
+    assert (sync.status, sync.pages_done, sync.products, sync.added) == ("done", 4, 35, 35)
+    assert len(catalog.events) == 35
+
+
+def test_pages_stored_at_once_are_each_counted_and_finish_the_sync_once(
+    catalog: CatalogUnderTest,
+) -> None:
+    catalog.sync([make_product(number, price=1.5) for number in range(1, 401)])
+    catalog.list_products([*reversed(make_products(390)), *map(make_product, range(401, 411))])
+    jobs = catalog.start_and_split()
+    catalog.events.clear()
+
+    def deliver_some(worker: int) -> int:
+        """Each page comes to two workers."""
+        mine = jobs[worker % 4 :: 4]
+        for job in mine if worker < 4 else reversed(mine):
+            catalog.deliver(job)
+        return len(mine)
+
+    outcomes = at_once(8, deliver_some)
+    catalog.relay()
+
+    assert outcomes == [10] * 8
+    sync = catalog.syncs.start()
+    catalog.relay()
+    done = rows(catalog.database, syncs)[-2]
+    assert sync.sync_id != done.id
+    assert (done.status, done.pages_done, done.products) == ("done", 40, 400)
+    assert (done.added, done.price_changed, done.removed) == (10, 390, 10)
+    assert len(catalog.events) == 410
+    assert len({(each.name, each.product_id) for each in catalog.events}) == 410  # type: ignore[attr-defined]
+
+
+def test_the_same_message_at_two_workers_at_once_is_stored_once(
+    catalog: CatalogUnderTest,
+) -> None:
+    catalog.list_products(make_products(10))
+    [job] = catalog.start_and_split()
+
+    outcomes = at_once(8, lambda _: catalog.deliver(job))
+    catalog.relay()
+
+    assert outcomes == [None] * 8
+    assert len(catalog.events) == 10
+
+
+def test_upstream_is_asked_while_no_lock_is_held(catalog: CatalogUnderTest) -> None:
+    catalog.list_products(make_products(20))
+    jobs = catalog.start_and_split()
+    barrier = Barrier(2)
+
+    class Slow(FakeListing):
+        def page(self, *, skip: int, limit: int) -> ProductPage:
+            barrier.wait(10)  # both pages are being fetched at the same time
+            return super().page(skip=skip, limit=limit)
+
+    slow = CatalogUnderTest(
+        catalog.database, listing=Slow(catalog.listing.products), clock=catalog.clock
+    )
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(slow.deliver, jobs))
+
+    assert [row.status for row in rows(catalog.database, syncs)] == ["done"]
+
+
+def test_pages_of_one_sync_wait_for_one_another(catalog: CatalogUnderTest) -> None:
+    catalog.list_products(make_products(20))
+    jobs = catalog.start_and_split()
+    with catalog.database.engine.connect() as connection:
+        connection.execution_options(postroad_writes=True)
+        transaction = connection.begin()
+        connection.execute(syncs.select().with_for_update())
+
+        with beside(lambda: catalog.deliver(jobs[0])) as is_done:
+            assert not is_done()
+            transaction.rollback()
+
+    assert rows(catalog.database, syncs)[0].pages_done == 1
+
+
+def test_a_worker_that_dies_before_its_commit_leaves_nothing_and_the_page_is_done_again(
+    catalog: CatalogUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog.list_products(make_products(20))
+    jobs = catalog.start_and_split()
+    with monkeypatch.context() as dying:
+        dying.setattr("catalog_worker.syncs._update", lambda *_, **__: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            catalog.deliver(jobs[0])
+    left = stored(catalog), rows(catalog.database, outbox), len(rows(catalog.database, inbox))
+
+    for job in jobs:
+        catalog.deliver(job)
+
+    assert left == ({}, [], 1)
+    assert len(stored(catalog)) == 20
+    assert [row.status for row in rows(catalog.database, syncs)] == ["done"]
+
+
+def test_upstream_that_fails_leaves_the_page_to_be_tried_again(
+    catalog: CatalogUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog.list_products(make_products(10))
+    [job] = catalog.start_and_split()
+
+    def fail(**_: int) -> ProductPage:
+        raise UpstreamFailed("away")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(catalog.listing, "page", fail)
+        with pytest.raises(UpstreamFailed):
+            catalog.deliver(job)
+    catalog.deliver(job)
+
+    assert [row.status for row in rows(catalog.database, syncs)] == ["done"]
+
+
+def finish_with(catalog: CatalogUnderTest, jobs: list[StoredMessage]) -> Sync:
+    for job in jobs:
+        catalog.deliver(job)
+    catalog.relay()
+    return catalog.syncs.get(rows(catalog.database, syncs)[-1].id)
+
+
+def test_when_the_total_changes_between_pages_nothing_is_removed(
+    catalog: CatalogUnderTest,
+) -> None:
+    catalog.sync(make_products(30))
+    catalog.list_products(make_products(20))
+    first, second = catalog.start_and_split()
+    catalog.deliver(first)
+    catalog.list_products(make_products(21))
+
+    sync = finish_with(catalog, [second])
+
+    assert (sync.status, sync.removed, sync.pages_done) == ("incomplete", 0, 2)
+    assert sync.finished_at == catalog.clock.now
+    assert len(stored(catalog)) == 30
+
+
+def test_when_products_slip_from_page_to_page_nothing_is_removed(
+    catalog: CatalogUnderTest,
+) -> None:
+    catalog.sync(make_products(20))
+    jobs = catalog.start_and_split()
+    catalog.deliver(jobs[0])
+    catalog.list_products([make_product(21), *make_products(19)])  # number 10 is listed twice
+
+    sync = finish_with(catalog, jobs[1:])
+
+    assert (sync.products, sync.status, sync.removed) == (20, "incomplete", 0)
+    assert len(stored(catalog)) == 20
+
+
+def test_an_upstream_that_lists_nothing_at_all_does_not_empty_the_store(
+    catalog: CatalogUnderTest,
+) -> None:
+    catalog.sync(make_products(20))
+
+    sync = catalog.sync([])
+
+    assert (sync.status, sync.pages, sync.removed) == ("incomplete", 0, 0)
+    assert len(stored(catalog)) == 20
+
+
+def test_an_empty_catalogue_is_done_at_once(catalog: CatalogUnderTest) -> None:
+    sync = catalog.sync([])
+
+    assert (sync.status, sync.pages, sync.products) == ("done", 0, 0)
+    assert sync.finished_at is not None
+
+
+@pytest.mark.parametrize("total", [-1, 10**15])
+def test_an_absurd_total_makes_no_jobs(catalog: CatalogUnderTest, total: int) -> None:
+    started = catalog.syncs.start()
+
+    with pytest.raises(UpstreamFailed, match="claims"):
+        catalog.syncs.split(started.sync_id, total, message_id="m-1")
+
+    assert catalog.syncs.get(started.sync_id).status == "requested"
+
+
+def test_a_product_that_no_database_takes_is_left_out_and_the_rest_is_stored(
+    catalog: CatalogUnderTest,
+) -> None:
+    listed = [
+        make_product(0),
+        make_product(PRODUCT_ID_MAX + 1),
+        make_product(1, stock=2**63),
+        make_product(2, title="nul\0", description="\0"),
+        make_product(3, stock=2**63 - 1, title="\U0001f600"),
+    ]
+
+    sync = catalog.sync(listed)
+    again = catalog.sync()
+
+    assert (sync.status, again.status) == ("incomplete", "incomplete")
+    assert {row.id: row.title for row in rows(catalog.database, products)} == {
+        2: "nul",
+        3: "\U0001f600",
+    }
+    assert catalog.events == []
+
+
+def test_a_page_takes_few_statements_however_many_products(catalog: CatalogUnderTest) -> None:
+    statements: list[str] = []
+
+    def changed(number: int) -> Product:
+        return make_product(number, price=0.5)
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    with catalog.database.writing() as transaction:
+        event.listen(catalog.database.engine, "before_cursor_execute", note)
+        save_products(transaction, make_products(1000), "sync-1")
+        changes = save_products(transaction, list(map(changed, range(1, 1001))), "sync-2")
+        of_changes = len(statements)
+        save_products(transaction, list(map(changed, range(1, 1001))), "sync-3")
+        event.remove(catalog.database.engine, "before_cursor_execute", note)
+
+    assert of_changes == 2 * 3
+    assert len(statements) - of_changes == 2  # what has not changed is not written again
+    assert len(changes) == 1000
+    assert set(stored(catalog).values()) == {0.5}
+
+
+@pytest.mark.parametrize("sync_id", ["0", "\0", "\U0001f600", "' OR 1=1 --"])
+def test_a_sync_that_is_not_there_is_not_found(catalog: CatalogUnderTest, sync_id: str) -> None:
+    with pytest.raises(SyncNotFound):
+        catalog.syncs.get(sync_id)
+
+
+def test_syncs_are_forgotten_in_time_but_the_last_that_was_done(
+    catalog: CatalogUnderTest,
+) -> None:
+    catalog.sync(make_products(10))
+    catalog.clock.now += 1
+    done = catalog.sync()
+    catalog.clock.now += 1
+    catalog.sync([])
+    catalog.clock.now += EVENT_LIFETIME_S + 8 * 86_400
+    under_way = catalog.syncs.start()
+
+    with catalog.database.writing() as transaction:
+        deleted = catalog.syncs.clean(transaction)
+
+    assert deleted == 2
+    assert [row.id for row in rows(catalog.database, syncs)] == [done.sync_id, under_way.sync_id]
+
+
+def test_thousands_of_pages_are_given_out_at_once(catalog: CatalogUnderTest) -> None:
+    settings = make_store_settings(sync_page_size=1)
+    large = CatalogUnderTest(catalog.database, settings=settings, clock=catalog.clock)
+    started = large.syncs.start()
+    large.relay()
+
+    large.syncs.split(started.sync_id, 20_000, message_id="m-1")
+    jobs = rows(catalog.database, outbox)
+
+    assert len(jobs) == 20_000
+    assert large.syncs.get(started.sync_id).pages == 20_000
