@@ -78,6 +78,12 @@ def compose() -> Iterator[Compose]:
         yield compose
 
 
+@pytest.fixture
+def user(compose: Compose) -> Iterator[httpx.Client]:
+    with compose.sign_in("reader", PASSWORD, role="operator") as user:
+        yield user
+
+
 def queues(compose: Compose, *columns: str, node: str = "broker-3") -> list[dict[str, object]]:
     listing = ("rabbitmqctl", "--quiet", "--formatter", "json", "list_queues", "-p", "postroad")
     found: list[dict[str, object]] = json.loads(
@@ -97,13 +103,12 @@ def test_every_queue_has_a_copy_on_each_node(compose: Compose) -> None:
 
 
 async def test_a_node_that_dies_under_load_costs_seconds_and_no_job_or_event(
-    compose: Compose,
+    compose: Compose, user: httpx.Client
 ) -> None:
     def leader(name: str) -> str:
         (found,) = [queue for queue in queues(compose, "leader") if queue["name"] == name]
         return str(found["leader"]).removeprefix("rabbit@")
 
-    user = compose.sign_in("reader", PASSWORD, role="operator")
     doomed = leader("rpc.catalog")  # the one that requests would miss most
     with Load(compose, user) as load:
         await asyncio.sleep(BEFORE_S)

@@ -12,6 +12,9 @@ pytestmark = [
 ]
 
 
+SERVICES = ("auth", "bridge", "catalog")
+
+
 def test_everybody_shows_a_certificate_and_nobody_gets_in_without_tls() -> None:
     with running_project("compose.tls.yml") as compose:
         with compose.sign_in("reader", "a password of this test", role="user") as reader:
@@ -22,8 +25,5 @@ def test_everybody_shows_a_certificate_and_nobody_gets_in_without_tls() -> None:
         listing = compose(*ctl, "list_connections", *columns).splitlines()[1:]
         assert set(listing) == {f"{name}\ttrue\ttlsv1.3\tCN={name}" for name in SERVICES}
         listeners = compose("exec", "--no-TTY", "broker", "rabbitmq-diagnostics", "-q", "listeners")
-        assert "5671, protocol: amqp/ssl" in listeners
-        assert "5672" not in listeners
-
-
-SERVICES = ("auth", "bridge", "catalog")
+        assert " 5671, protocol: amqp/ssl" in listeners
+        assert " 5672," not in listeners
