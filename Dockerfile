@@ -24,8 +24,9 @@ RUN groupadd --gid 10001 postroad \
  && useradd --uid 10001 --gid postroad --no-create-home --home-dir /var/lib/postroad \
         --shell /usr/sbin/nologin postroad \
  && install -d -o postroad -g postroad -m 700 /var/lib/postroad /var/lib/postroad/trust \
-        /var/lib/postroad/services /var/lib/postroad/services/auth \
+        /var/lib/postroad/authority /var/lib/postroad/services /var/lib/postroad/services/auth \
         /var/lib/postroad/services/catalog /var/lib/postroad/services/bridge \
+        /var/lib/postroad/services/scaler \
  && install -d -o postroad -g postroad -m 755 /var/lib/postroad/broker /var/lib/postroad/database \
  && printf '#!/bin/sh\nexec python -m ops.cli "$@"\n' >/usr/local/bin/postroad \
  && chmod 755 /usr/local/bin/postroad

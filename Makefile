@@ -4,14 +4,16 @@ PORT ?= 8000
 UPSTREAM ?=
 PACKAGES := shared $(wildcard *_worker) http_bridge ops
 CHECKED := $(PACKAGES) tests $(wildcard benchmarks)
-PYTHON := .venv/bin/python
+VENV ?= .venv
+export VENV
+PYTHON := $(VENV)/bin/python
 export PYTHONDONTWRITEBYTECODE :=  # compiled modules make a start faster
 
 .DEFAULT_GOAL := help
 .PHONY: run test check bench scaling lock clean help
 
 run: ## start everything here: make run [UPSTREAM=https://dummyjson.com] [PORT=8000]
-	@bin/setup && exec .venv/bin/postroad up --port '$(PORT)' $(if $(UPSTREAM),--upstream '$(UPSTREAM)')
+	@bin/setup && exec $(VENV)/bin/postroad up --port '$(PORT)' $(if $(UPSTREAM),--upstream '$(UPSTREAM)')
 
 test: ## unit, integration (a real RabbitMQ) and end-to-end tests: make test [ARGS='-k envelope']
 	@bin/setup --dev && exec $(PYTHON) -m pytest $(ARGS)
@@ -21,8 +23,8 @@ check: ## lint, format, types, and generated files in date
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy $(CHECKED)
-	.venv/bin/postroad definitions --check
-	.venv/bin/postroad contracts check
+	$(VENV)/bin/postroad definitions --check
+	$(VENV)/bin/postroad contracts check
 
 bench: ## load the running system and print what a request costs
 	@bin/setup --bench && exec $(PYTHON) -m benchmarks $(ARGS)
@@ -45,7 +47,7 @@ lock: ## renew the requirements*.txt to the newest versions that pyproject.toml 
 	$(LOCK) --group charts --output-file benchmarks/scaling/requirements.txt
 
 clean: ## remove everything that the other targets made: .venv, .postroad, caches
-	rm -rf .venv .postroad .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf .venv .venv-* .postroad .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## show this

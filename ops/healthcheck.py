@@ -2,7 +2,7 @@
 
     python -m ops.healthcheck                       the bridge beside it lives
     python -m ops.healthcheck http://host/path      this address answers 200
-    python -m ops.healthcheck connected:5672        a connection to this port, the broker's, is open
+    python -m ops.healthcheck connected             a connection to a broker of BROKER_URLS is open
 
 It starts in a few hundredths of a second, because it is run every few: it imports nothing of ours.
 """
@@ -10,6 +10,7 @@ It starts in a few hundredths of a second, because it is run every few: it impor
 import os
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
 _TIMEOUT_S = 4.0
@@ -19,8 +20,7 @@ _ESTABLISHED = "01"  # in /proc/net/tcp, see proc_pid_net(5)
 def main() -> int:
     """Check what the argument names; give the exit status."""
     what = sys.argv[1] if len(sys.argv) > 1 else _bridge_url()
-    kind, _, port = what.partition(":")
-    problem = _disconnected(int(port)) if kind == "connected" else _unanswered(what)
+    problem = _disconnected(_broker_ports()) if what == "connected" else _unanswered(what)
     print(f"{what}: {problem or 'ok'}")
     return 1 if problem else 0
 
@@ -28,6 +28,11 @@ def main() -> int:
 def _bridge_url() -> str:
     port = os.environ.get("BRIDGE_PORT") or os.environ.get("PORT") or "8000"
     return f"http://127.0.0.1:{port}/healthz"
+
+
+def _broker_ports() -> set[int]:
+    urls = [urlsplit(url.strip()) for url in os.environ.get("BROKER_URLS", "").split(",")]
+    return {url.port or (5671 if url.scheme == "amqps" else 5672) for url in urls}
 
 
 def _unanswered(url: str) -> str | None:
@@ -40,12 +45,12 @@ def _unanswered(url: str) -> str | None:
     return None if status == 200 else f"status {status}"
 
 
-def _disconnected(port: int) -> str | None:
+def _disconnected(ports: set[int]) -> str | None:
     """Look at the container's own connections: a check must not open one each time."""
     for table in ("tcp", "tcp6"):
         for line in Path("/proc/net", table).read_text().splitlines()[1:]:
             _, _, remote, state, *_ = line.split()
-            if state == _ESTABLISHED and int(remote.rpartition(":")[2], 16) == port:
+            if state == _ESTABLISHED and int(remote.rpartition(":")[2], 16) in ports:
                 return None
     return "no connection is open"
 

@@ -1,18 +1,23 @@
-"""`postroad provision`: once, before the services: keys, passwords and the broker's definitions.
+"""`postroad provision`: before the services: keys, passwords, certificates, broker definitions.
 
-It is for containers and servers; `postroad up` does the same for itself. What is there already is
-kept, so it may run before each start. `ops.state` shows the folder: each reader has a folder of its
-own in it, to be mounted, or copied to another server, without the others.
+It is for containers and servers; `postroad up` does the same for itself, but for certificates. What
+is there already is kept, so it may run before each start; certificates that end within 30 days are
+renewed, so it has to run once a month where they are used. `ops.state` shows the folder: each
+reader has a folder of its own in it, to be mounted, or copied to another server, alone.
 """
 
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from ops.database_roles import roles
 from ops.services import SERVICES_FILE, broker_definitions, write_trust
 from ops.state import State, StateError, default_folder
 from shared.messaging.services import Services, ServicesFileError, load_services
-from shared.messaging.topology import Definitions
+from shared.messaging.topology import Definitions, QueueType
+
+DATABASES = ("auth", "catalog")  # whose services keep things in PostgreSQL
+BROKER_HOSTS = ("broker", "broker-2", "broker-3", "localhost")  # as docker-compose.yml names them
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -22,6 +27,19 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=default_folder(),
         help="folder to keep things in (%(default)s)",
     )
+    parser.add_argument(
+        "--broker-host",
+        action="append",
+        metavar="HOST",
+        help="a name or address of the broker, for its certificate; more than one may be given "
+        f"({', '.join(BROKER_HOSTS)})",
+    )
+    parser.add_argument(
+        "--cluster",
+        action="store_true",
+        help="for a cluster of brokers: keep requests, too, in queues with copies on several "
+        "nodes; a broker that has its queues already does not change them",
+    )
 
 
 def run(options: Namespace) -> int:
@@ -30,16 +48,23 @@ def run(options: Namespace) -> int:
     try:
         services = load_services(SERVICES_FILE)
         with state.held("postroad provision"):
-            state.write_definitions(provision(state, services))
-            state.database_password()
+            queue_type: QueueType = "quorum" if options.cluster else "classic"
+            state.write_definitions(provision(state, services, rpc_queue_type=queue_type))
+            state.server_secrets()
+            state.write_roles(roles({name: state.database_password(name) for name in DATABASES}))
+            new = state.certificates(services.names, options.broker_host or BROKER_HOSTS)
     except (ServicesFileError, StateError) as error:
         print(f"postroad: {error}", file=sys.stderr)
         return 1
     print(f"keys, passwords and broker definitions for {', '.join(services.names)} are in place")
+    if new:
+        print(f"new certificates for {', '.join(new)}")
     return 0
 
 
-def provision(state: State, services: Services) -> Definitions:
+def provision(
+    state: State, services: Services, *, rpc_queue_type: QueueType = "classic"
+) -> Definitions:
     """Make each service's keys and password, unless they are there, and tell all of all.
 
     Gives what the broker imports: topology, users and their hashed passwords.
@@ -48,4 +73,4 @@ def provision(state: State, services: Services) -> Definitions:
         StateError: a file cannot be made or is broken.
     """
     write_trust(state, services)
-    return broker_definitions(state, services)
+    return broker_definitions(state, services, rpc_queue_type=rpc_queue_type)

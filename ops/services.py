@@ -12,7 +12,7 @@ from ops.state import State
 from ops.supervisor import Program
 from shared.messaging.names import SCALER, VHOST
 from shared.messaging.services import Services, ServicesFileError, load_services, trust_bundle
-from shared.messaging.topology import Definitions, definitions, with_passwords
+from shared.messaging.topology import Definitions, QueueType, definitions, with_passwords
 
 SERVICES_FILE = Path(__file__).parents[1] / "rabbitmq" / "services.toml"
 
@@ -67,14 +67,16 @@ def write_trust(state: State, allowed: Services) -> None:
     state.write_trust(trust_bundle(allowed, [state.identity(name) for name in allowed.names]))
 
 
-def broker_definitions(state: State, allowed: Services) -> Definitions:
+def broker_definitions(
+    state: State, allowed: Services, *, rpc_queue_type: QueueType = "classic"
+) -> Definitions:
     """Give what the broker imports; passwords that are missing are made.
 
     Raises:
         StateError: the state folder cannot be used.
     """
     passwords = {name: state.password(name) for name in (*allowed.names, SCALER)}
-    return with_passwords(definitions(allowed), passwords)
+    return with_passwords(definitions(allowed, rpc_queue_type=rpc_queue_type), passwords)
 
 
 def messaging_environment(state: State, service: str, broker_address: str) -> dict[str, str]:

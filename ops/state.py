@@ -4,11 +4,18 @@
     services/<service>/            what this service alone reads:
         identity.json                  its private keys
         broker.password                its password at the broker
+        database.password              its password at PostgreSQL, if it has a database there
+        tls/                           its certificate and key there, and whom it trusts
     services.toml                  services added by `postroad services add`
     revoked                        those revoked while nothing ran, whom the broker still knows
     trust/trust.json               everybody's public keys and rights, made anew at each start
+    authority/                     the key that signs certificates, for `postroad provision` alone
     broker/                        the broker's settings (definitions.json), and its data
-    database/password              PostgreSQL's, where there is one
+        erlang.cookie                  by which the nodes of a cluster know each other
+        tls/                           its certificate and key, and whom it trusts
+    database/                      for PostgreSQL, where there is one:
+        administrator.password         that of its superuser, whom nobody is
+        roles.sql                      databases and roles; of passwords it holds hashes only
     users.db                       who may sign in, where there is none
     catalog.db                     products, in the same way
     log/                           what set-up and the broker had to say
@@ -21,15 +28,17 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ops.certificates import Authority
 from ops.files import write_private
 from shared.messaging.keys import Identity, KeyFileError
 
 _SHARED_MODE = 0o644  # for the users of RabbitMQ and PostgreSQL; the state folder itself is closed
+_SHARED_FOLDER_MODE = 0o755
 _SQLITE_HEADER = b"SQLite format 3\0"  # the database file format, section 1.3
 
 
@@ -52,9 +61,10 @@ class State:
         self.users_file = self.folder / "users.db"
         self.catalog_file = self.folder / "catalog.db"
         self.cookie_file = self.folder / "cookies"
+        self.authority_folder = self.folder / "authority"
         self.broker_folder = self.folder / "broker"
         self.definitions_file = self.broker_folder / "definitions.json"
-        self.database_password_file = self.folder / "database" / "password"
+        self.database_folder = self.folder / "database"
         self.broker_log = self.folder / "log" / "broker.log"
         self._revoked_file = self.folder / "revoked"
         self._changes_file = self.folder / "changes"
@@ -142,13 +152,14 @@ class State:
         """
         return self._password(self.password_file(service))
 
-    def database_password(self) -> str:
-        """Give PostgreSQL's password, made the first time.
+    def database_password(self, service: str) -> str:
+        """Give a service's password at PostgreSQL, as ``password`` does that at the broker."""
+        return self._password(self.folder / "services" / service / "database.password")
 
-        Raises:
-            StateError: the file is broken.
-        """
-        return self._password(self.database_password_file, mode=_SHARED_MODE)
+    def server_secrets(self) -> None:
+        """Make the secrets that RabbitMQ and PostgreSQL have for themselves."""
+        self._password(self.broker_folder / "erlang.cookie", mode=_SHARED_MODE)
+        self._password(self.database_folder / "administrator.password", mode=_SHARED_MODE)
 
     def _password(self, path: Path, *, mode: int = 0o600) -> str:
         with self._usable(path):
@@ -159,6 +170,27 @@ class State:
         if not password:
             raise StateError(self._broken(path, "it is empty"))
         return password
+
+    def certificates(self, services: Iterable[str], broker_hosts: Sequence[str]) -> list[str]:
+        """Make or renew the certificates of broker and services; name those that are new.
+
+        Raises:
+            StateError: a file cannot be made or is broken.
+        """
+        with self._usable(self.authority_folder):
+            _make_folder(self.authority_folder)
+            authority = Authority(self.authority_folder)
+            folder = self.broker_folder / "tls"
+            _make_folder(folder)
+            folder.chmod(_SHARED_FOLDER_MODE)
+            is_new = authority.keep(folder, "broker", hosts=broker_hosts, mode=_SHARED_MODE)
+            new = ["broker"] if is_new else []
+            for service in services:
+                folder = self.folder / "services" / service / "tls"
+                _make_folder(folder)
+                if authority.keep(folder, service):
+                    new.append(service)
+        return new
 
     def forget(self, service: str) -> None:
         """Delete a service's keys and password."""
@@ -194,6 +226,12 @@ class State:
         with self._usable(self.definitions_file):
             text = json.dumps(definitions, indent=1)
             write_private(self.definitions_file, text, mode=_SHARED_MODE)
+
+    def write_roles(self, statements: str) -> None:
+        """Write what PostgreSQL executes at its first start."""
+        path = self.database_folder / "roles.sql"
+        with self._usable(path):
+            write_private(path, statements, mode=_SHARED_MODE)
 
     def write_running(self, addresses: Mapping[str, object]) -> None:
         """Tell other commands where the running system listens."""

@@ -1,11 +1,15 @@
 """Settings that every service shares, read once from the environment."""
 
+import ssl
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.tls import client_context
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
@@ -29,12 +33,17 @@ class MessagingSettings(BaseSettings):
 
     ``broker_urls``: one or more ``amqp://host:port/vhost``, separated by commas, without
     credentials: the user name is the service's own, the password is in ``broker_password_file``.
+    With ``amqps://`` the broker has to show a certificate of ``broker_ca_file`` for its host name,
+    and is shown ours; the three files are read anew for each connection.
     """
 
     model_config = SettingsConfigDict(frozen=True)
 
     broker_urls: Annotated[tuple[str, ...], NoDecode, Field(min_length=1)]
     broker_password_file: Path
+    broker_ca_file: Path | None = Field(default=None, validate_default=True)
+    broker_certificate_file: Path | None = Field(default=None, validate_default=True)
+    broker_key_file: Path | None = Field(default=None, validate_default=True)
     identity_file: Path
     trust_file: Path
     broker_heartbeat_s: int = Field(default=10, ge=2, le=300)
@@ -48,9 +57,64 @@ class MessagingSettings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(url.strip() for url in value.split(",")) if isinstance(value, str) else value
 
+    @field_validator("broker_urls")
+    @classmethod
+    def _all_or_none_encrypted(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        schemes = {url.partition("://")[0] for url in urls}
+        if not schemes <= {"amqp", "amqps"}:
+            raise ValueError("write amqp://host:port/vhost, or amqps:// for TLS")
+        if len(schemes) > 1:  # or to be away would be enough to be reached in the open
+            raise ValueError("amqp:// and amqps:// cannot be mixed")
+        return urls
+
+    @field_validator("broker_ca_file", "broker_certificate_file", "broker_key_file")
+    @classmethod
+    def _there_for_tls(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if not _is_encrypted(info.data.get("broker_urls", ())):
+            return path
+        if path is None:
+            raise ValueError("is missing, and BROKER_URLS has amqps://")
+        _try(path.read_bytes, f"cannot read {path}")
+        return path
+
+    @field_validator("broker_key_file")
+    @classmethod
+    def _fits_the_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        ca, certificate = (info.data.get(f"broker_{name}_file") for name in ("ca", "certificate"))
+        if key and ca and certificate and _is_encrypted(info.data.get("broker_urls", ())):
+            _try(
+                lambda: client_context(ca, certificate, key),
+                f"cannot use {key} with {certificate} and {ca}",
+            )
+        return key
+
+    def broker_tls(self) -> ssl.SSLContext:
+        """Read who the broker must be, and who we are, from their files.
+
+        Raises:
+            OSError: one of them cannot be used; they were all right at the start.
+        """
+        if not (self.broker_ca_file and self.broker_certificate_file and self.broker_key_file):
+            raise FileNotFoundError("there are no certificates")
+        return client_context(
+            self.broker_ca_file, self.broker_certificate_file, self.broker_key_file
+        )
+
     def broker_password(self) -> SecretStr:
         """Read the password from its file."""
         return SecretStr(self.broker_password_file.read_text().strip())
+
+
+def _is_encrypted(urls: Iterable[str]) -> bool:
+    return any(url.startswith("amqps:") for url in urls)
+
+
+def _try(act: Callable[[], object], problem: str) -> None:
+    """Turn what goes wrong with a file into a sentence of the settings' own."""
+    try:
+        act()
+    except OSError as error:
+        raise ValueError(f"{problem}: {error.strerror or error}") from error
 
 
 class EnvironmentSettings(BaseSettings):

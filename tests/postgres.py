@@ -40,17 +40,18 @@ class Server:
     def new_database(self) -> str:
         """Make an empty database, and give its URL."""
         name = f"test_{next(_numbers)}"
-        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+        with psycopg.connect(self.database("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
-        return self._url(name)
+        return self.database(name)
 
     def drop_database(self, url: str) -> None:
         """Delete a database with all that is in it."""
         name = url.removeprefix(self.url).partition("?")[0]
-        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+        with psycopg.connect(self.database("postgres"), autocommit=True) as connection:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
-    def _url(self, database: str) -> str:
+    def database(self, database: str) -> str:
+        """Give a database's URL for the superuser."""
         return f"{self.url}{database}{self.query}"
 
 

@@ -50,11 +50,17 @@ class Login:
     password: SecretStr
 
     def parameters(self, url: str, role: str) -> pika.ConnectionParameters:
-        """Translate for pika; ``role`` names the connection in the management page."""
+        """Translate for pika; ``role`` names the connection in the management page.
+
+        Raises:
+            ConnectionLost: the certificates cannot be used; perhaps they are being renewed.
+        """
         parts = urlsplit(url)
+        is_encrypted = parts.scheme == "amqps"
         return pika.ConnectionParameters(
             host=parts.hostname or "localhost",
-            port=parts.port or 5672,
+            port=parts.port or (5671 if is_encrypted else 5672),
+            ssl_options=self._ssl_options(parts.hostname) if is_encrypted else None,
             virtual_host=unquote(parts.path[1:]) or "/",
             credentials=pika.PlainCredentials(self.user, self.password.get_secret_value()),
             heartbeat=self.settings.broker_heartbeat_s,
@@ -65,6 +71,12 @@ class Login:
             # what is sent and not acknowledged must not outlast the heartbeat (tcp(7))
             tcp_options={"TCP_USER_TIMEOUT": 2000 * self.settings.broker_heartbeat_s},
         )
+
+    def _ssl_options(self, host: str | None) -> pika.SSLOptions:
+        try:
+            return pika.SSLOptions(self.settings.broker_tls(), host)
+        except OSError as error:
+            raise ConnectionLost(f"certificates: {error}") from error
 
 
 class Connection:

@@ -1,5 +1,6 @@
 """Publishing with confirms: what became of each message is always known."""
 
+import asyncio
 from functools import partial
 
 import pika
@@ -13,6 +14,9 @@ from shared.messaging.connection import Connection, Login
 
 log = structlog.get_logger()
 
+CONFIRM_TIMEOUT_S = 4.0  # of a broker that takes messages at all; it needs some milliseconds
+CONFIRM_CHECK_S = 0.5
+
 
 class RabbitPublisher:
     """Publishes on a connection of its own; see ``shared.messaging.broker.Publisher``."""
@@ -23,9 +27,10 @@ class RabbitPublisher:
         )
         self._channel: Channel | None = None
         self._last_tag = 0
-        # delivery tag -> message id and who waits for its fate, in the order of publishing
-        self._unconfirmed: dict[int, tuple[str | None, OnOutcome]] = {}
+        # delivery tag -> message id, who waits for its fate, and since when; in that order
+        self._unconfirmed: dict[int, tuple[str | None, OnOutcome, float]] = {}
         self._returned: set[str | None] = set()
+        self._watch: asyncio.TimerHandle | None = None
 
     @property
     def state(self) -> State:
@@ -52,7 +57,30 @@ class RabbitPublisher:
             raise NotOpen(self.state)
         self._channel.basic_publish(exchange, routing_key, body, properties, mandatory=True)
         self._last_tag += 1
-        self._unconfirmed[self._last_tag] = (properties.message_id, on_outcome)
+        now = asyncio.get_running_loop().time()
+        self._unconfirmed[self._last_tag] = (properties.message_id, on_outcome, now)
+        if self._watch is None:
+            self._watch_confirms()
+
+    def _watch_confirms(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._watch = loop.call_later(CONFIRM_CHECK_S, self._expect_confirms)
+
+    def _expect_confirms(self) -> None:
+        """Give up a channel that has not told of a message for too long.
+
+        One that was opened while a cluster chose a queue's next leader may go on sending to the
+        one that died, without an error (docs/decisions/0013-cluster.md).
+        """
+        self._watch = None
+        if not self._unconfirmed:
+            return
+        _, _, published = next(iter(self._unconfirmed.values()))
+        is_late = asyncio.get_running_loop().time() - published > CONFIRM_TIMEOUT_S
+        if is_late and self.state is State.OPEN:
+            self._connection.fail(f"no confirm within {CONFIRM_TIMEOUT_S:.0f} s")
+        else:
+            self._watch_confirms()
 
     async def _set_up(self, connection: Connection, channel: Channel) -> None:
         channel.add_on_return_callback(self._on_return)
@@ -86,7 +114,7 @@ class RabbitPublisher:
                     break
                 tags.append(tag)
         for tag in tags:
-            message_id, on_outcome = self._unconfirmed.pop(tag)
+            message_id, on_outcome, _ = self._unconfirmed.pop(tag)
             if self._returned and message_id in self._returned:
                 self._returned.remove(message_id)
                 on_outcome(Outcome.RETURNED)
@@ -95,7 +123,10 @@ class RabbitPublisher:
 
     def _on_lost(self) -> None:
         self._channel = None
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
         self._returned.clear()
         lost, self._unconfirmed = self._unconfirmed, {}
-        for _, on_outcome in lost.values():
+        for _, on_outcome, _ in lost.values():
             on_outcome(Outcome.LOST)

@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from shared.contracts.registry import EVENTS as EVENT_CONTRACTS
 from shared.contracts.registry import JOBS as JOB_CONTRACTS
@@ -43,12 +43,20 @@ DEAD_MAX_LENGTH = 100_000  # then the oldest go
 DEAD_TTL_MS = 14 * 86_400_000
 
 Definitions = dict[str, Any]
+QueueType = Literal["classic", "quorum"]
 
 
-def definitions(services: Services, *, wait_ttls_ms: Sequence[int] = WAIT_TTLS_MS) -> Definitions:
+def definitions(
+    services: Services,
+    *,
+    wait_ttls_ms: Sequence[int] = WAIT_TTLS_MS,
+    rpc_queue_type: QueueType = "classic",
+) -> Definitions:
     """Generate what the broker imports, without passwords.
 
     ``wait_ttls_ms``: how long failed work waits each time, before it is tried again.
+    ``rpc_queue_type``: of the queues of requests; a cluster wants ``quorum``
+    (docs/decisions/0013-cluster.md).
     """
     requests = [rpc_queue(name) for name, service in services.root.items() if service.answers]
     works = {
@@ -76,7 +84,7 @@ def definitions(services: Services, *, wait_ttls_ms: Sequence[int] = WAIT_TTLS_M
             _exchange(DEAD_WORK, "direct"),
         ],
         "queues": [
-            *(_queue(name, "classic") for name in requests),
+            *(_queue(name, rpc_queue_type) for name in requests),
             *(_queue(name, "quorum") for name in works),
             *(_queue(wait_queue(step), "quorum") for step, _ in waits),
             *(_queue(dead_queue(name), "quorum") for name in (*requests, *works)),
@@ -115,7 +123,7 @@ def _exchange(name: str, kind: str) -> Definitions:
     }
 
 
-def _queue(name: str, kind: str) -> Definitions:
+def _queue(name: str, kind: QueueType) -> Definitions:
     return {
         "name": name,
         "vhost": VHOST,

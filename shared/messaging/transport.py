@@ -16,6 +16,7 @@ from typing import Any, cast
 from pika.adapters.utils import nbio_interface
 
 _FRAME_START = Struct(">BHL")  # type, channel, payload size: AMQP 0-9-1 section 4.2.3
+_TLS_GOODBYE_S = 1.0  # for the peer's; by default a broker that is silent would be left after 30
 _FRAME_OVERHEAD = _FRAME_START.size + 1  # and the frame-end octet
 
 StreamResult = (
@@ -87,6 +88,7 @@ class LoopServices(nbio_interface.AbstractIOServices):  # type: ignore[misc]  # 
                 sock=sock,
                 ssl=ssl_context,
                 server_hostname=server_hostname,
+                ssl_shutdown_timeout=_TLS_GOODBYE_S if ssl_context else None,
             )
             return stream, stream.amqp
 
@@ -102,6 +104,7 @@ class _Stream(asyncio.Protocol, nbio_interface.AbstractStreamTransport):  # type
         self._transport: asyncio.Transport | None = None
         self._unsent: list[bytes] = []
         self._unread = b""
+        self._is_ending = False  # and pika knows why
 
     # to the loop: a protocol
 
@@ -111,9 +114,12 @@ class _Stream(asyncio.Protocol, nbio_interface.AbstractStreamTransport):  # type
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        if error is None and not self._is_ending:
+            self.amqp.eof_received()  # uvloop leaves it out when TLS ends without a goodbye
         self.amqp.connection_lost(error)
 
     def eof_received(self) -> bool:
+        self._is_ending = True
         return bool(self.amqp.eof_received())
 
     def data_received(self, data: bytes) -> None:
@@ -139,6 +145,7 @@ class _Stream(asyncio.Protocol, nbio_interface.AbstractStreamTransport):  # type
     def abort(self) -> None:
         if self._transport is None:
             return
+        self._is_ending = True
         self._flush()
         if self._transport.get_write_buffer_size():  # the peer does not read: do not wait for it
             self._transport.abort()
@@ -175,10 +182,18 @@ class _Operation(nbio_interface.AbstractIOReference):  # type: ignore[misc]
     """A coroutine whose result, or exception, goes to pika's callback unless it is cancelled."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], on_done: Callable[[Any], None]) -> None:
+        self._on_done = on_done
+        self._is_cancelled = False
         self._task = asyncio.ensure_future(coroutine)
-        self._task.add_done_callback(
-            lambda task: None if task.cancelled() else on_done(task.exception() or task.result())
-        )
+        self._task.add_done_callback(self._done)
 
     def cancel(self) -> bool:
+        self._is_cancelled = True  # the result may be on its way already
         return self._task.cancel()
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        if task.cancelled():
+            return
+        result = task.exception() or task.result()
+        if not self._is_cancelled:
+            self._on_done(result)

@@ -2,11 +2,14 @@
 
 import json
 import os
+import random
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from ops.ports import LOOPBACK, free_ports
 from shared.messaging.ids import new_id
@@ -48,25 +51,35 @@ def docker(
 
 
 class Compose:
-    """One project of docker-compose.yml, under a name, a port and an image of its own."""
+    """One project of docker-compose.yml, under a name, a port and an image of its own.
 
-    def __init__(self) -> None:
+    ``overrides``: further compose files to put over it.
+    """
+
+    def __init__(self, *overrides: str) -> None:
         (port,) = free_ports(1)
         self.name = f"postroad-test-{new_id()[-12:]}"
         self.url = f"http://{LOOPBACK}:{port}"
-        self._env = {"PORT": str(port), "POSTROAD_IMAGE": self.name}
+        self._command = ["compose", "--project-name", self.name]
+        for file in ("docker-compose.yml", *overrides):
+            self._command += ["--file", file]
+        self._env = {
+            "PORT": str(port),
+            "POSTROAD_IMAGE": self.name,
+            "BROKER_SUBNET": f"10.{random.randint(64, 254)}.{random.randint(0, 254)}",
+        }
 
     def __call__(
         self, *arguments: str, stdin: str | None = None, timeout_s: float = TIMEOUT_S
     ) -> str:
         """Run ``docker compose``."""
-        compose = ("compose", "--project-name", self.name, "--profile", "*")
-        return docker(*compose, *arguments, env=self._env, stdin=stdin, timeout_s=timeout_s)
+        command = (*self._command, "--profile", "*", *arguments)
+        return docker(*command, env=self._env, stdin=stdin, timeout_s=timeout_s)
 
     def up(self, *arguments: str) -> None:
         """Start what is not running, and wait until all of it is well."""
         docker(
-            *("compose", "--project-name", self.name, "up", "--wait", *arguments),
+            *(*self._command, "up", "--wait", *arguments),
             env=self._env,
             timeout_s=UP_TIMEOUT_S,
         )
@@ -79,15 +92,26 @@ class Compose:
             for container in containers
         }
 
+    def sign_in(self, username: str, password: str, *, role: str) -> httpx.Client:
+        """Make a user as an operator makes the first one, and sign in."""
+        add = ("users", "add", username, "--role", role, "--password-stdin")
+        self("run", "--rm", "--no-TTY", "postroad", *add, stdin=f"{password}\n")
+        credentials = {"username": username, "password": password}
+        response = httpx.post(f"{self.url}/auth", json=credentials, timeout=10)
+        assert response.status_code == 200, response.text
+        token = response.json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=10)
+
     def run_image(self, *command: str) -> str:
         """Run a command in a container of the image, with nothing around it."""
         return docker("run", "--rm", "--network", "none", self.name, *command)
 
 
 @contextmanager
-def running_project() -> Iterator[Compose]:
+def running_project(*overrides: str) -> Iterator[Compose]:
     """Build and start the whole system; remove all of it, whatever happens."""
-    compose = Compose()
+    compose = Compose(*overrides)
     try:
         compose.up("--build")
         yield compose

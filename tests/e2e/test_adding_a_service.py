@@ -28,7 +28,7 @@ TIMEOUT_S = 60.0
 
 FILE = re.compile(r"^\*\*`(\S+)`\*\*\n\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NOT_COPIED = shutil.ignore_patterns(".*_cache", ".git", ".postroad", ".venv", "node_modules")
+NOT_COPIED = shutil.ignore_patterns(".*_cache", ".git", ".postroad", ".venv*", "node_modules")
 
 
 @dataclass(frozen=True)

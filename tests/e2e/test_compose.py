@@ -5,6 +5,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
+from textwrap import dedent
 from time import monotonic
 from typing import Any
 
@@ -22,8 +23,10 @@ pytestmark = [
 ]
 
 PASSWORD = "a password of this test"
-SERVICES = {"auth_worker", "catalog_worker", "http_bridge", "upstream"}
-OURS = {*SERVICES, "provision", "migrate"}
+AUTH, CATALOG = {"auth_worker", "auth_audit"}, {"catalog_worker", "catalog_sync"}
+SERVICES = {*AUTH, *CATALOG, "http_bridge", "upstream"}
+OURS = {*SERVICES, "provision", "auth_migrate", "catalog_migrate"}
+OVERRIDES = ((), ("compose.tls.yml",), ("compose.cluster.yml",))
 USER = 10001
 RECOVERY_S = 60.0  # of a broker that was killed, on a busy machine
 
@@ -35,20 +38,9 @@ def compose() -> Iterator[Compose]:
 
 
 @pytest.fixture(scope="module")
-def token(compose: Compose) -> str:
-    """A user as an operator makes the first one, signed in."""
-    add = ("run", "--rm", "--no-TTY", "postroad", "users", "add", "reader", "--password-stdin")
-    compose(*add, stdin=f"{PASSWORD}\n")
-    credentials = {"username": "reader", "password": PASSWORD}
-    response = httpx.post(f"{compose.url}/auth", json=credentials, timeout=10)
-    assert response.status_code == 200, response.text
-    return str(response.json()["access_token"])
-
-
-@pytest.fixture
-def reader(compose: Compose, token: str) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=compose.url, headers=headers, timeout=10) as http:
+def reader(compose: Compose) -> Iterator[httpx.Client]:
+    """Somebody who may read products, and renew them."""
+    with compose.sign_in("reader", PASSWORD, role="operator") as http:
         yield http
 
 
@@ -56,9 +48,12 @@ def status(http: httpx.Client) -> int:
     return http.get("/products/1").status_code
 
 
-def test_the_file_is_clean() -> None:
+@pytest.mark.parametrize("overrides", OVERRIDES)
+def test_the_files_are_clean(overrides: tuple[str, ...]) -> None:
+    files = [argument for file in ("docker-compose.yml", *overrides) for argument in ("-f", file)]
+
     done = subprocess.run(
-        ["docker", "compose", "config", "--quiet"],
+        ["docker", "compose", *files, "--profile", "*", "config", "--quiet"],
         check=True,
         cwd=ROOT,
         capture_output=True,
@@ -139,7 +134,7 @@ def test_only_the_bridge_is_published_and_on_loopback_only(compose: Compose) -> 
     assert [binding["HostIp"] for binding in published["http_bridge"]] == ["127.0.0.1"]
 
 
-def test_only_the_catalogue_worker_and_the_bridge_have_a_way_out(compose: Compose) -> None:
+def test_only_the_catalogue_and_the_bridge_have_a_way_out(compose: Compose) -> None:
     def has_way_out(container: dict[str, Any]) -> bool:
         networks = container["NetworkSettings"]["Networks"]
         inspected = json.loads(docker("network", "inspect", *networks))
@@ -147,7 +142,7 @@ def test_only_the_catalogue_worker_and_the_bridge_have_a_way_out(compose: Compos
 
     ways_out = {name for name, container in compose.inspect().items() if has_way_out(container)}
 
-    assert ways_out == {"catalog_worker", "http_bridge"}
+    assert ways_out == {*CATALOG, "http_bridge"}
 
 
 def test_a_service_sees_its_own_secrets_only(compose: Compose) -> None:
@@ -155,25 +150,50 @@ def test_a_service_sees_its_own_secrets_only(compose: Compose) -> None:
         found = compose("exec", "--no-TTY", service, "find", "/var/lib/postroad", "-type", "f")
         return {path.removeprefix("/var/lib/postroad/") for path in found.split()}
 
-    def own(name: str) -> set[str]:
-        return {
-            *(f"services/{name}/identity.json", f"services/{name}/broker.password"),
-            "trust/trust.json",
-        }
+    certificates = {f"tls/{name}.pem" for name in ("ca", "certificate", "key")}
+    own = {f"own/{name}" for name in ("identity.json", "broker.password", *certificates)}
+    seen_by_all = {*own, "trust/trust.json"}
 
-    assert files("catalog_worker") == own("catalog")
-    assert files("http_bridge") == own("bridge")
-    assert files("auth_worker") == {*own("auth"), "database/password"}
-    assert files("broker") == {"broker/definitions.json"}
-    assert files("database") == {"database/password"}
+    assert files("http_bridge") == seen_by_all
+    for service in (*AUTH, *CATALOG):
+        assert files(service) == {*seen_by_all, "own/database.password"}
+    assert files("broker") == {
+        f"broker/{name}" for name in ("definitions.json", "erlang.cookie", *certificates)
+    }
     assert files("upstream") == set()
 
 
-def test_the_broker_has_no_user_but_the_services(compose: Compose) -> None:
+def test_a_service_cannot_reach_the_database_of_another(compose: Compose) -> None:
+    script = """
+        import sys
+        import psycopg
+        from pathlib import Path
+        password = Path("/var/lib/postroad/own/database.password").read_text()
+        try:
+            psycopg.connect(f"host=database user={sys.argv[1]} dbname={sys.argv[2]}",
+                            password=password)
+        except psycopg.OperationalError as error:
+            print(error)
+        else:
+            print("connected")
+    """
+
+    def tried(service: str, role: str, database: str) -> str:
+        python = ("python", "-c", dedent(script), role, database)
+        return compose("exec", "--no-TTY", service, *python)
+
+    assert tried("catalog_worker", "catalog", "catalog") == "connected\n"
+    assert "permission denied" in tried("catalog_worker", "catalog", "auth")
+    assert "permission denied" in tried("auth_worker", "auth", "catalog")
+    assert "authentication failed" in tried("catalog_worker", "auth", "auth")
+    assert "authentication failed" in tried("auth_audit", "postgres", "auth")
+
+
+def test_the_broker_has_no_user_but_the_services_and_who_asks_for_depths(compose: Compose) -> None:
     listing = compose("exec", "--no-TTY", "broker", "rabbitmqctl", "--quiet", "list_users")
 
     assert sorted(line.split("\t")[0] for line in listing.splitlines()[1:]) == [
-        *("auth", "bridge", "catalog"),
+        *("auth", "bridge", "catalog", "scaler"),
     ]
 
 
@@ -199,6 +219,23 @@ async def test_keys_are_renewed_without_a_request_refused(
     while monotonic() < until:
         assert status(reader) == 200
         await asyncio.sleep(0.1)
+
+
+async def test_a_sync_is_worked_off_in_the_background(reader: httpx.Client) -> None:
+    started = reader.post("/products/sync")  # noqa: ASYNC212  # nothing else is under way
+    assert started.status_code == 202, started.text
+
+    def is_done() -> bool:
+        return bool(reader.get(started.headers["location"]).json()["data"]["status"] == "done")
+
+    await eventually(is_done, timeout_s=30)
+
+
+async def test_sign_ins_are_noted_by_the_audit(compose: Compose, reader: httpx.Client) -> None:
+    def history() -> str:
+        return compose("run", "--rm", "--no-TTY", "postroad", "users", "history", "reader")
+
+    await eventually(lambda: "signed in" in history(), timeout_s=30)
 
 
 def test_three_catalogue_workers_share_the_queue(compose: Compose, reader: httpx.Client) -> None:

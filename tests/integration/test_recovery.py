@@ -14,6 +14,7 @@ from shared.messaging.broker import Outcome, State
 from shared.messaging.client import Client
 from shared.messaging.keyring import KeyRing
 from shared.messaging.names import RPC, rpc_queue
+from shared.messaging.publisher import CONFIRM_TIMEOUT_S
 from shared.messaging.worker import Worker
 from tests.brokers import RabbitUnderTest
 from tests.services import SESSION, SIGN_IN, calling, is_ready, serving, sign_in
@@ -160,6 +161,20 @@ async def test_a_connection_that_has_gone_silent_is_given_up(
         assert outcome is Outcome.LOST
         assert await publisher.opened(BACK_WITHIN_S)
         assert await send(publisher, RPC, SIGN_IN.method) is Outcome.CONFIRMED
+
+
+async def test_a_broker_that_confirms_nothing_is_not_waited_for_until_its_heart_has_stopped(
+    rabbit_broker: RabbitUnderTest,
+) -> None:
+    line = rabbit_broker.line("silent", broker_heartbeat_s=60)
+    async with publishing(line, "bridge") as publisher:
+        assert await send(publisher, RPC, SIGN_IN.method) is Outcome.CONFIRMED
+        rabbit_broker.stall("silent")
+
+        outcome = await send(publisher, RPC, SIGN_IN.method, timeout_s=CONFIRM_TIMEOUT_S + 2)
+
+        assert outcome is Outcome.LOST
+        assert await publisher.opened(BACK_WITHIN_S)
 
 
 async def test_closing_waits_for_no_silent_broker(

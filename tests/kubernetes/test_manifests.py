@@ -225,7 +225,7 @@ def test_no_worker_is_restarted_because_the_broker_is_away(worker: Manifest) -> 
     (container,) = pod(worker)["containers"]
 
     assert "livenessProbe" not in container
-    assert container["readinessProbe"]["exec"]["command"][-1] == "connected:5672"
+    assert container["readinessProbe"]["exec"]["command"][-1] == "connected"
 
 
 @pytest.mark.parametrize(

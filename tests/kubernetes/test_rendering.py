@@ -146,8 +146,8 @@ def test_the_secrets_are_what_provision_made(tmp_path: Path) -> None:
             }
             for service in ("bridge", "auth", "catalog")
         },
-        "auth-database": {"password": state.database_password()},
-        "catalog-database": {"password": state.database_password()},
+        "auth-database": {"password": state.database_password("auth")},
+        "catalog-database": {"password": state.database_password("catalog")},
         "broker-definitions": {"definitions.json": state.definitions_file.read_text()},
         SCALER: {
             "host": "http://broker.postroad.svc:15672/",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ops import provision
+from ops.provision import DATABASES
 from ops.services import SERVICES_FILE
 from ops.state import State
 from shared.messaging.keys import Identity, TrustBundle
@@ -17,10 +18,10 @@ from shared.messaging.services import load_services
 SERVICES = load_services(SERVICES_FILE)
 
 
-def run(folder: Path) -> int:
+def run(folder: Path, *arguments: str) -> int:
     parser = ArgumentParser()
     provision.add_arguments(parser)
-    return provision.run(parser.parse_args(["--state", str(folder)]))
+    return provision.run(parser.parse_args(["--state", str(folder), *arguments]))
 
 
 def mode(path: Path) -> int:
@@ -32,10 +33,15 @@ def test_each_service_gets_a_folder_with_its_own_secrets_only(tmp_path: Path) ->
 
     for service in SERVICES.names:
         own = tmp_path / "services" / service
-        assert sorted(path.name for path in own.iterdir()) == ["broker.password", "identity.json"]
+        files = {path.relative_to(own) for path in own.rglob("*") if path.is_file()}
+        assert set(map(str, files)) == {
+            *("broker.password", "identity.json"),
+            *("tls/ca.pem", "tls/certificate.pem", "tls/key.pem"),
+            *(("database.password",) if service in DATABASES else ()),
+        }
         assert Identity.load(own / "identity.json").service == service
-        assert mode(own) == 0o700
-        assert {mode(path) for path in own.iterdir()} == {0o600}
+        assert {mode(own), mode(own / "tls")} == {0o700}
+        assert {mode(own / file) for file in files} == {0o600}
 
 
 def test_all_trust_all_and_the_broker_knows_hashes_only(tmp_path: Path) -> None:
@@ -52,15 +58,18 @@ def test_all_trust_all_and_the_broker_knows_hashes_only(tmp_path: Path) -> None:
 
 def test_what_is_there_is_kept(tmp_path: Path) -> None:
     def secrets() -> dict[Path, bytes]:
-        files = [*tmp_path.glob("services/*/*"), tmp_path / "database" / "password"]
-        return {file: file.read_bytes() for file in files}
+        folders = ("services", "database", "authority", "broker")
+        files = [file for folder in folders for file in (tmp_path / folder).rglob("*.*")]
+        hashed = ("definitions.json", "roles.sql")  # with new salt each time
+        return {file: file.read_bytes() for file in files if file.name not in hashed}
 
     run(tmp_path)
     first = secrets()
 
     run(tmp_path)
 
-    assert len(first) == 2 * len(SERVICES.names) + len([SCALER, "database"])
+    servers = ["erlang.cookie", "administrator.password", *("tls", "authority") * 3]
+    assert len(first) == 5 * len(SERVICES.names) + len(DATABASES) + len([SCALER, *servers])
     assert secrets() == first
 
 
@@ -69,7 +78,25 @@ def test_what_other_programs_read_is_readable_whatever_the_umask(tmp_path: Path)
 
     assert mode(tmp_path) == 0o700
     assert mode(tmp_path / "broker" / "definitions.json") == 0o644
-    assert mode(tmp_path / "database" / "password") == 0o644
+    assert mode(tmp_path / "broker" / "tls") == 0o755
+    assert mode(tmp_path / "broker" / "tls" / "key.pem") == 0o644
+    assert mode(tmp_path / "authority" / "key.pem") == 0o600
+    assert mode(tmp_path / "broker" / "erlang.cookie") == 0o644
+    assert mode(tmp_path / "database" / "administrator.password") == 0o644
+    assert mode(tmp_path / "database" / "roles.sql") == 0o644
+
+
+def test_in_a_cluster_requests_have_copies_too(tmp_path: Path) -> None:
+    def types() -> dict[str, str]:
+        queues = json.loads(State(tmp_path).definitions_file.read_text())["queues"]
+        return {queue["name"]: queue["arguments"]["x-queue-type"] for queue in queues}
+
+    run(tmp_path)
+    assert types()["rpc.catalog"] == "classic"
+
+    run(tmp_path, "--cluster")
+
+    assert set(types().values()) == {"quorum"}
 
 
 def test_a_broken_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,139 @@
+"""compose.cluster.yml: one of three brokers dies under load."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from time import monotonic
+
+import httpx
+import pytest
+
+from tests.docker import docker_answers
+from tests.e2e.compose import Compose, running_project
+from tests.waiting import eventually
+
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.skipif(not docker_answers(), reason="Docker does not answer"),
+    pytest.mark.timeout(600),
+]
+
+PASSWORD = "a password of this test"
+NODES = {"broker", "broker-2", "broker-3"}
+BEFORE_S, WATCHED_S = 3.0, 20.0  # of load before the node dies, and after
+RECOVERED_S = 15.0  # from then on every request is answered
+WORKED_OFF_S = 60.0
+SHOWN = 1000  # lines of the history
+
+
+class Load:
+    """Requests, sign-ins and syncs, one after the other, from threads of their own."""
+
+    def __init__(self, compose: Compose, user: httpx.Client) -> None:
+        self._compose = compose
+        self._user = user
+        self._over = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._repeat, args=each)
+            for each in ((self._request, 0.05), (self._sign_in, 0.5), (self._sync, 2.0))
+        ]
+        self.requests: list[tuple[float, int]] = []  # when it was answered, and how
+        self.sign_ins = 0  # that were answered: each is an event
+        self.syncs: list[str] = []  # that were accepted: each is an event, and many jobs
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _repeat(self, act: object, pause_s: float) -> None:
+        assert callable(act)
+        while not self._over.wait(pause_s):
+            act()
+
+    def _request(self) -> None:
+        status = self._user.get("/products/1").status_code
+        self.requests.append((monotonic(), status))
+
+    def _sign_in(self) -> None:
+        credentials = {"username": "reader", "password": PASSWORD}
+        answer = httpx.post(f"{self._compose.url}/auth", json=credentials, timeout=10)
+        self.sign_ins += answer.status_code == 200
+
+    def _sync(self) -> None:
+        answer = self._user.post("/products/sync")
+        if answer.status_code == 202 and answer.headers["location"] not in self.syncs:
+            self.syncs.append(answer.headers["location"])
+
+
+@pytest.fixture(scope="module")
+def compose() -> Iterator[Compose]:
+    with running_project("compose.cluster.yml") as compose:
+        yield compose
+
+
+@pytest.fixture
+def user(compose: Compose) -> Iterator[httpx.Client]:
+    with compose.sign_in("reader", PASSWORD, role="operator") as user:
+        yield user
+
+
+def queues(compose: Compose, *columns: str, node: str = "broker-3") -> list[dict[str, object]]:
+    listing = ("rabbitmqctl", "--quiet", "--formatter", "json", "list_queues", "-p", "postroad")
+    found: list[dict[str, object]] = json.loads(
+        compose("exec", "--no-TTY", node, *listing, "name", *columns)
+    )
+    return [queue for queue in found if not str(queue["name"]).startswith(("reply.", "listen."))]
+
+
+def test_every_queue_has_a_copy_on_each_node(compose: Compose) -> None:
+    found = queues(compose, "type", "members", "online")
+
+    nodes = {f"rabbit@{name}" for name in NODES}
+    assert len(found) >= 12
+    for queue in found:
+        assert queue["type"] == "quorum"
+        assert set(queue["members"]) == set(queue["online"]) == nodes  # type: ignore[call-overload]
+
+
+async def test_a_node_that_dies_under_load_costs_seconds_and_no_job_or_event(
+    compose: Compose, user: httpx.Client
+) -> None:
+    def leader(name: str) -> str:
+        (found,) = [queue for queue in queues(compose, "leader") if queue["name"] == name]
+        return str(found["leader"]).removeprefix("rabbit@")
+
+    doomed = leader("rpc.catalog")  # the one that requests would miss most
+    with Load(compose, user) as load:
+        await asyncio.sleep(BEFORE_S)
+        compose("kill", doomed)
+        died = monotonic()
+        await asyncio.sleep(WATCHED_S)
+    compose.up("--no-recreate")  # it comes back
+
+    late = [status for when, status in load.requests if when > died + RECOVERED_S]
+    assert late
+    assert set(late) == {200}
+    assert {status for _, status in load.requests} <= {200, 503, 504}
+
+    def are_worked_off() -> bool:
+        answers = [user.get(location).json()["data"]["status"] for location in load.syncs]
+        return set(answers) == {"done"}
+
+    def are_noted() -> bool:
+        show = ("users", "history", "reader", "--limit", str(SHOWN))
+        history = compose("run", "--rm", "--no-TTY", "postroad", *show)
+        return history.count("signed in") > load.sign_ins  # and the one before
+
+    assert load.syncs
+    assert load.sign_ins
+    await eventually(are_worked_off, timeout_s=WORKED_OFF_S)
+    await eventually(are_noted, timeout_s=WORKED_OFF_S)
+    nodes = {f"rabbit@{name}" for name in NODES}
+    assert all(set(queue["online"]) == nodes for queue in queues(compose, "online"))  # type: ignore[call-overload]
