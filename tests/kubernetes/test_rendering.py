@@ -105,7 +105,7 @@ def test_the_kustomization_in_the_readme_is_one(tmp_path: Path) -> None:
     settings = [each["configMapRef"]["name"] for each in container["envFrom"]]
     data = only(rendered, "ConfigMap", settings[1])["data"]
     assert container["image"] == "REGISTRY/postroad:0.1.0"
-    assert data["AUTH_DATABASE_URL"].startswith("postgresql://postroad@HOST/auth")
+    assert data["AUTH_DATABASE_URL"].startswith("postgresql://auth@HOST/auth")
     assert only(rendered, "Ingress", "http-bridge")
 
 
