@@ -56,6 +56,7 @@ class State:
         self.definitions_file = self.broker_folder / "definitions.json"
         self.database_password_file = self.folder / "database" / "password"
         self.broker_log = self.folder / "log" / "broker.log"
+        self.dead_letters_log = self.folder / "log" / "dead-letters.log"
         self._revoked_file = self.folder / "revoked"
         self._changes_file = self.folder / "changes"
         self._running_file = self.folder / "running.json"
