@@ -10,6 +10,7 @@ from ops import (
     dead_letters,
     definitions,
     direct_services,
+    doctor,
     explain,
     keys,
     provision,
@@ -28,6 +29,7 @@ examples:
   postroad status --watch                       queues, processes, and why as many
   postroad call catalog.products.list limit=5   ask a service, through the queue
   postroad tail events 'auth.login.*'           see who signs in
+  postroad doctor                               is anything wrong?
   postroad dead-letters list                    what was refused or failed, and why
   postroad services add shop --calls 'catalog.products.*'
   postroad users add reader --role operator     asks for the password
@@ -42,6 +44,7 @@ COMMANDS = {
     "call": (call, "send a signed request through the running system, and print the reply"),
     "sync": (sync, "bring the stored catalogue up to date, and see how it goes"),
     "tail": (tail, "see events as they happen, until Ctrl-C"),
+    "doctor": (doctor, "say what is wrong with the running system, and what to do about it"),
     "dead-letters": (dead_letters, "look at what was refused or failed, and move it"),
     "explain": (explain, "say why a captured message is refused"),
     "services": (direct_services, "let services of other teams call ours, and listen"),

@@ -223,7 +223,7 @@ def _table(claims: Claims) -> Iterator[str]:
     for name, meaning in MEANINGS.items():
         if name in values:
             value = clock_time(values[name]) if name in _TIMES else values[name]
-            yield plain(f"  {name:5}{meaning:42}{value}")
+            yield plain(f"  {name:5}{meaning:45}{value}")
 
 
 def _line(finding: Finding) -> Iterator[str]:

@@ -62,8 +62,9 @@ def whole(letter: DeadLetter, objection: str | None) -> Iterator[str]:
         yield f"It cannot be redriven: {objection}."
     yield "\nheaders"
     for name, value in letter.message.headers.items():
-        shown = "present" if name == "signature" or _SECRET.search(name) else str(value)
-        yield plain(f"  {name}: {'present' if name == 'authorization' else shown}")
+        is_hidden = name in ("signature", "authorization") or _SECRET.search(name)
+        shown = "present" if is_hidden else json.dumps(value, default=str, ensure_ascii=False)
+        yield plain(f"  {name}: {shown}")
     yield "\nbody"
     yield from _body(letter.message.body)
 

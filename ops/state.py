@@ -11,7 +11,7 @@
     database/password              PostgreSQL's, where there is one
     users.db                       who may sign in, where there is none
     catalog.db                     products, in the same way
-    log/                           what set-up and the broker had to say
+    log/                           what set-up and the broker had to say, who moved dead letters
     running.json                   where the running system listens
     scaling.json                   which processes it runs, and why as many
     lock                           held by the one that runs
