@@ -31,6 +31,7 @@ examples:
 exit status: 0 all is well, 1 something is not, 2 there was no looking at the broker
 """
 FINE, UNWELL, UNSEEN = 0, 1, 2
+_PATIENCE_S = 5.0  # in which workers are started, where there were none for want of work
 _NEVER_SEEN = "clocks and disks of other machines, and whether workers do what they should"
 
 
@@ -114,30 +115,33 @@ async def examine(state: State) -> Checkup:
 
 async def _examine_broker(checkup: Checkup, broker: PrivateBroker, allowed: Services) -> None:
     """Ask the broker, all at once: `rabbitmqctl` takes its time to start."""
-    columns = ("name", "messages", "consumers")
-    status, found, queues = map(
-        json.loads,
-        await asyncio.gather(
-            broker.ctl("status", "--formatter", "json"),
-            broker.ctl("export_definitions", "-"),
-            broker.ctl("list_queues", "-p", VHOST, *columns, "--formatter", "json"),
-        ),
+    status, found, depths = await asyncio.gather(
+        _json(broker, "status", "--formatter", "json"),
+        _json(broker, "export_definitions", "-"),
+        _depths(broker),
     )
+    if any(depth.is_unattended for depth in depths):
+        await asyncio.sleep(_PATIENCE_S)
+        depths = await _depths(broker)
     wanted = definitions(allowed)
     checkup.note("broker", symptoms.of_broker(status))
     for check, compare in COMPARISONS.items():
         checkup.note(check, compare(wanted, found))
-    checkup.note("queues", symptoms.of_queues(_depths(queues), wanted))
+    checkup.note("queues", symptoms.of_queues(depths, wanted))
 
 
-def _depths(queues: Iterable[dict[str, Any]]) -> list[symptoms.Depth]:
-    return sorted(
-        (
-            symptoms.Depth(each["name"], each["messages"] or 0, each["consumers"] or 0)
-            for each in queues
-        ),
-        key=lambda depth: depth.queue,
+async def _depths(broker: PrivateBroker) -> list[symptoms.Depth]:
+    columns = ("name", "messages", "consumers")
+    queues = await _json(broker, "list_queues", "-p", VHOST, *columns, "--formatter", "json")
+    depths = (
+        symptoms.Depth(each["name"], each["messages"] or 0, each["consumers"] or 0)
+        for each in queues
     )
+    return sorted(depths, key=lambda depth: depth.queue)
+
+
+async def _json(broker: PrivateBroker, *arguments: str) -> Any:
+    return json.loads(await broker.ctl(*arguments))
 
 
 def _print(checkup: Checkup) -> None:

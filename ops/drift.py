@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from shared.messaging.names import VHOST
+from shared.messaging.names import EVENTS, REPLIES, VHOST
 from shared.messaging.topology import Definitions
 
 IMPORT = "restart 'postroad up', which imports what is generated, or import it by hand"
@@ -54,6 +54,8 @@ def missing_topology(wanted: Definitions, found: Definitions) -> Iterator[Findin
         if key not in bound and binding["destination"] in known:
             yield Finding("topology", f"{_named(key)} is missing", IMPORT)
     for key in sorted(bound - expected.keys()):
+        if _is_clients_own(key):
+            continue
         yield Finding(
             "topology", f"{_named(key)} is none of ours", "find out who made it; then unbind it"
         )
@@ -114,6 +116,13 @@ def _key(entry: Entry, names: tuple[str, ...]) -> tuple[str, ...]:
 def _binding(entry: Entry) -> tuple[str, str, str, str]:
     arguments = str(sorted((entry.get("arguments") or {}).items()))
     return entry["source"], entry["destination"], entry["routing_key"], arguments
+
+
+def _is_clients_own(binding: tuple[str, str, str, str]) -> bool:
+    """Say whether a client has bound a queue of its own, as each does when it connects."""
+    source, queue, key, _ = binding
+    hears_replies = source == REPLIES and queue.startswith("reply.") and key == queue
+    return hears_replies or (source == EVENTS and queue.startswith("listen."))
 
 
 def _named(binding: tuple[str, str, str, str]) -> str:

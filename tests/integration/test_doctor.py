@@ -15,7 +15,8 @@ from ops.broker import PrivateBroker
 from ops.ports import LOOPBACK, is_free
 from ops.provision import provision
 from ops.state import State
-from shared.messaging.names import VHOST, rpc_queue
+from shared.contracts.events import SessionRevoked
+from shared.messaging.names import EVENTS, REPLIES, VHOST, rpc_queue
 from shared.messaging.services import load_services
 from tests.waiting import eventually
 
@@ -48,9 +49,23 @@ def broker(state: State) -> Iterator[PrivateBroker]:
                 connection = connections.enter_context(pika.BlockingConnection(parameters))
                 channel = connection.channel()
                 channel.basic_consume(rpc_queue(service), lambda *_: None)
+            _be_a_client(connections, broker, state)
             yield broker
     finally:
         broker.kill()
+
+
+def _be_a_client(connections: ExitStack, broker: PrivateBroker, state: State) -> None:
+    """Have queues of one's own, as the bridge does."""
+    credentials = pika.PlainCredentials("bridge", state.password("bridge"))
+    parameters = pika.ConnectionParameters(LOOPBACK, broker.ports.amqp, VHOST, credentials)
+    channel = connections.enter_context(pika.BlockingConnection(parameters)).channel()
+    for queue, exchange, key in (
+        ("reply.bridge.x", REPLIES, "reply.bridge.x"),
+        ("listen.bridge.x", EVENTS, SessionRevoked.name),
+    ):
+        channel.queue_declare(queue, exclusive=True, auto_delete=True)
+        channel.queue_bind(queue, exchange, key)
 
 
 @pytest.fixture

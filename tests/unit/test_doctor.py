@@ -30,6 +30,8 @@ def exported(wanted: Definitions) -> Definitions:
     for queue in found["queues"]:
         queue["type"] = queue["arguments"]["x-queue-type"]
     found["policies"].append({"name": "theirs", "vhost": "/", "pattern": ".*"})
+    add("bindings", source="rpc.replies", destination="reply.x.1", routing_key="reply.x.1")(found)
+    add("bindings", source="events", destination="listen.x.1", routing_key="auth.#")(found)
     return found
 
 
@@ -76,6 +78,10 @@ def test_a_broker_as_it_was_generated_has_nothing_wrong(topology: Definitions) -
         (
             add("bindings", source="events", destination="rpc.auth", routing_key="#"),
             "the binding of rpc.auth to events by # is none of ours",
+        ),
+        (
+            add("bindings", source="rpc.replies", destination="reply.x.2", routing_key="reply.x.1"),
+            "the binding of reply.x.2 to rpc.replies by reply.x.1 is none of ours",
         ),
         (drop("policies", name="dead"), "the policy dead is missing"),
         (put("policies", {"name": "rpc"}, pattern=".*"), "policy rpc: pattern is '.*'"),
