@@ -57,7 +57,7 @@ MEANINGS = {
     "typ": "what it is",
     "iss": "the service that signed",
     "aud": "the service it is for",
-    "op": "the method, or the name of the event or job",
+    "op": "the method, or the event's or job's name",
     "iat": "signed at",
     "exp": "good until",
     "jti": "message id",
@@ -223,7 +223,7 @@ def _table(claims: Claims) -> Iterator[str]:
     for name, meaning in MEANINGS.items():
         if name in values:
             value = clock_time(values[name]) if name in _TIMES else values[name]
-            yield plain(f"  {name:5}{meaning:45}{value}")
+            yield plain(f"  {name:5}{meaning:42}{value}")
 
 
 def _line(finding: Finding) -> Iterator[str]:
