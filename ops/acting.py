@@ -28,8 +28,8 @@ def settings_as(state: State, service: str) -> MessagingSettings:
     if broker is None:
         raise CannotAct(f"nothing runs on {state.folder}; start it with 'postroad up'")
     known = services.allowed_services(state).root
-    if service == OPERATOR and known.get(OPERATOR) != _operator():
-        asyncio.run(grants.add(state, OPERATOR, _operator()))
+    if service == OPERATOR and known.get(OPERATOR) != operator_rights():
+        asyncio.run(grants.add(state, OPERATOR, operator_rights()))
         print(f"postroad: made the service {OPERATOR}, to act as", file=sys.stderr)
     elif service not in known:
         raise CannotAct(f"no service {service}; add it with 'postroad services add'")
@@ -38,9 +38,9 @@ def settings_as(state: State, service: str) -> MessagingSettings:
     return MessagingSettings.model_validate(fields)
 
 
-def _operator() -> Service:
-    """Give the rights to call everything, and to hear everything."""
-    return Service(calls=_prefixes(CONTRACTS), listens=_prefixes(EVENTS))
+def operator_rights() -> Service:
+    """Give the rights to call everything, to hear everything, and to redrive."""
+    return Service(calls=_prefixes(CONTRACTS), listens=_prefixes(EVENTS), redrives=True)
 
 
 def _prefixes(names: Iterable[str]) -> tuple[str, ...]:

@@ -7,8 +7,10 @@ from typing import NoReturn
 from ops import (
     call,
     contracts,
+    dead_letters,
     definitions,
     direct_services,
+    doctor,
     explain,
     keys,
     provision,
@@ -27,6 +29,8 @@ examples:
   postroad status --watch                       queues, processes, and why as many
   postroad call catalog.products.list limit=5   ask a service, through the queue
   postroad tail events 'auth.login.*'           see who signs in
+  postroad doctor                               is anything wrong?
+  postroad dead-letters list                    what was refused or failed, and why
   postroad services add shop --calls 'catalog.products.*'
   postroad users add reader --role operator     asks for the password
   postroad keys rotate                          new keys for all, while they run
@@ -40,6 +44,8 @@ COMMANDS = {
     "call": (call, "send a signed request through the running system, and print the reply"),
     "sync": (sync, "bring the stored catalogue up to date, and see how it goes"),
     "tail": (tail, "see events as they happen, until Ctrl-C"),
+    "doctor": (doctor, "say what is wrong with the running system, and what to do about it"),
+    "dead-letters": (dead_letters, "look at what was refused or failed, and move it"),
     "explain": (explain, "say why a captured message is refused"),
     "services": (direct_services, "let services of other teams call ours, and listen"),
     "users": (users, "add, list, disable and import who may sign in"),

@@ -15,6 +15,7 @@ from shared.messaging.captured import CannotRead, Captured, Place, read_messages
 from shared.messaging.envelope import Claims, Reason, Refused, read_signature, token_hash
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import KeyFileError, TrustBundle
+from shared.messaging.topology import DELIVERY_LIMIT
 
 EXAMPLES = """\
 examples:
@@ -56,7 +57,7 @@ MEANINGS = {
     "typ": "what it is",
     "iss": "the service that signed",
     "aud": "the service it is for",
-    "op": "the method, or the name of the event or job",
+    "op": "the method, or the event's or job's name",
     "iat": "signed at",
     "exp": "good until",
     "jti": "message id",
@@ -64,6 +65,8 @@ MEANINGS = {
     "rto": "reply address",
     "ath": "hash of the user's token",
     "rid": "the request it answers",
+    "org": "the service that signed it at first",
+    "nth": "how often it was sent again",
     "cty": "kind of body",
     "kid": "key",
     "alg": "algorithm",
@@ -109,10 +112,10 @@ def run(options: Namespace) -> int:
     try:
         text = sys.stdin.read() if options.file == "-" else Path(options.file).read_text()
         messages = read_messages(text)
-        bench = _Bench(State(options.state), options.reader)
+        bench = Bench(State(options.state), options.reader)
         trials = [(each, *bench.hear(each, options.at)) for each in messages]
     except (CannotRead, CannotExplain, KeyFileError) as error:
-        print(f"postroad: {_plain(str(error))}", file=sys.stderr)
+        print(f"postroad: {plain(str(error))}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"postroad: cannot read {options.file}: {error.strerror}", file=sys.stderr)
@@ -120,12 +123,12 @@ def run(options: Namespace) -> int:
     for number, (message, place, trial, now) in enumerate(trials):
         if number:
             print()
-        for line in _report(message, place, trial, now):
+        for line in report(message, place, trial, now):
             print(line)
     return 1 if any(trial.verdict for _, _, trial, _ in trials) else 0
 
 
-class _Bench:
+class Bench:
     """A court for each reader, with the keys that the state folder has for it."""
 
     def __init__(self, state: State, reader: str | None) -> None:
@@ -134,10 +137,16 @@ class _Bench:
         self._trust = TrustBundle.load(state.trust_file)
         self._courts: dict[str, Court] = {}
 
-    def hear(self, message: Captured, at: float | None) -> tuple[Place, Trial, float]:
-        """Try a message; give where it was, what was found, and as of when."""
-        claims = _claims(message)
-        place = self._place(message, claims)
+    def hear(
+        self, message: Captured, at: float | None, place: Place | None = None
+    ) -> tuple[Place, Trial, float]:
+        """Try a message; give where it was, what was found, and as of when.
+
+        Raises:
+            CannotExplain: the reader, or its keys, are not known here.
+        """
+        claims = claims_of(message)
+        place = place or self._place(message, claims)
         now = at if at is not None else message.rejected_at or (claims.iat if claims else time())
         return place, self._court(place).try_message(message, place, now), now
 
@@ -172,26 +181,26 @@ class _Bench:
         return self._courts[reader]
 
 
-def _claims(message: Captured) -> Claims | None:
+def claims_of(message: Captured) -> Claims | None:
     try:
         return read_signature(message.headers.get("signature")).claims
     except Refused:
         return None
 
 
-def _report(message: Captured, place: Place, trial: Trial, now: float) -> Iterator[str]:
-    yield _plain(f"{place.typ} for {place.reader or 'all who listen'}, {len(message.body)} bytes")
+def report(message: Captured, place: Place, trial: Trial, now: float) -> Iterator[str]:
+    yield plain(f"{place.typ} for {place.reader or 'all who listen'}, {len(message.body)} bytes")
     if not message.is_whole:
         yield "! the payload was cut off: ask the management for all of it ('truncate')"
     yield from _properties(message)
     if trial.claims is not None:
         yield "\nits signature claims"
         yield from _table(trial.claims)
-    yield f"\nchecks, as of {_time(now)}"
+    yield f"\nchecks, as of {clock_time(now)}"
     for finding in trial.findings:
         yield from _line(finding)
     yield ""
-    yield _plain(_conclusion(message, place, trial))
+    yield plain(_conclusion(message, place, trial))
 
 
 def _properties(message: Captured) -> Iterator[str]:
@@ -206,47 +215,56 @@ def _properties(message: Captured) -> Iterator[str]:
         ("authorization", f"present, SHA-256 {token_hash(token)}" if token else None),
     ):
         if value:
-            yield _plain(f"  {name:14}{value}")
+            yield plain(f"  {name:14}{value}")
 
 
 def _table(claims: Claims) -> Iterator[str]:
-    values = claims.model_dump(exclude_none=True)
+    values = claims.model_dump(exclude_defaults=True)
     for name, meaning in MEANINGS.items():
         if name in values:
-            value = _time(values[name]) if name in _TIMES else values[name]
-            yield _plain(f"  {name:5}{meaning:42}{value}")
+            value = clock_time(values[name]) if name in _TIMES else values[name]
+            yield plain(f"  {name:5}{meaning:42}{value}")
 
 
 def _line(finding: Finding) -> Iterator[str]:
-    yield _plain(f"  {finding.outcome:8} {finding.wants}")
+    yield plain(f"  {finding.outcome:8} {finding.wants}")
     if finding.outcome is not Outcome.PASSED:
         detail = f": {finding.detail}" if finding.detail else ""
-        yield _plain(f"           {finding.code}{detail}")
+        yield plain(f"           {finding.code}{detail}")
     if finding.outcome in (Outcome.REFUSED, Outcome.ERROR):
         yield f"           -> {ADVICE[finding.code]}"
 
 
 def _conclusion(message: Captured, place: Place, trial: Trial) -> str:
     verdict = trial.verdict
-    if verdict is None and message.rejected_at is not None and place.is_queue_of_work:
-        return (
-            f"Nothing is wrong with it: its handler failed for good, in attempt "
-            f"{message.headers.get(ATTEMPT, 1)}. The reader's log has message id "
-            f"{message.properties.message_id}."
-        )
-    if verdict is None and message.rejected_at is not None:
-        return (
-            "Nothing is wrong with it, yet it was rejected: as a copy of an earlier one "
-            "(replayed), for a key that is accepted by now, or by a bug in its handler. The "
-            f"reader's log has message id {message.properties.message_id}."
-        )
     if verdict is None:
-        return "It would be accepted."
+        return "It would be accepted." if message.rejected_at is None else _bad_luck(message, place)
     if verdict.outcome is Outcome.REFUSED:
         return f"Refused: {verdict.code}. It is dead-lettered, and its sender hears nothing."
     if place.is_queue_of_work:
         return f"Not refused, but it cannot be done, and is dead-lettered: {verdict.code}."
     return f"Not refused, but it is answered with an error: {verdict.code}."
+
+
+def _bad_luck(message: Captured, place: Place) -> str:
+    """Say what became of a message with which nothing is wrong, and which died all the same."""
+    log = f"The reader's log has message id {message.properties.message_id}."
+    if message.died_of == "delivery_limit":
+        return (
+            f"Nothing is wrong with it, but more than {DELIVERY_LIMIT} times its reader went away "
+            f"while it worked on it: it may be what kills it. {log}"
+        )
+    if place.is_queue_of_work and message.died_of == "expired":
+        return "Nothing is wrong with it, but nobody worked on it in time."
+    if place.is_queue_of_work:
+        return (
+            f"Nothing is wrong with it: its handler failed for good, in attempt "
+            f"{message.headers.get(ATTEMPT, 1)}. {log}"
+        )
+    return (
+        "Nothing is wrong with it, yet it was rejected: as a copy of an earlier one "
+        f"(replayed), for a key that is accepted by now, or by a bug in its handler. {log}"
+    )
 
 
 def moment(text: str) -> float:
@@ -258,15 +276,15 @@ def moment(text: str) -> float:
         return datetime.fromisoformat(text).astimezone().timestamp()
 
 
-def _time(moment: float) -> str:
+def clock_time(moment: float) -> str:
     try:
         local = datetime.fromtimestamp(moment).astimezone()
     except (OverflowError, OSError, ValueError):  # a stranger may claim any number
         return f"{moment} seconds since 1970"
-    return f"{local:%Y-%m-%d %H:%M:%S %z} ({_distance(moment - time())})"
+    return f"{local:%Y-%m-%d %H:%M:%S %z} ({distance(moment - time())})"
 
 
-def _distance(seconds: float) -> str:
+def distance(seconds: float) -> str:
     size = abs(seconds)
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if size >= 2 * length:
@@ -277,6 +295,6 @@ def _distance(seconds: float) -> str:
     return f"in {text}" if seconds > 0 else f"{text} ago"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Make what a stranger wrote harmless to a terminal."""
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

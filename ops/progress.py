@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 _PATIENCE_S = 2.0
+_BAR = 30  # characters
 
 
 def say(line: str) -> None:
@@ -64,3 +65,20 @@ async def step(what: str) -> AsyncIterator[None]:
     finally:
         reassuring.cancel()
     say(f"  {time.monotonic() - began:5.1f} s  {what}")
+
+
+class Progress:
+    """How far something has come, as a bar: a line now and then, none when it is soon done."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self._what = what
+        self._total = total
+        self._said_at = time.monotonic()
+
+    def reach(self, done: int) -> None:
+        """Note how much is done."""
+        if time.monotonic() - self._said_at < _PATIENCE_S:
+            return
+        self._said_at = time.monotonic()
+        bar = "#" * (_BAR * done // self._total)
+        say(f"  [{bar:.<{_BAR}}] {self._what} {done} of {self._total}")

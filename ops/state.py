@@ -18,7 +18,7 @@
         roles.sql                      databases and roles; of passwords it holds hashes only
     users.db                       who may sign in, where there is none
     catalog.db                     products, in the same way
-    log/                           what set-up and the broker had to say
+    log/                           what set-up and the broker had to say, who moved dead letters
     running.json                   where the running system listens
     scaling.json                   which processes it runs, and why as many
     lock                           held by the one that runs
@@ -66,6 +66,7 @@ class State:
         self.definitions_file = self.broker_folder / "definitions.json"
         self.database_folder = self.folder / "database"
         self.broker_log = self.folder / "log" / "broker.log"
+        self.dead_letters_log = self.folder / "log" / "dead-letters.log"
         self._revoked_file = self.folder / "revoked"
         self._changes_file = self.folder / "changes"
         self._running_file = self.folder / "running.json"

@@ -32,6 +32,8 @@ _SAYS = {
     checks.check_deadline: "the deadline is neither over nor too far ahead",
     checks.check_expiry: "it has not expired",
     checks.check_right: "the sender may send it",
+    checks.check_redriver: "who sent it again may do so",
+    checks.check_origin: "who sent it at first may send it",
     checks.check_token_hash: "the signature holds the hash of the user's token, or there is none",
 }
 _BODY = "the body keeps its contract"
@@ -107,13 +109,14 @@ class Court:
             "signed with an accepted key, over exactly this body",
             lambda: verifier.check_signature(signature, message.body),
         )
-        yield _attempt(f"a {place.typ}", lambda: verifier.check_type(claims, place.typ))
+        typ = "redrive" if place.is_queue_of_work and claims.typ == "redrive" else place.typ
+        yield _attempt(f"a {typ}", lambda: verifier.check_type(claims, typ))
         yield _attempt(f"for {place.reader or 'all'}", lambda: verifier.check_audience(claims))
 
     def _role(
         self, message: Captured, place: Place, claims: Claims, now: float
     ) -> Iterator[Finding]:
-        for check in _checks(place):
+        for check in _checks(place, claims):
             yield _attempt(
                 _SAYS[check], partial(check, claims, message.properties, self._keys, now)
             )
@@ -139,12 +142,12 @@ class Court:
         self._admission.authorise(claims, message.headers.get("authorization"))
 
 
-def _checks(place: Place) -> tuple[checks.Check, ...]:
+def _checks(place: Place, claims: Claims) -> tuple[checks.Check, ...]:
     if place.typ == "request":
         return checks.REQUEST_CHECKS
     if place.typ == "reply":
         return ()
-    return checks.WORK_CHECKS if place.is_queue_of_work else checks.HEARD_CHECKS
+    return checks.checks_of_work(claims) if place.is_queue_of_work else checks.HEARD_CHECKS
 
 
 def _attempt(wants: str, check: Callable[[], Any]) -> Finding:

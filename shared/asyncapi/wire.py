@@ -82,7 +82,10 @@ HEADERS: Document = {
     "EventHeaders": _headers(
         f"Headers of an event, which is good for {EVENT_LIFETIME_S // 86_400} days."
     ),
-    "JobHeaders": _headers("Headers of a job."),
+    "JobHeaders": _headers(
+        "Headers of a job. A dead letter that a person puts back to work, a job or an event, has a "
+        "signature of type `redrive`."
+    ),
 }
 
 MESSAGE_TRAITS: Document = {

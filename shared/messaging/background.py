@@ -115,8 +115,10 @@ class BackgroundWorker:
         headers = properties.headers or {}
         contract = self._contracts.get(properties.type or "")
         typ = "job" if contract is not None and issubclass(contract, Job) else "event"
-        claims = self._verifier.verify(headers.get("signature"), delivery.body, typ=typ)
-        checks.run(checks.WORK_CHECKS, claims, properties, self._keys, time())
+        claims = self._verifier.verify(
+            headers.get("signature"), delivery.body, typ=typ, is_work=True
+        )
+        checks.run(checks.checks_of_work(claims), claims, properties, self._keys, time())
         if claims.op not in self._contracts:
             raise Refused(Reason.WRONG_TYPE, f"nobody here works on {claims.op}")
         return _Work(delivery, claims, self._attempt(properties, headers))
@@ -152,7 +154,8 @@ class BackgroundWorker:
             fate=fate,
             attempt=work.attempt,
             duration_ms=round((perf_counter() - began) * 1000, 2),
-            caller=work.claims.iss,
+            caller=work.claims.origin,
+            redrives=work.claims.nth,
             request_id=work.claims.cid,
         )
 
@@ -166,7 +169,7 @@ class BackgroundWorker:
             log.error("work breaks its contract", name=claims.op, reason=explain(error))
             return INVALID
         timeout_s = contract.timeout_s if issubclass(contract, Job) else EVENT_TIMEOUT_S
-        call = Call(claims.iss, claims.jti, claims.cid, time() + timeout_s)
+        call = Call(claims.origin, claims.jti, claims.cid, time() + timeout_s)
         current_call.set(call)
         try:
             await self._handling.run(self._handlers[contract], message)

@@ -5,6 +5,7 @@ import binascii
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from pika import BasicProperties
@@ -45,45 +46,60 @@ class Captured:
 
     @property
     def rejected_at(self) -> float | None:
-        """Say when its reader dead-lettered it, in seconds since 1970."""
-        for death in self._rejections():
-            if isinstance(death.get("time"), int):
-                return float(death["time"])
+        """Say when it became a dead letter, in seconds since 1970."""
+        for death in self._deaths():
+            match death.get("time"):
+                case int(seconds):  # from the management
+                    return float(seconds)
+                case datetime() as moment:  # from AMQP
+                    return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
         return None
+
+    @property
+    def died_of(self) -> str | None:
+        """Say what the broker calls the reason: rejected, delivery_limit or expired."""
+        return next((str(death.get("reason")) for death in self._deaths()), None)
+
+    @property
+    def died_by(self) -> list[str]:
+        """Give the routing keys by which it came to where it died: its own, and those of a CC."""
+        keys = next((death.get("routing-keys") for death in self._deaths()), None)
+        return [str(key) for key in keys] if isinstance(keys, list) else []
 
     def place(self) -> Place | None:
         """Find out which queue it was for; none when nothing tells."""
-        for death in self._rejections():
-            if found := self._queue(str(death.get("queue"))):
-                return found
+        for death in self._deaths():
+            return place_of(str(death.get("queue")), self.properties.type)
         first, _, rest = self.routing_key.partition(".")
         by_exchange = {
             RPC: Place("request", first),
             REPLIES: Place("reply", rest.partition(".")[0]),
             EVENTS: Place("event", None),
             WORK: Place("job", first, is_queue_of_work=True),
-            WAIT: self._queue(rest),
-            RETRY: self._queue(rest),
+            WAIT: place_of(rest, self.properties.type),
+            RETRY: place_of(rest, self.properties.type),
         }
         return by_exchange.get(self.exchange)
 
-    def _queue(self, name: str) -> Place | None:
-        kind, _, rest = name.partition(".")
-        service = rest.partition(".")[0]
-        if kind == "rpc":
-            return Place("request", service)
-        if kind == "work":
-            typ = "job" if self.properties.type in JOBS else "event"
-            return Place(typ, service, is_queue_of_work=True)
-        return None
-
-    def _rejections(self) -> Iterable[dict[str, Any]]:
+    def _deaths(self) -> Iterable[dict[str, Any]]:
+        """Give its ends in its readers' queues, the latest first; to have waited is none."""
         deaths = self.headers.get("x-death")
-        return [
+        return (
             death
             for death in (deaths if isinstance(deaths, list) else [])
-            if isinstance(death, dict) and death.get("reason") == "rejected"
-        ]
+            if isinstance(death, dict) and place_of(str(death.get("queue")), None) is not None
+        )
+
+
+def place_of(queue: str, name: str | None) -> Place | None:
+    """Say what a service's queue is for, given the name of a message in it."""
+    kind, _, rest = queue.partition(".")
+    service = rest.partition(".")[0]
+    if kind == "rpc":
+        return Place("request", service)
+    if kind == "work":
+        return Place("job" if name in JOBS else "event", service, is_queue_of_work=True)
+    return None
 
 
 def read_messages(text: str) -> list[Captured]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from pika import BasicProperties
 
+from shared.contracts.registry import JOBS
 from shared.messaging.envelope import Claims, Reason, Refused, token_hash
 from shared.messaging.keyring import KeyRing
 
@@ -83,6 +84,23 @@ def check_right(claims: Claims, _properties: BasicProperties, keys: KeyRing, _no
         )
 
 
+def check_redriver(
+    claims: Claims, _properties: BasicProperties, keys: KeyRing, _now: float
+) -> None:
+    sender = keys.trust.services.get(claims.iss)
+    if sender is None or not sender.redrives:
+        raise Refused(Reason.CALLER_NOT_ALLOWED, f"{claims.iss} may not redrive")
+
+
+def check_origin(claims: Claims, _properties: BasicProperties, keys: KeyRing, _now: float) -> None:
+    origin = keys.trust.services.get(claims.org or "")
+    kind = "job" if claims.op in JOBS else "event"
+    if origin is None or not origin.may_send(kind, claims.op):
+        raise Refused(
+            Reason.CALLER_NOT_ALLOWED, f"{claims.org} may not send the {kind} {claims.op}"
+        )
+
+
 def check_token_hash(
     claims: Claims, properties: BasicProperties, _keys: KeyRing, _now: float
 ) -> None:
@@ -107,3 +125,15 @@ WORK_CHECKS: tuple[Check, ...] = (
     check_expiry,
     check_right,
 )
+REDRIVE_CHECKS: tuple[Check, ...] = (
+    check_sender_or_us,
+    check_carbon_copy,
+    check_expiry,
+    check_redriver,
+    check_origin,
+)
+
+
+def checks_of_work(claims: Claims) -> tuple[Check, ...]:
+    """Give the checks of what is in a work queue."""
+    return REDRIVE_CHECKS if claims.typ == "redrive" else WORK_CHECKS

@@ -3,9 +3,9 @@
 The ``signature`` header of a message is ``<protected>..<signature>`` (RFC 7515 appendix F), over
 the exact bytes of the body (RFC 7797, ``b64: false``). The claims are in the protected header:
 
-    alg   HS256 with the pairwise key of two services, or EdDSA for an event or a job
+    alg   HS256 with the pairwise key of two services, or EdDSA for an event, a job or a redrive
     kid   that key
-    typ   request, reply, event or job
+    typ   request, reply, event, job or redrive (an event or a job that a person sends again)
     iss   the service that signed
     aud   the one service it is for; "events" for an event
     op    the method, or the event's or the job's name
@@ -19,6 +19,8 @@ the exact bytes of the body (RFC 7797, ``b64: false``). The claims are in the pr
     cty   "problem+json" when a reply is an error
     dat   since when a reply's data is known, in seconds since 1970; left out when it is new
     old   true when that data is older than it should be
+    org   a redrive's origin: the service that signed the event or the job at first
+    nth   which redrive of its message this is, from 1 on
 
 The algorithm follows from ``typ`` and the key, never from ``alg`` alone. A header is built by hand
 and its constant part once per peer: PyJWT takes 50 to 70 us for what takes 8 us here, twice per
@@ -85,7 +87,7 @@ class Claims(BaseModel):
     b64: Literal[False]
     crit: list[Literal["b64"]] = Field(min_length=1, max_length=1)
     kid: str
-    typ: Literal["request", "reply", "event", "job"]
+    typ: Literal["request", "reply", "event", "job", "redrive"]
     iss: str
     aud: str
     op: PlainId
@@ -99,6 +101,13 @@ class Claims(BaseModel):
     cty: str | None = None
     dat: float | None = None
     old: bool = False
+    org: str | None = None
+    nth: int = 0
+
+    @property
+    def origin(self) -> str:
+        """Name the service whose message it is, whoever sent it again."""
+        return self.iss if self.org is None else self.org
 
 
 class Signer:
@@ -176,15 +185,36 @@ class Signer:
             "job", name, body, audience=audience, message_id=message_id, cid=correlation_id
         )
 
+    def redrive(self, dead: Claims, *, audience: str, body: bytes) -> str:
+        """Sign somebody's event or job anew, for one service, under the id that it had."""
+        return self._lasting(
+            "redrive",
+            dead.op,
+            body,
+            audience=audience,
+            message_id=dead.jti,
+            cid=dead.cid,
+            more=f',"org":"{dead.origin}","nth":{dead.nth + 1}',
+        )
+
     def _lasting(
-        self, typ: str, name: str, body: bytes, *, audience: str, message_id: str, cid: str
+        self,
+        typ: str,
+        name: str,
+        body: bytes,
+        *,
+        audience: str,
+        message_id: str,
+        cid: str,
+        more: str = "",
     ) -> str:
         key = self._keys.identity.key("events")
         now = self._clock()
         protected = _b64(
             f'{{"alg":"EdDSA","b64":false,"crit":["b64"],"kid":"{key.kid}","typ":"{typ}",'
             f'"iss":"{self._keys.service}","aud":"{audience}","op":"{name}","iat":{now:.3f},'
-            f'"exp":{now + EVENT_LIFETIME_S:.3f},"jti":"{message_id}","cid":"{cid}"}}'.encode()
+            f'"exp":{now + EVENT_LIFETIME_S:.3f},"jti":"{message_id}",'
+            f'"cid":"{cid}"{more}}}'.encode()
         )
         code = key.signer().sign(b"%b.%b" % (protected, body))
         return f"{protected.decode()}..{unpadded_b64encode(code)}"
@@ -252,8 +282,8 @@ class Verifier:
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
 
-    def verify(self, signature: object, body: bytes, *, typ: str) -> Claims:
-        """Verify a message to us of one type and give its claims.
+    def verify(self, signature: object, body: bytes, *, typ: str, is_work: bool = False) -> Claims:
+        """Verify a message to us of one type and give its claims; work may be a redrive, too.
 
         Checks the signature and the audience; the caller checks what its role needs besides.
 
@@ -262,7 +292,8 @@ class Verifier:
         """
         read = read_signature(signature)
         self.check_signature(read, body)
-        self.check_type(read.claims, typ)
+        if not (is_work and read.claims.typ == "redrive"):
+            self.check_type(read.claims, typ)
         self.check_audience(read.claims)
         return read.claims
 
@@ -284,7 +315,7 @@ class Verifier:
 
     def _is_authentic(self, claims: Claims, signed: bytes, given: bytes) -> bool:
         """Check with the key and the algorithm that belong to the message's type."""
-        is_lasting = claims.typ in ("event", "job")
+        is_lasting = claims.typ in ("event", "job", "redrive")
         if claims.alg != ("EdDSA" if is_lasting else "HS256"):
             raise Refused(Reason.BAD_SIGNATURE, f"a {claims.typ} is not signed with {claims.alg}")
         try:

@@ -168,6 +168,7 @@ class TrustedService(BaseModel):
     enqueues: tuple[str, ...] = ()
     acts_for_users: bool = False
     issues_tokens: bool = False
+    redrives: bool = False
 
     def may_call(self, method: str) -> bool:
         """Say whether this service may call a method, by whole name or by prefix ``name.*``."""

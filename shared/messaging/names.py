@@ -6,6 +6,7 @@ RPC, REPLIES = "rpc", "rpc.replies"  # requests, and their replies
 EVENTS, WORK = "events", "work"  # what has happened, and what is to be done
 WAIT, RETRY = "wait", "retry"  # what failed, on its way to wait, and back
 DEAD, DEAD_WORK = "dead", "dead.work"  # what was refused or failed for good
+QUARANTINE = "quarantine"  # the queue of dead letters that somebody wants to keep
 
 SCALER = "scaler"  # the broker user that asks how long the queues are, and may do nothing else
 
@@ -26,7 +27,10 @@ def wait_queue(step: int) -> str:
 
 
 def wait_key(step: int, queue: str) -> str:
-    """Give the routing key by which work of a queue goes to wait, and comes back."""
+    """Give the routing key by which work of a queue goes to wait, and comes back.
+
+    Step 0 is that of a dead letter, which comes back by a person's hand.
+    """
     return f"{step}.{queue}"
 
 

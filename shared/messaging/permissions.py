@@ -5,6 +5,7 @@ from typing import Any
 
 from shared.messaging.names import (
     EVENTS,
+    QUARANTINE,
     REPLIES,
     RETRY,
     RPC,
@@ -47,6 +48,9 @@ def permissions(name: str, service: Service) -> Entry:
     if service.works:
         write += [WAIT]
         read += [re.escape(work_queue(name, queue)) for queue in service.works]
+    if service.redrives:
+        write += [RETRY]
+        read += [r"dead\.(rpc|work)\..*", QUARANTINE]
     return {
         "user": name,
         "vhost": VHOST,
@@ -65,13 +69,14 @@ def topic_permissions(name: str, service: Service) -> list[Entry]:
     listened = _any_of([key_pattern(right) for right in service.listens])
     enqueued = _any_of([key_pattern(right) for right in service.enqueues])
     put_aside = _any_of([r"\d+\." + re.escape(work_queue(name, work)) for work in service.works])
+    redriven = _any_of([r"0\.work\..*", QUARANTINE] if service.redrives else [])
     return [
         _topic_permission(name, RPC, write=requests, read=NOTHING),
         _topic_permission(name, REPLIES, write=replies, read=own_replies),
         _topic_permission(name, EVENTS, write=published, read=listened),
         _topic_permission(name, WORK, write=enqueued, read=NOTHING),
         _topic_permission(name, WAIT, write=put_aside, read=NOTHING),
-        _topic_permission(name, RETRY, write=NOTHING, read=NOTHING),
+        _topic_permission(name, RETRY, write=redriven, read=NOTHING),
     ]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from shared.messaging.broker import OnDelivery
 from shared.messaging.connection import Login
 from shared.messaging.consumer import RabbitConsumer
+from shared.messaging.holding import QueueHolder
 from shared.messaging.own_queue import RabbitOwnQueue, event_queue, reply_queue
 from shared.messaging.publisher import RabbitPublisher
 from shared.settings import MessagingSettings
@@ -42,3 +43,7 @@ class RabbitBroker:
         return event_queue(
             self._login, service, list(events), on_delivery=on_delivery, on_open=on_open
         )
+
+    def holder(self, queues: Iterable[str]) -> QueueHolder:
+        """Make a holder of what waits in some queues, for a person to look at."""
+        return QueueHolder(self._login, queues)

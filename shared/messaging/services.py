@@ -30,6 +30,7 @@ class Service(BaseModel):
     works: dict[str, tuple[str, ...]] = {}
     acts_for_users: bool = False
     issues_tokens: bool = False
+    redrives: bool = False
 
 
 class Services(RootModel[dict[str, Service]]):
@@ -104,6 +105,7 @@ def trust_bundle(services: Services, identities: Iterable[Identity]) -> dict[str
                 "enqueues": list(services.root[identity.service].enqueues),
                 "acts_for_users": services.root[identity.service].acts_for_users,
                 "issues_tokens": services.root[identity.service].issues_tokens,
+                "redrives": services.root[identity.service].redrives,
             }
             for identity in identities
         }

@@ -17,6 +17,7 @@ from shared.messaging.names import (
     DEAD,
     DEAD_WORK,
     EVENTS,
+    QUARANTINE,
     REPLIES,
     RETRY,
     RPC,
@@ -41,6 +42,7 @@ WAIT_TTLS_MS = (1_000, 10_000, 60_000, 600_000)  # before the 2nd, 3rd, 4th and 
 DELIVERY_LIMIT = 20  # of work whose workers die of it; RabbitMQ 4's own default
 DEAD_MAX_LENGTH = 100_000  # then the oldest go
 DEAD_TTL_MS = 14 * 86_400_000
+LOOKS = 1_000_000  # each look at a dead letter counts as a delivery, of which RabbitMQ 4 allows 20
 
 Definitions = dict[str, Any]
 QueueType = Literal["classic", "quorum"]
@@ -88,19 +90,19 @@ def definitions(
             *(_queue(name, "quorum") for name in works),
             *(_queue(wait_queue(step), "quorum") for step, _ in waits),
             *(_queue(dead_queue(name), "quorum") for name in (*requests, *works)),
+            _queue(QUARANTINE, "quorum"),
         ],
         "bindings": [
             *(binding for name in requests for binding in _request_bindings(name)),
             *(binding for name, taken in works.items() for binding in _work_bindings(name, taken)),
             *(_binding(WAIT, wait_queue(step), routing_key=f"{step}.#") for step, _ in waits),
+            _binding(RETRY, QUARANTINE, routing_key=QUARANTINE),
         ],
         "policies": [
             *_request_policies(requests),
             *(_work_policy(name) for name in works),
             *(_wait_policy(wait_queue(step), ttl_ms) for step, ttl_ms in waits),
-            _policy(
-                "dead", r"^dead\.", {"max-length": DEAD_MAX_LENGTH, "message-ttl": DEAD_TTL_MS}
-            ),
+            *_dead_policies(),
         ],
     }
 
@@ -233,6 +235,15 @@ def _wait_policy(queue: str, ttl_ms: int) -> Definitions:
             "dead-letter-strategy": "at-least-once",
         },
     )
+
+
+def _dead_policies() -> list[Definitions]:
+    """Keep dead letters for two weeks, and those in quarantine until somebody is done with them."""
+    bounds = {"max-length": DEAD_MAX_LENGTH, "delivery-limit": LOOKS}
+    return [
+        _policy("dead", r"^dead\.", bounds | {"message-ttl": DEAD_TTL_MS}),
+        _policy(QUARANTINE, rf"^{QUARANTINE}$", bounds | {"overflow": "reject-publish"}),
+    ]
 
 
 def _policy(name: str, pattern: str, definition: Definitions) -> Definitions:

@@ -199,6 +199,22 @@ def test_an_event_is_no_request(keys: Keys) -> None:
     assert reason_of(keys["catalog"], signature) is Reason.WRONG_TYPE
 
 
+@pytest.mark.parametrize("typ", ["request", "reply", "event", "job"])
+def test_a_redrive_is_nothing_but_work(keys: Keys, typ: str) -> None:
+    signer, verifier = Signer(keys["bridge"]), Verifier(keys["catalog"])
+    job = signer.job(
+        audience="catalog", name="catalog.x", body=BODY, message_id="m", correlation_id="c"
+    )
+    first = verifier.verify(job, BODY, typ="job")
+
+    signature = signer.redrive(first, audience="catalog", body=BODY)
+
+    assert reason_of(keys["catalog"], signature, typ=typ) is Reason.WRONG_TYPE
+    again = verifier.verify(signature, BODY, typ=typ, is_work=True)
+    assert (again.jti, again.cid, again.op) == (first.jti, first.cid, first.op)
+    assert (again.typ, again.nth, again.origin) == ("redrive", 1, "bridge")
+
+
 def test_a_message_for_another_service_cannot_be_verified(keys: Keys) -> None:
     assert reason_of(keys["auth"], sign_request(keys)) is Reason.UNKNOWN_KEY
 

@@ -15,7 +15,7 @@ from ops.trial import Court, Outcome, Trial
 from shared.contracts.catalog import FetchPage, GetProduct
 from shared.contracts.events import SyncRequested
 from shared.messaging.captured import CannotRead, Captured, Place, read_messages
-from shared.messaging.envelope import Reason, Signer, token_hash
+from shared.messaging.envelope import Reason, Signer, read_signature, token_hash
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import Identity, TrustBundle
 from shared.tokens import AccessToken
@@ -267,6 +267,41 @@ def test_work_that_breaks_its_contract_cannot_be_done(
 
     assert explained(post(keys["catalog"], broken)) == 1
     assert "it cannot be done, and is dead-lettered: invalid_request" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [("delivery_limit", "it may be what kills it"), ("expired", "nobody worked on it in time")],
+)
+def test_work_that_the_broker_gave_up_has_nothing_wrong(
+    keys: Keys,
+    explained: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    reason: str,
+    said: str,
+) -> None:
+    dead = post(keys["catalog"], JOB)
+    dead["properties"]["headers"]["x-death"][0]["reason"] = reason
+
+    assert explained(dead) == 0
+    assert said in capsys.readouterr().out
+
+
+def test_a_redrive_is_read_as_its_reader_does(
+    keys: Keys, explained: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    dead = post(keys["catalog"], JOB)
+    first = read_signature(dead["properties"]["headers"]["signature"]).claims
+    dead["properties"]["headers"]["signature"] = Signer(keys["catalog"]).redrive(
+        first, audience="catalog", body=dead["payload"].encode()
+    )
+
+    assert explained(dead) == 1
+
+    shown = capsys.readouterr().out
+    assert "ok       a redrive" in shown
+    assert "ok       who sent it at first may send it" in shown
+    assert "Refused: caller_not_allowed" in shown  # the catalogue is no operator
 
 
 @pytest.mark.parametrize("exchange", ["wait", "retry"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ops.acting import OPERATOR, operator_rights
 from shared.contracts.registry import CONTRACTS
 from shared.messaging.background import LAST_ATTEMPT
 from shared.messaging.keys import Identity, TrustBundle
@@ -14,6 +15,7 @@ from shared.messaging.memory_rules import Rules
 from shared.messaging.names import (
     DEAD,
     EVENTS,
+    QUARANTINE,
     REPLIES,
     RETRY,
     RPC,
@@ -142,7 +144,41 @@ def test_every_queue_is_bounded_in_length_and_time(topology: Definitions) -> Non
         policy = policy_of(topology, queue)
 
         assert policy["max-length"] > 0
-        assert policy["message-ttl"] > 0
+        assert queue == QUARANTINE or policy["message-ttl"] > 0
+
+
+def test_in_quarantine_nothing_is_lost(topology: Definitions) -> None:
+    policy = policy_of(topology, QUARANTINE)
+
+    assert "message-ttl" not in policy
+    assert policy["overflow"] == "reject-publish"
+
+
+def test_dead_letters_may_be_looked_at_often(topology: Definitions) -> None:
+    # each look is a delivery, and RabbitMQ 4 drops what was delivered 20 times in vain
+    for queue in ("dead.work.catalog.sync", "dead.rpc.auth", QUARANTINE):
+        assert policy_of(topology, queue)["delivery-limit"] >= 1_000_000
+
+
+def test_only_who_redrives_reads_dead_letters_and_writes_to_the_way_back(
+    services: Services,
+) -> None:
+    topology = definitions(Services(services.root | {OPERATOR: operator_rights()}))
+    for permission in topology["permissions"]:
+        may = permission["user"] == OPERATOR
+        for queue in ("dead.rpc.auth", "dead.work.catalog.sync", QUARANTINE):
+            assert bool(re.search(permission["read"], queue)) is may
+        assert bool(re.search(permission["write"], RETRY)) is may
+        for name in ("dead", "dead.work", "work.catalog.sync", "rpc.auth"):
+            if permission["user"] == OPERATOR:
+                assert not re.search(permission["read"], name)
+
+
+def test_a_redrive_and_the_quarantine_have_one_queue_each(topology: Definitions) -> None:
+    rules = Rules(topology)
+
+    assert rules.route(RETRY, wait_key(0, "work.catalog.sync"), {}) == ["work.catalog.sync"]
+    assert rules.route(RETRY, QUARANTINE, {}) == [QUARANTINE]
 
 
 def test_a_request_queue_refuses_when_full_and_dead_letters(topology: Definitions) -> None:

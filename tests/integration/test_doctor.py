@@ -1,0 +1,124 @@
+"""`postroad doctor` on a running broker: nothing is wrong, then this and that is."""
+
+import asyncio
+import json
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pika
+import pytest
+
+from ops import doctor, grants, services
+from ops.broker import PrivateBroker
+from ops.ports import LOOPBACK, is_free
+from ops.provision import provision
+from ops.state import State
+from shared.contracts.events import SessionRevoked
+from shared.messaging.names import EVENTS, REPLIES, VHOST, rpc_queue
+from shared.messaging.services import load_services
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.integration
+
+FINE = ["files", "keys", "disk", "broker", "topology", "policies", "rights", "queues", "clock"]
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> State:
+    return State(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(scope="module")
+def broker(state: State) -> Iterator[PrivateBroker]:
+    """A broker as `postroad up` starts it, with somebody who answers."""
+    with state.held("tests"):
+        wanted = provision(state, load_services(services.SERVICES_FILE))
+    broker = PrivateBroker(state.broker_folder, wanted, management=True)
+    asyncio.run(broker.start())
+    state.write_running(grants.addresses("", broker))
+    asyncio.run(eventually(lambda: not is_free(broker.ports.management), timeout_s=30))
+    try:
+        with ExitStack() as connections:
+            for service in ("auth", "catalog"):
+                credentials = pika.PlainCredentials(service, state.password(service))
+                parameters = pika.ConnectionParameters(
+                    LOOPBACK, broker.ports.amqp, VHOST, credentials
+                )
+                connection = connections.enter_context(pika.BlockingConnection(parameters))
+                channel = connection.channel()
+                channel.basic_consume(rpc_queue(service), lambda *_: None)
+            _be_a_client(connections, broker, state)
+            yield broker
+    finally:
+        broker.kill()
+
+
+def _be_a_client(connections: ExitStack, broker: PrivateBroker, state: State) -> None:
+    """Have queues of one's own, as the bridge does."""
+    credentials = pika.PlainCredentials("bridge", state.password("bridge"))
+    parameters = pika.ConnectionParameters(LOOPBACK, broker.ports.amqp, VHOST, credentials)
+    channel = connections.enter_context(pika.BlockingConnection(parameters)).channel()
+    for queue, exchange, key in (
+        ("reply.bridge.x", REPLIES, "reply.bridge.x"),
+        ("listen.bridge.x", EVENTS, SessionRevoked.name),
+    ):
+        channel.queue_declare(queue, exclusive=True, auto_delete=True)
+        channel.queue_bind(queue, exchange, key)
+
+
+@pytest.fixture
+def looked(
+    state: State, broker: PrivateBroker, capsys: pytest.CaptureFixture[str]
+) -> Callable[[], tuple[int, dict[str, Any]]]:
+    """Run the command; give its exit status and what it found."""
+
+    def look() -> tuple[int, dict[str, Any]]:
+        parser = ArgumentParser()
+        doctor.add_arguments(parser)
+        status = doctor.run(parser.parse_args(["--json", "--state", str(state.folder)]))
+        return status, json.loads(capsys.readouterr().out)
+
+    return look
+
+
+Looked = Callable[[], tuple[int, dict[str, Any]]]
+
+
+def test_a_running_system_is_well(looked: Looked) -> None:
+    assert looked() == (0, {"fine": FINE, "findings": [], "unseen": []})
+
+
+def test_what_somebody_changed_by_hand_is_found(broker: PrivateBroker, looked: Looked) -> None:
+    async def meddle() -> None:
+        await broker.ctl("add_user", "guest", "guest")
+        await broker.ctl("set_permissions", "-p", VHOST, "bridge", ".*", ".*", ".*")
+        await broker.ctl("clear_policy", "-p", VHOST, "dead")
+        await broker.ctl("delete_queue", "-p", VHOST, "dead.work.auth.audit")
+
+    asyncio.run(meddle())
+
+    status, found = looked()
+
+    assert status == 1
+    problems = {finding["problem"].partition(" is ")[0] for finding in found["findings"]}
+    assert {
+        "the user guest",
+        "permissions of bridge: write",
+        "the policy dead",
+        "the queue dead.work.auth.audit",
+    } <= problems
+    assert found["unseen"] == []
+
+
+def test_a_broker_that_has_gone_is_not_called_well(
+    state: State, broker: PrivateBroker, looked: Looked
+) -> None:
+    state.write_running(grants.addresses("", PrivateBroker(state.broker_folder)))  # not started
+
+    status, found = looked()
+
+    state.write_running(grants.addresses("", broker))
+    assert status == 2
+    assert "nothing runs on" in found["unseen"][0]
