@@ -65,9 +65,13 @@ class BacklogRun:
 
     @property
     def steady_jobs_per_s(self) -> float:
-        """Tell how fast it went once all consumers worked, and until the last jobs."""
+        """Tell how fast it went once all consumers worked, and until the last jobs.
+
+        All but one are enough: one may just have been killed.
+        """
         consumers = max(sample.consuming for sample in self.samples)
-        began_s = next(each.at_s for each in self.samples if each.consuming == consumers)
+        enough = max(1, consumers - 1)
+        began_s = next(each.at_s for each in self.samples if each.consuming >= enough)
         total = self.progress[-1].jobs
         worked = [each for each in self.progress if each.at_s >= began_s and each.jobs < total]
         return (worked[-1].jobs - worked[0].jobs) / (worked[-1].at_s - worked[0].at_s)
