@@ -6,16 +6,16 @@ import os
 import re
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from pathlib import Path
 from typing import Any
 
 import structlog
 from pydantic import ValidationError
 
 from ops.acting import OPERATOR, CannotAct, settings_as
+from ops.arguments import add_state_argument
 from ops.broker import BrokerError
 from ops.grants import GrantError
-from ops.state import State, StateError, default_folder
+from ops.state import State, StateError
 from shared.contracts.base import Request
 from shared.contracts.errors import ServiceError, explain
 from shared.contracts.registry import CONTRACTS
@@ -57,12 +57,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=float, help="how long to wait (the method's own time)"
     )
-    parser.add_argument(
-        "--state",
-        type=Path,
-        default=default_folder(),
-        help="the folder of the running system (%(default)s)",
-    )
+    add_state_argument(parser)
 
 
 def run(options: Namespace) -> int:

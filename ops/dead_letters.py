@@ -6,19 +6,19 @@ import logging
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from fnmatch import fnmatchcase
-from pathlib import Path
 from time import time
 
 import structlog
 
 from ops import letters_page, services
 from ops.acting import OPERATOR, CannotAct, settings_as
+from ops.arguments import add_state_argument
 from ops.broker import BrokerError
 from ops.explain import Bench
 from ops.grants import GrantError
 from ops.letter_moves import Audit, Plan, messages
 from ops.letters import Choice, DeadLetter, objection, read_letter
-from ops.state import State, StateError, default_folder
+from ops.state import State, StateError
 from shared.messaging.holding import CannotHold, QueueHolder
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import KeyFileError
@@ -76,12 +76,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--each", action="store_true", help="list: a line for each letter")
     parser.add_argument("--n", type=_positive, metavar="N", help="show: the n-th of list --each")
     parser.add_argument("--json", action="store_true", help="list: a line of JSON for each letter")
-    parser.add_argument(
-        "--state",
-        type=Path,
-        default=default_folder(),
-        help="the folder of the running system (%(default)s)",
-    )
+    add_state_argument(parser)
 
 
 def run(options: Namespace) -> int:

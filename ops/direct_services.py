@@ -5,12 +5,12 @@ import shlex
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
-from pathlib import Path
 
 from ops import grants, services
+from ops.arguments import add_state_argument
 from ops.broker import BrokerError
 from ops.grants import GrantError
-from ops.state import State, StateError, default_folder
+from ops.state import State, StateError
 from shared.messaging.rotation import LEAD_S
 from shared.messaging.services import Service, ServicesFileError
 
@@ -33,12 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
     def action(name: str, what: str, act: Callable[[Namespace, State], None]) -> ArgumentParser:
         added = actions.add_parser(name, help=what, description=f"{what.capitalize()}.")
-        added.add_argument(
-            "--state",
-            type=Path,
-            default=default_folder(),
-            help="the folder of the running system (%(default)s)",
-        )
+        add_state_argument(added)
         added.set_defaults(act=act)
         return added
 

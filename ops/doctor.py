@@ -10,15 +10,15 @@ import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ops import grants, services, symptoms
+from ops.arguments import add_state_argument
 from ops.broker import BrokerError, PrivateBroker
 from ops.drift import COMPARISONS, Finding
 from ops.explain import plain
 from ops.management import DepthUnknown, Management
-from ops.state import State, StateError, default_folder
+from ops.state import State, StateError
 from shared.messaging.names import SCALER, VHOST
 from shared.messaging.services import Services, ServicesFileError
 from shared.messaging.topology import definitions
@@ -61,12 +61,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.formatter_class = RawDescriptionHelpFormatter
     parser.epilog = EXAMPLES
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--state",
-        type=Path,
-        default=default_folder(),
-        help="the folder of the running system (%(default)s)",
-    )
+    add_state_argument(parser)
 
 
 def run(options: Namespace) -> int:

@@ -7,7 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from time import time
 
-from ops.state import State, default_folder
+from ops.arguments import add_state_argument
+from ops.state import State
 from ops.trial import Court, Finding, Outcome, Trial
 from shared.contracts.errors import InvalidRequest, NotAuthenticated, NotAuthorised
 from shared.messaging.background import ATTEMPT
@@ -99,12 +100,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="judge deadlines as of 'now', '2026-01-31T12:00:00Z' or seconds since 1970 (when it "
         "was refused, or else signed)",
     )
-    parser.add_argument(
-        "--state",
-        type=Path,
-        default=default_folder(),
-        help="the folder of the system, for its keys (%(default)s)",
-    )
+    add_state_argument(parser, "the folder of the system, for its keys")
 
 
 def run(options: Namespace) -> int:

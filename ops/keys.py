@@ -3,11 +3,11 @@
 import sys
 from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
-from pathlib import Path
 from time import time
 
+from ops.arguments import add_state_argument
 from ops.files import write_private
-from ops.state import State, StateError, default_folder
+from ops.state import State, StateError
 from shared.messaging.keys import Identity, KeyFileError, PublicKey, TrustBundle
 from shared.messaging.rotation import LEAD_S, OVERLAP_S, rotate, trust_rotated
 
@@ -34,12 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     rotating.set_defaults(action=_rotate)
     for action in (listing, rotating):
-        action.add_argument(
-            "--state",
-            type=Path,
-            default=default_folder(),
-            help="the folder of the running system (%(default)s)",
-        )
+        add_state_argument(action)
 
 
 def run(options: Namespace) -> int:

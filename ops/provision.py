@@ -8,11 +8,11 @@ reader has a folder of its own in it, to be mounted, or copied to another server
 
 import sys
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
+from ops.arguments import add_state_argument
 from ops.database_roles import roles
 from ops.services import SERVICES_FILE, broker_definitions, write_trust
-from ops.state import State, StateError, default_folder
+from ops.state import State, StateError
 from shared.messaging.services import Services, ServicesFileError, load_services
 from shared.messaging.topology import Definitions, QueueType
 
@@ -21,12 +21,7 @@ BROKER_HOSTS = ("broker", "broker-2", "broker-3", "localhost")  # as docker-comp
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--state",
-        type=Path,
-        default=default_folder(),
-        help="folder to keep things in (%(default)s)",
-    )
+    add_state_argument(parser, "folder to keep things in")
     parser.add_argument(
         "--broker-host",
         action="append",

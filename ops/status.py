@@ -5,12 +5,12 @@ import os
 import sys
 import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from pathlib import Path
 
 from ops import grants
+from ops.arguments import add_state_argument
 from ops.management import DepthUnknown, Management, Queue
 from ops.report import read_report
-from ops.state import State, StateError, default_folder
+from ops.state import State, StateError
 from ops.status_page import Status, page
 from shared.messaging.names import SCALER
 
@@ -35,12 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("--watch", action="store_true", help="show it each second, until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="print JSON, one line each time")
-    parser.add_argument(
-        "--state",
-        type=Path,
-        default=default_folder(),
-        help="the folder of the running system (%(default)s)",
-    )
+    add_state_argument(parser)
 
 
 def run(options: Namespace) -> int:

@@ -5,16 +5,16 @@ import sys
 import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 import structlog
 
 from ops.acting import OPERATOR, CannotAct, settings_as
+from ops.arguments import add_state_argument
 from ops.broker import BrokerError
 from ops.grants import GrantError
 from ops.progress import Gauge
-from ops.state import State, StateError, default_folder
+from ops.state import State, StateError
 from shared.contracts.catalog import GetSync, StartSync, Sync
 from shared.contracts.errors import ServiceError
 from shared.messaging.blocking import BlockingClient
@@ -43,12 +43,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--no-wait", dest="wait", action="store_false", help="only start it, and say its id"
     )
-    parser.add_argument(
-        "--state",
-        type=Path,
-        default=default_folder(),
-        help="the folder of the running system (%(default)s)",
-    )
+    add_state_argument(parser)
 
 
 def run(options: Namespace) -> int:

@@ -7,14 +7,14 @@ import re
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
-from pathlib import Path
 
 import structlog
 
 from ops.acting import OPERATOR, CannotAct, settings_as
+from ops.arguments import add_state_argument
 from ops.broker import BrokerError
 from ops.grants import GrantError
-from ops.state import State, StateError, default_folder
+from ops.state import State, StateError
 from shared.contracts.base import Event
 from shared.contracts.registry import EVENTS
 from shared.messaging.events import EventListener
@@ -36,12 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("what", choices=["events"], help="what to see")
     parser.add_argument("pattern", nargs="?", default="#", help="which of them (%(default)s)")
-    parser.add_argument(
-        "--state",
-        type=Path,
-        default=default_folder(),
-        help="the folder of the running system (%(default)s)",
-    )
+    add_state_argument(parser)
 
 
 def run(options: Namespace) -> int:

@@ -8,12 +8,12 @@ import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import structlog
 
 from ops import grants, ports, selfcheck, services
+from ops.arguments import add_state_argument
 from ops.autoscaler import Autoscaler
 from ops.broker import BrokerError, PrivateBroker
 from ops.management import FRESH_DEPTHS, Management
@@ -22,7 +22,7 @@ from ops.progress import say, step
 from ops.report import keep_report
 from ops.scaling_policy import Policy, ScalingFileError
 from ops.selfcheck import SelfCheckError
-from ops.state import State, StateError, default_folder
+from ops.state import State, StateError
 from ops.supervisor import Supervisor
 from shared.logs import configure_logging
 from shared.messaging.names import SCALER
@@ -58,12 +58,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--no-scaling", action="store_true", help="one process of each program, always"
     )
-    parser.add_argument(
-        "--state",
-        type=Path,
-        default=default_folder(),
-        help="folder to keep things in (%(default)s)",
-    )
+    add_state_argument(parser, "folder to keep things in")
 
 
 def _count(text: str) -> int:

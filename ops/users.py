@@ -22,7 +22,8 @@ from auth_worker.tables import outbox
 from auth_worker.user_import import PASSWORD_MAX, BadUserFile, import_users, read_users
 from auth_worker.usernames import BadUsername
 from auth_worker.users import NoSuchUser, UserExists, UserStore
-from ops.state import State, default_folder
+from ops.arguments import add_state_argument
+from ops.state import State
 from shared.contracts.errors import Unavailable, explain
 from shared.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
 from shared.settings import EnvironmentSettings, read_settings
@@ -62,9 +63,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     def command(name: str, what: str, act: Callable[[Namespace], None]) -> ArgumentParser:
         added = commands.add_parser(name, help=what, description=f"{what.capitalize()}.")
         added.add_argument("--database", metavar="URL", help="sqlite:///FILE or postgresql://...")
-        added.add_argument(
-            "--state", type=Path, default=default_folder(), help="state folder of `postroad up`"
-        )
+        add_state_argument(added)
         added.set_defaults(act=act)
         return added
 
