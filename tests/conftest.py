@@ -1,5 +1,6 @@
 """Fixtures for everybody: keys, an in-memory broker, and a real RabbitMQ."""
 
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,6 +16,10 @@ from tests.brokers import BrokerUnderTest, MemoryUnderTest, RabbitUnderTest, rab
 from tests.nodes import Node, running_node
 
 SERVICES_FILE = Path(__file__).parents[1] / "rabbitmq" / "services.toml"
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # so it is in the background of a shell, and would be for the commands that tests interrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 OpenBroker = Callable[[Definitions], Awaitable[BrokerUnderTest]]
 
