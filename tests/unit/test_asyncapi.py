@@ -270,7 +270,11 @@ def test_a_docstring_is_read_in_parts() -> None:
 # examples
 
 
-@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.__name__)
+@pytest.mark.parametrize(
+    "message",
+    sorted(MESSAGES, key=lambda message: message.__name__),
+    ids=lambda message: message.__name__,
+)
 def test_every_message_has_an_example(message: type[Message]) -> None:
     assert isinstance(EXAMPLES.get(message), message), "add one to shared/asyncapi/examples.py"
 
