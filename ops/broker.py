@@ -97,8 +97,10 @@ class PrivateBroker:
             return
         self.kill()  # after a crash the port mapper is still there
         try:
-            await self._launch()
+            news = await self._launch()
             await self._boot(progress)
+            if news:
+                await self.keep_definitions()
         except (RabbitMQNotFound, tcp.PortUnavailable) as error:
             self.kill()
             raise BrokerError(str(error)) from error
@@ -151,10 +153,23 @@ class PrivateBroker:
             raise BrokerError(f"rabbitmqctl {' '.join(arguments)}: {output.decode().strip()}")
         return output.decode()
 
-    async def _launch(self) -> None:
+    async def keep_definitions(self) -> None:
+        """Have what was just declared written to disk.
+
+        RabbitMQ 3.10 declares a queue with a transaction whose last record Mnesia keeps in memory
+        for a while, or until the next transaction. A node killed meanwhile forgets the queue,
+        and with it every message that it has confirmed.
+
+        Raises:
+            BrokerError: the node does not answer.
+        """
+        await self.ctl("eval", "catch mnesia:sync_log().")  # later nodes may run without Mnesia
+
+    async def _launch(self) -> bool:
+        """Start the processes, and tell whether the node has new definitions."""
         await self._end_stale_node()
         self._check_ports()
-        self._node.write(self._definitions, self._settings)
+        news = self._node.write(self._definitions, self._settings)
         if self.log.exists():
             self.log.replace(f"{self.log}.1")
         environment = self._node.environment()
@@ -164,6 +179,7 @@ class PrivateBroker:
             self._epmd = start(self._node.epmd_argv())
             await processes.settle(self._epmd_listens, timeout_s=5)
             self._beam = start(argv)
+        return news
 
     async def _end_stale_node(self) -> None:
         """End a node left in our folder by a run whose children were not killed with it."""

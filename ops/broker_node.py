@@ -132,17 +132,20 @@ class Node:
             "RUNNING_UNDER_SYSTEMD": "true",  # the script becomes Erlang instead of its parent
         }
 
-    def write(self, definitions: Mapping[str, Any], settings: Mapping[str, str]) -> None:
-        """Write what the node reads at its start."""
+    def write(self, definitions: Mapping[str, Any], settings: Mapping[str, str]) -> bool:
+        """Write what the node reads at its start, and tell whether it has new definitions."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (cookie := self.folder / ".erlang.cookie").exists():
             write_private(cookie, secrets.token_hex(32))
-        write_private(self.folder / "definitions.json", json.dumps(definitions))
+        loads = self.folder / "definitions.json"
+        known = loads.read_text() if loads.exists() else None
+        write_private(loads, new := json.dumps(definitions))
         every = {**self._settings(), **settings}
         lines = (f"{key} = {value}\n" for key, value in every.items())
         write_private(self.folder / "rabbitmq.conf", "".join(lines))
         plugins = "rabbitmq_management" if self.management else ""
         write_private(self.folder / "enabled_plugins", f"[{plugins}].\n")
+        return new != known
 
     def _settings(self) -> dict[str, str]:
         management = {

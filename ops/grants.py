@@ -116,6 +116,7 @@ async def _import(state: State, broker: PrivateBroker, definitions: dict[str, ob
     write_private(file, json.dumps(definitions))
     try:
         await broker.ctl("import_definitions", str(file))
+        await broker.keep_definitions()
     except BrokerError as error:
         raise GrantError(f"the running broker did not take it: {error}") from error
     finally:

@@ -23,13 +23,16 @@ from shared.messaging.names import RPC, WORK, rpc_queue
 from shared.messaging.topology import Definitions
 
 OFFICIAL = Path(__file__).parents[1] / "asyncapi" / "asyncapi-3.0.0.json"
-MESSAGES: list[type[Message]] = [
-    *CONTRACTS.values(),
-    *{contract.reply for contract in CONTRACTS.values()},
-    *EVENTS.values(),
-    *JOBS.values(),
-    Problem,
-]
+MESSAGES: list[type[Message]] = sorted(
+    {
+        *CONTRACTS.values(),
+        *(contract.reply for contract in CONTRACTS.values()),
+        *EVENTS.values(),
+        *JOBS.values(),
+        Problem,
+    },
+    key=lambda message: message.__name__,
+)
 
 
 @pytest.fixture(scope="module")
@@ -270,11 +273,7 @@ def test_a_docstring_is_read_in_parts() -> None:
 # examples
 
 
-@pytest.mark.parametrize(
-    "message",
-    sorted(MESSAGES, key=lambda message: message.__name__),
-    ids=lambda message: message.__name__,
-)
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.__name__)
 def test_every_message_has_an_example(message: type[Message]) -> None:
     assert isinstance(EXAMPLES.get(message), message), "add one to shared/asyncapi/examples.py"
 
