@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from time import time
+from time import perf_counter, time
 from typing import Any, cast
 
 import structlog
@@ -27,6 +27,7 @@ from shared.messaging.envelope import Refused, Signer, Verifier, is_plain_id
 from shared.messaging.ids import new_id
 from shared.messaging.keyring import KeyRing
 from shared.messaging.names import RPC, rpc_queue
+from shared.telemetry import Trip, last_trip
 from shared.tokens import AccessToken
 
 log = structlog.get_logger()
@@ -52,6 +53,8 @@ class _Waiting:
     service: str
     method: str
     reply: asyncio.Future[Reply]
+    began: float
+    trip: Trip | None = None
 
     def fail(self, error: ServiceError) -> None:
         if not self.reply.done():
@@ -168,7 +171,7 @@ class Client:
         if timeout_s <= 0:
             raise ReplyTimeout
         message_id = new_id()
-        waiting = _Waiting(service, request.method, loop.create_future())
+        waiting = _Waiting(service, request.method, loop.create_future(), perf_counter())
         self._waiting[message_id] = waiting  # before publishing: a reply may be quick
         timer = loop.call_later(timeout_s, waiting.fail, ReplyTimeout())
         try:
@@ -184,6 +187,7 @@ class Client:
         finally:
             timer.cancel()
             del self._waiting[message_id]
+            last_trip.set(waiting.trip)
 
     def _check_open(self, service: str) -> None:
         if not self.is_connected:
@@ -256,10 +260,13 @@ class Client:
         elif (waiting.service, waiting.method) != (claims.iss, claims.op):
             self.counts["refused.wrong_reply"] += 1
             log.warning("reply refused", reason="wrong_reply", method=claims.op, caller=claims.iss)
-        elif claims.cty == PROBLEM:
-            waiting.fail(_read_problem(delivery.body))
         elif not waiting.reply.done():
-            waiting.reply.set_result(Reply(delivery.body, claims.dat, claims.old))
+            if claims.tms is not None:
+                waiting.trip = Trip.of(perf_counter() - waiting.began, claims.tms)
+            if claims.cty == PROBLEM:
+                waiting.fail(_read_problem(delivery.body))
+            else:
+                waiting.reply.set_result(Reply(delivery.body, claims.dat, claims.old))
 
     def _on_lost(self) -> None:
         """Fail what is under way: the reply queue is gone, and what was in it."""

@@ -23,6 +23,7 @@ from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import UnknownKey
 from shared.messaging.names import REPLIES, rpc_queue
 from shared.revocations import Revocations
+from shared.telemetry import times_us
 
 log = structlog.get_logger()
 
@@ -40,6 +41,7 @@ class _Answer:
     code: str | None  # of the error it is, if it is one
     is_bug: bool
     began: float
+    queue_s: float
 
 
 class Worker:
@@ -92,7 +94,8 @@ class Worker:
             log.info("late request", request_id=delivery.properties.correlation_id)
             delivery.ack()
         else:
-            self._handling.begin(self._answer(delivery, claims, began))
+            queue_s = max(0.0, time() - claims.iat)  # the caller's clock may be ahead of ours
+            self._handling.begin(self._answer(delivery, claims, began, queue_s))
 
     def _refuse(self, delivery: Delivery, refusal: Refused) -> None:
         """Dead-letter what we do not trust, and answer nobody."""
@@ -106,7 +109,9 @@ class Worker:
         )
         delivery.dead_letter()
 
-    async def _answer(self, delivery: Delivery, claims: Claims, began: float) -> None:
+    async def _answer(
+        self, delivery: Delivery, claims: Claims, began: float, queue_s: float
+    ) -> None:
         """Answer one request; a bug in a handler is answered too, and dead-letters the request."""
         code, is_bug = None, False
         call = Call(claims.iss, claims.jti, claims.cid, claims.exp)
@@ -119,7 +124,7 @@ class Worker:
             log.exception("handler failed", method=claims.op, request_id=claims.cid)
             result, code, is_bug = InternalError().to_problem(), InternalError.code, True
         call.is_over = True
-        await self._reply(_Answer(delivery, claims, call, code, is_bug, began), result)
+        await self._reply(_Answer(delivery, claims, call, code, is_bug, began, queue_s), result)
 
     async def _handle(self, delivery: Delivery, claims: Claims, call: Call) -> Message:
         """Authorise, parse and run the handler."""
@@ -167,6 +172,9 @@ class Worker:
             is_error=answer.code is not None,
             as_of=answer.call.data_as_of,
             is_stale=answer.call.data_is_stale,
+            times_us=times_us(
+                answer.queue_s, perf_counter() - answer.began, answer.call.upstream_s
+            ),
         )
         return BasicProperties(
             content_type=f"application/{PROBLEM if answer.code else 'json'}",
@@ -198,6 +206,7 @@ class Worker:
             outcome=result,
             reply=outcome or "late",
             duration_ms=round((perf_counter() - answer.began) * 1000, 2),
+            queue_ms=round(answer.queue_s * 1000, 2),
             caller=answer.claims.iss,
             request_id=answer.claims.cid,
         )
