@@ -27,6 +27,7 @@ from shared.messaging.envelope import Refused, Signer, Verifier, is_plain_id
 from shared.messaging.ids import new_id
 from shared.messaging.keyring import KeyRing
 from shared.messaging.names import RPC, rpc_queue
+from shared.metrics.measures import Spreads
 from shared.telemetry import Trip, last_trip
 from shared.tokens import AccessToken
 
@@ -35,6 +36,7 @@ log = structlog.get_logger()
 WATCH_INTERVAL_S = 0.5
 _OPENED_POLL_S = 0.01
 PROBLEM = "problem+json"
+OK, GIVEN_UP = "ok", "given_up"  # how calls end, besides the codes of errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ class Client:
         self._listening: dict[str, bool | None] = dict.fromkeys(watches)  # none: not known
         self._watch: asyncio.Task[None] | None = None
         self.counts: Counter[str] = Counter()
+        self.ended: Counter[tuple[str, ...]] = Counter()  # calls, by method and code
+        self.durations = Spreads()  # of calls, by method
 
     async def start(self) -> None:
         """Begin to connect; calls fail with ``Unavailable`` until it is done."""
@@ -121,6 +125,11 @@ class Client:
         while not self.is_connected and time() < deadline:  # noqa: ASYNC110  # two, that come and go
             await asyncio.sleep(_OPENED_POLL_S)
         return self.is_connected
+
+    @property
+    def in_flight(self) -> int:
+        """Count the calls that wait for their reply."""
+        return len(self._waiting)
 
     def silent_services(self) -> list[str]:
         """Name the watched services of which no worker is known to listen."""
@@ -160,6 +169,25 @@ class Client:
         correlation_id: str | None = None,
     ) -> Reply:
         """Do as ``call``, and give the reply as it came, for one who only passes it on."""
+        began, code = perf_counter(), GIVEN_UP
+        try:
+            reply = await self._ask(request, timeout_s, user, correlation_id)
+            code = OK
+            return reply
+        except ServiceError as error:
+            code = error.code
+            raise
+        finally:
+            self.ended[request.method, code] += 1
+            self.durations[request.method].add(perf_counter() - began)
+
+    async def _ask(
+        self,
+        request: Request[Any],
+        timeout_s: float | None,
+        user: AccessToken | None,
+        correlation_id: str | None,
+    ) -> Reply:
         loop = asyncio.get_running_loop()
         service = request.service()
         self._check_open(service)

@@ -22,6 +22,7 @@ from shared.messaging.ids import new_id
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import UnknownKey
 from shared.messaging.names import REPLIES, rpc_queue
+from shared.metrics.measures import Spreads, known
 from shared.revocations import Revocations
 from shared.telemetry import times_us
 
@@ -73,7 +74,10 @@ class Worker:
             rpc_queue(service), prefetch=prefetch, on_delivery=self._on_delivery
         )
         self._handling = Handling(threads=prefetch)
+        self._methods = frozenset(contracts)
         self.counts: Counter[str] = Counter()
+        self.answered: Counter[tuple[str, ...]] = Counter()  # by method and code
+        self.durations, self.queue_waits, self.upstream_waits = Spreads(), Spreads(), Spreads()
 
     async def start(self) -> None:
         """Begin to connect; does not wait for the broker."""
@@ -82,6 +86,11 @@ class Worker:
     async def drain(self, timeout_s: float) -> None:
         """Take no more requests, finish those under way, and leave the rest to others."""
         await self._handling.drain(self._consumer, timeout_s)
+
+    @property
+    def in_flight(self) -> int:
+        """Count the requests that were taken and are not settled."""
+        return self._handling.unsettled
 
     def _on_delivery(self, delivery: Delivery) -> None:
         began = perf_counter()
@@ -197,16 +206,28 @@ class Worker:
             answer.delivery.ack()
         self._handling.end()
         result = answer.code or "ok"
-        self.counts[result] += 1
-        if outcome is not Outcome.CONFIRMED:
-            self.counts[f"reply.{outcome or 'late'}"] += 1
+        duration_s = perf_counter() - answer.began
+        self._count(answer, result, duration_s, outcome)
         log.info(
             "request",
             method=answer.claims.op,
             outcome=result,
             reply=outcome or "late",
-            duration_ms=round((perf_counter() - answer.began) * 1000, 2),
+            duration_ms=round(duration_s * 1000, 2),
             queue_ms=round(answer.queue_s * 1000, 2),
             caller=answer.claims.iss,
             request_id=answer.claims.cid,
         )
+
+    def _count(
+        self, answer: _Answer, result: str, duration_s: float, outcome: Outcome | None
+    ) -> None:
+        self.counts[result] += 1
+        if outcome is not Outcome.CONFIRMED:
+            self.counts[f"reply.{outcome or 'late'}"] += 1
+        method = known(answer.claims.op, self._methods)
+        self.answered[method, result] += 1
+        self.durations[method].add(duration_s)
+        self.queue_waits[method].add(answer.queue_s)
+        if answer.call.upstream_s is not None:
+            self.upstream_waits[method].add(answer.call.upstream_s)
