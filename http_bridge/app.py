@@ -11,6 +11,7 @@ import structlog
 from http_bridge.auth import Auth
 from http_bridge.docs import Docs
 from http_bridge.exchange import ClientGone, Receive, Request, Response, Scope, Send
+from http_bridge.measures import Exchanges
 from http_bridge.problems import MethodNotAllowed, NotFound, problem_response
 from http_bridge.products import Products
 from http_bridge.settings import BridgeSettings
@@ -22,6 +23,7 @@ from shared.messaging.client import Client
 from shared.messaging.envelope import is_plain_id
 from shared.messaging.ids import new_id
 from shared.messaging.keyring import KeyRing
+from shared.metrics.measures import Measure
 from shared.revocations import Revocations
 from shared.telemetry import last_trip
 from shared.tokens import TokenVerifier
@@ -81,6 +83,14 @@ class Bridge:
             **{path: {"GET": docs.page} for path in docs.paths},
         }
 
+        self._exchanges = Exchanges(
+            (*self._routes, f"{PRODUCT_PATH}{{product_id}}", f"{SYNC_PATH}{{sync_id}}")
+        )
+
+    def measures(self) -> list[Measure]:
+        """Give what is counted of HTTP requests."""
+        return self._exchanges.measures(lambda: self._in_flight)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
@@ -116,6 +126,8 @@ class Bridge:
         if (trip := last_trip.get()) is not None:
             response.headers.append(server_timing(trip, perf_counter() - began))
         await response.send(send, request.request_id)
+        duration_s = perf_counter() - began
+        self._exchanges.add(request, int(response.status), duration_s)
         # whoever watches over us asks every few seconds
         write = log.debug if request.path in PROBES else log.info
         write(
@@ -124,7 +136,7 @@ class Bridge:
             path=request.path,
             status=int(response.status),
             outcome=code or "ok",
-            duration_ms=round((perf_counter() - began) * 1000, 2),
+            duration_ms=round(duration_s * 1000, 2),
             request_id=request.request_id,
         )
 
