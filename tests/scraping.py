@@ -27,7 +27,7 @@ class Scrape:
     def of(cls, measures: Iterable[Measure]) -> "Scrape":
         return cls.of_text(generate_latest(registry_of(measures)).decode())
 
-    def value(self, name: str, **labels: str) -> float:
+    def value(self, name: str, /, **labels: str) -> float:
         """Add up the samples that have these labels, 0 when there are none."""
         return sum(
             sample.value
