@@ -108,7 +108,7 @@ async def test_what_is_asked_of_the_world_shows_no_metrics(
 async def test_an_outbox_that_cannot_be_emptied_is_seen(
     system: System, visitor: httpx.AsyncClient
 ) -> None:
-    event = LoginFailed(username="reader", reason="wrong_password", at=time(), client_network=None)
+    event = LoginFailed(user_id=None, reason="wrong_password", at=time(), client_network=None)
     system.broker.kill()
     try:
         with closing(system.open_database()) as database, database.writing() as transaction:
