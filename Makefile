@@ -40,8 +40,8 @@ LOCK := $(PYTHON) -m uv pip compile --quiet --upgrade --universal --python-versi
 lock: ## renew the requirements*.txt to the newest versions that pyproject.toml allows
 	@bin/setup --dev
 	$(PYTHON) -m pip install --quiet uv
-	$(LOCK) pyproject.toml --group build --output-file requirements.txt
-	$(LOCK) pyproject.toml --group build --extra dev --constraint requirements.txt \
+	$(LOCK) pyproject.toml --group build --extra tracing --output-file requirements.txt
+	$(LOCK) pyproject.toml --group build --extra tracing --extra dev --constraint requirements.txt \
 		--output-file requirements-dev.txt
 	$(LOCK) --group baseline --output-file benchmarks/requirements.txt
 	$(LOCK) --group charts --output-file benchmarks/scaling/requirements.txt

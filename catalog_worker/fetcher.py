@@ -1,5 +1,6 @@
 """Getting JSON over HTTP from a server that may be slow, broken or hostile."""
 
+import itertools
 import random
 import threading
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from catalog_worker.fetch_counts import FetchCounts
 from catalog_worker.settings import CatalogSettings
 from shared.contracts.errors import ServiceError, UpstreamBusy, UpstreamFailed
 from shared.messaging.call import current_call
+from shared.tracing.http import asking
 
 log = structlog.get_logger()
 
@@ -102,7 +104,7 @@ class Fetcher:
         )
         with self._admitted(), self.counts.counting():
             try:
-                return retrying(self._get, path, parameters, etag, deadline)
+                return retrying(self._get, path, parameters, etag, deadline, itertools.count())
             except _Passing as failure:
                 log.warning("upstream failed", path=path, reason=str(failure))
                 if self._was_hurried(left_s, deadline):
@@ -131,20 +133,29 @@ class Fetcher:
                 self._probe.release()
 
     def _get(
-        self, path: str, parameters: Mapping[str, str | int], etag: str | None, deadline: float
+        self,
+        path: str,
+        parameters: Mapping[str, str | int],
+        etag: str | None,
+        deadline: float,
+        sent: Iterator[int],
     ) -> Fetched:
         url, query = self._base_url + path, parameters or None
         headers = {"If-None-Match": etag} if etag else {}
         for _ in range(MAX_REDIRECTS + 1):
             try:
-                with self._session().get(
-                    url,
-                    params=query,
-                    headers=headers,
-                    stream=True,
-                    allow_redirects=False,
-                    timeout=self._timeout(deadline),  # type: ignore[arg-type]  # stubs lag
-                ) as response:
+                with (
+                    asking("GET", url, headers, resends=next(sent)) as asked,
+                    self._session().get(
+                        url,
+                        params=query,
+                        headers=headers,
+                        stream=True,
+                        allow_redirects=False,
+                        timeout=self._timeout(deadline),  # type: ignore[arg-type]  # stubs lag
+                    ) as response,
+                ):
+                    asked.status = response.status_code
                     if not response.is_redirect:
                         return self._read(response, deadline)
                     url, query = _redirect_target(response), None

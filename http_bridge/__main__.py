@@ -17,7 +17,14 @@ from shared.metrics.exposition import serving_metrics
 from shared.metrics.messaging import client_measures, traffic_measures
 from shared.revocation_feed import RevocationFeed
 from shared.revocations import Revocations
-from shared.settings import LogSettings, MessagingSettings, MetricsSettings, read_settings
+from shared.settings import (
+    LogSettings,
+    MessagingSettings,
+    MetricsSettings,
+    TracingSettings,
+    read_settings,
+)
+from shared.tracing.exporting import exporting_spans
 
 
 def main() -> None:
@@ -52,7 +59,10 @@ def build_bridge(
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         measures = (*bridge.measures(), *client_measures(client), *traffic_measures(broker.traffic))
-        async with serving_metrics(metrics, measures):
+        async with (
+            exporting_spans(keys.service, read_settings(TracingSettings)),
+            serving_metrics(metrics, measures),
+        ):
             await client.start()
             await feed.start()
             watching = asyncio.create_task(

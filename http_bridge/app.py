@@ -18,6 +18,7 @@ from http_bridge.settings import BridgeSettings
 from http_bridge.syncs import Syncs
 from http_bridge.timing import server_timing
 from http_bridge.tokens import RequestTokens
+from http_bridge.tracing import PROBES, begin_trace
 from shared.contracts.errors import InternalError, Overloaded, ServiceError, Unavailable
 from shared.messaging.client import Client
 from shared.messaging.envelope import is_plain_id
@@ -27,13 +28,13 @@ from shared.metrics.measures import Measure
 from shared.revocations import Revocations
 from shared.telemetry import last_trip
 from shared.tokens import TokenVerifier
+from shared.tracing.http import served
 
 log = structlog.get_logger()
 
 Handler = Callable[[Request], Awaitable[Response]]
 PRODUCT_PATH = "/products/"
 SYNC_PATH = "/products/sync/"
-PROBES = ("/healthz", "/readyz")
 
 
 class Bridge:
@@ -112,9 +113,12 @@ class Bridge:
         code = None
         self._in_flight += 1
         last_trip.set(None)  # a pipelined request inherits its forerunner's context
+        span = begin_trace(request, self._exchanges)
         try:
             response = await self._dispatch(request)
         except ClientGone:
+            if span is not None:
+                span.end(error="client_gone")
             return
         except ServiceError as error:
             response, code = problem_response(error, request.request_id), error.code
@@ -126,6 +130,8 @@ class Bridge:
         if (trip := last_trip.get()) is not None:
             response.headers.append(server_timing(trip, perf_counter() - began))
         await response.send(send, request.request_id)
+        if span is not None:
+            served(span, int(response.status), code)
         duration_s = perf_counter() - began
         self._exchanges.add(request, int(response.status), duration_s)
         # whoever watches over us asks every few seconds

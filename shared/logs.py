@@ -11,6 +11,7 @@ from structlog.typing import EventDict, Processor
 
 from shared.messaging.call import current_call
 from shared.settings import LogSettings
+from shared.tracing.context import current_trace
 
 BOLD, DIM, RED, YELLOW, CYAN, PLAIN = (
     *("\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[36m"),
@@ -24,7 +25,7 @@ def configure_logging(service: str, settings: LogSettings) -> None:
     is_json = settings.format == "json"
     shared: list[Processor] = [
         _service_name(service),
-        _request_id,
+        _ids,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(
             fmt="iso" if is_json else "%H:%M:%S", utc=is_json, key="time"
@@ -109,10 +110,12 @@ def _service_name(service: str) -> Processor:
     return add
 
 
-def _request_id(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """Add the id of the request being answered, so that every line of a request can be found."""
+def _ids(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Add which request is being answered and its trace, so that all of its lines can be found."""
     if "request_id" not in event and (call := current_call.get(None)):
         event["request_id"] = call.correlation_id
+    if "trace_id" not in event and (trace := current_trace.get()):
+        event["trace_id"] = trace.trace_id
     return event
 
 

@@ -40,6 +40,30 @@ class MetricsSettings(BaseSettings):
     port: int | None = Field(default=None, ge=0, le=65_535)
 
 
+class TracingSettings(BaseSettings):
+    """Where traces go.  OpenTelemetry's own variables, prefix ``OTEL_``; its SDK reads the others.
+
+    Without an endpoint nothing is recorded, and nothing of OpenTelemetry is imported.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="OTEL_", frozen=True, env_ignore_empty=True)
+
+    sdk_disabled: bool = False
+    traces_exporter: Literal["otlp", "none"] = "otlp"
+    exporter_otlp_endpoint: str = ""
+    exporter_otlp_traces_endpoint: str = ""
+    exporter_otlp_protocol: Literal["http/protobuf"] = "http/protobuf"
+    exporter_otlp_traces_protocol: Literal["http/protobuf"] = "http/protobuf"
+
+    @property
+    def endpoint(self) -> str:
+        return self.exporter_otlp_traces_endpoint or self.exporter_otlp_endpoint
+
+    @property
+    def is_wanted(self) -> bool:
+        return bool(self.endpoint) and self.traces_exporter == "otlp" and not self.sdk_disabled
+
+
 class MessagingSettings(BaseSettings):
     """How to reach the broker, and with which keys.
 

@@ -54,6 +54,11 @@ def times_us(queue_s: float, worker_s: float, upstream_s: float | None) -> tuple
     return tuple(int(seconds * _US) for seconds in times)
 
 
+def milliseconds(**seconds: float | None) -> dict[str, float]:
+    """Name times for the log, ``duration`` as ``duration_ms``; those that there are."""
+    return {f"{name}_ms": round(s * 1000, 2) for name, s in seconds.items() if s is not None}
+
+
 @contextmanager
 def waiting_upstream() -> Iterator[None]:
     """Count the time within as waiting for an upstream, for the request being answered."""

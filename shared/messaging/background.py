@@ -24,10 +24,14 @@ from shared.messaging.call import Call, current_call
 from shared.messaging.envelope import Claims, Reason, Refused, Verifier
 from shared.messaging.handling import Handling
 from shared.messaging.keyring import KeyRing
-from shared.messaging.names import WAIT, wait_key, work_queue
+from shared.messaging.names import EVENTS, WAIT, WORK, wait_key, work_queue
 from shared.messaging.posting import PERSISTENT, NotPublished, publish
 from shared.messaging.topology import WAIT_TTLS_MS
 from shared.metrics.measures import Spreads
+from shared.telemetry import milliseconds
+from shared.tracing.context import TraceContext, current_trace, new_trace, read_trace, trace_ids
+from shared.tracing.messaging import processing
+from shared.tracing.spans import Span
 
 log = structlog.get_logger()
 
@@ -48,6 +52,7 @@ class _Work:
     delivery: Delivery
     claims: Claims
     attempt: int
+    cause: TraceContext | None  # where its message was sent
 
 
 class BackgroundWorker:
@@ -130,7 +135,7 @@ class BackgroundWorker:
         checks.run(checks.checks_of_work(claims), claims, properties, self._keys, time())
         if claims.op not in self._contracts:
             raise Refused(Reason.WRONG_TYPE, f"nobody here works on {claims.op}")
-        return _Work(delivery, claims, self._attempt(properties, headers))
+        return _Work(delivery, claims, self._attempt(properties, headers), read_trace(headers))
 
     def _attempt(self, properties: BasicProperties, headers: Mapping[str, Any]) -> int:
         """Read which attempt this is, where nobody but us can have written it."""
@@ -141,8 +146,10 @@ class BackgroundWorker:
     async def _do(self, work: _Work) -> None:
         """Make one attempt, then settle: ack what is done or put aside, dead-letter the rest."""
         began = perf_counter()
+        queue_s = max(0.0, time() - work.claims.iat)
         if work.attempt == 1:
-            self.queue_waits[work.claims.op].add(max(0.0, time() - work.claims.iat))
+            self.queue_waits[work.claims.op].add(queue_s)
+        span = self._begin_trace(work)
         outcome = await self._outcome(work)
         duration_s = perf_counter() - began
         if outcome == OK:
@@ -157,6 +164,8 @@ class BackgroundWorker:
         else:
             work.delivery.ack()
         self._handling.end()
+        if span is not None:
+            span.end(error=None if outcome == OK else outcome)
         self.counts[outcome] += 1
         self.counts[fate] += 1
         self.attempted[work.claims.op, outcome] += 1
@@ -168,11 +177,26 @@ class BackgroundWorker:
             outcome=outcome,
             fate=fate,
             attempt=work.attempt,
-            duration_ms=round(duration_s * 1000, 2),
+            **milliseconds(duration=duration_s, queue=queue_s if work.attempt == 1 else None),
             caller=work.claims.origin,
             redrives=work.claims.nth,
             request_id=work.claims.cid,
+            **trace_ids(cause_trace=work.cause),
         )
+
+    def _begin_trace(self, work: _Work) -> Span | None:
+        """Begin a trace for each attempt, linked to what caused it: that may be days ago."""
+        claims = work.claims
+        span = processing(
+            WORK if issubclass(self._contracts[claims.op], Job) else EVENTS,
+            claims.op,
+            self._queue,
+            message_id=claims.jti,
+            correlation_id=claims.cid,
+            link=work.cause,
+        )
+        current_trace.set(span.context if span else new_trace())
+        return span
 
     async def _outcome(self, work: _Work) -> str:
         """Make one attempt, and name how it ended: ``ok``, or the code of an error."""
@@ -200,12 +224,15 @@ class BackgroundWorker:
     async def _put_aside(self, work: _Work) -> None:
         """Put what failed into a wait queue; until the broker has it, we hold on to it."""
         properties = work.delivery.properties
+        headers = {
+            "signature": (properties.headers or {}).get("signature"),
+            ATTEMPT: work.attempt + 1,
+        }
+        if work.cause is not None:
+            work.cause.write(headers)
         again = BasicProperties(
             content_type=properties.content_type,
-            headers={
-                "signature": (properties.headers or {}).get("signature"),
-                ATTEMPT: work.attempt + 1,
-            },
+            headers=headers,
             delivery_mode=PERSISTENT,
             correlation_id=properties.correlation_id,
             message_id=properties.message_id,

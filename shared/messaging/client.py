@@ -30,6 +30,8 @@ from shared.messaging.names import RPC, rpc_queue
 from shared.metrics.measures import Spreads
 from shared.telemetry import Trip, last_trip
 from shared.tokens import AccessToken
+from shared.tracing.context import ongoing_trace
+from shared.tracing.messaging import sending
 
 log = structlog.get_logger()
 
@@ -238,7 +240,7 @@ class Client:
         now = time()
         reply_to = self._replies.address or ""
         body = request.__pydantic_serializer__.to_json(request)
-        headers = {
+        headers: dict[str, Any] = {
             "signature": self._signer.request(
                 audience=waiting.service,
                 method=waiting.method,
@@ -252,6 +254,14 @@ class Client:
         }
         if user is not None:
             headers["authorization"] = user.text
+        span = sending(
+            RPC,
+            waiting.method,
+            message_id=message_id,
+            correlation_id=correlation_id,
+            body_bytes=len(body),
+        )
+        (span.context if span else ongoing_trace()).write(headers)
         properties = BasicProperties(
             content_type="application/json",
             headers=headers,
@@ -265,12 +275,16 @@ class Client:
         )
 
         def on_outcome(outcome: Outcome) -> None:
+            if span is not None:
+                span.end(error=None if outcome is Outcome.CONFIRMED else outcome)
             if outcome is not Outcome.CONFIRMED:
                 waiting.fail(_failure(outcome, waiting.service))
 
         try:
             self._publisher.publish(RPC, waiting.method, body, properties, on_outcome)
         except NotOpen as error:
+            if span is not None:
+                span.end(error=Unavailable.code)
             raise Unavailable("the message broker is away") from error
 
     def _on_reply(self, delivery: Delivery) -> None:
@@ -284,7 +298,7 @@ class Client:
         waiting = self._waiting.get(claims.rid or "")
         if waiting is None:
             self.counts["late"] += 1
-            log.info("late reply", method=claims.op, correlation_id=claims.cid)
+            log.info("late reply", method=claims.op, request_id=claims.cid)
         elif (waiting.service, waiting.method) != (claims.iss, claims.op):
             self.counts["refused.wrong_reply"] += 1
             log.warning("reply refused", reason="wrong_reply", method=claims.op, caller=claims.iss)

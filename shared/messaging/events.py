@@ -5,7 +5,7 @@ Events that must be heard go into a work queue (``shared.messaging.background``)
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from time import time
+from time import perf_counter, time
 from typing import Any
 
 import structlog
@@ -15,6 +15,8 @@ from shared.messaging import checks
 from shared.messaging.broker import Broker, Delivery
 from shared.messaging.envelope import Claims, Reason, Refused, Verifier
 from shared.messaging.keyring import KeyRing
+from shared.telemetry import milliseconds
+from shared.tracing.context import read_trace, trace_ids
 
 log = structlog.get_logger()
 
@@ -65,8 +67,18 @@ class EventListener:
             log.warning("event does not keep its contract", reason=str(error))
         else:
             self.counts[claims.op] += 1
-            log.info("event", name=claims.op, caller=claims.iss, request_id=claims.cid)
+            began = perf_counter()
             self._listeners[event_type](event)
+            trace = read_trace(delivery.properties.headers or {})
+            log.info(
+                "event",
+                name=claims.op,
+                outcome="ok",
+                **milliseconds(duration=perf_counter() - began),
+                caller=claims.iss,
+                request_id=claims.cid,
+                **trace_ids(trace=trace),
+            )
 
     def _verify(self, delivery: Delivery) -> Claims:
         headers = delivery.properties.headers or {}

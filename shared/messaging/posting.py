@@ -6,7 +6,7 @@ be checked for as long as it may wait in a queue (docs/decisions/0011-jobs.md).
 
 import asyncio
 from time import time
-from typing import Literal
+from typing import Any, Literal
 
 from pika import BasicProperties
 
@@ -14,6 +14,8 @@ from shared.messaging.broker import NotOpen, Outcome, Publisher
 from shared.messaging.envelope import Signer
 from shared.messaging.keyring import KeyRing
 from shared.messaging.names import EVENTS, WORK
+from shared.tracing.context import TraceContext
+from shared.tracing.messaging import sending
 
 PERSISTENT = 2  # AMQP delivery-mode: survives a restart of the broker
 
@@ -33,19 +35,40 @@ class MessagePublisher:
         self._service = keys.service
 
     async def publish(
-        self, kind: Kind, name: str, body: bytes, *, message_id: str, correlation_id: str
+        self,
+        kind: Kind,
+        name: str,
+        body: bytes,
+        *,
+        message_id: str,
+        correlation_id: str,
+        trace: TraceContext | None = None,
     ) -> None:
         """Publish an event's or a job's JSON, and wait until the broker has it.
 
-        That nobody listens to an event is fine; a job must find its queue.
+        That nobody listens to an event is fine; a job must find its queue. ``trace`` is where the
+        message was written.
 
         Raises:
             NotPublished: the broker is away, did not confirm, or has no queue for the job.
         """
-        signature = self._sign(kind, name, body, message_id, correlation_id)
+        exchange = EVENTS if kind == "event" else WORK
+        headers: dict[str, Any] = {
+            "signature": self._sign(kind, name, body, message_id, correlation_id)
+        }
+        span = sending(
+            exchange,
+            name,
+            message_id=message_id,
+            correlation_id=correlation_id,
+            body_bytes=len(body),
+            parent=trace,
+        )
+        if (place := span.context if span else trace) is not None:
+            place.write(headers)
         properties = BasicProperties(
             content_type="application/json",
-            headers={"signature": signature},
+            headers=headers,
             delivery_mode=PERSISTENT,
             correlation_id=correlation_id,
             message_id=message_id,
@@ -53,8 +76,12 @@ class MessagePublisher:
             type=name,
             user_id=self._service,
         )
-        exchange = EVENTS if kind == "event" else WORK
-        outcome = await publish(self._publisher, exchange, name, body, properties)
+        outcome: Outcome | None = None
+        try:
+            outcome = await publish(self._publisher, exchange, name, body, properties)
+        finally:
+            if span is not None:
+                span.end(error=None if outcome is Outcome.CONFIRMED else outcome or "not_published")
         if outcome is Outcome.CONFIRMED or (kind == "event" and outcome is Outcome.RETURNED):
             return
         raise NotPublished(f"{name} was {outcome}")

@@ -27,7 +27,14 @@ from shared.metrics.messaging import (
 )
 from shared.revocation_feed import RevocationFeed
 from shared.revocations import Revocations
-from shared.settings import LogSettings, MessagingSettings, MetricsSettings, read_settings
+from shared.settings import (
+    LogSettings,
+    MessagingSettings,
+    MetricsSettings,
+    TracingSettings,
+    read_settings,
+)
+from shared.tracing.exporting import exporting_spans
 
 log = structlog.get_logger()
 
@@ -149,6 +156,8 @@ async def _live(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     broker = RabbitBroker(settings, keys.service)
     async with AsyncExitStack() as started:  # what is started first is stopped last
+        tracing = read_settings(TracingSettings)
+        await started.enter_async_context(exporting_spans(keys.service, tracing))
         publisher = broker.publisher()
         await publisher.start()
         started.push_async_callback(publisher.close)

@@ -21,10 +21,13 @@ from shared.messaging.handling import Handling
 from shared.messaging.ids import new_id
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import UnknownKey
-from shared.messaging.names import REPLIES, rpc_queue
+from shared.messaging.names import REPLIES, RPC, rpc_queue
 from shared.metrics.measures import Spreads, known
 from shared.revocations import Revocations
-from shared.telemetry import times_us
+from shared.telemetry import milliseconds, times_us
+from shared.tracing.context import TraceContext, current_trace, new_trace, read_trace, trace_ids
+from shared.tracing.messaging import processing, sending
+from shared.tracing.spans import Span
 
 log = structlog.get_logger()
 
@@ -43,6 +46,8 @@ class _Answer:
     is_bug: bool
     began: float
     queue_s: float
+    trace: TraceContext
+    span: Span | None  # of the whole, where traces are recorded
 
 
 class Worker:
@@ -100,7 +105,15 @@ class Worker:
             self._refuse(delivery, refusal)
         except Late:
             self.counts["late"] += 1
-            log.info("late request", request_id=delivery.properties.correlation_id)
+            trace = read_trace(delivery.properties.headers or {})
+            log.info(
+                "late request",
+                method=delivery.properties.type,
+                outcome="late",
+                **milliseconds(duration=perf_counter() - began),
+                request_id=delivery.properties.correlation_id,
+                **trace_ids(trace=trace),
+            )
             delivery.ack()
         else:
             queue_s = max(0.0, time() - claims.iat)  # the caller's clock may be ahead of ours
@@ -125,6 +138,17 @@ class Worker:
         code, is_bug = None, False
         call = Call(claims.iss, claims.jti, claims.cid, claims.exp)
         current_call.set(call)
+        trace = read_trace(delivery.properties.headers or {})
+        span = processing(
+            RPC,
+            claims.op,
+            rpc_queue(self._service),
+            message_id=claims.jti,
+            correlation_id=claims.cid,
+            parent=trace,
+        )
+        trace = span.context if span else trace or new_trace()
+        current_trace.set(trace)
         try:
             result = await self._handle(delivery, claims, call)
         except ServiceError as error:
@@ -133,7 +157,8 @@ class Worker:
             log.exception("handler failed", method=claims.op, request_id=claims.cid)
             result, code, is_bug = InternalError().to_problem(), InternalError.code, True
         call.is_over = True
-        await self._reply(_Answer(delivery, claims, call, code, is_bug, began, queue_s), result)
+        answer = _Answer(delivery, claims, call, code, is_bug, began, queue_s, trace, span)
+        await self._reply(answer, result)
 
     async def _handle(self, delivery: Delivery, claims: Claims, call: Call) -> Message:
         """Authorise, parse and run the handler."""
@@ -151,14 +176,23 @@ class Worker:
         """Publish the reply, when needed after the connection has come back."""
         claims = answer.claims
         body = result.__pydantic_serializer__.to_json(result)
+        message_id = new_id()
+        sent = sending(
+            REPLIES,
+            claims.rto or "",
+            message_id=message_id,
+            correlation_id=claims.cid,
+            body_bytes=len(body),
+            is_reply=True,
+        )
         while (time_left_s := claims.exp - time()) > 0:
             try:
                 self._publisher.publish(
                     REPLIES,
                     claims.rto or "",
                     body,
-                    self._reply_properties(answer, body, time_left_s),
-                    lambda outcome: self._settle(answer, outcome),
+                    self._reply_properties(answer, body, message_id, time_left_s),
+                    lambda outcome: self._settle(answer, outcome, sent),
                 )
             except NotOpen:
                 await self._publisher.opened(time_left_s)
@@ -167,13 +201,12 @@ class Worker:
                 break
             else:
                 return
-        self._settle(answer, None)
+        self._settle(answer, None, sent)
 
     def _reply_properties(
-        self, answer: _Answer, body: bytes, time_left_s: float
+        self, answer: _Answer, body: bytes, message_id: str, time_left_s: float
     ) -> BasicProperties:
         claims = answer.claims
-        message_id = new_id()
         signature = self._signer.reply(
             claims,
             body=body,
@@ -196,8 +229,12 @@ class Worker:
             user_id=self._service,
         )
 
-    def _settle(self, answer: _Answer, outcome: Outcome | None) -> None:
+    def _settle(self, answer: _Answer, outcome: Outcome | None, sent: Span | None) -> None:
         """Settle a request whose reply has left, or could not leave in time (no outcome)."""
+        if sent is not None:
+            sent.end(error=None if outcome is Outcome.CONFIRMED else outcome or "late")
+        if answer.span is not None:
+            answer.span.end(error=answer.code)
         if outcome is Outcome.LOST:  # the reply may be gone: somebody answers again
             answer.delivery.hand_back()
         elif answer.is_bug:
@@ -213,10 +250,12 @@ class Worker:
             method=answer.claims.op,
             outcome=result,
             reply=outcome or "late",
-            duration_ms=round(duration_s * 1000, 2),
-            queue_ms=round(answer.queue_s * 1000, 2),
+            **milliseconds(
+                duration=duration_s, queue=answer.queue_s, upstream=answer.call.upstream_s
+            ),
             caller=answer.claims.iss,
             request_id=answer.claims.cid,
+            trace_id=answer.trace.trace_id,
         )
 
     def _count(

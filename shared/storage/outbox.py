@@ -15,6 +15,7 @@ from shared.messaging.call import current_call
 from shared.messaging.ids import new_id
 from shared.messaging.posting import Kind
 from shared.storage.database import Database, Transaction
+from shared.tracing.context import TraceContext, current_trace, parse
 
 _CORRELATION_ID_MAX = 200
 
@@ -51,7 +52,7 @@ class Outbox:
 
     def add_all(self, transaction: Transaction, messages: Iterable[Event | Job]) -> None:
         """Write messages, to be sent in this order."""
-        now, correlation_id = time(), _correlation_id()
+        now, correlation_id, trace = time(), _correlation_id(), current_trace.get()
         rows = [
             {
                 "kind": "job" if isinstance(message, Job) else "event",
@@ -59,6 +60,7 @@ class Outbox:
                 "name": message.name,
                 "body": message.model_dump_json(),
                 "correlation_id": correlation_id or message_id,
+                "traceparent": trace.traceparent if trace else None,
                 "created_at": now,
             }
             for message in messages
@@ -89,6 +91,7 @@ class StoredMessage:
     name: str
     body: bytes
     correlation_id: str
+    trace: TraceContext | None
 
 
 class OutboxReader:
@@ -127,7 +130,14 @@ class OutboxReader:
                 .values(claimed_by=self._name, claimed_until=now + self._lease_s)
             )
         return [
-            StoredMessage(row.kind, row.message_id, row.name, row.body.encode(), row.correlation_id)
+            StoredMessage(
+                row.kind,
+                row.message_id,
+                row.name,
+                row.body.encode(),
+                row.correlation_id,
+                parse(row.traceparent),
+            )
             for row in rows
         ]
 

@@ -13,6 +13,7 @@ from shared.messaging.posting import Kind
 from shared.storage.database import Database
 from shared.storage.outbox import Outbox, OutboxReader, StoredMessage
 from shared.storage.settings import DatabaseSettings
+from shared.tracing.context import TraceContext
 
 log = structlog.get_logger()
 
@@ -29,7 +30,14 @@ class Publisher(Protocol):
     """The way to the broker."""
 
     async def publish(
-        self, kind: Kind, name: str, body: bytes, *, message_id: str, correlation_id: str
+        self,
+        kind: Kind,
+        name: str,
+        body: bytes,
+        *,
+        message_id: str,
+        correlation_id: str,
+        trace: TraceContext | None = None,
     ) -> None:
         """Publish a message, and return once the broker has it.
 
@@ -111,6 +119,7 @@ class Relay:
                     message.body,
                     message_id=message.message_id,
                     correlation_id=message.correlation_id,
+                    trace=message.trace,
                 )
             )
             for message in messages

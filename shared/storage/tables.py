@@ -30,6 +30,7 @@ def outbox_table(metadata: MetaData) -> Table:
         Column("name", String(200), nullable=False),
         Column("body", Text, nullable=False),  # JSON
         Column("correlation_id", String(200), nullable=False),
+        Column("traceparent", String(55)),  # where in a trace it was written, if anywhere
         Column("created_at", Double, nullable=False),
         Column("claimed_by", String(36)),
         Column("claimed_until", Double),  # whoever claimed it and has not sent it by then has died

@@ -48,7 +48,14 @@ class FakeBroker:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def publish(
-        self, kind: Kind, name: str, body: bytes, *, message_id: str, correlation_id: str
+        self,
+        kind: Kind,
+        name: str,
+        body: bytes,
+        *,
+        message_id: str,
+        correlation_id: str,
+        trace: object = None,
     ) -> None:
         await asyncio.sleep(0)
         self.tried += 1
@@ -185,7 +192,14 @@ async def test_what_is_sent_is_what_was_written(database: Database) -> None:
 
     class Broker(FakeBroker):
         async def publish(
-            self, kind: Kind, name: str, body: bytes, *, message_id: str, correlation_id: str
+            self,
+            kind: Kind,
+            name: str,
+            body: bytes,
+            *,
+            message_id: str,
+            correlation_id: str,
+            trace: object = None,
         ) -> None:
             sent.append((name, SessionRevoked.model_validate_json(body), message_id))
 
@@ -230,7 +244,14 @@ async def test_a_batch_is_published_without_waiting_for_each_confirm(database: D
         """Confirms nothing before it has all."""
 
         async def publish(
-            self, kind: Kind, name: str, body: bytes, *, message_id: str, correlation_id: str
+            self,
+            kind: Kind,
+            name: str,
+            body: bytes,
+            *,
+            message_id: str,
+            correlation_id: str,
+            trace: object = None,
         ) -> None:
             self.got.append(message_id)
             if len(self.got) == len(ids):
@@ -249,7 +270,14 @@ async def test_events_and_jobs_are_told_apart(database: Database) -> None:
 
     class Broker(FakeBroker):
         async def publish(
-            self, kind: Kind, name: str, body: bytes, *, message_id: str, correlation_id: str
+            self,
+            kind: Kind,
+            name: str,
+            body: bytes,
+            *,
+            message_id: str,
+            correlation_id: str,
+            trace: object = None,
         ) -> None:
             sent.append((kind, name))
 
@@ -269,7 +297,14 @@ async def test_an_event_the_broker_took_but_did_not_confirm_is_sent_again(
 
     class Forgetful(FakeBroker):
         async def publish(
-            self, kind: Kind, name: str, body: bytes, *, message_id: str, correlation_id: str
+            self,
+            kind: Kind,
+            name: str,
+            body: bytes,
+            *,
+            message_id: str,
+            correlation_id: str,
+            trace: object = None,
         ) -> None:
             self.got.append(message_id)
             if len(self.got) == 1:
@@ -288,7 +323,14 @@ async def test_while_the_broker_is_away_the_pauses_grow(database: Database) -> N
 
     class Away(FakeBroker):
         async def publish(
-            self, kind: Kind, name: str, body: bytes, *, message_id: str, correlation_id: str
+            self,
+            kind: Kind,
+            name: str,
+            body: bytes,
+            *,
+            message_id: str,
+            correlation_id: str,
+            trace: object = None,
         ) -> None:
             tries.append(monotonic())
             self.changed.set()
@@ -358,7 +400,14 @@ async def test_a_relay_that_is_stopped_gives_back_what_it_had_taken(database: Da
 
     class Stuck(FakeBroker):
         async def publish(
-            self, kind: Kind, name: str, body: bytes, *, message_id: str, correlation_id: str
+            self,
+            kind: Kind,
+            name: str,
+            body: bytes,
+            *,
+            message_id: str,
+            correlation_id: str,
+            trace: object = None,
         ) -> None:
             if self.got:
                 stuck.set()
@@ -400,7 +449,14 @@ async def test_a_publisher_that_never_answers_does_not_keep_events_for_ever(
 
     class Hanging(FakeBroker):
         async def publish(
-            self, kind: Kind, name: str, body: bytes, *, message_id: str, correlation_id: str
+            self,
+            kind: Kind,
+            name: str,
+            body: bytes,
+            *,
+            message_id: str,
+            correlation_id: str,
+            trace: object = None,
         ) -> None:
             self.tried += 1
             if self.tried == 1:

@@ -1,0 +1,16 @@
+"""The outbox keeps in which trace a message was written."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.add_column("outbox", sa.Column("traceparent", sa.String(55)))
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("outbox") as outbox:
+        outbox.drop_column("traceparent")
