@@ -110,7 +110,7 @@ async def test_every_line_of_a_request_has_its_trace_id(traced: Traced) -> None:
 
 async def test_an_error_is_one_in_the_spans_too(traced: Traced) -> None:
     trace_id = "6bf92f3577b34da6a3ce929d0e0e4736"
-    await traced.system.make_upstream(status=500)
+    await traced.system.make_upstream(fail_rate=1, fail_with="500")
     try:
         response = await traced.user.get(
             "/products/7", headers={"traceparent": f"00-{trace_id}-{CLIENT_SPAN}-01"}

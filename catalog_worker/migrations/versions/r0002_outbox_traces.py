@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "catalog_0002"
+down_revision = "catalog_0001"
 
 
 def upgrade() -> None:
