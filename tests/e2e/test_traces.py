@@ -118,8 +118,10 @@ async def test_an_error_is_one_in_the_spans_too(traced: Traced) -> None:
     finally:
         await traced.system.make_upstream()
     await eventually(
-        lambda: "server" in {span.kind for span in traced.collector.of(trace_id)}
-        and "consumer" in {span.kind for span in traced.collector.of(trace_id)}
+        lambda: (
+            "server" in {span.kind for span in traced.collector.of(trace_id)}
+            and "consumer" in {span.kind for span in traced.collector.of(trace_id)}
+        )
     )
 
     spans = traced.collector.of(trace_id)
