@@ -13,10 +13,12 @@ from ops import (
     doctor,
     explain,
     keys,
+    logs,
     provision,
     status,
     sync,
     tail,
+    trace,
     up,
     users,
 )
@@ -29,6 +31,8 @@ examples:
   postroad status --watch                       queues, processes, and why as many
   postroad call catalog.products.list limit=5   ask a service, through the queue
   postroad tail events 'auth.login.*'           see who signs in
+  postroad logs --level warning                 what all processes log, and go on logging
+  postroad trace 018f…                          where the time of one request went
   postroad doctor                               is anything wrong?
   postroad dead-letters list                    what was refused or failed, and why
   postroad services add shop --calls 'catalog.products.*'
@@ -44,6 +48,8 @@ COMMANDS = {
     "call": (call, "send a signed request through the running system, and print the reply"),
     "sync": (sync, "bring the stored catalogue up to date, and see how it goes"),
     "tail": (tail, "see events as they happen, until Ctrl-C"),
+    "logs": (logs, "see what all processes log, until Ctrl-C"),
+    "trace": (trace, "show what one request set off, and how long each step took"),
     "doctor": (doctor, "say what is wrong with the running system, and what to do about it"),
     "dead-letters": (dead_letters, "look at what was refused or failed, and move it"),
     "explain": (explain, "say why a captured message is refused"),

@@ -35,7 +35,7 @@ def spawn(
     *,
     env: Mapping[str, str],
     cwd: Path | None = None,
-    output: IO[bytes] | None = None,
+    output: IO[bytes] | int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a child in a session of its own, so that Ctrl-C in the terminal is ours alone.
 
@@ -47,7 +47,7 @@ def spawn(
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=output,
-        stderr=subprocess.STDOUT if output else None,
+        stderr=None if output is None else subprocess.STDOUT,
         start_new_session=True,
         preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 - no other threads hold locks here
     )

@@ -129,11 +129,11 @@ def _program(
     name: str, module: str, *arguments: str, env: dict[str, str], has_metrics: bool = False
 ) -> Program:
     """Give a program; what the user set in the environment reaches it unless we must differ."""
-    defaults = {"LOG_FORMAT": "console"}
-    ours = {"POSTROAD_ENV": "development", "PYTHONUNBUFFERED": "1"}
+    # JSON: whoever starts it shows it to people
+    ours = {"POSTROAD_ENV": "development", "PYTHONUNBUFFERED": "1", "LOG_FORMAT": "json"}
     return Program(
         name,
         (sys.executable, "-m", module, *arguments),
-        {**defaults, **os.environ, **ours, **env},
+        {**os.environ, **ours, **env},
         has_metrics,
     )

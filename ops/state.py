@@ -19,6 +19,7 @@
     users.db                       who may sign in, where there is none
     catalog.db                     products, in the same way
     log/                           what set-up and the broker had to say, who moved dead letters
+        programs/                      what each program of `postroad up` logs, for `postroad logs`
     running.json                   where the running system listens
     scaling.json                   which processes it runs, and why as many
     lock                           held by the one that runs
@@ -67,6 +68,7 @@ class State:
         self.database_folder = self.folder / "database"
         self.broker_log = self.folder / "log" / "broker.log"
         self.dead_letters_log = self.folder / "log" / "dead-letters.log"
+        self.programs_log_folder = self.folder / "log" / "programs"
         self._revoked_file = self.folder / "revoked"
         self._changes_file = self.folder / "changes"
         self._running_file = self.folder / "running.json"

@@ -4,26 +4,31 @@ Why this is ours and not a library's: docs/decisions/0001-own-supervisor.md.
 """
 
 import asyncio
+import os
+import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
 from ops import ports, processes
+from ops.output import open_pipe
 
 log = structlog.get_logger()
 
 _DRAIN_GRACE_S = 30.0
 _FIRST_DELAY_S = 0.5
 _LONGEST_DELAY_S = 30.0
+_LAST_WORDS_S = 1.0  # for what a process wrote before it ended to be read
 _STEADY_S = 10.0  # a worker that lived this long is not in a crash loop
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What a group of workers runs. They inherit our standard output."""
+    """What a group of workers runs."""
 
     name: str
     argv: Sequence[str]
@@ -63,11 +68,19 @@ class Supervisor:
     """
 
     def __init__(
-        self, *, drain_grace_s: float = _DRAIN_GRACE_S, first_delay_s: float = _FIRST_DELAY_S
+        self,
+        *,
+        drain_grace_s: float = _DRAIN_GRACE_S,
+        first_delay_s: float = _FIRST_DELAY_S,
+        take: Callable[[str, bytes], None] | None = None,
     ) -> None:
+        """``take`` is given what each program writes, line by line; without it they write to our
+        standard output.
+        """
         self._groups: dict[str, _Group] = {}
         self._drain_grace_s = drain_grace_s
         self._first_delay_s = first_delay_s
+        self._take = take
 
     def start(self, program: Program, *, replicas: int = 1) -> None:
         """Add a group and its workers."""
@@ -154,7 +167,7 @@ class Supervisor:
             if program.has_metrics:
                 (worker.metrics_port,) = ports.free_ports(1)
                 env |= {"METRICS_HOST": ports.LOOPBACK, "METRICS_PORT": str(worker.metrics_port)}
-            child = processes.spawn(program.argv, env=env)
+            child, written = await self._spawn(program, env)
         except (OSError, ports.PortUnavailable) as error:
             return str(error)
         worker.pid = child.pid
@@ -169,4 +182,20 @@ class Supervisor:
             ended.cancel()
             retired.cancel()
             processes.kill(child)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(written, _LAST_WORDS_S)
         return child.returncode
+
+    async def _spawn(
+        self, program: Program, env: Mapping[str, str]
+    ) -> tuple[subprocess.Popen[bytes], "asyncio.Future[None]"]:
+        """Start a process; give it, and when all that it wrote has been read."""
+        if self._take is None:
+            nothing = asyncio.get_running_loop().create_future()
+            nothing.set_result(None)
+            return processes.spawn(program.argv, env=env), nothing
+        output, written = await open_pipe(partial(self._take, program.name))
+        try:
+            return processes.spawn(program.argv, env=env, output=output), written
+        finally:
+            os.close(output)

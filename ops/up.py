@@ -1,6 +1,7 @@
 """`postroad up`: the whole system on this machine, until Ctrl-C."""
 
 import asyncio
+import os
 import shlex
 import signal
 import sys
@@ -16,6 +17,8 @@ from ops import grants, ports, selfcheck, services
 from ops.arguments import add_state_argument
 from ops.autoscaler import Autoscaler
 from ops.broker import BrokerError, PrivateBroker
+from ops.log_lines import Renderer, parse_line
+from ops.logbook import Logbook
 from ops.management import FRESH_DEPTHS, Management
 from ops.measures import supervisor_measures
 from ops.ports import LOOPBACK, PortUnavailable
@@ -71,25 +74,44 @@ def _count(text: str) -> int:
 
 def run(options: Namespace) -> int:
     """Run until Ctrl-C, SIGTERM or the end of the terminal; give the exit status."""
-    configure_logging("postroad", LogSettings(format="console"))
+    state = State(options.state)
+    logbook = Logbook(state.programs_log_folder, _show)
+    level = read_settings(LogSettings).level
+    configure_logging(
+        "postroad", LogSettings(level=level, format="json"), output=logbook.stream("postroad")
+    )
     try:
-        asyncio.run(_System(options).run())
+        asyncio.run(_System(options, state, logbook).run())
     except (
         *(BrokerError, PortUnavailable, ScalingFileError, SelfCheckError, ServicesFileError),
         *(StateError, UpError),
     ) as error:
         print(f"postroad: {error}", file=sys.stderr)
         return 1
+    finally:
+        logbook.close()
     return 0
+
+
+def _show(lines: bytes) -> None:
+    """Show lines of a log as people like them, unless ``LOG_FORMAT`` says otherwise."""
+    if os.environ.get("LOG_FORMAT", "console") == "json":
+        text = lines.decode(errors="replace")
+    else:
+        render = Renderer(has_colours=sys.stdout.isatty())
+        text = "".join(f"{render(parse_line('', line))}\n" for line in lines.splitlines())
+    with suppress(OSError):  # a terminal that has gone
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 class _System:
     """What runs, and where."""
 
-    def __init__(self, options: Namespace) -> None:
+    def __init__(self, options: Namespace, state: State, logbook: Logbook) -> None:
         self._options = options
-        self._state = State(options.state)
-        self._supervisor = Supervisor()
+        self._state = state
+        self._supervisor = Supervisor(take=logbook.take)
         reachable = LOOPBACK if options.host in ("0.0.0.0", "::") else options.host  # noqa: S104
         self._url = f"http://{f'[{reachable}]' if ':' in reachable else reachable}:{options.port}"
 

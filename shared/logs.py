@@ -1,8 +1,9 @@
 """Logging: one JSON object a line for machines, coloured text for people, on standard output."""
 
+import io
 import logging
 import sys
-from typing import Any
+from typing import Any, BinaryIO, TextIO, cast
 
 import orjson
 import structlog
@@ -19,8 +20,13 @@ BOLD, DIM, RED, YELLOW, CYAN, PLAIN = (
 )
 
 
-def configure_logging(service: str, settings: LogSettings) -> None:
-    """Set structlog up for this process; the standard library's records take the same way."""
+def configure_logging(
+    service: str, settings: LogSettings, *, output: io.RawIOBase | None = None
+) -> None:
+    """Set structlog up for this process; the standard library's records take the same way.
+
+    JSON may go elsewhere than to standard output.
+    """
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     is_json = settings.format == "json"
     shared: list[Processor] = [
@@ -33,23 +39,32 @@ def configure_logging(service: str, settings: LogSettings) -> None:
     ]
     rendering: list[Processor] = [
         structlog.processors.format_exc_info,
-        structlog.processors.JSONRenderer(serializer=_to_json) if is_json else _for_people(),
+        structlog.processors.JSONRenderer(serializer=_to_json)
+        if is_json
+        else rendering_for_people(has_colours=sys.stdout.isatty()),
     ]
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=(
-            structlog.BytesLoggerFactory(sys.stdout.buffer)
+            structlog.BytesLoggerFactory(cast(BinaryIO, output or sys.stdout.buffer))
             if is_json
             else structlog.PrintLoggerFactory(sys.stdout)
         ),
         cache_logger_on_first_use=True,
     )
-    _configure_standard_library(shared, rendering)
+    stream = (
+        sys.stdout
+        if output is None
+        else io.TextIOWrapper(cast(BinaryIO, output), write_through=True)
+    )
+    _configure_standard_library(shared, rendering, stream)
 
 
-def _configure_standard_library(shared: list[Processor], rendering: list[Processor]) -> None:
-    handler = logging.StreamHandler(sys.stdout)
+def _configure_standard_library(
+    shared: list[Processor], rendering: list[Processor], stream: TextIO
+) -> None:
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -65,12 +80,11 @@ def _configure_standard_library(shared: list[Processor], rendering: list[Process
     logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 
-def _for_people() -> Processor:
+def rendering_for_people(*, has_colours: bool) -> Processor:
     """Render time, service, event, then what else there is, in the order it was given."""
-    is_terminal = sys.stdout.isatty()
 
     def style(code: str) -> str:
-        return code if is_terminal else ""
+        return code if has_colours else ""
 
     def column(code: str, width: int = 0) -> KeyValueColumnFormatter:
         return KeyValueColumnFormatter(

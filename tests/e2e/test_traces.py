@@ -159,10 +159,10 @@ async def test_an_event_and_its_jobs_are_traces_of_their_own_linked_to_their_cau
             and name in span.name
         ]
 
-    await eventually(lambda: processed("fetch_page"), timeout_s=SYNC_TIMEOUT_S)
+    await eventually(lambda: processed("catalog.pages.fetch"), timeout_s=SYNC_TIMEOUT_S)
     (request,) = processed("rpc.catalog")
     (event,) = processed("catalog.sync.requested")
-    job = processed("fetch_page")[0]
+    job = processed("catalog.pages.fetch")[0]
     assert event.parent_id == job.parent_id == ""
     assert event.links == (request.trace_id,)
     assert job.links == (event.trace_id,)
