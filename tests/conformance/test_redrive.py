@@ -6,6 +6,7 @@ from time import time
 from typing import Any
 
 import pytest
+import structlog
 
 from ops.acting import OPERATOR, operator_rights
 from shared.contracts.catalog import FetchPage
@@ -35,6 +36,7 @@ from tests.conformance.test_work import (
     working,
 )
 from tests.conftest import OpenBroker
+from tests.tracing import PLACE, within
 from tests.traffic import publish, publishing, waiting_in
 from tests.waiting import eventually
 
@@ -87,6 +89,21 @@ async def redrive(broker: BrokerUnderTest, keys: Keys, dead: Seen) -> None:
         await Redriver(publisher, keys[OPERATOR]).redrive(
             captured(dead), claims_of(dead), QUEUE, "catalog"
         )
+
+
+async def test_a_redriven_message_still_names_the_trace_that_caused_it(
+    broker: BrokerUnderTest, keys: Keys
+) -> None:
+    with within(PLACE):
+        dead = await dead_letter(broker, keys, "catalog", JOB)
+    with structlog.testing.capture_logs() as lines:
+        async with working(broker, keys["catalog"], {type(JOB): lambda _: None}) as worker:
+            await redrive(broker, keys, dead)
+            await eventually(lambda: worker.counts["done"])
+
+    (work,) = [line for line in lines if line["event"] == "work"]
+    assert work["redrives"] == 1
+    assert work["cause_trace_id"] == PLACE.trace_id
 
 
 @pytest.mark.parametrize(("sender", "message"), [("catalog", JOB), ("auth", EVENT)])

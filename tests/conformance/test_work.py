@@ -8,6 +8,7 @@ from time import time
 from typing import Any, Literal
 
 import pytest
+import structlog
 
 from shared.contracts.base import Event, Job
 from shared.contracts.catalog import FetchPage
@@ -29,9 +30,11 @@ from shared.messaging.posting import MessagePublisher, NotPublished
 from shared.messaging.services import Services
 from shared.messaging.topology import definitions
 from shared.metrics.messaging import background_measures
+from shared.tracing.context import current_trace
 from tests.brokers import BrokerUnderTest
 from tests.conftest import OpenBroker
 from tests.scraping import Scrape
+from tests.tracing import PLACE, with_trace, within
 from tests.traffic import consuming, publish, publishing, waiting_in
 from tests.waiting import eventually
 
@@ -80,6 +83,7 @@ async def give(broker: BrokerUnderTest, keys: KeyRing, message: Job | Event) -> 
             message.model_dump_json().encode(),
             message_id=message_id,
             correlation_id="request-1",
+            trace=current_trace.get(),
         )
     return message_id
 
@@ -451,3 +455,19 @@ async def test_attempts_and_what_became_of_them_are_counted(
     assert scraped.value("postroad_work_queue_seconds_count", name=JOB.name) == 1
     assert scraped.value("postroad_work_attempt_duration_seconds_count", name=JOB.name) == 3
     assert scraped.value("postroad_work_refused_total", reason="unsigned") == 1
+
+
+async def test_each_attempt_has_a_trace_and_names_the_one_that_caused_the_message(
+    broker: BrokerUnderTest, keys: Keys
+) -> None:
+    done: list[Any] = []
+    with structlog.testing.capture_logs(processors=[with_trace]) as lines:
+        async with working(broker, keys["catalog"], {FetchPage: failing(2, done)}) as worker:
+            with within(PLACE):
+                await give(broker, keys["catalog"], JOB)
+            await eventually(lambda: worker.counts["done"])
+
+    works = [line for line in lines if line["event"] == "work"]
+    assert [line["attempt"] for line in works] == [1, 2, 3]
+    assert {line["cause_trace_id"] for line in works} == {PLACE.trace_id}
+    assert len({line["trace_id"] for line in works} | {PLACE.trace_id}) == 4

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,9 +35,10 @@ async def test_a_started_system_shows_its_processes_and_leaves_none(tmp_path: Pa
         await eventually(has_programs, timeout_s=START_TIMEOUT_S)
         seen = await postroad("status", "--json", state=tmp_path)
         status = json.loads((await seen.communicate())[0])
+        traces = await traces_of(tmp_path)
     finally:
         up.send_signal(signal.SIGINT)
-        await up.communicate()
+        output, _ = await up.communicate()
 
     programs = status["programs"]
     assert programs.keys() == {"upstream", *services.PROGRAMS}
@@ -51,6 +54,23 @@ async def test_a_started_system_shows_its_processes_and_leaves_none(tmp_path: Pa
     assert not [pid for pid in pids if command_line(pid)]
     after = await postroad("status", state=tmp_path)
     assert b"nothing runs" in (await after.communicate())[1]
+    assert [(root["kind"], root["service"]) for root in traces] == [("http", "bridge")]
+    assert [step["kind"] for step in traces[0]["children"]] == ["request"]
+    shown = output.decode()
+    assert re.search(r"^\d\d:\d\d:\d\d +auth +info +started ", shown, re.MULTILINE), shown
+    assert '{"' not in shown
+    logged = {path.name for path in (tmp_path / "log" / "programs").iterdir()}
+    assert logged == {f"{name}.log" for name in (*programs, "postroad")}
+
+
+async def traces_of(state: Path) -> list[dict[str, Any]]:
+    """Give what the self-check's request for products set off."""
+    log = await postroad("logs", "--no-follow", "--json", "--service", "bridge", state=state)
+    lines = [json.loads(line) for line in (await log.communicate())[0].splitlines()]
+    asked = next(line for line in lines if str(line.get("path", "")).startswith("/products"))
+    trace = await postroad("trace", "--json", asked["request_id"], state=state)
+    traces: list[dict[str, Any]] = json.loads((await trace.communicate())[0])
+    return traces
 
 
 async def postroad(*arguments: str, state: Path) -> asyncio.subprocess.Process:

@@ -14,6 +14,7 @@ from catalog_worker.fetcher import Fetched, Fetcher, _retry_after_s
 from ops.ports import LOOPBACK, free_ports
 from shared.contracts.errors import ServiceError, UpstreamBusy, UpstreamFailed
 from tests.fetching import BROKEN, CHUNKED, GOOD, REST_S, Serve, failure, fetcher_of, get
+from tests.tracing import PLACE, within
 from tests.upstreams import Asked, Pieces, Script, in_turn, response, says
 from tests.waiting import eventually
 
@@ -89,6 +90,19 @@ def test_an_etag_is_sent_and_a_304_says_that_nothing_has_changed(serve: Serve) -
 
     assert fetched.is_unchanged
     assert server.asked[0].headers["If-None-Match"] == 'W/"1"'
+
+
+def test_each_attempt_carries_the_trace_of_what_is_being_done(serve: Serve) -> None:
+    answers = iter([BROKEN, GOOD])
+    server = serve(lambda asked: next(answers)(asked))  # noqa: PLW0108  # each time the next one
+
+    with within(PLACE):
+        get(fetcher_of(server))
+
+    assert len(server.asked) == 2
+    for asked in server.asked:
+        assert asked.headers["traceparent"] == PLACE.traceparent
+        assert asked.headers["tracestate"] == PLACE.tracestate
 
 
 # Connections

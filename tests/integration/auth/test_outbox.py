@@ -21,7 +21,9 @@ from shared.messaging.posting import Kind
 from shared.storage.database import Database, Transaction
 from shared.storage.outbox import Outbox, OutboxReader, StoredMessage
 from shared.storage.relay import Relay
+from shared.tracing.context import TraceContext
 from tests.auth import WRONG, AuthUnderTest, Clock, at_once, rows
+from tests.tracing import PLACE, within
 
 TIMEOUT_S = 10.0
 
@@ -508,3 +510,15 @@ def test_a_late_reader_deletes_no_event_that_took_the_place_of_its_own(
     slow.settle([old])
 
     assert [row.message_id for row in rows(database, outbox)] == [new]
+
+
+@pytest.mark.parametrize("place", [None, PLACE])
+def test_a_message_is_sent_with_the_trace_in_which_it_was_written(
+    database: Database, place: TraceContext | None
+) -> None:
+    with within(place):
+        write(database, 1)
+
+    (message,) = reader(database).claim(10)
+
+    assert message.trace == (place and TraceContext(place.traceparent))  # its state is not kept
