@@ -22,7 +22,7 @@ Step = Callable[[], object]
 
 def main() -> None:
     current_trace.set(TraceContext(PARENT))
-    off = {
+    off: dict[str, Step] = {
         "edge: begin a trace": new_trace,
         "edge: read a client's": lambda: parse(PARENT),
         "client or worker: no span": send,
@@ -39,9 +39,8 @@ def main() -> None:
     from shared.tracing.otel import OtelRecorder  # noqa: PLC0415  # as in a process that wants it
 
     record_with(OtelRecorder("bench"))
-    report(
-        "recorded, sampled", {"client: a span of sending": send, "worker: of processing": process}
-    )
+    spans: dict[str, Step] = {"client: a span of sending": send, "worker: of processing": process}
+    report("recorded, sampled", spans)
     current_trace.set(TraceContext(f"{PARENT[:-1]}0"))
     spans.pop("worker: of processing")  # its parent is the header that is sampled
     report("recorded, not sampled", spans)

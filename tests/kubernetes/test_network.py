@@ -30,11 +30,11 @@ def test_what_no_policy_names_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "reached"),
     [
-        ("http-bridge", {53, 5672}),
-        ("auth-worker", {53, 5672, 5432}),
-        ("auth-audit", {53, 5672, 5432}),
-        ("catalog-worker", {53, 5672, 5432, 443}),
-        ("catalog-sync", {53, 5672, 5432, 443}),
+        ("http-bridge", {53, 5672, 4318}),
+        ("auth-worker", {53, 5672, 5432, 4318}),
+        ("auth-audit", {53, 5672, 5432, 4318}),
+        ("catalog-worker", {53, 5672, 5432, 443, 4318}),
+        ("catalog-sync", {53, 5672, 5432, 443, 4318}),
         ("broker", {53, 4369, 25672, 35672}),
     ],
 )
@@ -68,6 +68,16 @@ def test_nobody_but_the_bridge_is_reached_from_outside() -> None:
     assert {name: opened for name, opened in open_to_all.items() if opened} == {
         "http-bridge": {8000}
     }
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_traces_go_to_the_namespace_of_collectors_alone(name: str) -> None:
+    (rule,) = [rule for rule in rules(name, "egress") if 4318 in ports(rule)]
+
+    assert rule["to"] == [
+        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    ]
+    assert ports(rule) == {4318}
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ops.log_files import LogFollower
+from ops.log_lines import Line
 from ops.logbook import Logbook
 
 
@@ -19,8 +20,8 @@ def line(number: int, **fields: object) -> bytes:
     )
 
 
-def numbers(lines: list[object]) -> list[int]:
-    return [each.fields["n"] for each in lines]  # type: ignore[attr-defined]
+def numbers(lines: list[Line]) -> list[int]:
+    return [each.fields["n"] for each in lines if each.fields is not None]
 
 
 @pytest.fixture
