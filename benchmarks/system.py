@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +34,7 @@ class Target:
 
 
 @asynccontextmanager
-async def postroad(folder: Path) -> AsyncIterator[Target]:
+async def postroad(folder: Path, **settings: str) -> AsyncIterator[Target]:
     """Run the whole system: one bridge, one catalogue worker, one RabbitMQ node."""
     state, supervisor = State(folder), Supervisor()
     allowed = load_services(services.SERVICES_FILE)
@@ -54,7 +54,7 @@ async def postroad(folder: Path) -> AsyncIterator[Target]:
                     port=port,
                 ),
             ):
-                supervisor.start(logging_to(program, folder / "services.log"))
+                supervisor.start(logging_to(program, folder / "services.log", settings))
             await selfcheck.answers(f"{url}/readyz", timeout_s=READY_TIMEOUT_S, alive=lambda: None)
             token = await asyncio.to_thread(sign_in, url)
             pids = {name: supervisor.pids(name) for name in ("http_bridge", "catalog_worker")}
@@ -74,11 +74,11 @@ def sign_in(url: str) -> str:
     return str(response.json()["access_token"])
 
 
-def logging_to(program: Program, log: Path) -> Program:
+def logging_to(program: Program, log: Path, others: Mapping[str, str] | None = None) -> Program:
     """Log as in production, JSON to a file, and keep answers in the cache throughout."""
     command = ["/bin/sh", "-c", 'exec "$@" >>"$0" 2>&1', str(log), *program.argv]
     settings = {"LOG_FORMAT": "json", "CATALOG_CACHE_FRESH_S": "3600"}
-    return replace(program, argv=command, env={**program.env, **settings})
+    return replace(program, argv=command, env={**program.env, **settings, **(others or {})})
 
 
 @asynccontextmanager
