@@ -198,11 +198,19 @@ def check_same_site(request: Request) -> None:
     if site is not None:
         is_own = site in (b"same-origin", b"none")
     elif origin is not None:
-        is_own = urlsplit(origin).netloc == request.headers.get(b"host")
+        is_own = _host(origin) == request.headers.get(b"host")
     else:
         is_own = True
     if not is_own:
         raise CrossSite("cookies are not taken from another site's page")
+
+
+def _host(origin: bytes) -> bytes | None:
+    """Give the host, and the port if it has one, of an origin; none if it is no origin."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # such as "http://["
+        return None
 
 
 def _cookies(request: Request, access: str, access_s: int, refresh: str, refresh_s: int) -> Headers:
