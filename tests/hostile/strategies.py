@@ -222,7 +222,8 @@ def _damaged(draw: Draw, data: bytes) -> bytes:
     What is drawn does not depend on the data, which is a little different each time.
     """
     place = draw(st.integers(0, 9999)) * (len(data) + 1) // 10_000
-    return data[:place] + draw(st.binary(max_size=8)) + data[place + draw(st.integers(0, 8)) :]
+    new: bytes = draw(st.binary(max_size=8))
+    return data[:place] + new + data[place + draw(st.integers(0, 8)) :]
 
 
 def _json(value: Any) -> bytes:

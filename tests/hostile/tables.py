@@ -13,6 +13,10 @@ def text(value: str | bytes) -> bytes:
     return b"S" + struct.pack(">I", len(data)) + data
 
 
+def byte_array(value: bytes) -> bytes:
+    return b"x" + struct.pack(">I", len(value)) + value
+
+
 def table(*fields: Field) -> bytes:
     return b"F" + fields_of(fields)
 
