@@ -1,7 +1,7 @@
 """The places where a message from outside is let in or refused, and an honest one for each."""
 
-import asyncio
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from pika import BasicProperties
 from ops.acting import OPERATOR, operator_rights
 from shared.contracts.auth import ListRevocations
 from shared.contracts.catalog import FetchPage, GetProduct
-from shared.contracts.errors import NotAuthenticated, NotAuthorised, ServiceError
+from shared.contracts.errors import NotAuthenticated, NotAuthorised, Problem, ServiceError
 from shared.contracts.events import SessionRevoked, SyncRequested
 from shared.contracts.registry import CONTRACTS
 from shared.messaging.admission import Admission, Late
@@ -117,7 +117,6 @@ class Land:
         self.keys = {name: KeyRing(identity, trust) for name, identity in identities.items()}
         self._user = access_token(self.keys["bridge"], identities["auth"])
         self._broker = MemoryBroker(definitions(services))
-        self._loop = asyncio.new_event_loop()
         self.crossings: dict[str, Callable[[], Crossing]] = {
             "request": self._request,
             "request without a user": self._request_of_a_service,
@@ -127,9 +126,6 @@ class Land:
             "event in a work queue": self._event_as_work,
             "redrive": self._redrive,
         }
-
-    def close(self) -> None:
-        self._loop.close()
 
     def _request(self) -> Crossing:
         letter = write(
@@ -172,17 +168,18 @@ class Land:
         honest = Envelope(body, _properties("catalog", claims.op, signature))
         return Crossing(partial(self._take_reply, claims.jti), honest, "catalog", "bridge")
 
-    def _take_reply(self, request_id: str, envelope: Envelope) -> Reply:
+    def _take_reply(self, request_id: str, envelope: Envelope) -> Reply | Problem:
         client = Client(self._broker.as_user("bridge"), self.keys["bridge"])
-        waiting = _Waiting("catalog", GetProduct.method, self._loop.create_future())
+        reply: Any = Future()  # as good as asyncio's here, and needs no loop
+        waiting = _Waiting("catalog", GetProduct.method, reply)
         client._waiting[request_id] = waiting
         client._on_reply(envelope.arrives())
         if not waiting.reply.done():
             raise NotLetIn(str(client.counts))
         try:
             return waiting.reply.result()
-        except ServiceError as error:  # an honest peer's; none was sent here
-            raise AssertionError("a reply became an error") from error
+        except ServiceError as error:  # signed by the peer as one
+            return error.to_problem()
 
     def _event(self) -> Crossing:
         event = SessionRevoked(session_id="s", user_id=1, until=time() + 60)
