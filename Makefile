@@ -10,7 +10,7 @@ PYTHON := $(VENV)/bin/python
 export PYTHONDONTWRITEBYTECODE :=  # compiled modules make a start faster
 
 .DEFAULT_GOAL := help
-.PHONY: run test check bench scaling lock clean help
+.PHONY: run test check fuzz safeguards bench scaling lock clean help
 
 run: ## start everything here: make run [UPSTREAM=https://dummyjson.com] [PORT=8000]
 	@bin/setup && exec $(VENV)/bin/postroad up --port '$(PORT)' $(if $(UPSTREAM),--upstream '$(UPSTREAM)')
@@ -25,6 +25,12 @@ check: ## lint, format, types, and generated files in date
 	$(PYTHON) -m mypy $(CHECKED)
 	$(VENV)/bin/postroad definitions --check
 	$(VENV)/bin/postroad contracts check
+
+fuzz: ## make hostile messages, and see that none is let in: make fuzz [ARGS='--minutes 10']
+	@bin/setup --dev && exec $(PYTHON) -m tests.hostile.fuzz $(ARGS)
+
+safeguards: ## take each safeguard out of a copy, and see its test fail (docs/guarantees.md)
+	@bin/setup --dev && exec $(PYTHON) -m tests.safeguards $(ARGS)
 
 bench: ## load the running system and print what a request costs
 	@bin/setup --bench && exec $(PYTHON) -m benchmarks $(ARGS)
@@ -52,4 +58,4 @@ clean: ## remove everything that the other targets made: .venv, .postroad, cache
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | \
-		while IFS="$$(printf '\t')" read -r name what; do printf '  make %-7s %s\n' "$$name" "$$what"; done
+		while IFS="$$(printf '\t')" read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done

@@ -9,7 +9,7 @@ import pytest
 from http_bridge.limits import HEADERS_MAX
 from tests.e2e.system import System
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 TIMEOUT_S = 10.0
 HOST = b"Host: bridge\r\n"
