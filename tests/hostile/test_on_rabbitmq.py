@@ -41,6 +41,7 @@ QUEUE = rpc_queue("catalog")
 DEAD_LETTERS = dead_queue(QUEUE)
 REQUEST = GetProduct(product_id=7)
 METHOD = GetProduct.method
+FRAME_MAX_BYTES = 131_072  # RabbitMQ's own limit; headers go in one frame
 
 ODD_CLAIMS: dict[str, tuple[Any, ...]] = {
     "alg": ("none", "RS256", "ES256", "hs256", "EdDSA", None, 7, ["HS256"]),
@@ -251,6 +252,23 @@ async def test_a_worker_that_turns_on_its_callers_costs_nobody_an_answer(
         assert answers > 1
         assert client._replies.address == address
         assert all(name.startswith("refused.") for name in client.counts)
+
+
+async def test_headers_over_the_limit_are_refused_by_the_broker(
+    rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing], user: AccessToken
+) -> None:
+    attacker = Attacker(rabbit_broker, "bridge")
+    letter = write(keys["bridge"], REQUEST, reply_to="reply.bridge.nobody", user=user)
+    letter.headers["h"] = "x" * FRAME_MAX_BYTES
+    async with (
+        serving(rabbit_broker, keys["catalog"], {GetProduct: get_product}) as worker,
+        calling(rabbit_broker, keys["bridge"]) as client,
+    ):
+        await attacker.send_all(RPC, METHOD, [(letter.body, letter.as_sent())])
+
+        assert await client.call(REQUEST, user=user) == LAMP
+        assert sum(attacker.refused.values()) == 1
+        assert worker.counts == {"ok": 1}
 
 
 async def test_a_body_over_the_limit_is_refused_by_the_broker_or_else_by_the_worker(
