@@ -16,7 +16,7 @@ RUN_TIMEOUT_S = 900.0
 TEST_TIMEOUT_S = 60  # without its safeguard a test may wait for what does not come
 TESTS_FAILED = 1  # pytest's exit code; 0: none did; others: they were not run
 PYTEST = ("-m", "pytest", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider")
-_FAILED = re.compile(r"^(?:FAILED|ERROR) ([^\s\[]+)", re.MULTILINE)
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?)(\[.*?\])?(?: - .*)?$", re.MULTILINE)
 
 
 def copy_project(to: Path) -> None:
@@ -30,14 +30,15 @@ def copy_project(to: Path) -> None:
 
 
 def failing(safeguard: Safeguard, copy: Path) -> set[str]:
-    """Run a safeguard's tests in a copy, and name those that fail."""
+    """Run a safeguard's tests in a copy, and name those that fail, also by their cases."""
     command = [sys.executable, *PYTEST, f"--timeout={TEST_TIMEOUT_S}", *safeguard.tests]
     ran = subprocess.run(
         command, cwd=copy, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False
     )
     if ran.returncode not in (0, TESTS_FAILED):
         raise RuntimeError(f"{safeguard.name}: pytest did not run\n{ran.stdout}{ran.stderr}")
-    return set(_FAILED.findall(ran.stdout))
+    cases = _FAILED.findall(ran.stdout)
+    return {test for test, _ in cases} | {test + case for test, case in cases}
 
 
 def main() -> int:
