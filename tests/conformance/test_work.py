@@ -27,7 +27,7 @@ from shared.messaging.keyring import KeyRing
 from shared.messaging.names import EVENTS, WAIT, WORK, dead_queue, wait_key, wait_queue, work_queue
 from shared.messaging.posting import MessagePublisher, NotPublished
 from shared.messaging.services import Services
-from shared.messaging.topology import definitions
+from shared.messaging.topology import DELIVERY_LIMIT, definitions
 from tests.brokers import BrokerUnderTest
 from tests.conftest import OpenBroker
 from tests.traffic import consuming, publish, publishing, waiting_in
@@ -262,6 +262,7 @@ async def test_what_kills_its_workers_ends_as_a_dead_letter(
 ) -> None:
     topology = definitions(services)
     (policy,) = (each for each in topology["policies"] if each["name"] == QUEUE)
+    assert policy["definition"]["delivery-limit"] == DELIVERY_LIMIT  # a long time to wait for
     policy["definition"]["delivery-limit"] = 2
     broker = await open_broker(topology)
     await give(broker, keys["catalog"], JOB)
