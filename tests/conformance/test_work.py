@@ -293,9 +293,22 @@ async def test_a_worker_that_cannot_put_work_aside_holds_on_to_it(
 # who may send what
 
 
-async def test_a_job_without_a_queue_is_not_published(broker: BrokerUnderTest, keys: Keys) -> None:
+async def test_a_job_without_a_queue_is_not_published(
+    open_broker: OpenBroker, services: Services, keys: Keys
+) -> None:
+    topology = definitions(services)
+    topology["bindings"] = [each for each in topology["bindings"] if each["source"] != WORK]
+    broker = await open_broker(topology)
+
+    with pytest.raises(NotPublished, match="returned"):
+        await give(broker, keys["catalog"], JOB)
+
+
+async def test_a_job_that_was_not_granted_is_not_published(
+    broker: BrokerUnderTest, keys: Keys
+) -> None:
     async with publishing(broker, "catalog") as publisher:
-        with pytest.raises(NotPublished):
+        with pytest.raises(NotPublished, match="lost"):
             await MessagePublisher(publisher, keys["catalog"]).publish(
                 "job", "catalog.pages.burn", b"{}", message_id="m", correlation_id="c"
             )
