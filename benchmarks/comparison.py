@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
+from time import process_time
 from timeit import timeit
 
 import jwt
@@ -187,4 +188,4 @@ def _token_check_us(system: System, times: int = 500) -> float:
             system.token, key, algorithms=["EdDSA"], issuer="postroad/auth", audience="postroad"
         )
 
-    return timeit(check, number=times) / times * 1e6
+    return timeit(check, number=times, timer=process_time) / times * 1e6

@@ -11,6 +11,7 @@ from benchmarks.usage import Groups, cpu_by_group, memory_by_group
 
 REPORT = Path(__file__).with_name("report.lua")
 WARM_UP_S = 1
+TIMEOUT_S = 10.0
 
 
 class LoadError(Exception):
@@ -54,7 +55,7 @@ class Report(BaseModel):
     p95_ms: float
     p99_ms: float
     not_200: int = 0
-    broken: int = 0  # connections, or answers that did not come within 10 s
+    broken: int = 0  # connections, or answers that did not come in time
 
     def result(self, cpu_s: Mapping[str, float], memory_mb: dict[str, float]) -> Result:
         """Put it together with what the processes used meanwhile."""
@@ -80,7 +81,7 @@ def measure(target: Target, *, connections: int, seconds: float) -> Result:
     if report.not_200 or report.broken or not report.requests:
         raise LoadError(
             f"{report.requests} answers, of which {report.not_200} not 200; "
-            f"{report.broken} without an answer within 10 s"
+            f"{report.broken} without an answer within {TIMEOUT_S:.0f} s"
         )
     return report.result(
         used_since(before, target.processes), memory_by_group(target.processes)
@@ -92,13 +93,16 @@ def used_since(before: Mapping[str, float], groups: Groups) -> dict[str, float]:
     return {name: used - before[name] for name, used in cpu_by_group(groups).items()}
 
 
-def run_wrk(target: Target, *, connections: int, seconds: float) -> Report:
+def run_wrk(
+    target: Target, *, connections: int, seconds: float, timeout_s: float = TIMEOUT_S
+) -> Report:
     """Load a target with wrk on one thread; that one can do many times what is measured here.
 
     Raises:
         LoadError: wrk did not run.
     """
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "10s"]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s"]
+    command += ["--timeout", f"{timeout_s:.0f}s"]
     for name, value in target.headers.items():
         command += ["-H", f"{name}: {value}"]
     done = subprocess.run(

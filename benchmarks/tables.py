@@ -1,13 +1,22 @@
 """Tables: Markdown that reads well in a terminal, too."""
 
+import re
 from collections.abc import Mapping, Sequence
+
+_FIGURE = re.compile(r"[\d.,]+")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Lay out a Markdown table, its columns padded: texts to the left, figures to the right."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    is_text = [not any(row[number][:1].isdigit() for row in rows) for number in range(len(header))]
-    rule = ["-" * width if text else "-" * (width - 1) + ":" for width, text in zip(widths, is_text, strict=True)]
+    is_text = [
+        any(row[number] and not _FIGURE.fullmatch(row[number]) for row in rows)
+        for number in range(len(header))
+    ]
+    rule = [
+        "-" * width if text else "-" * (width - 1) + ":"
+        for width, text in zip(widths, is_text, strict=True)
+    ]
 
     def line(cells: Sequence[str]) -> str:
         padded = (
