@@ -125,9 +125,7 @@ async def _start(
     for peer in PEERS:
         if peer.name in options.only:
             print(f"Starting {peer.name}", flush=True)
-            peer_runs = started(
-                peer, system, page=page, remembers_tokens=options.remembers_tokens
-            )
+            peer_runs = started(peer, system, page=page, remembers_tokens=options.remembers_tokens)
             try:
                 target = await context.enter_async_context(peer_runs)
             except PeerError as error:
@@ -180,7 +178,9 @@ def middle(runs: Sequence[Result]) -> Result:
 
 def _token_check_us(system: System, times: int = 500) -> float:
     """Time what each peer does with a token."""
-    keys = jwt.PyJWKSet.from_json(requests.get(f"{system.url}/.well-known/jwks.json", timeout=10).text)
+    keys = jwt.PyJWKSet.from_json(
+        requests.get(f"{system.url}/.well-known/jwks.json", timeout=10).text
+    )
     key = keys[jwt.get_unverified_header(system.token)["kid"]].key
 
     def check() -> None:

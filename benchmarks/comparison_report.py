@@ -23,7 +23,10 @@ def report(comparison: Comparison) -> str:
         "\n".join(_speeds(comparison)),
         table(
             ["", "what it is", "versions", "messages", "rights at the broker"],
-            [_about(comparison, name) for name in dict.fromkeys(row.name for row in comparison.rows)],
+            [
+                _about(comparison, name)
+                for name in dict.fromkeys(row.name for row in comparison.rows)
+            ],
         ),
         _tokens(comparison),
     ]

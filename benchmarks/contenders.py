@@ -55,7 +55,13 @@ PEERS = (
         "Nameko: HTTP entrypoint and RPC",
         "nameko",
         ("nameko", "run", "--config", "{here}/peers/nameko.yaml", f"{MODULES}.nameko_shop:Gateway"),
-        ("nameko", "run", "--config", "{here}/peers/nameko.yaml", f"{MODULES}.nameko_shop:Catalogue"),
+        (
+            "nameko",
+            "run",
+            "--config",
+            "{here}/peers/nameko.yaml",
+            f"{MODULES}.nameko_shop:Catalogue",
+        ),
         "no signature; confirms and acknowledgements",
     ),
     Peer(

@@ -189,25 +189,28 @@ def report(growth: Growth) -> str:
     bodies = [[each.name, f"{each.body_bytes:,}", *_cells(each.result)] for each in growth.bodies]
     costs = ["req/s", "p50 ms", "p99 ms", "CPU us", "by process", "memory MB"]
     flight = growth.in_flight
-    return "\n\n".join(
-        [
-            f"{growth.machine}.",
-            f"Each worker process has {UPSTREAM_CONNECTIONS} connections to an upstream that takes "
-            f"{UPSTREAM_MS} ms; {WAITING} clients, nothing cached.",
-            table(
-                ["workers", "req/s", "times", "p50 ms", "CPU us", "MB each"],
-                workers,
-            ),
-            "`GET /products?limit=30` from memory:",
-            table(["connections", *costs], connections),
-            "Replies of different sizes, 16 connections:",
-            table(["", "bytes", *costs], bodies),
-            f"{flight.requests:,} requests under way for {IN_FLIGHT_S:g} s: {flight.report.requests:,} "
-            f"answers, {flight.report.not_200:,} of them not 200, {flight.report.broken:,} without an "
-            f"answer. Memory in MB, the most of the second third of the time: "
-            f"{by_process(flight.settled_mb())}; of the last: {by_process(flight.last_mb())}.",
-        ]
-    ) + "\n"
+    return (
+        "\n\n".join(
+            [
+                f"{growth.machine}.",
+                f"Each worker process has {UPSTREAM_CONNECTIONS} connections to an upstream that takes "
+                f"{UPSTREAM_MS} ms; {WAITING} clients, nothing cached.",
+                table(
+                    ["workers", "req/s", "times", "p50 ms", "CPU us", "MB each"],
+                    workers,
+                ),
+                "`GET /products?limit=30` from memory:",
+                table(["connections", *costs], connections),
+                "Replies of different sizes, 16 connections:",
+                table(["", "bytes", *costs], bodies),
+                f"{flight.requests:,} requests under way for {IN_FLIGHT_S:g} s: {flight.report.requests:,} "
+                f"answers, {flight.report.not_200:,} of them not 200, {flight.report.broken:,} without an "
+                f"answer. Memory in MB, the most of the second third of the time: "
+                f"{by_process(flight.settled_mb())}; of the last: {by_process(flight.last_mb())}.",
+            ]
+        )
+        + "\n"
+    )
 
 
 def _cells(result: Result) -> list[str]:

@@ -110,9 +110,7 @@ async def profile(folder: Path, *, seconds: float) -> Layers:
         target = system.target()
         page = checked_page(target)
         print(f"Load for {seconds:g} s, then again with samples taken", flush=True)
-        result = await asyncio.to_thread(
-            measure, target, connections=CONNECTIONS, seconds=seconds
-        )
+        result = await asyncio.to_thread(measure, target, connections=CONNECTIONS, seconds=seconds)
         spies = [
             _Spy(name, python.with_name("py-spy"), target.processes[name][0], folder)
             for name in PYTHON
@@ -239,7 +237,9 @@ def report(layers: Layers) -> str:
     rows.append(["broker", "RabbitMQ, all of it", "", "", figure(broker)])
     totals = [layers.cpu_us[name] for name in PYTHON]
     whole = figure(layers.cpu_us_total)
-    rows.append(["all", f"{layers.requests_per_s:,.0f} requests a second", *map(figure, totals), whole])
+    rows.append(
+        ["all", f"{layers.requests_per_s:,.0f} requests a second", *map(figure, totals), whole]
+    )
     operations = [[name, figure(us)] for name, us in layers.operations_us.items()]
     operations.append(["all four", figure(layers.signing_us)])
     samples = ", ".join(f"{count:,} of the {name}" for name, count in layers.samples.items())

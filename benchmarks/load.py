@@ -83,9 +83,7 @@ def measure(target: Target, *, connections: int, seconds: float) -> Result:
             f"{report.requests} answers, of which {report.not_200} not 200; "
             f"{report.broken} without an answer within {TIMEOUT_S:.0f} s"
         )
-    return report.result(
-        used_since(before, target.processes), memory_by_group(target.processes)
-    )
+    return report.result(used_since(before, target.processes), memory_by_group(target.processes))
 
 
 def used_since(before: Mapping[str, float], groups: Groups) -> dict[str, float]:

@@ -53,15 +53,11 @@ class RawRpc:
             raise LoadError(f"the client ended with {client.returncode}")
         report = RawReport.model_validate_json(output)
         used = {"client": report.cpu_s} | used_since(before, self.processes)
-        return report.result(
-            used, {"client": report.memory_mb} | memory_by_group(self.processes)
-        )
+        return report.result(used, {"client": report.memory_mb} | memory_by_group(self.processes))
 
 
 @asynccontextmanager
-async def answering(
-    name: str, system: System, page: bytes, *options: str
-) -> AsyncIterator[RawRpc]:
+async def answering(name: str, system: System, page: bytes, *options: str) -> AsyncIterator[RawRpc]:
     """Run the process that answers; a client waits for its queue."""
     env = environment(system, virtual_host=VIRTUAL_HOST, page=page)
     options = (*options, "--queue", name)

@@ -74,7 +74,7 @@ async def _make_run(state: Path) -> float:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        preexec_fn=processes.die_with(os.getpid()),  # noqa: PLW1509  # no other threads hold locks
+        preexec_fn=processes.die_with(os.getpid()),  # no other threads hold locks
     )
     output = b""
     try:

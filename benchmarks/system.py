@@ -16,6 +16,7 @@ from ops.ports import LOOPBACK
 from ops.provision import provision
 from ops.state import State
 from ops.supervisor import Program, Supervisor
+from shared.messaging.names import VHOST
 from shared.messaging.services import load_services
 
 READY_TIMEOUT_S = 60.0
@@ -86,7 +87,9 @@ async def running(
         try:
             await broker.start()
             for program in (
-                _at(upstream, upstream_port) if upstream else services.sample_upstream(upstream_port),
+                _at(upstream, upstream_port)
+                if upstream
+                else services.sample_upstream(upstream_port),
                 *services.programs(
                     state,
                     broker_address=broker.address,
@@ -115,7 +118,7 @@ def with_guests(
     everything = {"configure": ".*", "write": ".*", "read": ".*"}
     return {
         **definitions,
-        "vhosts": [*definitions["vhosts"], *({"name": host} for host in hosts)],
+        "vhosts": [{"name": VHOST}, *({"name": host} for host in hosts if host != VHOST)],
         "users": [*definitions["users"], {"name": GUEST, "password": password, "tags": []}],
         "permissions": [
             *definitions["permissions"],

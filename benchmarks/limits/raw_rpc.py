@@ -47,7 +47,9 @@ async def answer(options: argparse.Namespace) -> None:
         channel.basic_publish("", properties.reply_to, page, reply)
 
     await asked(channel.queue_declare, queue=options.queue, auto_delete=True)
-    await asked(channel.basic_consume, queue=options.queue, on_message_callback=on_request, auto_ack=True)
+    await asked(
+        channel.basic_consume, queue=options.queue, on_message_callback=on_request, auto_ack=True
+    )
     await asyncio.Event().wait()
 
 

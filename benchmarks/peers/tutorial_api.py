@@ -38,9 +38,7 @@ class CatalogueClient:
         self._channel.basic_publish(
             exchange="",
             routing_key="rpc_queue",
-            properties=pika.BasicProperties(
-                reply_to=self._replies, correlation_id=self._awaited
-            ),
+            properties=pika.BasicProperties(reply_to=self._replies, correlation_id=self._awaited),
             body=json.dumps(arguments),
         )
         while self._reply is None:
