@@ -16,7 +16,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ STATE = Path(".postroad/bench")
 class Part:
     """A part of the benchmark: how it is measured, and how it is told."""
 
-    measure: Callable[[argparse.Namespace], Awaitable[Any]]
+    measure: Callable[[argparse.Namespace], Coroutine[Any, Any, Any]]
     report: Callable[[Any], str]
 
 

@@ -15,11 +15,14 @@ WHOLE_RIGHTS = "everything, in a virtual host of its own"
 def report(comparison: Comparison) -> str:
     """Say all that was seen, in Markdown."""
     options = comparison.options
+    what = (
+        f"`GET /products?limit=30`: {comparison.page_bytes:,} bytes, 30 products from the "
+        f"worker's memory, a bearer token; medians of {options.rounds} interleaved rounds of "
+        f"{options.seconds:g} s."
+    )
     parts = [
         f"{comparison.machine}; RabbitMQ {comparison.rabbitmq}.",
-        f"`GET /products?limit=30`: {comparison.page_bytes:,} bytes, 30 products from the worker's "
-        f"memory, a bearer token; medians of {options.rounds} interleaved rounds of "
-        f"{options.seconds:g} s.",
+        what,
         "\n".join(_speeds(comparison)),
         table(
             ["", "what it is", "versions", "messages", "rights at the broker"],
@@ -83,8 +86,9 @@ def _tokens(comparison: Comparison) -> str:
         "(`--remember-tokens` has them remember good ones, too)"
     )
     return (
-        "Tokens (EdDSA: signature, issuer, audience, expiry, scope) are checked by ours in the bridge "
-        f"and in the worker, which remember good ones until they expire or are revoked; peers {peers}, "
-        "in their HTTP process only. Memory is that of all processes of a kind, of shared pages a "
-        "part (PSS); RabbitMQ's is one for all. The load generator's CPU time is not counted."
+        "Tokens (EdDSA: signature, issuer, audience, expiry, scope) are checked by ours in the "
+        "bridge and in the worker, which remember good ones until they expire or are revoked; "
+        f"peers {peers}, in their HTTP process only. Memory is that of all processes of a kind, "
+        "of shared pages a part (PSS); RabbitMQ's is one for all. The load generator's CPU time "
+        "is not counted."
     )

@@ -158,7 +158,7 @@ async def started(
 
 
 def environment(system: System, *, virtual_host: str, page: bytes) -> dict[str, str]:
-    """Say by environment variables what a peer answers, whom it believes, and where the broker is."""
+    """Tell a peer what it answers, whom it believes, and where the broker is."""
     page_file, keys_file = system.folder / "page.json", system.folder / "keys.json"
     if not page_file.exists() or page_file.read_bytes() != page:
         page_file.write_bytes(page)
@@ -183,7 +183,7 @@ def _environment(peer: Peer, folder: Path) -> Path:
 def _answers_alike(
     target: Target, page: bytes, children: Mapping[str, Popen[bytes]], log: Path
 ) -> None:
-    """Wait for an answer, and hold it against ours; but for the bare one, ask without a token, too."""
+    """Wait for an answer, and hold it against ours; a stranger has to be refused."""
     deadline = monotonic() + START_TIMEOUT_S
     while True:
         outcome = _difference(target, page)

@@ -61,11 +61,11 @@ def goals(evidence: Evidence) -> list[Goal]:
 
 
 def at_most(what: str, value: float | None, bound: float, unit: str) -> Goal:
-    return _bounded(what, "at most", value, bound, unit, lambda value: value <= bound)
+    return _bounded(what, "at most", value, bound, unit, is_met=lambda value: value <= bound)
 
 
 def at_least(what: str, value: float | None, bound: float, unit: str) -> Goal:
-    return _bounded(what, "at least", value, bound, unit, lambda value: value >= bound)
+    return _bounded(what, "at least", value, bound, unit, is_met=lambda value: value >= bound)
 
 
 def _bounded(
@@ -74,6 +74,7 @@ def _bounded(
     value: float | None,
     bound: float,
     unit: str,
+    *,
     is_met: Callable[[float], bool],
 ) -> Goal:
     target = f"{how} {bound:g} {unit}"

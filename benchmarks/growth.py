@@ -10,7 +10,7 @@ from pathlib import Path
 
 import requests
 
-from benchmarks.load import Report, Result, measure, run_wrk
+from benchmarks.load import Report, Result, Target, measure, run_wrk
 from benchmarks.machine import Machine
 from benchmarks.system import running
 from benchmarks.tables import by_process, figure, table
@@ -132,10 +132,14 @@ async def _bodies(folder: Path, seconds: float) -> list[Body]:
         for name, path in BODIES.items():
             print(f"Replies of {name}", flush=True)
             target = system.target(path)
-            answer = requests.get(target.url, headers=target.headers, timeout=10)
+            body_bytes = await asyncio.to_thread(_body_bytes, target)
             result = await asyncio.to_thread(measure, target, connections=16, seconds=seconds)
-            bodies.append(Body(name, len(answer.content), result))
+            bodies.append(Body(name, body_bytes, result))
         return bodies
+
+
+def _body_bytes(target: Target) -> int:
+    return len(requests.get(target.url, headers=target.headers, timeout=10).content)
 
 
 async def _in_flight(folder: Path) -> InFlight:
@@ -189,28 +193,28 @@ def report(growth: Growth) -> str:
     bodies = [[each.name, f"{each.body_bytes:,}", *_cells(each.result)] for each in growth.bodies]
     costs = ["req/s", "p50 ms", "p99 ms", "CPU us", "by process", "memory MB"]
     flight = growth.in_flight
-    return (
-        "\n\n".join(
-            [
-                f"{growth.machine}.",
-                f"Each worker process has {UPSTREAM_CONNECTIONS} connections to an upstream that takes "
-                f"{UPSTREAM_MS} ms; {WAITING} clients, nothing cached.",
-                table(
-                    ["workers", "req/s", "times", "p50 ms", "CPU us", "MB each"],
-                    workers,
-                ),
-                "`GET /products?limit=30` from memory:",
-                table(["connections", *costs], connections),
-                "Replies of different sizes, 16 connections:",
-                table(["", "bytes", *costs], bodies),
-                f"{flight.requests:,} requests under way for {IN_FLIGHT_S:g} s: {flight.report.requests:,} "
-                f"answers, {flight.report.not_200:,} of them not 200, {flight.report.broken:,} without an "
-                f"answer. Memory in MB, the most of the second third of the time: "
-                f"{by_process(flight.settled_mb())}; of the last: {by_process(flight.last_mb())}.",
-            ]
-        )
-        + "\n"
+    waiting = (
+        f"Each worker process has {UPSTREAM_CONNECTIONS} connections to an upstream that takes "
+        f"{UPSTREAM_MS} ms; {WAITING} clients, nothing cached."
     )
+    under_way = (
+        f"{flight.requests:,} requests under way for {IN_FLIGHT_S:g} s: "
+        f"{flight.report.requests:,} answers, {flight.report.not_200:,} of them not 200, "
+        f"{flight.report.broken:,} without an answer. Memory in MB, the most of the second third "
+        f"of the time: {by_process(flight.settled_mb())}; of the last: "
+        f"{by_process(flight.last_mb())}."
+    )
+    parts = [
+        f"{growth.machine}.",
+        waiting,
+        table(["workers", "req/s", "times", "p50 ms", "CPU us", "MB each"], workers),
+        "`GET /products?limit=30` from memory:",
+        table(["connections", *costs], connections),
+        "Replies of different sizes, 16 connections:",
+        table(["", "bytes", *costs], bodies),
+        under_way,
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def _cells(result: Result) -> list[str]:

@@ -23,10 +23,9 @@ from benchmarks.load import measure, run_wrk
 from benchmarks.machine import Machine
 from benchmarks.system import System, running
 from benchmarks.tables import figure, table
-from shared.messaging.envelope import Signer, Verifier
+from shared.messaging.envelope import Signer, Verifier, token_hash
 from shared.messaging.ids import new_id
 from shared.messaging.keyring import KeyRing
-from shared.tokens import token_hash
 
 LOCK = Path(__file__).with_name("profiler.txt")
 SAMPLES_PER_S = 250
@@ -244,8 +243,8 @@ def report(layers: Layers) -> str:
     operations.append(["all four", figure(layers.signing_us)])
     samples = ", ".join(f"{count:,} of the {name}" for name, count in layers.samples.items())
     return (
-        f"{layers.machine}.\n`GET /products?limit=30`, {CONNECTIONS} connections; samples by py-spy, "
-        f"{SAMPLES_PER_S} a second: {samples}.\n\n"
+        f"{layers.machine}.\n`GET /products?limit=30`, {CONNECTIONS} connections; samples by "
+        f"py-spy, {SAMPLES_PER_S} a second: {samples}.\n\n"
         f"{table(['layer', 'what it is', 'bridge us', 'worker us', 'sum us'], rows)}\n\n"
         f"{table(['one operation by itself', 'us'], operations)}\n"
     )

@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic, sleep
 
 from pydantic import BaseModel
 
@@ -12,6 +13,8 @@ from benchmarks.usage import Groups, cpu_by_group, memory_by_group
 REPORT = Path(__file__).with_name("report.lua")
 WARM_UP_S = 1
 TIMEOUT_S = 10.0
+REST_S = 0.2
+REST_SHARE = 0.1  # of a CPU: heartbeats, timers
 
 
 class LoadError(Exception):
@@ -76,6 +79,7 @@ def measure(target: Target, *, connections: int, seconds: float) -> Result:
         LoadError: an answer was not 200, or wrk did not run.
     """
     run_wrk(target, connections=connections, seconds=WARM_UP_S)
+    quieten(target.processes)
     before = cpu_by_group(target.processes)
     report = run_wrk(target, connections=connections, seconds=seconds)
     if report.not_200 or report.broken or not report.requests:
@@ -83,7 +87,20 @@ def measure(target: Target, *, connections: int, seconds: float) -> Result:
             f"{report.requests} answers, of which {report.not_200} not 200; "
             f"{report.broken} without an answer within {TIMEOUT_S:.0f} s"
         )
-    return report.result(used_since(before, target.processes), memory_by_group(target.processes))
+    result = report.result(used_since(before, target.processes), memory_by_group(target.processes))
+    quieten(target.processes)
+    return result
+
+
+def quieten(groups: Groups) -> None:
+    """Wait until processes rest: slow ones still answer those who have hung up long ago."""
+    deadline = monotonic() + TIMEOUT_S
+    used_s = None
+    while monotonic() < deadline:
+        before_s, used_s = used_s, sum(cpu_by_group(groups).values())
+        if before_s is not None and used_s - before_s < REST_SHARE * REST_S:
+            return
+        sleep(REST_S)
 
 
 def used_since(before: Mapping[str, float], groups: Groups) -> dict[str, float]:

@@ -75,7 +75,6 @@ async def running(
         upstream: what to start instead of the sample product API; ``{port}`` is put in.
         virtual_hosts: of peers, on the same broker; with one user that may do everything there.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     state, supervisor = State(folder), Supervisor()
     upstream_port, port = ports.free_ports(2)
     url = f"http://{LOOPBACK}:{port}"

@@ -27,6 +27,8 @@ from shared.messaging.names import VHOST, work_queue
 
 OURS = "benchmarks.background.ours"
 IDLE = {"catalog_sync": 0, "auth_audit": 0}
+Command = Sequence[Path | str]
+
 SETTLED_S = 2.0  # consumers that have worked a backlog off are left alone for so long
 
 
@@ -148,11 +150,12 @@ async def _measure(line: Line, system: System, folder: Path, jobs: int) -> LineR
     env, programs = await asyncio.to_thread(_prepare, line, system, folder)
     depth = Depth(system.broker_url(line.virtual_host), line.queue)
     broker = {"rabbitmq": [system.broker.pid or 0]}
-    give = [programs / line.give[0], *line.give[1:], str(jobs)]
+    give: Command = [programs / line.give[0], *line.give[1:], str(jobs)]
     before = cpu_by_group(broker)
     given = await _give(give, env)
-    speeds = {"in": _speed(jobs, given.seconds, {"gives": given.cpu_s} | used_since(before, broker))}
-    take = [programs / line.take[0], *line.take[1:]]
+    used = {"gives": given.cpu_s} | used_since(before, broker)
+    speeds = {"in": _speed(jobs, given.seconds, used)}
+    take: Command = [programs / line.take[0], *line.take[1:]]
     async with _taking(take, env, folder / f"{line.virtual_host}.log") as pid:
         groups = {"takes": [pid], **broker}
         speeds["out"] = await _out(depth, groups, jobs)
@@ -172,7 +175,7 @@ async def _out(depth: Depth, groups: Groups, jobs: int) -> Speed:
 
 
 async def _through(
-    depth: Depth, groups: Groups, jobs: int, give: Sequence[object], env: Mapping[str, str]
+    depth: Depth, groups: Groups, jobs: int, give: Command, env: Mapping[str, str]
 ) -> Speed:
     before = cpu_by_group(groups)
     given = await _give(give, env)
@@ -195,7 +198,7 @@ def _prepare(line: Line, system: System, folder: Path) -> tuple[dict[str, str], 
     return env | {"PATH": f"{python.parent}:{env['PATH']}"}, python.parent
 
 
-async def _give(command: Sequence[object], env: Mapping[str, str]) -> Given:
+async def _give(command: Command, env: Mapping[str, str]) -> Given:
     child = await asyncio.create_subprocess_exec(
         *map(str, command), env=env, stdout=asyncio.subprocess.PIPE
     )
@@ -206,7 +209,7 @@ async def _give(command: Sequence[object], env: Mapping[str, str]) -> Given:
 
 
 @asynccontextmanager
-async def _taking(command: Sequence[Path | str], env: Mapping[str, str], log: Path) -> AsyncIterator[int]:
+async def _taking(command: Command, env: Mapping[str, str], log: Path) -> AsyncIterator[int]:
     with log.open("wb") as output:
         child = processes.spawn(command, env=env, output=output)
     try:
@@ -237,14 +240,13 @@ def report(background: Background) -> str:
     costs = ["in us", "out us", "through us"]
     header = ["", "in/s", "out/s", "through/s", *costs, "processes", "MB", "messages"]
     versions = ", ".join(
-        f"{name} {version}" for each in background.versions.values() for name, version in each.items()
+        f"{lock} {versions[lock]}" for lock, versions in background.versions.items()
     )
-    parts = [
-        f"{background.machine}; {versions}.",
-        f"{background.jobs:,} pieces of work that do nothing, CPU time of one in us over producer, "
-        "consumers and broker; consumers as each project starts them by default.",
-        table(header, rows),
-    ]
+    what = (
+        f"{background.jobs:,} pieces of work that do nothing; CPU time of one in us, over "
+        "producer, consumers and broker; consumers as each project starts them by default."
+    )
+    parts = [f"{background.machine}; {versions}.", what, table(header, rows)]
     if background.failures:
         parts.append(table(["failed", "why"], list(map(list, background.failures.items()))))
     return "\n\n".join(parts) + "\n"

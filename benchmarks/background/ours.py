@@ -16,6 +16,7 @@ from shared.contracts.base import Event, Job
 from shared.contracts.catalog import FetchPage
 from shared.contracts.events import SyncRequested
 from shared.logs import configure_logging
+from shared.messaging.background import BackgroundHandlers
 from shared.messaging.ids import new_id
 from shared.messaging.keyring import KeyRing
 from shared.messaging.posting import Kind, MessagePublisher
@@ -37,7 +38,7 @@ def main() -> None:
     keys = KeyRing.load(settings.identity_file, settings.trust_file)
     configure_logging(keys.service, read_settings(LogSettings))
     if options.role == "take":
-        handlers = {FetchPage: do_nothing, SyncRequested: do_nothing}
+        handlers: BackgroundHandlers = {FetchPage: do_nothing, SyncRequested: do_nothing}
         consume(QUEUE, handlers, keys=keys, settings=settings)
     else:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -2,7 +2,7 @@
 
 ``raw_rpc answer`` answers with the page; ``raw_rpc ask --in-flight 64 --seconds 4`` keeps so many
 requests under way and prints what it saw. ``--joined`` puts pika on the transport of
-``shared/messaging/transport.py``, on uvloop; without it, it is pika's own adapter on asyncio's loop.
+``shared/messaging/transport.py``, on uvloop; without it, pika's own adapter is on asyncio's loop.
 """
 
 import argparse
@@ -32,15 +32,15 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=4.0)
     options = parser.parse_args()
-    life = answer(options) if options.role == "answer" else ask(options)
+    page = Path(os.environ["PEER_PAGE"]).read_bytes()
+    life = answer(options, page) if options.role == "answer" else ask(options)
     loop_factory = uvloop.new_event_loop if options.joined else asyncio.new_event_loop
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(life)
 
 
-async def answer(options: argparse.Namespace) -> None:
+async def answer(options: argparse.Namespace, page: bytes) -> None:
     channel = await open_channel(options.joined)
-    page = Path(os.environ["PEER_PAGE"]).read_bytes()
 
     def on_request(_channel: Any, _method: Any, properties: pika.BasicProperties, _: bytes) -> None:
         reply = pika.BasicProperties(correlation_id=properties.correlation_id)
