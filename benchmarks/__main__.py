@@ -5,8 +5,9 @@ layers: where the CPU time of a request goes.
 background: events and jobs per second, against Celery and Dramatiq.
 scale: more workers, connections, larger replies, 10,000 requests under way.
 startup: how long a start takes.
+docs: nothing is measured; what was measured last is put into docs/performance.md.
 
-All of them take some 18 minutes. Results are kept as JSON, Markdown and a chart; at the end each
+Results are kept as JSON, Markdown and a chart; at the end each
 target is held against what was measured last.
 """
 
@@ -24,6 +25,7 @@ from typing import Any
 from benchmarks import comparison_report, goals, growth, layers, startup
 from benchmarks.background import measuring as background
 from benchmarks.comparison import CONTENDERS, Comparison, Options, compare
+from benchmarks.document import renew
 from benchmarks.drawing import draw
 from benchmarks.goals import Evidence
 from benchmarks.growth import Growth, measure_growth
@@ -33,6 +35,7 @@ from benchmarks.results import FOLDER, read, write
 from benchmarks.startup import Startup, StartupError, measure_startup
 from ops.broker import BrokerError
 
+DOCS = "docs"
 STATE = Path(".postroad/bench")
 
 
@@ -81,12 +84,14 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a file
     options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        for name in options.parts:
+        for name in (each for each in options.parts if each != DOCS):
             print(f"\n== {name}\n", flush=True)
             found = asyncio.run(PARTS[name].measure(options))
             keep(name, found, PARTS[name].report(found), options.results)
         hold(options.results)
         draw(options.results)
+        if DOCS in options.parts:
+            renew(options.results)
     except (BrokerError, LoadError, StartupError, subprocess.CalledProcessError) as error:
         print(f"benchmark failed: {error}", file=sys.stderr)
         return 1
@@ -99,7 +104,7 @@ def parse() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)} (all)")
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)} (these), {DOCS}")
     parser.add_argument(
         "--only", type=_words, default=CONTENDERS, metavar="NAMES", help=_peers_help()
     )
@@ -125,7 +130,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--state", type=Path, default=STATE, help="folder to run in (%(default)s)")
     parser.add_argument("--results", type=Path, default=FOLDER, help="folder (%(default)s)")
     options = parser.parse_args()
-    if strange := sorted(set(options.parts) - set(PARTS)):
+    if strange := sorted(set(options.parts) - {*PARTS, DOCS}):
         parser.error(f"there is no part {strange[0]}")
     if strange := sorted(set(options.only) - set(CONTENDERS)):
         parser.error(f"there is no contender {strange[0]}; there are {', '.join(CONTENDERS)}")

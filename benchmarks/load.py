@@ -82,14 +82,16 @@ def measure(target: Target, *, connections: int, seconds: float) -> Result:
     quieten(target.processes)
     before = cpu_by_group(target.processes)
     report = run_wrk(target, connections=connections, seconds=seconds)
-    if report.not_200 or report.broken or not report.requests:
+    used_s, memory_mb = used_since(before, target.processes), memory_by_group(target.processes)
+    quieten(target.processes)
+    if not report.requests:
+        raise LoadError(f"not one answer in {seconds:g} s")
+    if report.not_200 or report.broken:
         raise LoadError(
             f"{report.requests} answers, of which {report.not_200} not 200; "
             f"{report.broken} without an answer within {TIMEOUT_S:.0f} s"
         )
-    result = report.result(used_since(before, target.processes), memory_by_group(target.processes))
-    quieten(target.processes)
-    return result
+    return report.result(used_s, memory_mb)
 
 
 def quieten(groups: Groups) -> None:

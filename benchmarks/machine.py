@@ -30,7 +30,7 @@ class Machine:
         return cls(
             cpus=os.cpu_count() or 0,
             model=_cpu_model(),
-            system=f"{platform.system()} {platform.release()}",
+            system=f"{platform.system()} {platform.release().partition('-')[0]}",
             python=platform.python_version(),
             packages={name: version(name) for name in OURS},
             at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),

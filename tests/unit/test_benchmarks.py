@@ -5,11 +5,13 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.comparison import Comparison, Options, Row, middle
+from benchmarks.contenders import LOCKS, PEERS
+from benchmarks.document import with_report
 from benchmarks.goals import Evidence, Goal, goals
 from benchmarks.growth import InFlight
 from benchmarks.layers import by_layer
 from benchmarks.load import Report, Result
-from benchmarks.machine import Machine
+from benchmarks.machine import ROOT, Machine
 from benchmarks.startup import Startup, by_package
 from benchmarks.system import GUEST, with_guests
 from benchmarks.tables import table
@@ -147,6 +149,24 @@ def test_peers_may_do_everything_in_their_own_virtual_hosts_alone() -> None:
 
     assert [host["name"] for host in found["vhosts"]] == ["postroad", "nameko"]
     assert [(each["user"], each["vhost"]) for each in found["permissions"]] == [(GUEST, "nameko")]
+
+
+def test_a_report_is_put_between_its_marks_and_nowhere_else() -> None:
+    text = "a\n<!-- peers -->\nold\n<!-- end -->\nb\n<!-- layers -->\nkept\n<!-- end -->\n"
+
+    found = with_report(text, "peers", "new\\1\n")
+
+    assert found == text.replace("old", "\nnew\\1\n")
+
+
+def test_each_peer_has_a_lock_and_the_modules_that_it_runs() -> None:
+    for peer in PEERS:
+        words = [word for word in (*peer.http, *peer.worker) if word.startswith("benchmarks.")]
+        modules = [word.partition(":")[0].replace(".", "/") for word in words]
+
+        assert (LOCKS / f"{peer.lock}.txt").exists()
+        assert modules
+        assert all((ROOT / f"{module}.py").exists() for module in modules)
 
 
 def test_a_table_has_its_figures_to_the_right() -> None:
