@@ -56,11 +56,12 @@ def _speeds(comparison: Comparison) -> list[str]:
                         by_process(result.cpu_us),
                         by_process(result.memory_mb),
                         f"{ours.requests_per_s / result.requests_per_s:.1f}" if ours else "",
+                        f"{result.cpu_us_total / ours.cpu_us_total:.1f}" if ours else "",
                     ]
                 )
         header = ["req/s", "p50 ms", "p95 ms", "p99 ms", "CPU us", "by process", "memory MB"]
         many = "connection" if connections == 1 else "connections"
-        head = [f"{connections} {many}", *header, "ours is times as fast"]
+        head = [f"{connections} {many}", *header, "ours is times as fast", "its CPU is times ours"]
         lines += [table(head, rows), ""]
     return lines[:-1]
 

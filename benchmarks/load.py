@@ -60,14 +60,20 @@ class Report(BaseModel):
     not_200: int = 0
     broken: int = 0  # connections, or answers that did not come in time
 
-    def result(self, cpu_s: Mapping[str, float], memory_mb: dict[str, float]) -> Result:
-        """Put it together with what the processes used meanwhile."""
+    def result(
+        self, cpu_s: Mapping[str, float], memory_mb: dict[str, float], *, hung_up: int = 0
+    ) -> Result:
+        """Put it together with what the processes used.
+
+        ``hung_up``: so many more requests were worked on, whose answers came after the end.
+        """
+        worked_on = self.requests + hung_up
         return Result(
             requests_per_s=self.requests / self.seconds,
             p50_ms=self.p50_ms,
             p95_ms=self.p95_ms,
             p99_ms=self.p99_ms,
-            cpu_us={name: used / self.requests * 1e6 for name, used in cpu_s.items()},
+            cpu_us={name: used / worked_on * 1e6 for name, used in cpu_s.items()},
             memory_mb=memory_mb,
         )
 
@@ -82,8 +88,9 @@ def measure(target: Target, *, connections: int, seconds: float) -> Result:
     quieten(target.processes)
     before = cpu_by_group(target.processes)
     report = run_wrk(target, connections=connections, seconds=seconds)
-    used_s, memory_mb = used_since(before, target.processes), memory_by_group(target.processes)
+    memory_mb = memory_by_group(target.processes)
     quieten(target.processes)
+    used_s = used_since(before, target.processes)
     if not report.requests:
         raise LoadError(f"not one answer in {seconds:g} s")
     if report.not_200 or report.broken:
@@ -91,7 +98,7 @@ def measure(target: Target, *, connections: int, seconds: float) -> Result:
             f"{report.requests} answers, of which {report.not_200} not 200; "
             f"{report.broken} without an answer within {TIMEOUT_S:.0f} s"
         )
-    return report.result(used_s, memory_mb)
+    return report.result(used_s, memory_mb, hung_up=connections)
 
 
 def quieten(groups: Groups) -> None:

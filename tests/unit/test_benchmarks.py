@@ -101,6 +101,15 @@ def test_a_report_is_turned_into_costs_of_one_request() -> None:
     assert result.cpu_us == {"bridge": 250.0}
 
 
+def test_work_for_those_who_hung_up_is_work_on_requests_too() -> None:
+    report = Report(requests=900, seconds=2.0, p50_ms=1.0, p95_ms=2.0, p99_ms=3.0)
+
+    result = report.result({"bridge": 0.25}, {"bridge": 50.0}, hung_up=100)
+
+    assert result.requests_per_s == 450.0
+    assert result.cpu_us == {"bridge": 250.0}
+
+
 def test_a_sample_belongs_to_the_innermost_frame_that_a_layer_claims() -> None:
     ours = "/a/shared/messaging"
     stacks = [
@@ -149,6 +158,14 @@ def test_peers_may_do_everything_in_their_own_virtual_hosts_alone() -> None:
 
     assert [host["name"] for host in found["vhosts"]] == ["postroad", "nameko"]
     assert [(each["user"], each["vhost"]) for each in found["permissions"]] == [(GUEST, "nameko")]
+
+
+def test_a_virtual_host_that_is_ours_is_not_named_twice() -> None:
+    definitions = {"vhosts": [{"name": "postroad"}], "users": [], "permissions": []}
+
+    found = with_guests(definitions, "secret", ["postroad"])
+
+    assert found["vhosts"] == [{"name": "postroad"}]
 
 
 def test_a_report_is_put_between_its_marks_and_nowhere_else() -> None:
