@@ -26,7 +26,7 @@ check: ## lint, format, types, and generated files in date
 	$(VENV)/bin/postroad definitions --check
 	$(VENV)/bin/postroad contracts check
 
-bench: ## what a request costs, against others and by itself: make bench [ARGS=--help] (20 minutes)
+bench: ## what a request costs, against others and by itself: make bench [ARGS=--help]
 	@bin/setup --bench && exec $(PYTHON) -m benchmarks $(ARGS)
 
 scaling: ## put a step in load and a backlog on the system, and draw how it scales (half an hour)
