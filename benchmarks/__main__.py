@@ -33,6 +33,7 @@ from benchmarks.layers import Layers, profile
 from benchmarks.load import LoadError
 from benchmarks.results import FOLDER, read, write
 from benchmarks.startup import Startup, StartupError, measure_startup
+from benchmarks.usage import ProcessGone
 from ops.broker import BrokerError
 
 DOCS = "docs"
@@ -92,7 +93,10 @@ def main() -> int:
         draw(options.results)
         if DOCS in options.parts:
             renew(options.results)
-    except (BrokerError, LoadError, StartupError, subprocess.CalledProcessError) as error:
+    except (
+        *(BrokerError, LoadError, ProcessGone, StartupError),
+        subprocess.CalledProcessError,
+    ) as error:
         print(f"benchmark failed: {error}", file=sys.stderr)
         return 1
     return 0

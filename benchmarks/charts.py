@@ -83,7 +83,7 @@ def draw_cost(axis: Axes, names: Sequence[str], rows: Sequence[Row]) -> None:
     axis.bar_label(bars, labels=[f"{us:,.0f}" for us in done], padding=3)
     axis.set_title("CPU time of one, us", fontsize=10)
     axis.margins(x=0.15)
-    axis.legend(loc="lower right", fontsize=8)
+    axis.legend(loc="upper right", fontsize=8)
 
 
 if __name__ == "__main__":

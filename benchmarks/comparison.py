@@ -18,6 +18,7 @@ from benchmarks.load import LoadError, Result, Target, measure
 from benchmarks.machine import Machine, locked_versions
 from benchmarks.raw import VIRTUAL_HOST, answering
 from benchmarks.system import System, running
+from benchmarks.usage import ProcessGone
 
 OURS = "ours"
 RAW = {"raw-pika": (), "raw-pika-joined": ("--joined",)}  # options of benchmarks.limits.raw_rpc
@@ -151,7 +152,7 @@ async def _rounds(
                     result = await asyncio.to_thread(
                         load, connections=connections, seconds=options.seconds
                     )
-                except LoadError as error:
+                except (LoadError, ProcessGone) as error:
                     failures[f"{name} at {connections}, round {number}"] = str(error)
                     print(f"  {name} at {connections}: {error}", flush=True)
                     continue

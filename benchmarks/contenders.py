@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CalledProcessError, Popen
-from time import monotonic
+from time import monotonic, sleep
 
 import requests
 
@@ -22,6 +22,7 @@ HERE = Path(__file__).parent
 LOCKS = HERE / "peers" / "locks"
 MODULES = "benchmarks.peers"
 START_TIMEOUT_S = 30.0
+POLL_S = 0.2
 PATH = "/products?limit=30"
 
 GUNICORN = ("gunicorn", "--bind", f"{LOOPBACK}:{{port}}", "--workers", "1", "--threads", "8")
@@ -194,6 +195,7 @@ def _answers_alike(
             lines = log.read_text(errors="replace").strip().splitlines()
             what = f"its {dead[0]} ended" if dead else outcome
             raise PeerError(f"{what}: {lines[-1] if lines else 'its log is empty'}")
+        sleep(POLL_S)
 
 
 def _difference(target: Target, page: bytes) -> str | None:

@@ -9,8 +9,16 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 Groups = Mapping[str, Iterable[int]]  # process ids by what they do, their children counted too
 
 
+class ProcessGone(Exception):
+    """A process that was to be looked at has ended."""
+
+
 def cpu_by_group(groups: Groups) -> dict[str, float]:
-    """CPU seconds, user and system, that each group has used so far."""
+    """CPU seconds, user and system, that each group has used so far.
+
+    Raises:
+        ProcessGone: one of them has ended.
+    """
     return {name: sum(map(_cpu_s, _with_children(pids))) for name, pids in groups.items()}
 
 
@@ -22,12 +30,12 @@ def memory_by_group(groups: Groups) -> dict[str, float]:
 
 
 def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = _read(pid, "stat").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
 def _memory_mb(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    lines = _read(pid, "smaps_rollup").splitlines()
     [kib] = [line.split()[1] for line in lines if line.startswith("Pss:")]
     return int(kib) / 1024
 
@@ -35,6 +43,13 @@ def _memory_mb(pid: int) -> float:
 def _with_children(pids: Iterable[int]) -> list[int]:
     found = []
     for pid in pids:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        children = _read(pid, f"task/{pid}/children").split()
         found += [pid, *_with_children(int(child) for child in children)]
     return found
+
+
+def _read(pid: int, name: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text()
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise ProcessGone(f"process {pid} has ended") from error

@@ -21,7 +21,7 @@ from benchmarks.load import LoadError, used_since
 from benchmarks.machine import Machine, locked_versions
 from benchmarks.system import System, running
 from benchmarks.tables import figure, table
-from benchmarks.usage import Groups, cpu_by_group, memory_by_group
+from benchmarks.usage import Groups, ProcessGone, cpu_by_group, memory_by_group
 from ops import processes, services
 from shared.messaging.names import VHOST, work_queue
 
@@ -138,7 +138,7 @@ async def measure_background(folder: Path, *, jobs: int) -> Background:
             print(f"{line.name}: {jobs:,}", flush=True)
             try:
                 lines.append(await _measure(line, system, folder, jobs))
-            except (LoadError, TooSlow) as error:
+            except (LoadError, ProcessGone, TooSlow) as error:
                 failures[line.name] = str(error)
                 print(f"  {error}", flush=True)
     locks = {line.lock for line in LINES if line.lock}

@@ -1,5 +1,6 @@
 """The benchmark's own sums: figures, shares of a profile, and targets held against them."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,7 @@ from benchmarks.machine import ROOT, Machine
 from benchmarks.startup import Startup, by_package
 from benchmarks.system import GUEST, with_guests
 from benchmarks.tables import table
+from benchmarks.usage import ProcessGone, cpu_by_group
 
 MACHINE = Machine(2, "a CPU", "Linux", "3.11", {}, "2026-01-01 00:00", 0.0)
 RESULT = Result(1000.0, 10.0, 20.0, 30.0, {"bridge": 200.0, "rabbitmq": 100.0}, {"bridge": 50.0})
@@ -99,6 +101,14 @@ def test_a_report_is_turned_into_costs_of_one_request() -> None:
 
     assert result.requests_per_s == 500.0
     assert result.cpu_us == {"bridge": 250.0}
+
+
+async def test_a_process_that_has_ended_is_named_and_not_counted_as_idle() -> None:
+    child = await asyncio.create_subprocess_exec("true")
+    await child.wait()
+
+    with pytest.raises(ProcessGone, match=f"process {child.pid} has ended"):
+        cpu_by_group({"peer": [child.pid]})
 
 
 def test_work_for_those_who_hung_up_is_work_on_requests_too() -> None:
