@@ -31,6 +31,7 @@ from benchmarks.goals import Evidence
 from benchmarks.growth import Growth, measure_growth
 from benchmarks.layers import Layers, profile
 from benchmarks.load import LoadError
+from benchmarks.machine import ROOT
 from benchmarks.results import FOLDER, read, write
 from benchmarks.startup import Startup, StartupError, measure_startup
 from benchmarks.usage import ProcessGone
@@ -99,6 +100,8 @@ def main() -> int:
     ) as error:
         print(f"benchmark failed: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
@@ -132,13 +135,20 @@ def parse() -> argparse.Namespace:
         "--jobs", type=int, default=5000, help="background: jobs a measurement (%(default)s)"
     )
     parser.add_argument("--state", type=Path, default=STATE, help="folder to run in (%(default)s)")
-    parser.add_argument("--results", type=Path, default=FOLDER, help="folder (%(default)s)")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        help=f"folder ({FOLDER.relative_to(ROOT)}; with --only or --remember-tokens one in "
+        "--state, so that what is kept stays whole)",
+    )
     options = parser.parse_args()
     if strange := sorted(set(options.parts) - {*PARTS, DOCS}):
         parser.error(f"there is no part {strange[0]}")
     if strange := sorted(set(options.only) - set(CONTENDERS)):
         parser.error(f"there is no contender {strange[0]}; there are {', '.join(CONTENDERS)}")
     options.state = options.state.resolve()
+    is_whole = options.only is CONTENDERS and not options.remember_tokens
+    options.results = options.results or (FOLDER if is_whole else options.state / "results")
     options.parts = options.parts or (PARTS if options.only is CONTENDERS else ["peers"])
     return options
 
