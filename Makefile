@@ -26,7 +26,7 @@ check: ## lint, format, types, and generated files in date
 	$(VENV)/bin/postroad definitions --check
 	$(VENV)/bin/postroad contracts check
 
-bench: ## load the running system and print what a request costs
+bench: ## what a request costs, against others and by itself: make bench [ARGS=--help]
 	@bin/setup --bench && exec $(PYTHON) -m benchmarks $(ARGS)
 
 scaling: ## put a step in load and a backlog on the system, and draw how it scales (half an hour)
@@ -43,7 +43,9 @@ lock: ## renew the requirements*.txt to the newest versions that pyproject.toml 
 	$(LOCK) pyproject.toml --group build --output-file requirements.txt
 	$(LOCK) pyproject.toml --group build --extra dev --constraint requirements.txt \
 		--output-file requirements-dev.txt
-	$(LOCK) --group baseline --output-file benchmarks/requirements.txt
+	for lock in $(notdir $(basename $(wildcard benchmarks/peers/locks/*.txt))); do \
+		$(LOCK) --group peer-$$lock --output-file benchmarks/peers/locks/$$lock.txt || exit; done
+	$(LOCK) --group profiler --output-file benchmarks/profiler.txt
 	$(LOCK) --group charts --output-file benchmarks/scaling/requirements.txt
 
 clean: ## remove everything that the other targets made: .venv, .postroad, caches
