@@ -125,9 +125,8 @@ class Bridge:
             self._in_flight -= 1
         if (trip := last_trip.get()) is not None:
             response.headers.append(server_timing(trip, perf_counter() - began))
+        self._exchanges.add(request, int(response.status), perf_counter() - began)
         await response.send(send, request.request_id)
-        duration_s = perf_counter() - began
-        self._exchanges.add(request, int(response.status), duration_s)
         # whoever watches over us asks every few seconds
         write = log.debug if request.path in PROBES else log.info
         write(
@@ -136,7 +135,7 @@ class Bridge:
             path=request.path,
             status=int(response.status),
             outcome=code or "ok",
-            duration_ms=round(duration_s * 1000, 2),
+            duration_ms=round((perf_counter() - began) * 1000, 2),
             request_id=request.request_id,
         )
 
