@@ -11,17 +11,21 @@ import structlog
 from http_bridge.auth import Auth
 from http_bridge.docs import Docs
 from http_bridge.exchange import ClientGone, Receive, Request, Response, Scope, Send
+from http_bridge.measures import Exchanges
 from http_bridge.problems import MethodNotAllowed, NotFound, problem_response
 from http_bridge.products import Products
 from http_bridge.settings import BridgeSettings
 from http_bridge.syncs import Syncs
+from http_bridge.timing import server_timing
 from http_bridge.tokens import RequestTokens
 from shared.contracts.errors import InternalError, Overloaded, ServiceError, Unavailable
 from shared.messaging.client import Client
 from shared.messaging.envelope import is_plain_id
 from shared.messaging.ids import new_id
 from shared.messaging.keyring import KeyRing
+from shared.metrics.measures import Measure
 from shared.revocations import Revocations
+from shared.telemetry import last_trip
 from shared.tokens import TokenVerifier
 
 log = structlog.get_logger()
@@ -79,6 +83,14 @@ class Bridge:
             **{path: {"GET": docs.page} for path in docs.paths},
         }
 
+        self._exchanges = Exchanges(
+            (*self._routes, f"{PRODUCT_PATH}{{product_id}}", f"{SYNC_PATH}{{sync_id}}")
+        )
+
+    def measures(self) -> list[Measure]:
+        """Give what is counted of HTTP requests."""
+        return self._exchanges.measures(lambda: self._in_flight)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
@@ -99,6 +111,7 @@ class Bridge:
         request.request_id = _request_id(request)
         code = None
         self._in_flight += 1
+        last_trip.set(None)  # a pipelined request inherits its forerunner's context
         try:
             response = await self._dispatch(request)
         except ClientGone:
@@ -110,6 +123,9 @@ class Bridge:
             response, code = problem_response(InternalError(), request.request_id), "internal"
         finally:
             self._in_flight -= 1
+        if (trip := last_trip.get()) is not None:
+            response.headers.append(server_timing(trip, perf_counter() - began))
+        self._exchanges.add(request, int(response.status), perf_counter() - began)
         await response.send(send, request.request_id)
         # whoever watches over us asks every few seconds
         write = log.debug if request.path in PROBES else log.info
