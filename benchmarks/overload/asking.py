@@ -84,6 +84,7 @@ class Summary:
     failed: int
     p50_ms: float
     p99_ms: float
+    refused_p50_ms: float
     refused_p99_ms: float
 
     @classmethod
@@ -97,6 +98,7 @@ class Summary:
             failed=len(outcomes) - len(good) - len(refused),
             p50_ms=_percentile_ms(good, 0.5),
             p99_ms=_percentile_ms(good, 0.99),
+            refused_p50_ms=_percentile_ms(refused, 0.5),
             refused_p99_ms=_percentile_ms(refused, 0.99),
         )
 
