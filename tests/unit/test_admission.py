@@ -113,6 +113,15 @@ def test_a_few_are_admitted_though_nothing_is_answered() -> None:
     assert refused_soon
 
 
+def test_a_caller_with_nothing_under_way_comes_in_though_nothing_is_answered() -> None:
+    world = World(rate_per_s=0)
+    world.pass_time(2, greedy=5 * FEW)
+
+    world.ask("modest")
+
+    assert not world.refused["modest"]
+
+
 def test_workers_that_are_added_are_given_more_at_once() -> None:
     world = World(rate_per_s=40)
     world.pass_time(10, somebody=400)
