@@ -58,18 +58,23 @@ class Crowd:
         """Ask on a connection of its own."""
         status, retry_after = LOST, ""
         with suppress(OSError, ValueError, IndexError):
-            head = await self._exchange(self.make_request(number))
-            status = int(head.split(maxsplit=2)[1])
+            head, _ = await self._exchange(self.make_request(number))
+            status = _status(head)
             retry_after = _header(head, "retry-after")
         return Outcome(due_s, time.monotonic() - began - due_s, status, retry_after)
 
-    async def _exchange(self, request: bytes) -> str:
+    async def read(self, number: int) -> tuple[int, bytes]:
+        """Ask, and give the answer's status and body."""
+        head, body = await self._exchange(self.make_request(number))
+        return _status(head), body
+
+    async def _exchange(self, request: bytes) -> tuple[str, bytes]:
         where = urlsplit(self.url)
         reader, writer = await asyncio.open_connection(where.hostname, where.port)
         try:
             writer.write(request)
-            answer = await reader.read()
-            return answer.partition(b"\r\n\r\n")[0].decode("latin-1")
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            return head.decode("latin-1"), body
         finally:
             writer.close()
 
@@ -117,13 +122,18 @@ def get(path: str, token: str) -> bytes:
     ).encode()
 
 
-def post(path: str, body: bytes) -> bytes:
-    """Write a request that brings JSON."""
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: postroad\r\nConnection: close\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+def post(path: str, body: bytes, token: str = "") -> bytes:
+    """Write a request that brings JSON, with a bearer token if there is one."""
+    head = f"POST {path} HTTP/1.1\r\nHost: postroad\r\nConnection: close\r\n"
+    if token:
+        head += f"Authorization: Bearer {token}\r\n"
+    if body:
+        head += "Content-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _status(head: str) -> int:
+    return int(head.split(maxsplit=2)[1])
 
 
 def _header(head: str, name: str) -> str:
