@@ -21,6 +21,8 @@ from shared.messaging.topology import with_passwords
 
 MONITOR = "monitor"  # a broker user that may look at everything, and no more
 SETTINGS = {
+    "AUTH_ATTEMPTS_PER_USER": "1000",  # of whom every fourth sign-in fails
+    "AUTH_ATTEMPTS_PER_ADDRESS": "10000",
     "AUTH_TOKEN_LIFETIME_S": "60",  # what is remembered of ended sessions goes after that
     "CATALOG_CACHE_FRESH_S": "1",
     "CATALOG_SYNC_PAGE_SIZE": "5",  # of 120 products: 24 jobs a sync

@@ -1,8 +1,9 @@
 """Five times what the system can do: it goes on doing that, in time, and refuses the rest."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -101,10 +102,9 @@ async def test_a_service_that_keeps_up_refuses_nobody_for_what_he_asks_of_anothe
 
 async def test_a_thousand_idle_connections_keep_nobody_out(slow_system: System) -> None:
     crowd = products(slow_system, await sign_in(slow_system, **CREDENTIALS))
-    async with AsyncExitStack() as idle:
+    with ExitStack() as idle:
         for _ in range(2 * CONNECTIONS_MAX):
-            _, writer = await asyncio.open_connection(LOOPBACK, slow_system.port)
-            idle.callback(writer.transport.abort)
+            idle.enter_context(socket.create_connection((LOOPBACK, slow_system.port)))
 
         answers = [await crowd.ask(number) for number in range(5)]
 

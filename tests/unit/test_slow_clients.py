@@ -56,14 +56,14 @@ class App:
 class Server:
     """A server in a thread."""
 
-    def __init__(self, app: App, protocol: type[LimitedProtocol]) -> None:
+    def __init__(self, app: App, protocol: type[LimitedProtocol], keep_alive_s: int) -> None:
         config = uvicorn.Config(
             app,
             http=protocol,
             loop="uvloop",
             lifespan="off",
             log_config=None,
-            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_keep_alive=keep_alive_s,
         )
         self.app = app
         self.protocol = protocol
@@ -88,8 +88,8 @@ class Server:
 
 
 @contextmanager
-def serving(limits: Limits) -> Iterator[Server]:
-    server = Server(App(), limited_protocol(limits))
+def serving(limits: Limits, *, keep_alive_s: int = KEEP_ALIVE_S) -> Iterator[Server]:
+    server = Server(App(), limited_protocol(limits), keep_alive_s)
     server.start()
     try:
         yield server
@@ -262,6 +262,18 @@ async def test_too_many_idle_connections_give_way_to_new_ones_the_oldest_first()
             await idle[-1].send(GET)
             assert (await idle[-1].answer()).startswith(b"HTTP/1.1 200")
             assert await is_served(server)
+
+
+async def test_connections_that_are_kept_alive_give_way_too() -> None:
+    with serving(replace(LIMITS, connections_max=2), keep_alive_s=60) as server:
+        async with AsyncExitStack() as stack:
+            kept = [await stack.enter_async_context(connected(server)) for _ in range(2)]
+            for peer in kept:
+                await peer.send(GET)
+                assert (await peer.answer()).startswith(b"HTTP/1.1 200")
+
+            assert await is_served(server)
+            assert await kept[0].rest() == b""
 
 
 async def test_when_every_connection_is_being_answered_a_new_one_is_dropped() -> None:
