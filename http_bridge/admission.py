@@ -24,7 +24,7 @@ class Gate:
     """Admits calls to one service for as long as it can answer them in time.
 
     By Little's law a call waits as long as it takes to answer those before it. So the gate is full
-    when more are under way than were answered within half a deadline, provided that one of them
+    when more are under way than are answered within half a deadline, provided that one of them
     has waited for a while: a burst says nothing yet. When it is full, a caller with fewer calls
     under way than its even share still comes in, up to twice the limit in all, so that the last one
     waits no longer than its deadline.
@@ -34,12 +34,12 @@ class Gate:
         self, *, deadline_s: float, most: int, clock: Callable[[], float] = monotonic
     ) -> None:
         """``most``: the limit never exceeds it, however fast the service is."""
-        window_s = deadline_s * WAIT_SHARE
+        self._window_s = deadline_s * WAIT_SHARE
         self._clock = clock
         self._most = most
         self._patience_s = deadline_s * BURST_SHARE
-        self._retry_after_s = math.ceil(window_s)
-        self._answered = _Recent(window_s)
+        self._retry_after_s = math.ceil(self._window_s)
+        self._answered = _Recent(self._window_s)
         self._places: dict[Place, None] = {}  # in the order in which they were taken
         self._held: Counter[Hashable] = Counter()  # places by caller
 
@@ -50,11 +50,8 @@ class Gate:
             Overloaded: too many are under way, and the caller has its share of them.
         """
         now = self._clock()
-        under_way = len(self._places)
-        if under_way >= FEW:
-            limit = max(FEW, min(self._answered.count(now), self._most))
-            if under_way >= limit and self._is_waiting(now, under_way):
-                self._check_share(caller, under_way, limit)
+        if len(self._places) >= FEW:
+            self._check(caller, now)
         place = Place(self, caller, now)
         self._places[place] = None
         self._held[caller] += 1
@@ -70,18 +67,31 @@ class Gate:
         if was_answered:
             self._answered.add(self._clock())
 
-    def _is_waiting(self, now: float, under_way: int) -> bool:
+    def _check(self, caller: Hashable, now: float) -> None:
+        under_way = len(self._places)
         oldest = next(iter(self._places))
-        return under_way >= self._most or now - oldest.since > self._patience_s
-
-    def _check_share(self, caller: Hashable, under_way: int, limit: int) -> None:
+        if now - oldest.since <= self._patience_s and under_way < self._most:
+            return
+        limit = self._limit(oldest.since, now)
         held = self._held[caller]
         callers = len(self._held) + (not held)
-        if under_way >= 2 * limit or held >= max(1, limit // callers):
+        has_its_share = held >= max(1, limit // callers)
+        if under_way >= 2 * limit or (under_way >= limit and has_its_share):
             raise Overloaded(
                 "more requests are waiting than can be answered in time",
                 retry_after_s=self._retry_after_s,
             )
+
+    def _limit(self, busy_since: float, now: float) -> int:
+        """Say how many are answered within half a deadline, by the better of two measures.
+
+        That of the half deadline which is just over is not put off by a hiccup. That of the time
+        in which somebody has waited, and the service was busy, knows of a load that has begun.
+        """
+        recently = self._answered.count(now)
+        since = min(busy_since, now - self._patience_s)
+        busy = self._answered.rate_since(since, now) * self._window_s
+        return max(FEW, min(max(recently, int(busy)), self._most))
 
 
 class Place:
@@ -120,6 +130,13 @@ class _Recent:
     def count(self, now: float) -> int:
         self._forget(now)
         return self._total
+
+    def rate_since(self, begin: float, now: float) -> float:
+        """Give how many there were a second since then, if that is not longer ago than is known."""
+        self._forget(now)
+        first = max(int(begin / self._slot_s), self._newest - SLOTS + 1)
+        count = sum(self._counts[slot % SLOTS] for slot in range(first, self._newest + 1))
+        return count / (now - first * self._slot_s)
 
     def _forget(self, now: float) -> None:
         slot = int(now / self._slot_s)

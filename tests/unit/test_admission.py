@@ -102,6 +102,32 @@ def test_a_burst_after_a_quiet_time_comes_in_whole() -> None:
     assert not world.refused
 
 
+def test_who_comes_again_after_a_burst_that_is_worked_off_in_time_is_not_refused() -> None:
+    world = World(rate_per_s=100)
+    for _ in range(200):
+        world.ask()
+
+    for _ in range(round(3 / STEP_S)):
+        answered = len(world.took_s)
+        world.pass_time(STEP_S)
+        for _ in range(len(world.took_s) - answered):
+            world.ask()
+
+    assert not world.refused
+
+
+def test_a_service_that_halts_for_a_moment_refuses_nobody() -> None:
+    world = World(rate_per_s=160)
+    world.pass_time(10, somebody=100)
+
+    world.rate_per_s = 0
+    world.pass_time(0.8, somebody=100)
+    world.rate_per_s = 160
+    world.pass_time(10, somebody=100)
+
+    assert not world.refused
+
+
 def test_a_few_are_admitted_though_nothing_is_answered() -> None:
     world = World(rate_per_s=0)
 
