@@ -28,6 +28,7 @@ TIMES = (0.5, 1.0, 2.0, 5.0, 10.0)
 AT_A_TIME = 2 * step.CONNECTIONS  # enough to keep one worker busy
 SCALED_TIMES, SCALED_S = 5.0, 40.0
 PIECE_S = 5
+MOST_WORKERS = 8  # as `postroad up`
 DEADLINE_S = 5.0  # the bridge's own
 
 
@@ -101,7 +102,10 @@ def crowd_of(case: str, running_system: System) -> Crowd:
 async def measure_scaled(running_system: System, crowd: Crowd, capacity: float) -> None:
     """Show piece by piece how workers come, and with them the answers."""
     program = step.PROGRAM
-    queue, rule = rpc_queue("catalog"), step.sized(services.policies()[program])
+    queue, rule = (
+        rpc_queue("catalog"),
+        step.sized(services.policies()[program]).capped(MOST_WORKERS),
+    )
     async with (
         recording(running_system, program=program, queue=queue) as recorder,
         scaled(recorder, rule),

@@ -11,6 +11,7 @@ import requests
 from benchmarks.system import READY_TIMEOUT_S, logging_to, sign_in
 from ops import ports, selfcheck, services
 from ops.broker import PrivateBroker
+from ops.management import FRESH_DEPTHS
 from ops.ports import LOOPBACK
 from ops.provision import provision
 from ops.state import State
@@ -27,6 +28,9 @@ SETTINGS = {
     "CATALOG_CACHE_FRESH_S": "1",
     "CATALOG_SYNC_PAGE_SIZE": "5",  # of 120 products: 24 jobs a sync
 }
+# RabbitMQ keeps in memory what is in the log of quorum queues, until its file is full: of 512 MiB
+# by default. Here that is so many times in a run.
+BROKER = FRESH_DEPTHS | {"raft.wal_max_size_bytes": str(64 * 1024)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ async def running(folder: Path) -> AsyncIterator[System]:
         wanted["permissions"].append(
             {"user": MONITOR, "vhost": VHOST, "configure": "", "write": "", "read": ""}
         )
-        broker = PrivateBroker(state.broker_folder, wanted, management=True)
+        broker = PrivateBroker(state.broker_folder, wanted, settings=BROKER, management=True)
         try:
             await broker.start()
             for program in (

@@ -213,6 +213,15 @@ def test_the_most_that_is_set_holds_in_a_burst_too() -> None:
     assert world.admitted["somebody"] == 50
 
 
+def test_the_most_that_is_set_holds_however_fast_the_service_is() -> None:
+    world = World(rate_per_s=400, most=50)
+
+    world.pass_time(10, somebody=800)
+    under_way = len(world.waiting)
+
+    assert under_way == 50
+
+
 def test_a_refusal_says_when_to_come_back() -> None:
     world = World(rate_per_s=0)
     world.pass_time(2, somebody=5 * FEW)
