@@ -13,7 +13,7 @@ from shared.contracts.errors import (
     Unavailable,
 )
 
-FEW = 16  # about what one process handles at a time; so many never wait for long
+FEW = 8  # as many as one browser asks for at a time, and some; they are always admitted
 WAIT_SHARE = 0.5  # of the deadline, for waiting and being answered
 BURST_SHARE = 0.05  # of the deadline: whatever came at once and is this young may all come in
 SLOTS = 10
