@@ -10,7 +10,7 @@ PYTHON := $(VENV)/bin/python
 export PYTHONDONTWRITEBYTECODE :=  # compiled modules make a start faster
 
 .DEFAULT_GOAL := help
-.PHONY: run test check bench scaling lock clean help
+.PHONY: run test check bench scaling soak lock clean help
 
 run: ## start everything here: make run [UPSTREAM=https://dummyjson.com] [PORT=8000]
 	@bin/setup && exec $(VENV)/bin/postroad up --port '$(PORT)' $(if $(UPSTREAM),--upstream '$(UPSTREAM)')
@@ -31,6 +31,9 @@ bench: ## what a request costs, against others and by itself: make bench [ARGS=-
 
 scaling: ## put a step in load and a backlog on the system, and draw how it scales (half an hour)
 	@bin/setup --dev && exec $(PYTHON) -m benchmarks.scaling $(ARGS)
+
+soak: ## put an even load on the system for a quarter of an hour, and see whether anything grows
+	@bin/setup --dev && exec $(PYTHON) -m benchmarks.soak $(ARGS)
 
 # uv is wanted here only, so it is no part of the locks. The locks name no index: pip's own
 # setting decides where packages come from, and the hashes decide what they are.
