@@ -171,7 +171,7 @@ class Land:
     def _take_reply(self, request_id: str, envelope: Envelope) -> Reply | Problem:
         client = Client(self._broker.as_user("bridge"), self.keys["bridge"])
         reply: Any = Future()  # as good as asyncio's here, and needs no loop
-        waiting = _Waiting("catalog", GetProduct.method, reply)
+        waiting = _Waiting("catalog", GetProduct.method, reply, began=time())
         client._waiting[request_id] = waiting
         client._on_reply(envelope.arrives())
         if not waiting.reply.done():
