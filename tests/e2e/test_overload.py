@@ -15,7 +15,7 @@ from tests.e2e.conftest import CREDENTIALS
 from tests.e2e.system import System, running_system
 from tests.waiting import eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.e2e, pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
 
 DEADLINE_S = 3.0
 UPSTREAM_MS, AT_ONCE = 100, 4  # forty products a second and worker

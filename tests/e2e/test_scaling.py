@@ -15,7 +15,7 @@ from benchmarks.scaling.series import Second
 from benchmarks.scaling.step import Step
 from ops.scaling_policy import SCALING_FILE, Policy, load_policies
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 # More is asked of one worker than the 40 requests a second for which it has connections.
 CALM, BURST = Stage(6, 4), Stage(60, 19)
