@@ -1,0 +1,87 @@
+"""Messages that come twice: taken down as they go by, and published again in their sender's name."""
+
+import asyncio
+import json
+from collections import Counter
+
+import pika
+
+from shared.messaging.names import EVENTS, RPC, WORK
+from tests.brokers import Seen
+from tests.e2e.spy import spying
+from tests.faults.records import Records
+from tests.faults.system import PROGRAM_REPLICAS, System
+from tests.waiting import eventually
+
+_COPIED = 5
+_WAIT_S = 20.0
+_REFUSED = ("replayed", "expired")  # the second, when we were slow
+_TRIES = 3  # of a copy: more than there are replicas of any worker
+
+
+async def copy_requests(system: System, records: Records) -> str:
+    """Publish requests again that have just been answered; each worker knows those that it had.
+
+    A store of what was seen belongs to a process (docs/decisions/0004-replay-store.md): of the
+    copies of a request each replica but the one that answered it may take one.
+    """
+    async with spying(system, RPC) as spy:
+        await eventually(lambda: _looked(spy.look(), _COPIED), timeout_s=_WAIT_S)
+        seen = spy.seen[:_COPIED]
+    begins_at = system.log.stat().st_size
+    await asyncio.to_thread(_publish, system, RPC, seen * _TRIES)
+    ids = {str(each.properties.message_id): str(each.properties.type) for each in seen}
+
+    def refusals() -> Counter[str]:
+        with system.log.open("rb") as log:
+            log.seek(begins_at)
+            lines = (json.loads(line) for line in log if line.startswith(b"{"))
+            return Counter(
+                line["message_id"]
+                for line in lines
+                if line.get("event") == "request refused" and line["reason"] in _REFUSED
+            )
+
+    def all_refused() -> bool:
+        refused = refusals()
+        return all(refused[each] >= _least(method) for each, method in ids.items())
+
+    try:
+        await eventually(all_refused, timeout_s=_WAIT_S)
+    except AssertionError:
+        records.remarks.append(f"copies of {ids} were refused {dict(refusals())} times only")
+    return f"{len(seen)} requests published again, {_TRIES} times each"
+
+
+def _least(method: str) -> int:
+    replicas = PROGRAM_REPLICAS.get(f"{method.partition('.')[0]}_worker", 1)
+    return _TRIES - (replicas - 1)
+
+
+async def copy_work(system: System) -> str:
+    """Publish events and jobs again that have just been sent; nothing may come of it."""
+    async with spying(system, EVENTS) as events, spying(system, WORK) as jobs:
+        await eventually(lambda: _looked(events.look(), _COPIED), timeout_s=_WAIT_S)
+        await eventually(lambda: _looked(jobs.look(), _COPIED), timeout_s=_WAIT_S)
+        seen = {EVENTS: events.seen[:], WORK: jobs.seen[:]}
+    for exchange, messages in seen.items():
+        await asyncio.to_thread(_publish, system, exchange, messages)
+    return f"{len(seen[EVENTS])} events and {len(seen[WORK])} jobs published again"
+
+
+async def _looked(looking: object, count: int) -> bool:
+    seen = await looking  # type: ignore[misc]
+    return len(seen) >= count
+
+
+def _publish(system: System, exchange: str, messages: list[Seen]) -> None:
+    """Publish messages as they were, each as the service that had sent it."""
+    senders = {str(each.properties.user_id) for each in messages}
+    for sender in sorted(senders):
+        with system.connect(sender) as connection:
+            channel: pika.channel.Channel = connection.channel()
+            channel.confirm_delivery()
+            for each in messages:
+                if each.properties.user_id == sender:
+                    key = str(each.properties.type)
+                    channel.basic_publish(exchange, key, each.body, each.properties)
