@@ -13,16 +13,18 @@ import structlog
 
 from ops.progress import say
 from tests.faults import expected
-from tests.faults.campaign import NotWell, deal, run
+from tests.faults.campaign import deal, run
 from tests.faults.checker import check
 from tests.faults.faults import KINDS
+from tests.faults.health import NotWell
 from tests.faults.table import report
 
 
 def main() -> int:
     options = _parse()
     kinds = deal(options.kinds, options.faults, seed=options.seed)
-    folder = Path(tempfile.mkdtemp(prefix="faults-"))
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="faults-"))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     say(f"{len(kinds)} faults, seed {options.seed}; what the services log is in {folder}")
     began = time.monotonic()
     try:
@@ -61,6 +63,7 @@ def _parse() -> argparse.Namespace:
         default=list(KINDS),
         help=f"separated by commas, of {', '.join(KINDS)} (all)",
     )
+    parser.add_argument("--folder", type=Path, help="for what runs and its logs (a temporary one)")
     parser.add_argument("--report", type=Path, help="a file for the table, in Markdown")
     return parser.parse_args()
 

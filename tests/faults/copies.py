@@ -1,4 +1,4 @@
-"""Messages that come twice: taken down as they go by, and published again in their sender's name."""
+"""Messages that come twice: taken down as they go by, and published again by their sender."""
 
 import asyncio
 import json

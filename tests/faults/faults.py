@@ -33,11 +33,12 @@ class Scene:
         """Leave the harm as it is for a while."""
         await asyncio.sleep(self.chance.uniform(shortest_s, longest_s))
 
-    def victim(self, *programs: str) -> tuple[str, int]:
-        """Choose a process; one is always about to be there."""
+    async def victim(self, *programs: str) -> tuple[str, int]:
+        """Choose a process; one that has just been killed is waited for."""
         name = self.chance.choice(programs)
-        pids = self.system.supervisor.pids(name)
-        return name, self.chance.choice(pids) if pids else 0
+        supervisor = self.system.supervisor
+        await eventually(lambda: supervisor.pids(name), timeout_s=_GONE_S)
+        return name, self.chance.choice(supervisor.pids(name))
 
 
 Inject = Callable[[Scene], Awaitable[str]]
@@ -67,14 +68,14 @@ def kind(*, hides_bridge: bool = False, moves_clock: bool = False) -> Callable[[
 
 @kind()
 async def kill_worker(scene: Scene) -> str:
-    name, pid = scene.victim(*WORKERS)
+    name, pid = await scene.victim(*WORKERS)
     os.kill(pid, signal.SIGKILL)
     return f"kill -9 {name}"
 
 
 @kind(hides_bridge=True)
 async def kill_bridge(scene: Scene) -> str:
-    _, pid = scene.victim(BRIDGE)
+    _, pid = await scene.victim(BRIDGE)
     os.kill(pid, signal.SIGKILL)
     return f"kill -9 {BRIDGE}"
 
@@ -89,21 +90,23 @@ async def kill_broker(scene: Scene) -> str:
 
 @kind()
 async def stop_worker(scene: Scene) -> str:
-    name, pid = scene.victim(*WORKERS)
+    name, pid = await scene.victim(*WORKERS)
     await _stopped(scene, pid)
     return f"SIGSTOP, SIGCONT {name}"
 
 
 @kind(hides_bridge=True)
 async def stop_bridge(scene: Scene) -> str:
-    _, pid = scene.victim(BRIDGE)
+    _, pid = await scene.victim(BRIDGE)
     await _stopped(scene, pid)
     return f"SIGSTOP, SIGCONT {BRIDGE}"
 
 
 @kind()
 async def stop_broker(scene: Scene) -> str:
-    await _stopped(scene, scene.system.broker.pid or 0)
+    pid = scene.system.broker.pid
+    assert pid is not None
+    await _stopped(scene, pid)
     return "SIGSTOP, SIGCONT the broker"
 
 

@@ -15,7 +15,7 @@ from tests.faults.records import Accepted, Records
 from tests.faults.system import System
 
 OPERATOR = {"username": "admin", "password": "admin"}
-_SYNC_PAUSE_S = 2.0
+_SYNC_PAUSE_S = 0.5
 _REPORT_PAUSE_S = 0.2
 _OTHER_DOOR = 1_000_000  # a user id that none of our users has
 
