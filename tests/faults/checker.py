@@ -20,9 +20,11 @@ CLEAR = frozenset(
 TRANSPORT = frozenset(("refused", "cut", "silent"))  # what a bridge that is not there gives
 # A process may hold so much more at its end than when it was first seen warm.
 MORE_DESCRIPTORS = 8
-MORE_THREADS = 12  # pools of threads are filled as they are needed
+DESCRIPTORS_A_THREAD = 2  # SQLite's connections are kept, one for each thread that needed one
+THREADS_MOST = 80  # the largest prefetch, 64, has a thread for each request
 MORE_RSS, MORE_RSS_KIB = 1.25, 16_384
-LOOKS = 5  # at a process, before anything can be said of it
+WARM_S = 15.0  # younger processes are still starting
+LOOKS = 4  # at a warm process, before anything can be said of it
 
 What = Literal["lost", "doubled", "wrong", "late", "unclear", "unhealthy", "leak"]
 
@@ -147,17 +149,18 @@ def _growth(usage: Iterable[Usage]) -> Iterator[Finding]:
     """No process that lived through several faults holds ever more."""
     looks: dict[int, list[Usage]] = {}
     for each in usage:
-        looks.setdefault(each.pid, []).append(each)
+        if each.age_s >= WARM_S:
+            looks.setdefault(each.pid, []).append(each)
     for seen in looks.values():
-        if len(seen) < LOOKS:
-            continue
-        first, last = seen[1], seen[-1]  # at the first look it may still be starting
+        first, last = seen[0], seen[-1]
+        new_threads = max(0, last.threads - first.threads)
+        more_descriptors = MORE_DESCRIPTORS + DESCRIPTORS_A_THREAD * new_threads
         for what, before, after, most in (
-            ("descriptors", first.descriptors, last.descriptors, MORE_DESCRIPTORS),
-            ("threads", first.threads, last.threads, MORE_THREADS),
+            ("descriptors", first.descriptors, last.descriptors, more_descriptors),
+            ("threads", first.threads, last.threads, THREADS_MOST - first.threads),
             ("KiB", first.rss_kib, last.rss_kib, first.rss_kib * (MORE_RSS - 1) + MORE_RSS_KIB),
         ):
-            if after > before + most:
+            if len(seen) >= LOOKS and after > before + most:
                 detail = f"{first.program} ({first.pid}): {before} {what}, then {after}"
                 yield Finding("leak", f"{detail}, over {len(seen)} faults")
 

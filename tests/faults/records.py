@@ -74,6 +74,7 @@ class Usage:
 
     program: str
     pid: int
+    age_s: float
     descriptors: int
     rss_kib: int
     threads: int

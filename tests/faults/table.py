@@ -79,8 +79,8 @@ def _totals(records: Records, counts: Counter[What]) -> Iterator[str]:
 def _longest_gap(times: Iterable[float], fault: Fault) -> float:
     """Give the longest time without an answer, as far as it lay within a fault."""
     began, ended = fault.began, _end(fault)
-    gaps = (min(after, ended) - max(before, began) for before, after in pairwise(times))
-    return max(0.0, *gaps)
+    marks = [began, *(each for each in times if began < each < ended), ended]
+    return max(after - before for before, after in pairwise(marks))
 
 
 def _end(fault: Fault) -> float:

@@ -1,6 +1,7 @@
 """What processes hold: read from /proc, so it needs nobody's help."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -28,10 +29,18 @@ def _usage(program: str, pid: int) -> Iterator[Usage]:
         yield Usage(
             program,
             pid,
+            _age_s(pid),
             descriptors=len(list(Path(f"/proc/{pid}/fd").iterdir())),
             rss_kib=int(status["VmRSS"].split()[0]),
             threads=int(status["Threads"]),
         )
+
+
+def _age_s(pid: int) -> float:
+    """Tell how long a process has been there (proc_pid_stat(5), field 22)."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    began_s = int(after_name[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began_s
 
 
 def left_over(folder: Path) -> list[str]:

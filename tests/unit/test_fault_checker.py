@@ -28,7 +28,7 @@ SYNC = Sync(
     removed=0,
 )
 FAULT = Fault("kill_worker", "kill -9 a worker", began=9.0, lifted=9.5, healthy=11.0)
-WORKER = Usage("worker", pid=7, descriptors=20, rss_kib=60_000, threads=10)
+WORKER = Usage("worker", pid=7, age_s=60.0, descriptors=20, rss_kib=60_000, threads=10)
 
 
 def records() -> Records:
@@ -172,8 +172,8 @@ def test_a_system_that_is_not_well_in_time_is_unhealthy() -> None:
 
 def test_a_process_that_holds_ever_more_leaks() -> None:
     for larger in (
-        replace(WORKER, descriptors=40),
-        replace(WORKER, threads=40),
+        replace(WORKER, descriptors=30),
+        replace(WORKER, threads=100),
         replace(WORKER, rss_kib=200_000),
     ):
         seen = records()
@@ -184,7 +184,8 @@ def test_a_process_that_holds_ever_more_leaks() -> None:
 
 def test_a_process_that_has_just_started_may_grow() -> None:
     seen = records()
-    seen.usage = [replace(WORKER, descriptors=5), replace(WORKER, descriptors=50)]
+    seen.usage += [replace(WORKER, pid=8, descriptors=5, age_s=age_s) for age_s in (1, 5, 9)]
+    seen.usage += [replace(WORKER, pid=8, descriptors=50, age_s=20.0 + n) for n in range(LOOKS)]
 
     assert found(seen) == []
 
