@@ -15,6 +15,7 @@ from tests.waiting import eventually
 
 _COPIED = 5
 _WAIT_S = 20.0
+_JOB_MS = 1_000
 _REFUSED = ("replayed", "expired")  # the second, when we were slow
 _TRIES = 3  # of a copy: more than there are replicas of any worker
 
@@ -59,14 +60,22 @@ def _least(method: str) -> int:
 
 
 async def copy_work(system: System) -> str:
-    """Publish events and jobs again that have just been sent; nothing may come of it."""
-    async with spying(system, EVENTS) as events, spying(system, WORK) as jobs:
-        await eventually(lambda: _looked(events.look(), _COPIED), timeout_s=_WAIT_S)
-        await eventually(lambda: _looked(jobs.look(), _COPIED), timeout_s=_WAIT_S)
-        seen = {EVENTS: events.seen[:], WORK: jobs.seen[:]}
-    for exchange, messages in seen.items():
-        await asyncio.to_thread(_publish, system, exchange, messages)
-    return f"{len(seen[EVENTS])} events and {len(seen[WORK])} jobs published again"
+    """Publish events and jobs again that have just been sent; nothing may come of it.
+
+    Upstream takes its time meanwhile: the copy of a job whose sync is over would prove nothing.
+    """
+    await system.make_upstream(delay_ms=_JOB_MS)
+    try:
+        async with spying(system, EVENTS) as events, spying(system, WORK) as jobs:
+            await eventually(lambda: _looked(events.look(), _COPIED), timeout_s=_WAIT_S)
+            before = len(await jobs.look())
+            await eventually(lambda: _looked(jobs.look(), before + 1), timeout_s=_WAIT_S)
+            copied = {WORK: jobs.seen[before:], EVENTS: events.seen[:]}
+            for exchange, messages in copied.items():
+                await asyncio.to_thread(_publish, system, exchange, messages)
+    finally:
+        await system.make_upstream()
+    return f"{len(copied[EVENTS])} events and {len(copied[WORK])} jobs published again"
 
 
 async def _looked(looking: object, count: int) -> bool:
