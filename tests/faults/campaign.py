@@ -29,8 +29,7 @@ WORK = (work_queue("auth", "audit"), work_queue("catalog", "sync"))
 async def run(folder: Path, kinds: list[str], *, seed: int) -> Records:
     """Inject faults of these kinds, in this order, and give what is to be checked.
 
-    Raises:
-        NotWell: one of them was the end of it.
+    A fault from which the system does not recover is the last one.
     """
     records = Records()
     async with AsyncExitStack() as context:
@@ -40,7 +39,8 @@ async def run(folder: Path, kinds: list[str], *, seed: int) -> Records:
         await context.enter_async_context(http)
         async with crowd(system, records, seed) as client:
             health = Health(http, client, effects)
-            await health.restored()
+            if problem := await health.restored():
+                raise RuntimeError(f"not well before the first fault: {problem}")
             await asyncio.sleep(WARM_UP_S)
             records.broker_before = await system.in_broker()
             records.usage += usage(system)
@@ -48,6 +48,8 @@ async def run(folder: Path, kinds: list[str], *, seed: int) -> Records:
             for number, kind in enumerate(kinds, 1):
                 said = await _inject(kind, scene, health)
                 say(f"  [{number:{len(str(len(kinds)))}}/{len(kinds)}] {said}")
+                if records.faults[-1].was_the_end:
+                    break
             records.broker_after = await _in_broker(system, records.broker_before)
         await _reckon(system, effects, records)
     records.left_over = left_over(folder)
@@ -68,7 +70,7 @@ async def _inject(kind: str, scene: Scene, health: Health) -> str:
     chosen, began = KINDS[kind], time.monotonic()
     what = await chosen.inject(scene)
     lifted = time.monotonic()
-    await health.restored()
+    problem = await health.restored()
     healthy = time.monotonic()
     scene.records.faults.append(
         Fault(
@@ -77,12 +79,14 @@ async def _inject(kind: str, scene: Scene, health: Health) -> str:
             began,
             lifted,
             healthy if healthy - lifted <= HEALTHY_WITHIN_S else None,
-            chosen.hides_bridge,
-            chosen.moves_clock,
+            hides_bridge=chosen.hides_bridge,
+            moves_clock=chosen.moves_clock,
+            was_the_end=bool(problem),
         )
     )
     scene.records.usage += usage(scene.system)
-    return f"{what}: {lifted - began:.1f} s, all well {healthy - lifted:.1f} s later"
+    after = f"after {healthy - lifted:.1f} s {problem or 'all well'}"
+    return f"{what}: {lifted - began:.1f} s, {after}"
 
 
 async def _in_broker(system: System, before: Counter[str]) -> Counter[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tests.faults.records import OK, Fault, Records, Request, Sync, Usage
+from tests.faults.records import OK, Fault, Records, Request, Stall, Sync, Usage
 from tests.faults.system import PAGE_SIZE, PRODUCTS
 
 GRACE_S = 1.0  # beyond a deadline
@@ -44,7 +44,7 @@ def check(records: Records, expected: Mapping[str, str]) -> list[Finding]:
         *_syncs(records),
         *_answers(records.requests, expected),
         *_sessions(records.requests),
-        *_failures(records.requests, records.faults),
+        *_failures(records),
         *_recoveries(records.faults),
         *_growth(records.usage),
         *_broker(records.broker_before, records.broker_after),
@@ -114,18 +114,26 @@ def _sessions(requests: Iterable[Request]) -> Iterator[Finding]:
             yield Finding("wrong", f"the session {session} was given {count} times")
 
 
-def _failures(requests: Iterable[Request], faults: list[Fault]) -> Iterator[Finding]:
+def _failures(records: Records) -> Iterator[Finding]:
     """Each request was answered or failed clearly, in time."""
-    for request in requests:
-        during = [fault for fault in faults if _overlap(request, fault)]
+    for request in records.requests:
+        during = [fault for fault in records.faults if _overlap(request, fault)]
         hidden = request.way == "http" and any(fault.hides_bridge for fault in during)
         if hidden and (request.is_ok or request.outcome in CLEAR | TRANSPORT):
             continue
-        took_s = request.ended - request.began
+        took_s = request.ended - request.began - _held_up_s(request, records.stalls)
         if took_s > request.deadline_s + GRACE_S:
             yield Finding("late", f"{request.outcome} after {took_s:.2f} s: {_named(request)}")
         if not request.is_ok and request.outcome not in _allowed(during):
             yield Finding("unclear", f"{request.outcome}: {_named(request)}")
+
+
+def _held_up_s(request: Request, stalls: Iterable[Stall]) -> float:
+    """Tell for how much of a request it was the caller who was held up."""
+    return sum(
+        max(0.0, min(request.ended, stall.ended) - max(request.began, stall.began))
+        for stall in stalls
+    )
 
 
 def _allowed(during: Iterable[Fault]) -> frozenset[str]:

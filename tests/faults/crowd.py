@@ -1,6 +1,7 @@
 """All who use the system, for as long as a campaign lasts."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -17,7 +18,7 @@ from shared.messaging.keyring import watch_key_files
 from shared.messaging.rabbitmq import RabbitBroker
 from tests.e2e.system import TIMEOUT_S
 from tests.faults.load import PASSWORD, Caller, Visitor
-from tests.faults.records import Records
+from tests.faults.records import Records, Stall
 from tests.faults.system import System
 from tests.faults.work import Door, Operator
 
@@ -25,6 +26,7 @@ VISITORS = 6
 CALLERS = 3
 # more than anybody is promised, so that a late answer is seen to be one
 PATIENCE_S = TIMEOUT_S + 4.0
+_BEAT_S, _STALL_S = 0.05, 0.1
 
 
 @asynccontextmanager
@@ -52,6 +54,7 @@ async def crowd(system: System, records: Records, seed: int) -> AsyncIterator[Cl
             _in_thread(Caller("till", records, [], seed), blocking),
             Operator(await browser(), records).run(),
             Door(system, records).run(),
+            _note_stalls(records),
         ):
             yield client
 
@@ -73,6 +76,16 @@ async def _listening(system: System, records: Records) -> AsyncIterator[None]:
             yield
     finally:
         await listener.close()
+
+
+async def _note_stalls(records: Records) -> None:
+    """Note when we do not get to run: an answer that waits for us is not late."""
+    while True:
+        due = time.monotonic() + _BEAT_S
+        await asyncio.sleep(_BEAT_S)
+        now = time.monotonic()
+        if now - due > _STALL_S:
+            records.stalls.append(Stall(due, now))
 
 
 async def _in_thread(caller: Caller, client: BlockingClient) -> None:

@@ -18,6 +18,7 @@ from tests.waiting import eventually
 
 LEEWAY_WITHIN_S = 1.0  # of a clock: less than a request may take, and than the leeway of 5 s
 BEYOND_S = (90.0, -90.0)
+_BUSY_MS = 500
 _GONE_S = 10.0  # for a process to be started again
 
 
@@ -68,8 +69,14 @@ def kind(*, hides_bridge: bool = False, moves_clock: bool = False) -> Callable[[
 
 @kind()
 async def kill_worker(scene: Scene) -> str:
-    name, pid = await scene.victim(*WORKERS)
-    os.kill(pid, signal.SIGKILL)
+    """Kill a worker while it works: upstream takes its time meanwhile."""
+    await scene.system.make_upstream(delay_ms=_BUSY_MS)
+    try:
+        await scene.hold(0.5, 1.5)
+        name, pid = await scene.victim(*WORKERS)
+        os.kill(pid, signal.SIGKILL)
+    finally:
+        await scene.system.make_upstream()
     return f"kill -9 {name}"
 
 

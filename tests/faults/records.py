@@ -53,6 +53,7 @@ class Fault:
     healthy: float | None  # none: not within the time there was
     hides_bridge: bool = False  # it cannot answer, nor refuse
     moves_clock: bool = False
+    was_the_end: bool = False  # nothing was well again, for as long as we waited
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,14 @@ class Usage:
     threads: int
 
 
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """A time in which those who ask were held up themselves, by a busy machine."""
+
+    began: float
+    ended: float
+
+
 @dataclass(slots=True)
 class Records:
     """All that is known of a campaign."""
@@ -90,6 +99,7 @@ class Records:
     faults: list[Fault] = field(default_factory=list)
     usage: list[Usage] = field(default_factory=list)  # in order of time
     heard: Counter[str] = field(default_factory=Counter)  # by a listener, by session
+    stalls: list[Stall] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)  # what an injector found wrong by itself
     # read at the end
     effects: Counter[tuple[str, str]] = field(default_factory=Counter)  # (event's name, key)

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 from tests.faults.checker import GRACE_S, LOOKS, check
-from tests.faults.records import OK, Accepted, Fault, Records, Request, Sync, Usage
+from tests.faults.records import OK, Accepted, Fault, Records, Request, Stall, Sync, Usage
 from tests.faults.system import PAGE_SIZE, PRODUCTS
 
 SIGNED_IN = "auth.login.succeeded"
@@ -136,6 +136,16 @@ def test_an_answer_after_the_deadline_is_late_whatever_it_is() -> None:
     assert found_of(replace(ASKED, ended=ended)) == []
     assert found_of(replace(ASKED, ended=ended + 0.1)) == ["late"]
     assert found_of(replace(ASKED, ended=ended + 0.1, outcome="unavailable")) == ["late"]
+
+
+def test_a_caller_that_was_held_up_itself_makes_no_answer_late() -> None:
+    seen = records()
+    seen.requests.append(replace(ASKED, ended=ASKED.began + ASKED.deadline_s + GRACE_S + 0.5))
+    assert found(seen) == ["late"]
+
+    seen.stalls.append(Stall(ASKED.began + 1.0, ASKED.began + 1.6))
+
+    assert found(seen) == []
 
 
 def test_a_failure_must_be_one_that_a_caller_knows_what_to_do_about() -> None:
