@@ -27,7 +27,7 @@ def main() -> int:
     say(f"{len(kinds)} faults, seed {options.seed}; what the services log is in {folder}")
     began = time.monotonic()
     with logging_to(folder / "callers.log"):
-        records = asyncio.run(run(folder, kinds, seed=options.seed))
+        records = asyncio.run(run(folder, kinds, seed=options.seed, minutes=options.minutes))
     findings = check(records, expected.answers())
     text = report(records, findings, seed=options.seed, took_s=time.monotonic() - began)
     say(f"\n{text}")
@@ -51,6 +51,9 @@ def logging_to(path: Path) -> Iterator[None]:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
     parser.add_argument("--faults", type=int, default=200, help="how many (%(default)s)")
+    parser.add_argument(
+        "--minutes", type=float, default=40, help="after which there are no more (%(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of chance (%(default)s)")
     parser.add_argument(
         "--kinds",

@@ -14,9 +14,10 @@ from shared.messaging.names import VHOST, dead_queue, work_queue
 from tests.faults.checker import HEALTHY_WITHIN_S
 from tests.faults.crowd import PATIENCE_S, crowd
 from tests.faults.effects import Effects
-from tests.faults.faults import KINDS, Scene
+from tests.faults.faults import KINDS
 from tests.faults.health import Health
 from tests.faults.records import Fault, Records
+from tests.faults.scene import Scene
 from tests.faults.system import System, running_system
 from tests.faults.usage import left_over, usage
 from tests.waiting import eventually
@@ -26,11 +27,12 @@ SETTLE_S = 60.0  # for what was accepted to be done, after the last fault
 WORK = (work_queue("auth", "audit"), work_queue("catalog", "sync"))
 
 
-async def run(folder: Path, kinds: list[str], *, seed: int) -> Records:
+async def run(folder: Path, kinds: list[str], *, seed: int, minutes: float) -> Records:
     """Inject faults of these kinds, in this order, and give what is to be checked.
 
-    A fault from which the system does not recover is the last one.
+    None follows on one from which the system does not recover, nor when the time is over.
     """
+    over_at = time.monotonic() + minutes * 60
     records = Records()
     async with AsyncExitStack() as context:
         system = await context.enter_async_context(running_system(folder))
@@ -48,7 +50,7 @@ async def run(folder: Path, kinds: list[str], *, seed: int) -> Records:
             for number, kind in enumerate(kinds, 1):
                 said = await _inject(kind, scene, health)
                 say(f"  [{number:{len(str(len(kinds)))}}/{len(kinds)}] {said}")
-                if records.faults[-1].was_the_end:
+                if records.faults[-1].was_the_end or time.monotonic() > over_at:
                     break
             records.broker_after = await _in_broker(system, records.broker_before)
         await _reckon(system, effects, records)

@@ -4,70 +4,19 @@ Each gives a line that says what it has done. What recovers a system without the
 everything but a deleted queue of requests: its definitions have to be imported again.
 """
 
-import asyncio
 import os
-import random
 import signal
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from tests.faults.copies import copy_requests, copy_work
-from tests.faults.records import Records
-from tests.faults.system import BRIDGE, WORKERS, System
+from tests.faults.scene import GONE_S, Kind, Scene
+from tests.faults.system import BRIDGE, WORKERS
 from tests.waiting import eventually
 
 LEEWAY_WITHIN_S = 1.0  # of a clock: less than a request may take, and than the leeway of 5 s
 BEYOND_S = (90.0, -90.0)
 _BUSY_MS = 500
-_GONE_S = 10.0  # for a process to be started again
 
 
-@dataclass(slots=True)
-class Scene:
-    """What a fault has at hand; ``chance`` is seeded."""
-
-    system: System
-    records: Records
-    chance: random.Random
-
-    async def hold(self, shortest_s: float = 0.3, longest_s: float = 3.0) -> None:
-        """Leave the harm as it is for a while."""
-        await asyncio.sleep(self.chance.uniform(shortest_s, longest_s))
-
-    async def victim(self, *programs: str) -> tuple[str, int]:
-        """Choose a process; one that has just been killed is waited for."""
-        name = self.chance.choice(programs)
-        supervisor = self.system.supervisor
-        await eventually(lambda: supervisor.pids(name), timeout_s=_GONE_S)
-        return name, self.chance.choice(supervisor.pids(name))
-
-
-Inject = Callable[[Scene], Awaitable[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of fault, and what it keeps the system from."""
-
-    inject: Inject
-    hides_bridge: bool = False
-    moves_clock: bool = False
-
-
-KINDS: dict[str, Kind] = {}
-
-
-def kind(*, hides_bridge: bool = False, moves_clock: bool = False) -> Callable[[Inject], Inject]:
-    """Add a function to the kinds, under its own name."""
-
-    def add(inject: Inject) -> Inject:
-        KINDS[inject.__name__] = Kind(inject, hides_bridge, moves_clock)
-        return inject
-
-    return add
-
-
-@kind()
 async def kill_worker(scene: Scene) -> str:
     """Kill a worker while it works: upstream takes its time meanwhile."""
     await scene.system.make_upstream(delay_ms=_BUSY_MS)
@@ -80,14 +29,12 @@ async def kill_worker(scene: Scene) -> str:
     return f"kill -9 {name}"
 
 
-@kind(hides_bridge=True)
 async def kill_bridge(scene: Scene) -> str:
     _, pid = await scene.victim(BRIDGE)
     os.kill(pid, signal.SIGKILL)
     return f"kill -9 {BRIDGE}"
 
 
-@kind()
 async def kill_broker(scene: Scene) -> str:
     scene.system.broker.kill()
     await scene.hold(0.0, 2.0)
@@ -95,21 +42,18 @@ async def kill_broker(scene: Scene) -> str:
     return "kill -9 the broker, started again"
 
 
-@kind()
 async def stop_worker(scene: Scene) -> str:
     name, pid = await scene.victim(*WORKERS)
     await _stopped(scene, pid)
     return f"SIGSTOP, SIGCONT {name}"
 
 
-@kind(hides_bridge=True)
 async def stop_bridge(scene: Scene) -> str:
     _, pid = await scene.victim(BRIDGE)
     await _stopped(scene, pid)
     return f"SIGSTOP, SIGCONT {BRIDGE}"
 
 
-@kind()
 async def stop_broker(scene: Scene) -> str:
     pid = scene.system.broker.pid
     assert pid is not None
@@ -125,14 +69,12 @@ async def _stopped(scene: Scene, pid: int) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
-@kind()
 async def cut_connections(scene: Scene) -> str:
     name = scene.chance.choice(list(scene.system.proxies))
     scene.system.proxies[name].cut()
     return f"cut the connections of {name}"
 
 
-@kind()
 async def refuse_connections(scene: Scene) -> str:
     name = scene.chance.choice(list(scene.system.proxies))
     proxy = scene.system.proxies[name]
@@ -144,7 +86,6 @@ async def refuse_connections(scene: Scene) -> str:
     return f"nothing reaches the broker from {name}"
 
 
-@kind()
 async def pause_connections(scene: Scene) -> str:
     name = scene.chance.choice(list(scene.system.proxies))
     proxy = scene.system.proxies[name]
@@ -156,7 +97,6 @@ async def pause_connections(scene: Scene) -> str:
     return f"what {name} and the broker say arrives late"
 
 
-@kind()
 async def silence_connections(scene: Scene) -> str:
     """Let nothing through on the connections there are: heartbeats and confirms must tell."""
     name = scene.chance.choice(list(scene.system.proxies))
@@ -164,7 +104,6 @@ async def silence_connections(scene: Scene) -> str:
     return f"the connections of {name} are open, and nothing comes through"
 
 
-@kind()
 async def close_connections(scene: Scene) -> str:
     user = scene.chance.choice(["auth", "catalog", "bridge", "shop", "till", "gate"])
     ctl = scene.system.broker.ctl
@@ -172,7 +111,6 @@ async def close_connections(scene: Scene) -> str:
     return f"an operator closes the connections of {user}"
 
 
-@kind()
 async def delete_request_queue(scene: Scene) -> str:
     """Delete a queue of requests; what is in it is answered by the deadline.
 
@@ -185,14 +123,12 @@ async def delete_request_queue(scene: Scene) -> str:
     return f"delete {queue}, import the definitions again"
 
 
-@kind()
 async def delete_reply_queues(scene: Scene) -> str:
     service = scene.chance.choice(["bridge", "shop", "till"])
     count = await scene.system.delete_queues(f"reply.{service}.")
     return f"delete {count} reply queues of {service}"
 
 
-@kind()
 async def alarm_memory(scene: Scene) -> str:
     ctl = scene.system.broker.ctl
     await ctl("set_vm_memory_high_watermark", "absolute", "1")
@@ -203,7 +139,6 @@ async def alarm_memory(scene: Scene) -> str:
     return "the broker is out of memory for a while"
 
 
-@kind()
 async def alarm_disk(scene: Scene) -> str:
     ctl = scene.system.broker.ctl
     await ctl("set_disk_free_limit", "1000000GB")
@@ -214,13 +149,11 @@ async def alarm_disk(scene: Scene) -> str:
     return "the broker is out of disk for a while"
 
 
-@kind()
 async def slow_upstream(scene: Scene) -> str:
     delay_ms = scene.chance.choice([300, 1_500, 10_000])
     return await _misbehaving(scene, delay_ms=delay_ms)
 
 
-@kind()
 async def wrong_upstream(scene: Scene) -> str:
     fault = scene.chance.choice(["500", "429", "html", "nonsense", "truncated", "huge"])
     rate = scene.chance.choice([0.3, 1.0])
@@ -236,24 +169,21 @@ async def _misbehaving(scene: Scene, **faults: object) -> str:
     return f"upstream with {faults}"
 
 
-@kind()
 async def lose_upstream(scene: Scene) -> str:
     supervisor = scene.system.supervisor
     supervisor.scale("upstream", 0)
-    await eventually(lambda: not supervisor.draining("upstream"), timeout_s=_GONE_S)
+    await eventually(lambda: not supervisor.draining("upstream"), timeout_s=GONE_S)
     await scene.hold()
     supervisor.scale("upstream", 1)
     return "upstream gone for a while"
 
 
-@kind()
 async def rotate_keys(scene: Scene) -> str:
     await scene.system.command("keys", "rotate", "--lead", "2")
     await scene.hold(2.0, 3.0)  # until they are in use
     return "new keys for all services"
 
 
-@kind()
 async def skew_clock_a_little(scene: Scene) -> str:
     name = scene.chance.choice([*WORKERS, BRIDGE])
     shift_s = scene.chance.uniform(-LEEWAY_WITHIN_S, LEEWAY_WITHIN_S)
@@ -261,7 +191,6 @@ async def skew_clock_a_little(scene: Scene) -> str:
     return f"the clock of {name} {shift_s:+.1f} s for a while"
 
 
-@kind(moves_clock=True)
 async def skew_clock_too_far(scene: Scene) -> str:
     name = scene.chance.choice([*WORKERS, BRIDGE])
     shift_s = scene.chance.choice(BEYOND_S)
@@ -277,17 +206,14 @@ async def _shifted(scene: Scene, name: str, shift_s: float) -> None:
         scene.system.move_clock(name, 0.0)
 
 
-@kind()
 async def repeat_requests(scene: Scene) -> str:
     return await copy_requests(scene.system, scene.records)
 
 
-@kind()
 async def repeat_work(scene: Scene) -> str:
     return await copy_work(scene.system)
 
 
-@kind(hides_bridge=True)
 async def restart_everything(scene: Scene) -> str:
     system = scene.system
     before = {name: system.supervisor.replicas(name) for name in (BRIDGE, *WORKERS)}
@@ -301,3 +227,34 @@ async def restart_everything(scene: Scene) -> str:
     for name, replicas in before.items():
         system.supervisor.scale(name, replicas)
     return "SIGTERM to everything, then start"
+
+
+KINDS = {
+    kind.inject.__name__: kind
+    for kind in (
+        Kind(kill_worker),
+        Kind(kill_bridge, hides_bridge=True),
+        Kind(kill_broker),
+        Kind(stop_worker),
+        Kind(stop_bridge, hides_bridge=True),
+        Kind(stop_broker),
+        Kind(cut_connections),
+        Kind(refuse_connections),
+        Kind(pause_connections),
+        Kind(silence_connections),
+        Kind(close_connections),
+        Kind(delete_request_queue),
+        Kind(delete_reply_queues),
+        Kind(alarm_memory),
+        Kind(alarm_disk),
+        Kind(slow_upstream),
+        Kind(wrong_upstream),
+        Kind(lose_upstream),
+        Kind(rotate_keys),
+        Kind(skew_clock_a_little),
+        Kind(skew_clock_too_far, moves_clock=True),
+        Kind(repeat_requests),
+        Kind(repeat_work),
+        Kind(restart_everything, hides_bridge=True),
+    )
+}
