@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import shutil
 import sys
 import tempfile
 import time
@@ -26,14 +27,22 @@ def main() -> int:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     say(f"{len(kinds)} faults, seed {options.seed}; what the services log is in {folder}")
     began = time.monotonic()
-    with logging_to(folder / "callers.log"):
-        records = asyncio.run(run(folder, kinds, seed=options.seed, minutes=options.minutes))
+    try:
+        with logging_to(folder / "callers.log"):
+            records = asyncio.run(run(folder, kinds, seed=options.seed, minutes=options.minutes))
+    except KeyboardInterrupt:
+        say("stopped; nothing was checked")
+        return 130
     findings = check(records, expected.answers())
     text = report(records, findings, seed=options.seed, took_s=time.monotonic() - began)
     say(f"\n{text}")
     if options.report:
         options.report.write_text(text)
-    return 1 if findings else 0
+    if findings:
+        return 1
+    if options.folder is None:
+        shutil.rmtree(folder)
+    return 0
 
 
 @contextmanager
@@ -61,7 +70,11 @@ def _parse() -> argparse.Namespace:
         default=list(KINDS),
         help=f"separated by commas, of {', '.join(KINDS)} (all)",
     )
-    parser.add_argument("--folder", type=Path, help="for what runs and its logs (a temporary one)")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="for what runs, and its logs (a temporary one, kept when something was found)",
+    )
     parser.add_argument("--report", type=Path, help="a file for the table, in Markdown")
     return parser.parse_args()
 

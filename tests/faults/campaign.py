@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 
+from ops.broker import BrokerError
 from ops.progress import say
 from shared.messaging.names import VHOST, dead_queue, work_queue
 from tests.faults.checker import HEALTHY_WITHIN_S
@@ -70,7 +71,10 @@ def deal(kinds: list[str], count: int, *, seed: int) -> list[str]:
 async def _inject(kind: str, scene: Scene, health: Health) -> str:
     """Do one fault, wait until all is well again, and say what was done and how it went."""
     chosen, began = KINDS[kind], time.monotonic()
-    what = await chosen.inject(scene)
+    try:
+        what = await chosen.inject(scene)
+    except (AssertionError, BrokerError) as error:
+        scene.records.not_done.append(what := f"{kind}: {error}")
     lifted = time.monotonic()
     problem = await health.restored()
     healthy = time.monotonic()

@@ -49,7 +49,8 @@ def check(records: Records, expected: Mapping[str, str]) -> list[Finding]:
         *_growth(records.usage),
         *_broker(records.broker_before, records.broker_after),
         *(Finding("leak", f"still there at the end: {each}") for each in records.left_over),
-        *(Finding("doubled", remark) for remark in records.remarks),
+        *(Finding("doubled", copies) for copies in records.answered_copies),
+        *(Finding("unhealthy", f"not to be done: {each}") for each in records.not_done),
     ]
 
 

@@ -100,7 +100,8 @@ class Records:
     usage: list[Usage] = field(default_factory=list)  # in order of time
     heard: Counter[str] = field(default_factory=Counter)  # by a listener, by session
     stalls: list[Stall] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)  # what an injector found wrong by itself
+    answered_copies: list[str] = field(default_factory=list)  # of requests
+    not_done: list[str] = field(default_factory=list)  # faults that failed themselves
     # read at the end
     effects: Counter[tuple[str, str]] = field(default_factory=Counter)  # (event's name, key)
     syncs: list[Sync] = field(default_factory=list)

@@ -214,8 +214,15 @@ def test_a_process_that_outlives_the_system_is_a_leak() -> None:
     assert found(seen) == ["leak"]
 
 
-def test_what_an_injector_saw_is_found() -> None:
+def test_copies_of_a_request_that_were_answered_are_doubled() -> None:
     seen = records()
-    seen.remarks.append("a copy was answered")
+    seen.answered_copies.append("copies of a request")
 
     assert found(seen) == ["doubled"]
+
+
+def test_a_fault_that_could_not_be_done_proves_nothing() -> None:
+    seen = records()
+    seen.not_done.append("kill_broker")
+
+    assert found(seen) == ["unhealthy"]
