@@ -37,6 +37,7 @@ def main() -> int:
     text = report(records, findings, seed=options.seed, took_s=time.monotonic() - began)
     say(f"\n{text}")
     if options.report:
+        options.report.parent.mkdir(parents=True, exist_ok=True)
         options.report.write_text(text)
     if findings:
         return 1

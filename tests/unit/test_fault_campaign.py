@@ -1,17 +1,21 @@
 """The parts of the fault campaign that need no system: what is chosen, and what is printed."""
 
 import asyncio
+import re
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 from tests.faults.campaign import deal
 from tests.faults.checker import Finding
 from tests.faults.expected import answers
+from tests.faults.faults import KINDS as FAULTS
 from tests.faults.proxy import Proxy
 from tests.faults.table import report
 from tests.unit.test_fault_checker import ASKED, FAULT, records
 from tests.waiting import eventually
 
+DOCUMENTATION = (Path(__file__).parents[2] / "docs" / "faults.md").read_text()
 KINDS = ["one", "two", "three"]
 
 
@@ -21,6 +25,12 @@ def test_each_kind_is_dealt_equally_often_and_the_same_again_by_the_same_seed() 
     assert len(dealt) == 31
     assert max(Counter(dealt).values()) - min(Counter(dealt).values()) <= 1
     assert dealt == deal(KINDS, 31, seed=4) != deal(KINDS, 31, seed=5)
+
+
+def test_the_documentation_names_each_kind() -> None:
+    rows = [row for row in DOCUMENTATION.splitlines() if row.startswith("| `")]
+
+    assert re.findall(r"`([a-z]+_[a-z_]+)`", "\n".join(rows)) == list(FAULTS)
 
 
 def test_no_two_right_answers_are_the_same() -> None:
