@@ -23,6 +23,10 @@ MORE_DESCRIPTORS = 8
 DESCRIPTORS_A_THREAD = 2  # SQLite's connections are kept, one for each thread that needed one
 THREADS_MOST = 80  # the largest prefetch, 64, has a thread for each request
 MORE_RSS, MORE_RSS_KIB = 1.25, 16_384
+# They may have held several answers of upstream at once, each as long as is taken at all (8 MiB):
+# room that the allocator keeps. Seen were 56 MiB, once, and only after answers of that length.
+MORE_RSS_OF_FETCHERS_KIB = 65_536
+FETCHERS = ("catalog_worker", "catalog_sync")
 WARM_S = 15.0  # younger processes are still starting
 LOOKS = 4  # at a warm process, before anything can be said of it
 
@@ -164,10 +168,11 @@ def _growth(usage: Iterable[Usage]) -> Iterator[Finding]:
         first, last = seen[0], seen[-1]
         new_threads = max(0, last.threads - first.threads)
         more_descriptors = MORE_DESCRIPTORS + DESCRIPTORS_A_THREAD * new_threads
+        more_rss = MORE_RSS_OF_FETCHERS_KIB if first.program in FETCHERS else MORE_RSS_KIB
         for what, before, after, most in (
             ("descriptors", first.descriptors, last.descriptors, more_descriptors),
             ("threads", first.threads, last.threads, THREADS_MOST - first.threads),
-            ("KiB", first.rss_kib, last.rss_kib, first.rss_kib * (MORE_RSS - 1) + MORE_RSS_KIB),
+            ("KiB", first.rss_kib, last.rss_kib, first.rss_kib * (MORE_RSS - 1) + more_rss),
         ):
             if len(seen) >= LOOKS and after > before + most:
                 detail = f"{first.program} ({first.pid}): {before} {what}, then {after}"

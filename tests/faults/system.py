@@ -26,6 +26,9 @@ PAGE_SIZE = 10
 PRODUCTS = 120
 PROGRAM_REPLICAS = {"catalog_worker": 2, "catalog_sync": 2}
 WAITS_MS = (500, 1_000, 2_000, 10_000)  # those of the product are 1, 10, 60 and 600 s
+# A connection that died without a word is noticed after 10 to 20 s; with the product's 10 it takes
+# up to 30 s and a little more (seen: 30.2), which is all the time that there is to be well again.
+HEARTBEAT_S = 5
 # `shop` and `till` call and listen, `gate` reports sign-ins at another door.
 SERVICES = """
 [shop]
@@ -121,6 +124,7 @@ class System(e2e.System):
             broker_password_file=self.state.password_file(service),
             identity_file=self.state.identity_file(service),
             trust_file=self.state.trust_file,
+            broker_heartbeat_s=HEARTBEAT_S,
         )
 
     async def import_definitions(self) -> None:
@@ -159,6 +163,7 @@ async def running_system(folder: Path) -> AsyncIterator[System]:
     system = System(folder)
     settings = {
         "BRIDGE_TIMEOUT_S": str(e2e.TIMEOUT_S),
+        "BROKER_HEARTBEAT_S": str(HEARTBEAT_S),
         "CATALOG_CACHE_FRESH_S": "0",
         "CATALOG_CACHE_REFRESH_S": "0",
         "CATALOG_CACHE_STALE_S": "0",

@@ -192,6 +192,15 @@ def test_a_process_that_holds_ever_more_leaks() -> None:
         assert found(seen) == ["leak"], larger
 
 
+def test_only_who_fetches_from_upstream_may_keep_the_room_of_its_longest_answers() -> None:
+    for program, findings in (("catalog_worker", []), ("http_bridge", ["leak"])):
+        seen = records()
+        small = replace(WORKER, program=program, pid=8)
+        seen.usage += [small] * LOOKS + [replace(small, rss_kib=WORKER.rss_kib + 56_000)]
+
+        assert found(seen) == findings
+
+
 def test_a_process_that_has_just_started_may_grow() -> None:
     seen = records()
     seen.usage += [replace(WORKER, pid=8, descriptors=5, age_s=age_s) for age_s in (1, 5, 9)]
