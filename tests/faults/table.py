@@ -52,10 +52,12 @@ def _by_kind(records: Records) -> Iterator[str]:
         ]
         failed = sum(failed_clearly(during).values())
         gap_s = max(_longest_gap(answered, fault) for fault in faults)
-        worst_s = max(_end(fault) - fault.lifted for fault in faults)
+        well = "not in time"
+        if all(fault.healthy is not None for fault in faults):
+            well = f"{max(_end(fault) - fault.lifted for fault in faults):.1f} s"
         yield (
             f"| {kind.replace('_', ' ')} | {len(faults)} | {len(during)} | {failed} |"
-            f" {gap_s:.1f} s | {worst_s:.1f} s |"
+            f" {gap_s:.1f} s | {well} |"
         )
 
 

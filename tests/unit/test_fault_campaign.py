@@ -50,6 +50,13 @@ def test_the_table_shows_the_longest_time_without_an_answer_within_a_fault() -> 
     assert "| kill worker | 1 | 3 | 0 | 5.5 s | 8.0 s |" in text
 
 
+def test_the_table_says_that_a_kind_was_not_recovered_from() -> None:
+    seen = records()
+    seen.faults.append(replace(FAULT, healthy=None))
+
+    assert "| not in time |" in report(seen, [], seed=1, took_s=60)
+
+
 def test_the_report_counts_and_names_what_must_not_be() -> None:
     text = report(records(), [Finding("lost", "an event")], seed=1, took_s=60)
 
