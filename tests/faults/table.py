@@ -74,6 +74,7 @@ def _totals(records: Records, counts: Counter[What]) -> Iterator[str]:
         yield f"| of them `{code}` | {count} |"
     yield f"| jobs, of {len(records.syncs)} syncs | {given_out} |"
     yield f"| events accepted | {len(records.accepted)} |"
+    yield f"| sign-ins that a listener heard of as they happened | {len(records.heard)} |"
     stalled_s = sum(stall.ended - stall.began for stall in records.stalls)
     yield f"| seconds in which the callers themselves did not get to run | {stalled_s:.1f} |"
     for what in _FINDINGS:
