@@ -7,15 +7,17 @@ from contextlib import asynccontextmanager
 import uvicorn
 
 from http_bridge.app import Bridge
-from http_bridge.limits import limited_protocol
+from http_bridge.limits import Limits, allow_connections, limited_protocol
 from http_bridge.settings import BridgeSettings
 from shared.logs import configure_logging
 from shared.messaging.client import Client
 from shared.messaging.keyring import KeyRing, watch_key_files
 from shared.messaging.rabbitmq import RabbitBroker
+from shared.metrics.exposition import serving_metrics
+from shared.metrics.messaging import client_measures, traffic_measures
 from shared.revocation_feed import RevocationFeed
 from shared.revocations import Revocations
-from shared.settings import LogSettings, MessagingSettings, read_settings
+from shared.settings import LogSettings, MessagingSettings, MetricsSettings, read_settings
 
 
 def main() -> None:
@@ -23,11 +25,11 @@ def main() -> None:
     messaging = read_settings(MessagingSettings)
     configure_logging("bridge", read_settings(LogSettings))
     uvicorn.run(
-        build_bridge(settings, messaging),
+        build_bridge(settings, messaging, read_settings(MetricsSettings)),
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=limited_protocol(settings.headers_max_bytes),
+        http=limited_protocol(limits_of(settings)),
         ws="none",
         lifespan="on",
         access_log=False,
@@ -37,7 +39,18 @@ def main() -> None:
     )
 
 
-def build_bridge(settings: BridgeSettings, messaging: MessagingSettings) -> Bridge:
+def limits_of(settings: BridgeSettings) -> Limits:
+    return Limits(
+        headers_max_bytes=settings.headers_max_bytes,
+        receive_timeout_s=settings.receive_timeout_s,
+        send_timeout_s=settings.send_timeout_s,
+        connections_max=allow_connections(settings.connections_max),
+    )
+
+
+def build_bridge(
+    settings: BridgeSettings, messaging: MessagingSettings, metrics: MetricsSettings
+) -> Bridge:
     """Put the application and what it speaks through together; nothing connects yet."""
     keys = KeyRing.load(messaging.identity_file, messaging.trust_file)
     broker = RabbitBroker(messaging, keys.service)
@@ -47,19 +60,21 @@ def build_bridge(settings: BridgeSettings, messaging: MessagingSettings) -> Brid
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        await client.start()
-        await feed.start()
-        watching = asyncio.create_task(
-            watch_key_files(keys, messaging.identity_file, messaging.trust_file)
-        )
-        try:
-            yield
-        finally:
-            watching.cancel()
-            await feed.close()
-            await client.close()
+        measures = (*bridge.measures(), *client_measures(client), *traffic_measures(broker.traffic))
+        async with serving_metrics(metrics, measures):
+            await client.start()
+            await feed.start()
+            watching = asyncio.create_task(
+                watch_key_files(keys, messaging.identity_file, messaging.trust_file)
+            )
+            try:
+                yield
+            finally:
+                watching.cancel()
+                await feed.close()
+                await client.close()
 
-    return Bridge(
+    bridge = Bridge(
         settings,
         client=client,
         keys=keys,
@@ -67,6 +82,7 @@ def build_bridge(settings: BridgeSettings, messaging: MessagingSettings) -> Brid
         lifespan=lifespan,
         is_current=lambda: feed.is_current,
     )
+    return bridge
 
 
 if __name__ == "__main__":

@@ -9,19 +9,24 @@ import orjson
 import structlog
 
 from http_bridge.auth import Auth
+from http_bridge.calls import Calls
 from http_bridge.docs import Docs
 from http_bridge.exchange import ClientGone, Receive, Request, Response, Scope, Send
+from http_bridge.measures import Exchanges
 from http_bridge.problems import MethodNotAllowed, NotFound, problem_response
 from http_bridge.products import Products
 from http_bridge.settings import BridgeSettings
 from http_bridge.syncs import Syncs
+from http_bridge.timing import server_timing
 from http_bridge.tokens import RequestTokens
-from shared.contracts.errors import InternalError, Overloaded, ServiceError, Unavailable
+from shared.contracts.errors import InternalError, ServiceError, Unavailable
 from shared.messaging.client import Client
 from shared.messaging.envelope import is_plain_id
 from shared.messaging.ids import new_id
 from shared.messaging.keyring import KeyRing
+from shared.metrics.measures import Measure
 from shared.revocations import Revocations
+from shared.telemetry import last_trip
 from shared.tokens import TokenVerifier
 
 log = structlog.get_logger()
@@ -50,17 +55,17 @@ class Bridge:
         self._lifespan = lifespan
         self._is_current = is_current
         self._in_flight = 0
-        self._in_flight_max = settings.in_flight_max
+        calls = Calls(client, deadline_s=settings.timeout_s, in_flight_max=settings.in_flight_max)
         tokens = RequestTokens(TokenVerifier(keys, revocations))
         auth = Auth(
-            client,
+            calls,
             keys,
             tokens,
             timeout_s=settings.timeout_s,
             body_max_bytes=settings.body_max_bytes,
         )
-        self._products = Products(client, tokens, timeout_s=settings.timeout_s)
-        self._syncs = Syncs(client, tokens, timeout_s=settings.timeout_s)
+        self._products = Products(calls, tokens, timeout_s=settings.timeout_s)
+        self._syncs = Syncs(calls, tokens, timeout_s=settings.timeout_s)
         docs = Docs()
         self._routes: dict[str, dict[str, Handler]] = {
             "/": {"GET": self._about},
@@ -78,6 +83,14 @@ class Bridge:
             "/asyncapi.json": {"GET": docs.asyncapi},
             **{path: {"GET": docs.page} for path in docs.paths},
         }
+
+        self._exchanges = Exchanges(
+            (*self._routes, f"{PRODUCT_PATH}{{product_id}}", f"{SYNC_PATH}{{sync_id}}")
+        )
+
+    def measures(self) -> list[Measure]:
+        """Give what is counted of HTTP requests."""
+        return self._exchanges.measures(lambda: self._in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -99,6 +112,7 @@ class Bridge:
         request.request_id = _request_id(request)
         code = None
         self._in_flight += 1
+        last_trip.set(None)  # a pipelined request inherits its forerunner's context
         try:
             response = await self._dispatch(request)
         except ClientGone:
@@ -110,6 +124,9 @@ class Bridge:
             response, code = problem_response(InternalError(), request.request_id), "internal"
         finally:
             self._in_flight -= 1
+        if (trip := last_trip.get()) is not None:
+            response.headers.append(server_timing(trip, perf_counter() - began))
+        self._exchanges.add(request, int(response.status), perf_counter() - began)
         await response.send(send, request.request_id)
         # whoever watches over us asks every few seconds
         write = log.debug if request.path in PROBES else log.info
@@ -124,8 +141,6 @@ class Bridge:
         )
 
     async def _dispatch(self, request: Request) -> Response:
-        if self._in_flight > self._in_flight_max:
-            raise Overloaded("too many requests are under way")
         path = request.path
         methods = self._routes.get(path) or self._routes.get(path.rstrip("/"))
         if methods is None and path.startswith(PRODUCT_PATH) and path.count("/") == 2:

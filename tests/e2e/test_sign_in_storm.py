@@ -115,7 +115,7 @@ async def busy(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System
     """A system of this test's own: two auth workers, which let people try often."""
     async with running_system(
         tmp_path_factory.mktemp("busy"),
-        BRIDGE_TIMEOUT_S=str(ANSWERED_WITHIN_S),
+        BRIDGE_TIMEOUT_S=str(2 * ANSWERED_WITHIN_S),  # nobody is to be refused within half of it
         AUTH_ATTEMPTS_PER_USER="1000",
         AUTH_ATTEMPTS_PER_ADDRESS="10000",
         AUTH_OUTBOX_LEASE_S="2",
