@@ -15,7 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from benchmarks.load import Result, measure
-from benchmarks.system import postroad
+from benchmarks.system import running
+from ops.services import PROGRAMS
 
 LIMITS = {"OTEL_BSP_MAX_QUEUE_SIZE": "65536", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "4096"}
 SAMPLERS = {
@@ -55,14 +56,12 @@ def main() -> None:
 
 
 async def load(options: argparse.Namespace, settings: dict[str, str]) -> Result:
-    async with postroad(options.state, **settings) as target:
+    async with running(options.state, settings=dict.fromkeys(PROGRAMS, settings)) as system:
         return await asyncio.to_thread(
             measure,
-            target.url,
-            headers=target.headers,
+            system.target(),
             connections=options.connections,
             seconds=options.seconds,
-            processes=target.processes,
         )
 
 

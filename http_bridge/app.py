@@ -9,6 +9,7 @@ import orjson
 import structlog
 
 from http_bridge.auth import Auth
+from http_bridge.calls import Calls
 from http_bridge.docs import Docs
 from http_bridge.exchange import ClientGone, Receive, Request, Response, Scope, Send
 from http_bridge.measures import Exchanges
@@ -19,7 +20,7 @@ from http_bridge.syncs import Syncs
 from http_bridge.timing import server_timing
 from http_bridge.tokens import RequestTokens
 from http_bridge.tracing import PROBES, begin_trace
-from shared.contracts.errors import InternalError, Overloaded, ServiceError, Unavailable
+from shared.contracts.errors import InternalError, ServiceError, Unavailable
 from shared.messaging.client import Client
 from shared.messaging.envelope import is_plain_id
 from shared.messaging.ids import new_id
@@ -55,17 +56,17 @@ class Bridge:
         self._lifespan = lifespan
         self._is_current = is_current
         self._in_flight = 0
-        self._in_flight_max = settings.in_flight_max
+        calls = Calls(client, deadline_s=settings.timeout_s, in_flight_max=settings.in_flight_max)
         tokens = RequestTokens(TokenVerifier(keys, revocations))
         auth = Auth(
-            client,
+            calls,
             keys,
             tokens,
             timeout_s=settings.timeout_s,
             body_max_bytes=settings.body_max_bytes,
         )
-        self._products = Products(client, tokens, timeout_s=settings.timeout_s)
-        self._syncs = Syncs(client, tokens, timeout_s=settings.timeout_s)
+        self._products = Products(calls, tokens, timeout_s=settings.timeout_s)
+        self._syncs = Syncs(calls, tokens, timeout_s=settings.timeout_s)
         docs = Docs()
         self._routes: dict[str, dict[str, Handler]] = {
             "/": {"GET": self._about},
@@ -129,11 +130,10 @@ class Bridge:
             self._in_flight -= 1
         if (trip := last_trip.get()) is not None:
             response.headers.append(server_timing(trip, perf_counter() - began))
+        self._exchanges.add(request, int(response.status), perf_counter() - began)
         await response.send(send, request.request_id)
         if span is not None:
             served(span, int(response.status), code)
-        duration_s = perf_counter() - began
-        self._exchanges.add(request, int(response.status), duration_s)
         # whoever watches over us asks every few seconds
         write = log.debug if request.path in PROBES else log.info
         write(
@@ -142,13 +142,11 @@ class Bridge:
             path=request.path,
             status=int(response.status),
             outcome=code or "ok",
-            duration_ms=round(duration_s * 1000, 2),
+            duration_ms=round((perf_counter() - began) * 1000, 2),
             request_id=request.request_id,
         )
 
     async def _dispatch(self, request: Request) -> Response:
-        if self._in_flight > self._in_flight_max:
-            raise Overloaded("too many requests are under way")
         path = request.path
         methods = self._routes.get(path) or self._routes.get(path.rstrip("/"))
         if methods is None and path.startswith(PRODUCT_PATH) and path.count("/") == 2:

@@ -49,7 +49,7 @@ class Exchanges:
             Measure(
                 "histogram",
                 "postroad_http_request_duration_seconds",
-                "Time from reading an HTTP request's head until its answer was handed on",
+                "Time from reading an HTTP request's head until its answer began",
                 by_label(lambda: self._durations),
                 ("route",),
             ),

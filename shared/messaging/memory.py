@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from pika import BasicProperties
 
-from shared.messaging.broker import NotOpen, OnDelivery, OnOutcome, Outcome, State
+from shared.messaging.broker import NotOpen, OnDelivery, OnOutcome, Outcome, State, check_size
 from shared.messaging.ids import new_id
 from shared.messaging.memory_link import MemoryLink, nothing
 from shared.messaging.memory_node import MemoryNode
@@ -123,6 +123,7 @@ class MemoryPublisher:
     ) -> None:
         if self.state is not State.OPEN:
             raise NotOpen(self.state)
+        check_size(body)
         message = Stored(exchange, routing_key, body, properties).copy()
         self._unconfirmed[message] = on_outcome
         asyncio.get_running_loop().call_soon(self._arrive, message)

@@ -32,7 +32,7 @@ RABBITMQ = {
 }
 OTHERS = {"up", "process_cpu_seconds_total", "process_resident_memory_bytes"}
 _WORDS = {"absent", "and", "by", "count", "deriv", "histogram_quantile", "increase", "le", "max"}
-_WORDS |= {"or", "rate", "sum", "vector"}
+_WORDS |= {"label_replace", "or", "rate", "sum", "vector"}
 
 
 def our_measures() -> Iterator[Measure]:
@@ -65,14 +65,8 @@ def series() -> dict[str, set[str]]:
 
 def asked_for(expression: str) -> set[str]:
     """Find the metrics in an expression: what is neither a label, a function nor a number."""
-    bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|\bby \([^)]*\)", " ", expression)
-    by_pattern = {
-        name
-        for pattern in re.findall(r'__name__=~"([^"]*)"', expression)
-        for name in series()
-        if re.fullmatch(pattern, name)
-    }
-    return set(re.findall(r"[a-z_][a-z0-9_:]*", bare)) - _WORDS | by_pattern
+    bare = re.sub(r'\{[^}]*\}|\[[^]]*\]|\bby \([^)]*\)|"[^"]*"', " ", expression)
+    return set(re.findall(r"[a-z_][a-z0-9_:]*", bare)) - _WORDS
 
 
 def labels_of(expression: str) -> set[str]:
@@ -87,4 +81,4 @@ def labels_of(expression: str) -> set[str]:
         for names in re.findall(r"\bby \(([^)]*)\)", expression)
         for name in names.split(",")
     }
-    return (matched | summed) - {"__name__"}
+    return matched | summed

@@ -22,8 +22,8 @@ DASHBOARD_EXPRESSIONS = [target["expr"] for panel in PANELS for target in panel[
 EXPRESSIONS = [rule["expr"] for rule in ALL_RULES] + DASHBOARD_EXPRESSIONS
 RUNBOOK = (ROOT / "docs/runbook.md").read_text()
 
-# of the scraper, or of RabbitMQ
-OTHER_LABELS = {"job", "instance", "program", "queue", "version", "le"}
+# of the scraper, of RabbitMQ, or made by the expression
+OTHER_LABELS = {"job", "instance", "program", "queue", "version", "le", "of"}
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
