@@ -4,6 +4,7 @@ from typing import Any
 
 from shared.messaging.envelope import EVENT_LIFETIME_S, SIGNATURE_MAX_BYTES
 from shared.messaging.names import VHOST
+from shared.tracing.context import TRACESTATE_MAX
 
 Document = dict[str, Any]
 
@@ -65,6 +66,20 @@ SECURITY_SCHEMES: Document = {
 }
 
 
+_TRACE: Document = {  # not signed: nothing is decided by them
+    "traceparent": {
+        "type": "string",
+        "description": "In which trace it was sent (W3C Trace Context); not signed, and ignored "
+        "when it is not well formed.",
+    },
+    "tracestate": {
+        "type": "string",
+        "maxLength": TRACESTATE_MAX,
+        "description": "What tracing systems add to `traceparent`.",
+    },
+}
+
+
 def _headers(description: str, **others: Document) -> Document:
     return {
         "type": "object",
@@ -76,15 +91,18 @@ def _headers(description: str, **others: Document) -> Document:
 
 HEADERS: Document = {
     "RequestHeaders": _headers(
-        "Headers of a request. `CC` and `BCC` must be absent.", authorization=_AUTHORIZATION
+        "Headers of a request. `CC` and `BCC` must be absent.",
+        authorization=_AUTHORIZATION,
+        **_TRACE,
     ),
     "ReplyHeaders": _headers("Headers of a reply."),
     "EventHeaders": _headers(
-        f"Headers of an event, which is good for {EVENT_LIFETIME_S // 86_400} days."
+        f"Headers of an event, which is good for {EVENT_LIFETIME_S // 86_400} days.", **_TRACE
     ),
     "JobHeaders": _headers(
         "Headers of a job. A dead letter that a person puts back to work, a job or an event, has a "
-        "signature of type `redrive`."
+        "signature of type `redrive`.",
+        **_TRACE,
     ),
 }
 
