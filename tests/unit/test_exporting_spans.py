@@ -9,10 +9,12 @@ import structlog
 
 from shared.settings import TracingSettings
 from shared.tracing import exporting
+from shared.tracing.context import TraceContext
 from shared.tracing.exporting import exporting_spans
 from shared.tracing.messaging import sending
 from shared.tracing.spans import Span, recorder
 from tests.collector import running_collector
+from tests.tracing import within
 
 PROGRAMS = ["http_bridge", "auth_worker", "auth_worker.audit", "catalog_worker"]
 SAMPLED = 1  # W3C Trace Context section 3.2.2.5.1
@@ -80,6 +82,27 @@ async def test_the_sampler_is_what_the_environment_says(monkeypatch: pytest.Monk
 
     assert not int(span.context.traceparent[-2:], 16) & SAMPLED
     assert collector.spans == []
+
+
+@pytest.mark.parametrize(
+    ("sampler", "is_seen"), [("parentbased_always_on", False), ("always_on", True)]
+)
+async def test_a_parent_that_is_not_sampled_is_followed_by_a_sampler_that_asks_it(
+    monkeypatch: pytest.MonkeyPatch, sampler: str, is_seen: bool
+) -> None:
+    parent = TraceContext(f"00-{'a' * 32}-{'b' * 16}-00")
+    with running_collector() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
+
+        async with exporting_spans("shop", TracingSettings()):
+            with within(parent):
+                span = send()
+            assert span is not None
+            span.end()
+
+    assert span.context.trace_id == parent.trace_id
+    assert [seen.trace_id for seen in collector.spans] == [parent.trace_id] * is_seen
 
 
 async def test_a_collector_that_is_away_does_not_keep_a_process_from_ending(
