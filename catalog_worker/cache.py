@@ -20,6 +20,7 @@ from catalog_worker.upstream import Answer
 from shared.contracts.catalog import CategoryList, ListProducts, Product, ProductPage
 from shared.contracts.errors import ServiceError
 from shared.messaging.call import current_call
+from shared.telemetry import waiting_upstream
 
 log = structlog.get_logger()
 
@@ -89,7 +90,8 @@ class CachedCatalog:
     ) -> _Entry:
         """Wait for a new answer; make do with the known one if it fails and is not too old."""
         try:
-            return await asyncio.shield(asking)
+            with waiting_upstream():
+                return await asyncio.shield(asking)
         except ServiceError:
             settings = self._settings
             longest_s = settings.cache_fresh_s + settings.cache_refresh_s + settings.cache_stale_s

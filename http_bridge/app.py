@@ -27,6 +27,7 @@ from http_bridge.problems import MethodNotAllowed, NotFound, problem_response
 from http_bridge.products import Products
 from http_bridge.settings import BridgeSettings
 from http_bridge.syncs import Syncs
+from http_bridge.timing import server_timing
 from http_bridge.tokens import RequestTokens
 from http_bridge.watch import Watch
 from shared.contracts.errors import InternalError, Overloaded, ServiceError, Unavailable
@@ -35,6 +36,7 @@ from shared.messaging.envelope import is_plain_id
 from shared.messaging.ids import new_id
 from shared.messaging.keyring import KeyRing
 from shared.revocations import Revocations
+from shared.telemetry import last_trip
 from shared.tokens import TokenVerifier
 
 log = structlog.get_logger()
@@ -117,6 +119,7 @@ class Bridge:
         request.request_id = _request_id(request)
         code = None
         self._in_flight += 1
+        last_trip.set(None)  # a pipelined request inherits its forerunner's context
         try:
             response = await self._dispatch(request)
         except ClientGone:
@@ -128,6 +131,8 @@ class Bridge:
             response, code = problem_response(InternalError(), request.request_id), "internal"
         finally:
             self._in_flight -= 1
+        if (trip := last_trip.get()) is not None:
+            response.headers.append(server_timing(trip, perf_counter() - began))
         await response.send(send, request.request_id)
         # whoever watches over us asks every few seconds
         write = log.debug if request.path in PROBES else log.info

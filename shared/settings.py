@@ -28,6 +28,18 @@ class LogSettings(BaseSettings):
     )
 
 
+class MetricsSettings(BaseSettings):
+    """Where to tell Prometheus how it goes.  Environment prefix ``METRICS_``.
+
+    ``port``: 0 is one that the system chooses, and the log names; without it nothing is told.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="METRICS_", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int | None = Field(default=None, ge=0, le=65_535)
+
+
 class MessagingSettings(BaseSettings):
     """How to reach the broker, and with which keys.
 

@@ -184,6 +184,8 @@ function readClaims(protectedPart) {
 const isText = (value) => typeof value === 'string'
 const isPlainId = (value) => isText(value) && PLAIN_ID.test(value)
 const isMoment = (value) => Number.isFinite(value)
+const areMicroseconds = (value) =>
+  Array.isArray(value) && [2, 3].includes(value.length) && value.every((us) => Number.isInteger(us) && us >= 0)
 const isOptional = (check) => (value) => value === undefined || value === null || check(value)
 
 const CLAIMS = {
@@ -205,6 +207,7 @@ const CLAIMS = {
   cty: isOptional(isText),
   dat: isOptional(isMoment),
   old: (value) => value === undefined || typeof value === 'boolean',
+  tms: isOptional(areMicroseconds),
 }
 
 function decode(text) {

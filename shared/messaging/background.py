@@ -27,6 +27,7 @@ from shared.messaging.keyring import KeyRing
 from shared.messaging.names import WAIT, wait_key, work_queue
 from shared.messaging.posting import PERSISTENT, NotPublished, publish
 from shared.messaging.topology import WAIT_TTLS_MS
+from shared.metrics.measures import Spreads
 
 log = structlog.get_logger()
 
@@ -80,6 +81,9 @@ class BackgroundWorker:
         )
         self._handling = Handling(threads=prefetch)
         self.counts: Counter[str] = Counter()
+        self.attempted: Counter[tuple[str, ...]] = Counter()  # by name and code
+        self.settled: Counter[tuple[str, ...]] = Counter()  # by name and fate
+        self.durations, self.queue_waits = Spreads(), Spreads()
 
     async def start(self) -> None:
         """Begin to connect; does not wait for the broker."""
@@ -88,6 +92,11 @@ class BackgroundWorker:
     async def drain(self, timeout_s: float) -> None:
         """Take no more messages, finish those under way, and leave the rest to others."""
         await self._handling.drain(self._consumer, timeout_s)
+
+    @property
+    def in_flight(self) -> int:
+        """Count the messages that were taken and are not settled."""
+        return self._handling.unsettled
 
     def _on_delivery(self, delivery: Delivery) -> None:
         try:
@@ -132,7 +141,10 @@ class BackgroundWorker:
     async def _do(self, work: _Work) -> None:
         """Make one attempt, then settle: ack what is done or put aside, dead-letter the rest."""
         began = perf_counter()
+        if work.attempt == 1:
+            self.queue_waits[work.claims.op].add(max(0.0, time() - work.claims.iat))
         outcome = await self._outcome(work)
+        duration_s = perf_counter() - began
         if outcome == OK:
             fate = "done"
         elif outcome != INVALID and work.attempt < LAST_ATTEMPT:
@@ -147,13 +159,16 @@ class BackgroundWorker:
         self._handling.end()
         self.counts[outcome] += 1
         self.counts[fate] += 1
+        self.attempted[work.claims.op, outcome] += 1
+        self.settled[work.claims.op, fate] += 1
+        self.durations[work.claims.op].add(duration_s)
         log.info(
             "work",
             name=work.claims.op,
             outcome=outcome,
             fate=fate,
             attempt=work.attempt,
-            duration_ms=round((perf_counter() - began) * 1000, 2),
+            duration_ms=round(duration_s * 1000, 2),
             caller=work.claims.origin,
             redrives=work.claims.nth,
             request_id=work.claims.cid,

@@ -18,6 +18,7 @@ class Call:
     user: AccessToken | None = None
     data_as_of: float | None = None  # how old what the reply says is, in seconds since 1970
     data_is_stale: bool = False
+    upstream_s: float | None = None  # waited for an upstream so far; none when it was not asked
     is_over: bool = False  # answered, done or given up; what was begun for it may still be going on
 
     def time_left_s(self) -> float:

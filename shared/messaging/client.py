@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from time import time
+from time import perf_counter, time
 from typing import Any, cast
 
 import structlog
@@ -27,6 +27,8 @@ from shared.messaging.envelope import Refused, Signer, Verifier, is_plain_id
 from shared.messaging.ids import new_id
 from shared.messaging.keyring import KeyRing
 from shared.messaging.names import RPC, rpc_queue
+from shared.metrics.measures import Spreads
+from shared.telemetry import Trip, last_trip
 from shared.tokens import AccessToken
 
 log = structlog.get_logger()
@@ -34,6 +36,7 @@ log = structlog.get_logger()
 WATCH_INTERVAL_S = 0.5
 _OPENED_POLL_S = 0.01
 PROBLEM = "problem+json"
+OK, GIVEN_UP = "ok", "given_up"  # how calls end, besides the codes of errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ class _Waiting:
     service: str
     method: str
     reply: asyncio.Future[Reply]
+    began: float
+    trip: Trip | None = None
 
     def fail(self, error: ServiceError) -> None:
         if not self.reply.done():
@@ -89,6 +94,8 @@ class Client:
         self._listening: dict[str, bool | None] = dict.fromkeys(watches)  # none: not known
         self._watch: asyncio.Task[None] | None = None
         self.counts: Counter[str] = Counter()
+        self.ended: Counter[tuple[str, ...]] = Counter()  # calls, by method and code
+        self.durations = Spreads()  # of calls, by method
 
     async def start(self) -> None:
         """Begin to connect; calls fail with ``Unavailable`` until it is done."""
@@ -118,6 +125,11 @@ class Client:
         while not self.is_connected and time() < deadline:  # noqa: ASYNC110  # two, that come and go
             await asyncio.sleep(_OPENED_POLL_S)
         return self.is_connected
+
+    @property
+    def in_flight(self) -> int:
+        """Count the calls that wait for their reply."""
+        return len(self._waiting)
 
     def silent_services(self) -> list[str]:
         """Name the watched services of which no worker is known to listen."""
@@ -157,6 +169,25 @@ class Client:
         correlation_id: str | None = None,
     ) -> Reply:
         """Do as ``call``, and give the reply as it came, for one who only passes it on."""
+        began, code = perf_counter(), GIVEN_UP
+        try:
+            reply = await self._ask(request, timeout_s, user, correlation_id)
+            code = OK
+            return reply
+        except ServiceError as error:
+            code = error.code
+            raise
+        finally:
+            self.ended[request.method, code] += 1
+            self.durations[request.method].add(perf_counter() - began)
+
+    async def _ask(
+        self,
+        request: Request[Any],
+        timeout_s: float | None,
+        user: AccessToken | None,
+        correlation_id: str | None,
+    ) -> Reply:
         loop = asyncio.get_running_loop()
         service = request.service()
         self._check_open(service)
@@ -168,7 +199,7 @@ class Client:
         if timeout_s <= 0:
             raise ReplyTimeout
         message_id = new_id()
-        waiting = _Waiting(service, request.method, loop.create_future())
+        waiting = _Waiting(service, request.method, loop.create_future(), perf_counter())
         self._waiting[message_id] = waiting  # before publishing: a reply may be quick
         timer = loop.call_later(timeout_s, waiting.fail, ReplyTimeout())
         try:
@@ -184,6 +215,7 @@ class Client:
         finally:
             timer.cancel()
             del self._waiting[message_id]
+            last_trip.set(waiting.trip)
 
     def _check_open(self, service: str) -> None:
         if not self.is_connected:
@@ -256,10 +288,13 @@ class Client:
         elif (waiting.service, waiting.method) != (claims.iss, claims.op):
             self.counts["refused.wrong_reply"] += 1
             log.warning("reply refused", reason="wrong_reply", method=claims.op, caller=claims.iss)
-        elif claims.cty == PROBLEM:
-            waiting.fail(_read_problem(delivery.body))
         elif not waiting.reply.done():
-            waiting.reply.set_result(Reply(delivery.body, claims.dat, claims.old))
+            if claims.tms is not None:
+                waiting.trip = Trip.of(perf_counter() - waiting.began, claims.tms)
+            if claims.cty == PROBLEM:
+                waiting.fail(_read_problem(delivery.body))
+            else:
+                waiting.reply.set_result(Reply(delivery.body, claims.dat, claims.old))
 
     def _on_lost(self) -> None:
         """Fail what is under way: the reply queue is gone, and what was in it."""

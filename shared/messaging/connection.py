@@ -5,7 +5,7 @@ import itertools
 import random
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 from weakref import WeakKeyDictionary
@@ -17,6 +17,7 @@ from pika.channel import Channel
 from pydantic import SecretStr
 
 from shared.messaging.broker import State
+from shared.messaging.traffic import Traffic
 from shared.messaging.transport import LoopServices
 from shared.settings import MessagingSettings
 
@@ -48,6 +49,7 @@ class Login:
     settings: MessagingSettings
     user: str
     password: SecretStr
+    traffic: Traffic = field(default_factory=Traffic)
 
     def parameters(self, url: str, role: str) -> pika.ConnectionParameters:
         """Translate for pika; ``role`` names the connection in the management page.
@@ -111,6 +113,7 @@ class Connection:
     async def start(self) -> None:
         """Begin to connect, and keep at it until ``close``."""
         self.state = State.CONNECTING
+        self._login.traffic.states[self._role] = lambda: self.state
         self._keeper = asyncio.create_task(self._keep_open())
 
     async def opened(self, timeout_s: float) -> bool:
@@ -177,6 +180,7 @@ class Connection:
             if loop.time() - began > SETTLED_S:
                 delay_s = FIRST_DELAY_S
             self.state = State.RECOVERING
+            self._login.traffic.lost[self._role] += 1
             pause_s = delay_s * random.uniform(0.5, 1.0)  # noqa: S311  # spreads, hides nothing
             log.warning(
                 "broker connection lost",
@@ -198,6 +202,7 @@ class Connection:
             await self._or_lost(self._set_up(self, channel))
             self.state = State.OPEN
             self._opened.set()
+            self._login.traffic.opened[self._role] += 1
             log.info("broker connected", role=self._role, broker=url)
             return str(await lost)
         finally:

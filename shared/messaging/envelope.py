@@ -19,6 +19,8 @@ the exact bytes of the body (RFC 7797, ``b64: false``). The claims are in the pr
     cty   "problem+json" when a reply is an error
     dat   since when a reply's data is known, in seconds since 1970; left out when it is new
     old   true when that data is older than it should be
+    tms   a reply's times in microseconds: its request in the queue, in the worker, and how much of
+          that the worker waited for an upstream, left out when it asked none
     org   a redrive's origin: the service that signed the event or the job at first
     nth   which redrive of its message this is, from 1 on
 
@@ -29,7 +31,7 @@ hop. That PyJWT reads what we write, and the reverse, is tested.
 
 import binascii
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from hashlib import sha256
 from time import time
@@ -74,6 +76,7 @@ class Refused(Exception):
         self.detail = detail
 
 
+Microseconds = Annotated[int, Field(ge=0)]
 # what a reply repeats of its request: plain, since it is written into JSON as it is
 PlainId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 
@@ -101,6 +104,7 @@ class Claims(BaseModel):
     cty: str | None = None
     dat: float | None = None
     old: bool = False
+    tms: list[Microseconds] | None = Field(default=None, min_length=2, max_length=3)
     org: str | None = None
     nth: int = 0
 
@@ -154,9 +158,12 @@ class Signer:
         is_error: bool = False,
         as_of: float | None = None,
         is_stale: bool = False,
+        times_us: Sequence[int] = (),
     ) -> str:
         """Sign the reply to a verified request."""
         claims = f'"cid":"{request.cid}","rid":"{request.jti}"'
+        if times_us:
+            claims += f',"tms":[{",".join(map(str, times_us))}]'
         if is_error:
             claims += ',"cty":"problem+json"'
         elif as_of is not None:
@@ -243,7 +250,7 @@ class Signer:
             cached = self._prefixes[typ, audience] = (prefix, key)
         prefix, key = cached
         protected = _b64(
-            f'{prefix}"op":"{method}","iat":{self._clock():.3f},"exp":{deadline:.3f},"jti":"{message_id}",'
+            f'{prefix}"op":"{method}","iat":{self._clock():.6f},"exp":{deadline:.3f},"jti":"{message_id}",'
             f"{claims}}}".encode()
         )
         signature = _b64(hmac.digest(key, b"%b.%b" % (protected, body), "sha256"))

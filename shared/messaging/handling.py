@@ -25,6 +25,11 @@ class Handling:
         self._idle = asyncio.Event()
         self._idle.set()
 
+    @property
+    def unsettled(self) -> int:
+        """Count the deliveries that have begun and not ended."""
+        return self._unsettled
+
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
         """Work on a delivery until ``end`` says that it is settled."""
         self._unsettled += 1

@@ -25,6 +25,8 @@ class RabbitPublisher:
         self._connection = Connection(
             login, "publisher", set_up=self._set_up, on_lost=self._on_lost
         )
+        self._traffic = login.traffic
+        self._traffic.unconfirmed.append(lambda: len(self._unconfirmed))
         self._channel: Channel | None = None
         self._last_tag = 0
         # delivery tag -> message id, who waits for its fate, and since when; in that order
@@ -117,9 +119,11 @@ class RabbitPublisher:
             message_id, on_outcome, _ = self._unconfirmed.pop(tag)
             if self._returned and message_id in self._returned:
                 self._returned.remove(message_id)
-                on_outcome(Outcome.RETURNED)
+                outcome = Outcome.RETURNED
             else:
-                on_outcome(Outcome.CONFIRMED if is_ack else Outcome.REFUSED)
+                outcome = Outcome.CONFIRMED if is_ack else Outcome.REFUSED
+            self._traffic.published[outcome.value] += 1
+            on_outcome(outcome)
 
     def _on_lost(self) -> None:
         self._channel = None
@@ -128,5 +132,6 @@ class RabbitPublisher:
             self._watch = None
         self._returned.clear()
         lost, self._unconfirmed = self._unconfirmed, {}
+        self._traffic.published[Outcome.LOST.value] += len(lost)
         for _, on_outcome, _ in lost.values():
             on_outcome(Outcome.LOST)

@@ -4,7 +4,7 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 import uvloop
@@ -17,9 +17,17 @@ from shared.messaging.keyring import KeyRing, watch_key_files
 from shared.messaging.posting import MessagePublisher
 from shared.messaging.rabbitmq import RabbitBroker
 from shared.messaging.worker import Handlers, Worker
+from shared.metrics.exposition import serving_metrics
+from shared.metrics.measures import Measure
+from shared.metrics.messaging import (
+    background_measures,
+    client_measures,
+    traffic_measures,
+    worker_measures,
+)
 from shared.revocation_feed import RevocationFeed
 from shared.revocations import Revocations
-from shared.settings import LogSettings, MessagingSettings, read_settings
+from shared.settings import LogSettings, MessagingSettings, MetricsSettings, read_settings
 
 log = structlog.get_logger()
 
@@ -34,6 +42,7 @@ def serve(
     settings: MessagingSettings | None = None,
     background: Iterable[Background] = (),
     follows_revocations: bool = True,
+    measures: Iterable[Measure] = (),
 ) -> None:
     """Answer a service's requests until SIGTERM or SIGINT, then drain and return.
 
@@ -41,6 +50,7 @@ def serve(
     keys and logging are what the environment says, unless the caller has seen to them.
     ``background`` runs beside the handlers, and may publish events and jobs. Unless it is the one
     that ends sessions, a service follows which have been ended, to refuse their tokens.
+    ``measures`` are shown to Prometheus beside those of the messages.
     """
     settings = settings or read_settings(MessagingSettings)
     keys = keys or KeyRing.load(settings.identity_file, settings.trust_file)
@@ -69,9 +79,10 @@ def serve(
             revocations=revocations,
             prefetch=settings.prefetch,
         )
-        return worker, {"methods": [contract.method for contract in answering]}
+        fields = {"methods": [contract.method for contract in answering]}
+        return _Made(worker, fields, [*worker_measures(worker), *client_measures(client)])
 
-    _run(_live(make, keys, settings, background))
+    _run(_live(make, keys, settings, background, measures))
 
 
 def consume(
@@ -81,6 +92,7 @@ def consume(
     keys: KeyRing,
     settings: MessagingSettings,
     background: Iterable[Background] = (),
+    measures: Iterable[Measure] = (),
 ) -> None:
     """Work off the events and jobs in one of a service's work queues, as ``serve`` does requests.
 
@@ -96,9 +108,10 @@ def consume(
             keys=keys,
             prefetch=settings.prefetch,
         )
-        return worker, {"queue": queue, "takes": [contract.name for contract in handlers]}
+        fields = {"queue": queue, "takes": [contract.name for contract in handlers]}
+        return _Made(worker, fields, background_measures(worker))
 
-    _run(_live(make, keys, settings, background))
+    _run(_live(make, keys, settings, background, measures))
 
 
 class _Consuming(Protocol):
@@ -108,7 +121,14 @@ class _Consuming(Protocol):
     async def drain(self, timeout_s: float) -> None: ...
 
 
-_Made = tuple[_Consuming, Mapping[str, object]]  # with what the log says of it
+class _Made(NamedTuple):
+    """A worker, what the log says of it, and what it counts."""
+
+    worker: _Consuming
+    log_fields: Mapping[str, object]
+    measures: list[Measure]
+
+
 _Make = Callable[[Broker, Publisher, AsyncExitStack], Awaitable[_Made]]
 
 
@@ -122,6 +142,7 @@ async def _live(
     keys: KeyRing,
     settings: MessagingSettings,
     background: Iterable[Background],
+    measures: Iterable[Measure],
 ) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -131,16 +152,18 @@ async def _live(
         publisher = broker.publisher()
         await publisher.start()
         started.push_async_callback(publisher.close)
-        worker, log_fields = await make(broker, publisher, started)
+        made = await make(broker, publisher, started)
+        measured = (*made.measures, *traffic_measures(broker.traffic), *measures)
+        await started.enter_async_context(serving_metrics(read_settings(MetricsSettings), measured))
         messages = MessagePublisher(publisher, keys)
         tasks = [
             asyncio.create_task(watch_key_files(keys, settings.identity_file, settings.trust_file)),
             *(asyncio.ensure_future(task(messages)) for task in background),
         ]
         started.push_async_callback(_cancel, tasks)
-        await worker.start()
-        started.push_async_callback(worker.drain, settings.drain_timeout_s)
-        log.info("started", **log_fields)
+        await made.worker.start()
+        started.push_async_callback(made.worker.drain, settings.drain_timeout_s)
+        log.info("started", **made.log_fields)
         await _first_of(stop, tasks)
     log.info("stopped")
 

@@ -22,7 +22,9 @@ from shared.messaging.ids import new_id
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import UnknownKey
 from shared.messaging.names import REPLIES, rpc_queue
+from shared.metrics.measures import Spreads, known
 from shared.revocations import Revocations
+from shared.telemetry import times_us
 
 log = structlog.get_logger()
 
@@ -40,6 +42,7 @@ class _Answer:
     code: str | None  # of the error it is, if it is one
     is_bug: bool
     began: float
+    queue_s: float
 
 
 class Worker:
@@ -71,7 +74,10 @@ class Worker:
             rpc_queue(service), prefetch=prefetch, on_delivery=self._on_delivery
         )
         self._handling = Handling(threads=prefetch)
+        self._methods = frozenset(contracts)
         self.counts: Counter[str] = Counter()
+        self.answered: Counter[tuple[str, ...]] = Counter()  # by method and code
+        self.durations, self.queue_waits, self.upstream_waits = Spreads(), Spreads(), Spreads()
 
     async def start(self) -> None:
         """Begin to connect; does not wait for the broker."""
@@ -80,6 +86,11 @@ class Worker:
     async def drain(self, timeout_s: float) -> None:
         """Take no more requests, finish those under way, and leave the rest to others."""
         await self._handling.drain(self._consumer, timeout_s)
+
+    @property
+    def in_flight(self) -> int:
+        """Count the requests that were taken and are not settled."""
+        return self._handling.unsettled
 
     def _on_delivery(self, delivery: Delivery) -> None:
         began = perf_counter()
@@ -92,7 +103,8 @@ class Worker:
             log.info("late request", request_id=delivery.properties.correlation_id)
             delivery.ack()
         else:
-            self._handling.begin(self._answer(delivery, claims, began))
+            queue_s = max(0.0, time() - claims.iat)  # the caller's clock may be ahead of ours
+            self._handling.begin(self._answer(delivery, claims, began, queue_s))
 
     def _refuse(self, delivery: Delivery, refusal: Refused) -> None:
         """Dead-letter what we do not trust, and answer nobody."""
@@ -106,7 +118,9 @@ class Worker:
         )
         delivery.dead_letter()
 
-    async def _answer(self, delivery: Delivery, claims: Claims, began: float) -> None:
+    async def _answer(
+        self, delivery: Delivery, claims: Claims, began: float, queue_s: float
+    ) -> None:
         """Answer one request; a bug in a handler is answered too, and dead-letters the request."""
         code, is_bug = None, False
         call = Call(claims.iss, claims.jti, claims.cid, claims.exp)
@@ -119,7 +133,7 @@ class Worker:
             log.exception("handler failed", method=claims.op, request_id=claims.cid)
             result, code, is_bug = InternalError().to_problem(), InternalError.code, True
         call.is_over = True
-        await self._reply(_Answer(delivery, claims, call, code, is_bug, began), result)
+        await self._reply(_Answer(delivery, claims, call, code, is_bug, began, queue_s), result)
 
     async def _handle(self, delivery: Delivery, claims: Claims, call: Call) -> Message:
         """Authorise, parse and run the handler."""
@@ -167,6 +181,9 @@ class Worker:
             is_error=answer.code is not None,
             as_of=answer.call.data_as_of,
             is_stale=answer.call.data_is_stale,
+            times_us=times_us(
+                answer.queue_s, perf_counter() - answer.began, answer.call.upstream_s
+            ),
         )
         return BasicProperties(
             content_type=f"application/{PROBLEM if answer.code else 'json'}",
@@ -189,15 +206,28 @@ class Worker:
             answer.delivery.ack()
         self._handling.end()
         result = answer.code or "ok"
-        self.counts[result] += 1
-        if outcome is not Outcome.CONFIRMED:
-            self.counts[f"reply.{outcome or 'late'}"] += 1
+        duration_s = perf_counter() - answer.began
+        self._count(answer, result, duration_s, outcome)
         log.info(
             "request",
             method=answer.claims.op,
             outcome=result,
             reply=outcome or "late",
-            duration_ms=round((perf_counter() - answer.began) * 1000, 2),
+            duration_ms=round(duration_s * 1000, 2),
+            queue_ms=round(answer.queue_s * 1000, 2),
             caller=answer.claims.iss,
             request_id=answer.claims.cid,
         )
+
+    def _count(
+        self, answer: _Answer, result: str, duration_s: float, outcome: Outcome | None
+    ) -> None:
+        self.counts[result] += 1
+        if outcome is not Outcome.CONFIRMED:
+            self.counts[f"reply.{outcome or 'late'}"] += 1
+        method = known(answer.claims.op, self._methods)
+        self.answered[method, result] += 1
+        self.durations[method].add(duration_s)
+        self.queue_waits[method].add(answer.queue_s)
+        if answer.call.upstream_s is not None:
+            self.upstream_waits[method].add(answer.call.upstream_s)

@@ -197,6 +197,15 @@ def _accepted() -> list[Vector]:
             ),
         ),
         _vector(
+            "reply_with_times",
+            "orders",
+            "reply",
+            PAGE,
+            reply(
+                claims, body=PAGE.encode(), message_id=REPLY_ID, times_us=(1_100, 17_200, 15_200)
+            ),
+        ),
+        _vector(
             "error_reply",
             "orders",
             "reply",
@@ -243,6 +252,8 @@ def _refused(accepted: dict[str, Vector]) -> list[Vector]:
         ("alg_eddsa", "catalog", "request", QUERY, signed(alg="EdDSA"), Reason.BAD_SIGNATURE),
         ("b64_true", "catalog", "request", QUERY, signed(b64=True), Reason.MALFORMED),
         ("crit_more", "catalog", "request", QUERY, signed(crit=["b64", "x"]), Reason.MALFORMED),
+        ("negative_time", "catalog", "request", QUERY, signed(tms=[1, -1]), Reason.MALFORMED),
+        ("one_time", "catalog", "request", QUERY, signed(tms=[1]), Reason.MALFORMED),
         ("exp_as_text", "catalog", "request", QUERY, signed(exp="9e9"), Reason.MALFORMED),
         ("no_jti", "catalog", "request", QUERY, signed(jti=""), Reason.MALFORMED),
         ("cid_not_plain", "catalog", "request", QUERY, signed(cid='a"b'), Reason.MALFORMED),
