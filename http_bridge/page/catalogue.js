@@ -16,6 +16,7 @@ const range = document.getElementById("range");
 const title = document.getElementById("catalogue-title");
 const problem = document.getElementById("catalogue-problem");
 const stale = document.getElementById("stale");
+const sync = document.getElementById("sync");
 const pages = document.getElementById("pages");
 const card = document.getElementById("product-card");
 
@@ -152,6 +153,17 @@ sort.addEventListener("change", choose);
 document.getElementById("previous").addEventListener("click", () => turn(page - 1));
 document.getElementById("next").addEventListener("click", () => turn(page + 1));
 problem.querySelector("button").addEventListener("click", () => show({ focus: true }));
+sync.addEventListener("click", async () => {
+  sync.disabled = true;
+  try {
+    await ask("POST", "/products/sync");
+    announce("The catalogue is being renewed");
+  } catch (error) {
+    if (error.status === 401) end();
+    else announce(`${error.title}: ${error.message}`);
+  }
+  sync.disabled = false;
+});
 addEventListener("popstate", () => {
   readAddress();
   if (!document.getElementById("signed-in").hidden) show();

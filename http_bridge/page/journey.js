@@ -35,7 +35,7 @@ function legsOf({ path, timings, browserMs }) {
     { name: "queue", place: "Queue", means: `rpc.${service}`, ms: measured.queue },
     { name: "worker", place: "Worker", means: `${service}_worker`, ms: own },
     { name: "reply", place: "Way back", means: "rpc.replies", ms: measured.reply },
-    { name: "outside", place: "Network", means: "you and the bridge", ms: outside },
+    { name: "outside", place: "Outside", means: "network, browser", ms: outside },
   ];
   if (service === "catalog") {
     const unasked = timings && measured.upstream === undefined;

@@ -1,7 +1,6 @@
 // The queues: how many messages wait in each, and how many workers consume it.
 
 import { announce } from "./announce.js";
-import { ask } from "./api.js";
 import { live } from "./live.js";
 
 const SAMPLES = 60;
@@ -16,7 +15,6 @@ const MEANINGS = {
 const rows = document.getElementById("queues");
 const broker = document.getElementById("broker");
 const template = document.getElementById("queue-row");
-const sync = document.getElementById("sync");
 
 const waited = new Map(); // by queue: its last samples
 let replicas = new Map();
@@ -59,7 +57,9 @@ function showQueue({ name, waiting, consumers }) {
   spark.firstElementChild.setAttribute("points", points(name, waiting));
   row.dataset.waiting = waiting ?? "";
   row.dataset.replicas = consumers ?? "";
-  row.classList.toggle("unattended", consumers === 0 && (waiting > 0 || name.startsWith("rpc.")));
+  const isAsked = name.startsWith("rpc."); // somebody may be waiting for an answer
+  row.classList.toggle("unattended", consumers === 0 && isAsked);
+  row.classList.toggle("put-off", consumers === 0 && !isAsked && waiting > 0);
   count.textContent = consumers ?? "?";
   while (dots.childElementCount > Math.min(consumers ?? 0, 12)) dots.lastElementChild.remove();
   while (dots.childElementCount < Math.min(consumers ?? 0, 12)) dots.append(document.createElement("i"));
@@ -92,14 +92,3 @@ function tellReplicas(queues) {
   for (const { name, consumers } of queues) if (consumers !== null) replicas.set(name, consumers);
   if (changed.length) announce(changed.map(({ name, consumers }) => `${name}: ${consumers} replicas`).join(", "));
 }
-
-sync.addEventListener("click", async () => {
-  sync.disabled = true;
-  try {
-    await ask("POST", "/products/sync");
-    announce("The catalogue is being renewed");
-  } catch (error) {
-    announce(`${error.title}: ${error.message}`);
-  }
-  sync.disabled = false;
-});
