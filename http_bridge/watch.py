@@ -59,9 +59,10 @@ class Sight:
     """What one look at the broker showed."""
 
     at: float
+    since: float  # when somebody began to look, and events to be kept
     is_connected: bool
     queues: tuple[Queue, ...]
-    events_skipped: int  # since somebody began to look
+    events_skipped: int
 
 
 class Watch:
@@ -80,6 +81,7 @@ class Watch:
         self._happenings: deque[Happening] = deque(maxlen=EVENTS_KEPT)
         self._heard_since_look = 0
         self._skipped = 0
+        self._since = 0.0
         self.sight: Sight | None = None
         self.is_stopped = False
 
@@ -133,6 +135,7 @@ class Watch:
     async def _look_on(self) -> None:
         while self._listeners and not self.is_stopped:
             self._happenings.clear()  # whoever looks sees no gap that nobody tells of
+            self._since = time()
             self._skipped = self._heard_since_look = 0
             opened = asyncio.Event()
             listener = EventListener(
@@ -165,7 +168,8 @@ class Watch:
                         queues[index] = Queue(name, found.waiting, found.consumers)
         except TimeoutError:
             is_answering = False
-        return Sight(time(), is_answering and listener.is_open, tuple(queues), self._skipped)
+        is_connected = is_answering and listener.is_open
+        return Sight(time(), self._since, is_connected, tuple(queues), self._skipped)
 
     def _tell(self) -> None:
         seen, self._seen = self._seen, asyncio.Event()

@@ -11,7 +11,6 @@ const template = document.getElementById("event-row");
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 
 let lastAt = 0;
-let began = null;
 
 live.addEventListener("events", ({ detail }) => {
   for (const happening of detail) {
@@ -23,8 +22,7 @@ live.addEventListener("events", ({ detail }) => {
 });
 
 live.addEventListener("queues", ({ detail }) => {
-  began ??= detail.at;
-  since.textContent = `since ${clock.format(began * 1000)}`;
+  since.textContent = `since ${clock.format(detail.since * 1000)}`;
   const more = detail.events_skipped ? `${detail.events_skipped} more came too fast to show.` : "";
   note.textContent = list.childElementCount ? more : "Nothing has happened yet: sign-ins and changes of products show up here.";
 });
@@ -35,7 +33,6 @@ export function clear() {
   note.textContent = "";
   since.textContent = "";
   lastAt = 0;
-  began = null;
 }
 
 function row({ at, name, subject }) {

@@ -113,11 +113,11 @@ async def test_a_wrong_password_is_said_and_the_next_try_may_be_right(
 
 async def test_a_reload_keeps_who_is_signed_in_and_where(signed_in: Page, operator: str) -> None:
     await signed_in.get_by_role("button", name="Next").click()
-    await expect(signed_in.get_by_text("13 to 24 of 120")).to_be_visible()
+    await expect(signed_in.get_by_text("13 to 24 of 120", exact=True)).to_be_visible()
 
     await signed_in.reload()
 
-    await expect(signed_in.get_by_text("13 to 24 of 120")).to_be_visible()
+    await expect(signed_in.get_by_text("13 to 24 of 120", exact=True)).to_be_visible()
     await expect(signed_in.locator("#username")).to_have_text(operator)
 
 
@@ -133,7 +133,7 @@ async def test_an_access_token_that_is_over_is_renewed_by_one_of_two_tabs(signed
         await expect(tab.locator(".product").first).to_be_visible()
     await signed_in.context.clear_cookies(name="token")
     await signed_in.get_by_role("button", name="Next").click()
-    await expect(signed_in.get_by_text("13 to 24 of 120")).to_be_visible()
+    await expect(signed_in.get_by_text("13 to 24 of 120", exact=True)).to_be_visible()
 
 
 async def test_signing_out_takes_everything_away(signed_in: Page) -> None:
@@ -194,7 +194,7 @@ async def test_a_category_and_an_order_are_kept_in_the_address(signed_in: Page) 
     assert all(kind.endswith("books") for kind in kinds)
     await signed_in.go_back()
     await signed_in.go_back()
-    await expect(signed_in.get_by_text("1 to 12 of 120")).to_be_visible()
+    await expect(signed_in.get_by_text("1 to 12 of 120", exact=True)).to_be_visible()
 
 
 async def test_pages_are_turned_to_the_last_one_and_back(signed_in: Page) -> None:
@@ -208,7 +208,7 @@ async def test_pages_are_turned_to_the_last_one_and_back(signed_in: Page) -> Non
         await following.click()
         await expect(signed_in.get_by_text(f"Page {page_number} of 10")).to_be_visible()
 
-    await expect(signed_in.get_by_text("109 to 120 of 120")).to_be_visible()
+    await expect(signed_in.get_by_text("109 to 120 of 120", exact=True)).to_be_visible()
     await expect(following).to_be_disabled()
     await signed_in.goto("/")
     assert await titles(signed_in) == first
@@ -345,7 +345,7 @@ async def test_a_broker_that_is_killed_is_away_and_then_back_while_the_page_is_o
 
     await signed_in.get_by_role("button", name="Try again").click()
 
-    await expect(signed_in.get_by_text("13 to 24 of 120")).to_be_visible()
+    await expect(signed_in.get_by_text("13 to 24 of 120", exact=True)).to_be_visible()
 
 
 async def test_an_event_shows_up_with_its_subject_and_nothing_more(
@@ -446,7 +446,7 @@ async def test_all_can_be_done_by_keyboard_alone(page: Page, operator: str) -> N
     await expect(page.locator("#range")).not_to_have_text("1 to 12 of 120")
     await page.keyboard.press("Control+a")
     await page.keyboard.press("Delete")
-    await expect(page.get_by_text("1 to 12 of 120")).to_be_visible()
+    await expect(page.get_by_text("1 to 12 of 120", exact=True)).to_be_visible()
     await tab_to(page, text="Enamelled Casserole, 4.5 L", within=4)
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("dialog")).to_be_visible()
@@ -454,7 +454,7 @@ async def test_all_can_be_done_by_keyboard_alone(page: Page, operator: str) -> N
     assert (await focused(page))["text"] == "Enamelled Casserole, 4.5 L"
     await tab_to(page, id="next", within=14)
     await page.keyboard.press("Enter")
-    await expect(page.get_by_text("13 to 24 of 120")).to_be_visible()
+    await expect(page.get_by_text("13 to 24 of 120", exact=True)).to_be_visible()
     assert (await focused(page))["id"] == "catalogue-title"
 
     await tab_to(page, id="sign-out")
@@ -486,7 +486,7 @@ async def test_no_barrier_is_found(
         found = await barriers(page, axe)
         await sign_in(page, operator, PASSWORD)
         await expect(page.locator(queue(page, "rpc.auth"))).to_be_visible()
-        await make_an_event(page)
+        await make_events(page, operator)
         await titles(page)
         found += await barriers(page, axe)
         if SCREENSHOTS:
@@ -498,10 +498,10 @@ async def test_no_barrier_is_found(
     assert found == []
 
 
-async def make_an_event(page: Page) -> None:
-    """Sign another one in, and see it."""
+async def make_events(page: Page, username: str) -> None:
+    """Sign a user in elsewhere, at the second attempt, and see it."""
     await expect(page.locator("#broker")).to_have_text("connected")
     async with httpx.AsyncClient(base_url=page.url) as http:
-        for password in ("wrong", "admin"):
-            await http.post("/auth", json={"username": "admin", "password": password})
-    await expect(page.locator("#events li")).to_have_count(2)
+        for password in ("wrong", PASSWORD):
+            await http.post("/auth", json={"username": username, "password": password})
+    await expect(page.locator("#events li").nth(1)).to_be_visible()
