@@ -119,7 +119,22 @@ def build_document() -> Document:
 
 def _paths() -> Document:
     return {
-        "/": {"get": _operation("about", "What this is", _json({"type": "object"}))},
+        "/": {
+            "get": _operation(
+                "about",
+                "What this is; to a browser, a page",
+                _json({"type": "object"}) | _text("text/html"),
+            )
+        },
+        "/live": {
+            "get": _operation(
+                "live",
+                "Queues and events as they come, as server-sent events; for `operations:read`",
+                _text("text/event-stream"),
+                errors=("not_authenticated", "not_authorised"),
+                secured=True,
+            )
+        },
         "/healthz": {
             "get": _operation("health", "Whether the process is alive", _json({"type": "object"}))
         },
@@ -296,6 +311,10 @@ def _parameters(contract: type[BaseModel], place: str) -> list[Document]:
 
 def _json(schema: Document) -> Document:
     return {"application/json": {"schema": schema}}
+
+
+def _text(media_type: str) -> Document:
+    return {media_type: {"schema": {"type": "string"}}}
 
 
 def _reference(model: type[BaseModel]) -> Document:

@@ -134,7 +134,6 @@ class Watch:
 
     async def _look_on(self) -> None:
         while self._listeners and not self.is_stopped:
-            self._happenings.clear()  # whoever looks sees no gap that nobody tells of
             self._since = time()
             self._skipped = self._heard_since_look = 0
             opened = asyncio.Event()
@@ -156,6 +155,7 @@ class Watch:
                     await asyncio.sleep(self._interval_s)
             finally:
                 self.sight = None
+                self._happenings.clear()  # what comes until somebody looks again is not heard
                 await listener.close()
 
     async def _look(self, listener: EventListener) -> Sight:

@@ -11,6 +11,7 @@ const template = document.getElementById("event-row");
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 
 let lastAt = 0;
+let keptSince = 0;
 
 live.addEventListener("events", ({ detail }) => {
   for (const happening of detail) {
@@ -22,6 +23,8 @@ live.addEventListener("events", ({ detail }) => {
 });
 
 live.addEventListener("queues", ({ detail }) => {
+  if (detail.since !== keptSince) clear(); // nobody heard what came in between
+  keptSince = detail.since;
   since.textContent = `since ${clock.format(detail.since * 1000)}`;
   const more = detail.events_skipped ? `${detail.events_skipped} more came too fast to show.` : "";
   note.textContent = list.childElementCount ? more : "Nothing has happened yet: sign-ins and changes of products show up here.";
@@ -33,6 +36,7 @@ export function clear() {
   note.textContent = "";
   since.textContent = "";
   lastAt = 0;
+  keptSince = 0;
 }
 
 function row({ at, name, subject }) {
