@@ -156,18 +156,20 @@ async def test_only_the_last_events_are_kept(
 
 
 async def test_the_broker_is_looked_at_once_for_all_and_only_while_somebody_looks(
-    broker: BrokerUnderTest, watch: Watch
+    broker: BrokerUnderTest, watch: Watch, keys: Keys
 ) -> None:
     assert not watch.is_active
 
     with watch.listening(), watch.listening():
         await eventually(lambda: is_connected(watch))
+        await tell(broker, keys["auth"], LOGIN)
+        await eventually(lambda: watch.happenings(after=0))
         looking = watch._looking
         with watch.listening():
             assert watch._looking is looking
 
     await eventually(lambda: not watch.is_active)
-    assert watch.sight is None
+    assert (watch.sight, watch.happenings(after=0)) == (None, [])
     with watch.listening():
         await eventually(lambda: is_connected(watch))
 

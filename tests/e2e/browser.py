@@ -18,11 +18,13 @@ FLAGS = (
 DESKTOP, PHONE = (1360, 900), (390, 844)
 INSTALL_TIMEOUT_S = 100.0
 AXE = Path(__file__).parent / "axe"
+PATIENCE_MS = 10_000  # with a page on a busy machine
 _REFUSED = "Failed to load resource"  # an answer of 400 and more, as some tests want it
 
 
 @asynccontextmanager
 async def running_browser() -> AsyncIterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
@@ -36,7 +38,7 @@ async def visiting(
     """Open the page as a new visitor; what its scripts complain of fails the test."""
     viewport = ViewportSize(width=size[0], height=size[1])
     context = await browser.new_context(base_url=url, viewport=viewport, **options)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(PATIENCE_MS)
     complaints: list[str] = []
     context.on("weberror", lambda error: complaints.append(str(error.error)))
     context.on(

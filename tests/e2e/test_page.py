@@ -33,6 +33,7 @@ from tests.e2e.browser import (
 )
 from tests.e2e.conftest import CREDENTIALS
 from tests.e2e.system import System, until_ready
+from tests.waiting import eventually
 
 pytestmark = [
     pytest.mark.e2e,
@@ -43,6 +44,7 @@ pytestmark = [
 PASSWORD = "a password for the tests"
 SEEN_WITHIN_S = 3.0
 BACK_WITHIN_MS = 30_000
+STOPPED_WITHIN_S = 5.0  # the bridge would wait three times as long for requests under way
 SCREENSHOTS = os.environ.get("SCREENSHOTS")  # the folder they go to, when they are asked for
 LOOKS = {
     "light": (DESKTOP, "light"),
@@ -386,6 +388,24 @@ async def test_live_data_is_401_without_a_token(visitor: httpx.AsyncClient) -> N
     response = await visitor.get("/live")
 
     assert (response.status_code, response.json()["code"]) == (401, "not_authenticated")
+
+
+async def test_a_bridge_that_is_to_stop_does_not_wait_for_streams_and_the_page_comes_back(
+    signed_in: Page, system: System
+) -> None:
+    await expect(signed_in.locator("#broker")).to_have_text("connected")
+    began = monotonic()
+    system.supervisor.scale("http_bridge", 0)
+    try:
+        await eventually(lambda: not system.supervisor.draining("http_bridge"), timeout_s=10)
+        took_s = monotonic() - began
+        await expect(signed_in.locator("#broker")).to_have_text("no news from the bridge")
+    finally:
+        system.supervisor.scale("http_bridge", 1)
+    await until_ready(system.url)
+
+    await expect(signed_in.locator("#broker")).to_have_text("connected", timeout=BACK_WITHIN_MS)
+    assert took_s < STOPPED_WITHIN_S
 
 
 # for everybody
