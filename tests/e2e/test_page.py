@@ -343,8 +343,8 @@ async def test_a_broker_that_is_killed_is_away_and_then_back_while_the_page_is_o
         await expect(problem).to_contain_text("the message broker is away")
     finally:
         await system.broker.start()
+        await until_ready(system.url)
     await expect(broker).to_have_text("connected", timeout=BACK_WITHIN_MS)
-    await until_ready(system.url)
 
     await signed_in.get_by_role("button", name="Try again").click()
 
@@ -402,7 +402,7 @@ async def test_a_bridge_that_is_to_stop_does_not_wait_for_streams_and_the_page_c
         await expect(signed_in.locator("#broker")).to_have_text("no news from the bridge")
     finally:
         system.supervisor.scale("http_bridge", 1)
-    await until_ready(system.url)
+        await until_ready(system.url)
 
     await expect(signed_in.locator("#broker")).to_have_text("connected", timeout=BACK_WITHIN_MS)
     assert took_s < STOPPED_WITHIN_S
