@@ -9,6 +9,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from pathlib import Path
 
 import psycopg
 from testcontainers.core.container import DockerContainer
-from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
 from tests.docker import docker_gives, image_of
 
@@ -75,12 +75,26 @@ def _container(image: str) -> Iterator[Server]:
         .with_env("POSTGRES_USER", _USER)
         .with_env("POSTGRES_PASSWORD", _USER)
         .with_env("POSTGRES_DB", "postgres")
-        # once while it sets itself up, then for good
-        .waiting_for(LogMessageWaitStrategy("ready to accept connections", times=2))
     )
     with container:
         where = f"{container.get_container_host_ip()}:{container.get_exposed_port(5432)}"
-        yield Server(f"postgresql://{_USER}:{_USER}@{where}/", "")
+        server = Server(f"postgresql://{_USER}:{_USER}@{where}/", "")
+        _await(server)
+        yield server
+
+
+def _await(server: Server) -> None:
+    """Wait until a server in a container lets us in: before, its port accepts and hangs up."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        try:
+            psycopg.connect(server.database("postgres"), connect_timeout=5).close()
+        except psycopg.OperationalError as error:
+            if time.monotonic() > deadline:
+                raise CannotStart(f"PostgreSQL did not start: {error}") from error
+            time.sleep(0.1)
+        else:
+            return
 
 
 @contextmanager
