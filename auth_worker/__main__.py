@@ -15,6 +15,7 @@ from auth_worker.wiring import (
 from shared.logs import configure_logging
 from shared.messaging.keyring import KeyRing
 from shared.messaging.service import serve
+from shared.metrics.outbox import outbox_measures
 from shared.settings import EnvironmentSettings, LogSettings, read_settings
 from shared.storage.migrate import open_database
 from shared.storage.relay import Publisher
@@ -48,6 +49,7 @@ def main() -> None:
         settings=messaging,
         background=[relay, clean],
         follows_revocations=False,  # it looks into the database, where they are
+        measures=outbox_measures(service.outbox, database),
     )
     database.close()
 

@@ -3,6 +3,7 @@
 from catalog_worker.cache import CachedCatalog
 from catalog_worker.fallback import FallbackCatalog
 from catalog_worker.fetcher import Fetcher
+from catalog_worker.measures import cache_measures, upstream_measures
 from catalog_worker.migrate import SCHEMA
 from catalog_worker.settings import CatalogSettings, StoreSettings
 from catalog_worker.stored_catalog import StoredCatalog
@@ -12,6 +13,7 @@ from catalog_worker.wiring import build_handlers, build_storage
 from shared.logs import configure_logging
 from shared.messaging.keyring import KeyRing
 from shared.messaging.service import serve
+from shared.metrics.outbox import outbox_measures
 from shared.settings import EnvironmentSettings, LogSettings, MessagingSettings, read_settings
 from shared.storage.migrate import open_database
 from shared.storage.relay import Publisher, relay_of
@@ -26,7 +28,8 @@ def main() -> None:
     keys = KeyRing.load(messaging.identity_file, messaging.trust_file)
     database = open_database(store, SCHEMA, is_development=is_development)
     storage = build_storage(database, store)
-    cached = CachedCatalog(UpstreamCatalog(Fetcher(settings)), settings)
+    fetcher = Fetcher(settings)
+    cached = CachedCatalog(UpstreamCatalog(fetcher), settings)
     catalog = FallbackCatalog(cached, StoredCatalog(database))
 
     async def relay(publisher: Publisher) -> None:
@@ -43,6 +46,11 @@ def main() -> None:
         keys=keys,
         settings=messaging,
         background=[relay, schedule, clean],
+        measures=[
+            *cache_measures(cached),
+            *upstream_measures(fetcher),
+            *outbox_measures(storage.outbox, database),
+        ],
     )
     database.close()
 

@@ -6,7 +6,7 @@ The life of an answer is that of RFC 5861: fresh, then stale but given while it 
 
 import asyncio
 import contextvars
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -56,6 +56,8 @@ class CachedCatalog:
         )
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._asking: dict[Hashable, asyncio.Future[_Entry]] = {}
+        self.lookups: Counter[str] = Counter()
+        self.stale_answers = 0
 
     async def list(self, request: ListProducts) -> ProductPage:
         """Give a page of products."""
@@ -77,11 +79,16 @@ class CachedCatalog:
         fresh_s = self._settings.cache_fresh_s
         refresh_s = fresh_s + self._settings.cache_refresh_s
         is_stale = False
-        if entry is None or age_s >= fresh_s:
-            asking = self._ask(key, entry, ask)
-            if entry is None or age_s >= refresh_s:
-                known, entry = entry, await self._wait(asking, entry, age_s)
-                is_stale = entry is known
+        if entry is not None and age_s < fresh_s:
+            self.lookups["fresh"] += 1
+        elif entry is not None and age_s < refresh_s:
+            self.lookups["renewing"] += 1
+            self._ask(key, entry, ask)
+        else:
+            self.lookups["missed"] += 1
+            known, entry = entry, await self._wait(self._ask(key, entry, ask), entry, age_s)
+            is_stale = entry is known
+        self.stale_answers += is_stale
         _date_reply(entry, is_stale=is_stale)
         return cast(T, entry.answer.value)
 

@@ -17,6 +17,7 @@ from circuitbreaker import CircuitBreaker
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity.stop import stop_before_delay
 
+from catalog_worker.fetch_counts import FetchCounts
 from catalog_worker.settings import CatalogSettings
 from shared.contracts.errors import ServiceError, UpstreamBusy, UpstreamFailed
 from shared.messaging.call import current_call
@@ -77,6 +78,7 @@ class Fetcher:
             name="upstream",
         )
         self._probe = threading.Lock()
+        self.counts = FetchCounts()
 
     def get(
         self, path: str, parameters: Mapping[str, str | int], *, etag: str | None = None
@@ -95,9 +97,10 @@ class Fetcher:
             retry=retry_if_exception_type(_Passing),
             stop=stop_after_attempt(self._settings.upstream_attempts) | stop_before_delay(left_s),
             wait=self._pause_s,
+            before_sleep=self.counts.count_retry,
             reraise=True,
         )
-        with self._admitted():
+        with self._admitted(), self.counts.counting():
             try:
                 return retrying(self._get, path, parameters, etag, deadline)
             except _Passing as failure:

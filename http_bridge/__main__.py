@@ -13,16 +13,18 @@ from shared.logs import configure_logging
 from shared.messaging.client import Client
 from shared.messaging.keyring import KeyRing, watch_key_files
 from shared.messaging.rabbitmq import RabbitBroker
+from shared.metrics.exposition import serving_metrics
+from shared.metrics.messaging import client_measures, traffic_measures
 from shared.revocation_feed import RevocationFeed
 from shared.revocations import Revocations
-from shared.settings import LogSettings, MessagingSettings, read_settings
+from shared.settings import LogSettings, MessagingSettings, MetricsSettings, read_settings
 
 
 def main() -> None:
     settings = read_settings(BridgeSettings)
     messaging = read_settings(MessagingSettings)
     configure_logging("bridge", read_settings(LogSettings))
-    bridge = build_bridge(settings, messaging)
+    bridge = build_bridge(settings, messaging, read_settings(MetricsSettings))
     run(
         bridge,
         on_stop=bridge.watch.stop,
@@ -39,7 +41,9 @@ def main() -> None:
     )
 
 
-def build_bridge(settings: BridgeSettings, messaging: MessagingSettings) -> Bridge:
+def build_bridge(
+    settings: BridgeSettings, messaging: MessagingSettings, metrics: MetricsSettings
+) -> Bridge:
     """Put the application and what it speaks through together; nothing connects yet."""
     keys = KeyRing.load(messaging.identity_file, messaging.trust_file)
     broker = RabbitBroker(messaging, keys.service)
@@ -50,20 +54,22 @@ def build_bridge(settings: BridgeSettings, messaging: MessagingSettings) -> Brid
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        await client.start()
-        await feed.start()
-        watching = asyncio.create_task(
-            watch_key_files(keys, messaging.identity_file, messaging.trust_file)
-        )
-        try:
-            yield
-        finally:
-            watching.cancel()
-            await watch.close()
-            await feed.close()
-            await client.close()
+        measures = (*bridge.measures(), *client_measures(client), *traffic_measures(broker.traffic))
+        async with serving_metrics(metrics, measures):
+            await client.start()
+            await feed.start()
+            watching = asyncio.create_task(
+                watch_key_files(keys, messaging.identity_file, messaging.trust_file)
+            )
+            try:
+                yield
+            finally:
+                watching.cancel()
+                await watch.close()
+                await feed.close()
+                await client.close()
 
-    return Bridge(
+    bridge = Bridge(
         settings,
         client=client,
         keys=keys,
@@ -72,6 +78,7 @@ def build_bridge(settings: BridgeSettings, messaging: MessagingSettings) -> Brid
         lifespan=lifespan,
         is_current=lambda: feed.is_current,
     )
+    return bridge
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from http_bridge.exchange import (
     Stream,
 )
 from http_bridge.live import Live
+from http_bridge.measures import Exchanges
 from http_bridge.page import Page, wants_html
 from http_bridge.problems import MethodNotAllowed, NotFound, problem_response
 from http_bridge.products import Products
@@ -35,6 +36,7 @@ from shared.messaging.client import Client
 from shared.messaging.envelope import is_plain_id
 from shared.messaging.ids import new_id
 from shared.messaging.keyring import KeyRing
+from shared.metrics.measures import Measure
 from shared.revocations import Revocations
 from shared.telemetry import last_trip
 from shared.tokens import TokenVerifier
@@ -99,6 +101,14 @@ class Bridge:
             **{path: {"GET": self._page.part} for path in self._page.paths},
         }
 
+        self._exchanges = Exchanges(
+            (*self._routes, f"{PRODUCT_PATH}{{product_id}}", f"{SYNC_PATH}{{sync_id}}")
+        )
+
+    def measures(self) -> list[Measure]:
+        """Give what is counted of HTTP requests."""
+        return self._exchanges.measures(lambda: self._in_flight)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
@@ -133,6 +143,7 @@ class Bridge:
             self._in_flight -= 1
         if (trip := last_trip.get()) is not None:
             response.headers.append(server_timing(trip, perf_counter() - began))
+        self._exchanges.add(request, int(response.status), perf_counter() - began)
         await response.send(send, request.request_id)
         # whoever watches over us asks every few seconds
         write = log.debug if request.path in PROBES else log.info

@@ -23,6 +23,7 @@ class ProgramReport(BaseModel):
     pids: list[int]
     draining: int
     crashes: int
+    metrics_ports: list[int] = []  # on loopback, one for each process
     least: int | None = None
     most: int | None = None
 
@@ -32,6 +33,7 @@ class Report(BaseModel):
 
     programs: dict[str, ProgramReport]
     changes: list[Change]
+    metrics_port: int | None = None  # of `postroad up` itself, on loopback
 
 
 def read_report(state: State) -> Report | None:
@@ -48,12 +50,18 @@ def read_report(state: State) -> Report | None:
 
 
 async def keep_report(
-    state: State, supervisor: Supervisor, policies: Mapping[str, Policy], autoscaler: Autoscaler
+    state: State,
+    supervisor: Supervisor,
+    policies: Mapping[str, Policy],
+    autoscaler: Autoscaler,
+    *,
+    metrics_port: int | None = None,
 ) -> None:
     """Write the report whenever it has changed, until cancelled."""
     written = None
     while True:
         report = make_report(supervisor, policies, autoscaler)
+        report.metrics_port = metrics_port
         if report != written:
             try:
                 state.write_scaling(report.model_dump_json(indent=1))
@@ -73,6 +81,7 @@ def make_report(
             pids=supervisor.pids(name),
             draining=supervisor.draining(name),
             crashes=supervisor.crashes(name),
+            metrics_ports=supervisor.metrics_ports(name),
         )
         for name in supervisor.names
     }

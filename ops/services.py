@@ -109,7 +109,8 @@ def programs(
     }
     for name, entry in PROGRAMS.items():
         messaging = messaging_environment(state, entry.service, broker_address)
-        yield _program(name, entry.module, env=messaging | specific.get(entry.service, {}))
+        env = messaging | specific.get(entry.service, {})
+        yield _program(name, entry.module, env=env, has_metrics=True)
 
 
 def policies() -> dict[str, Policy]:
@@ -124,7 +125,9 @@ def policies() -> dict[str, Policy]:
     return found
 
 
-def _program(name: str, module: str, *arguments: str, env: dict[str, str]) -> Program:
+def _program(
+    name: str, module: str, *arguments: str, env: dict[str, str], has_metrics: bool = False
+) -> Program:
     """Give a program; what the user set in the environment reaches it unless we must differ."""
     defaults = {"LOG_FORMAT": "console"}
     ours = {"POSTROAD_ENV": "development", "PYTHONUNBUFFERED": "1"}
@@ -132,4 +135,5 @@ def _program(name: str, module: str, *arguments: str, env: dict[str, str]) -> Pr
         name,
         (sys.executable, "-m", module, *arguments),
         {**defaults, **os.environ, **ours, **env},
+        has_metrics,
     )

@@ -33,6 +33,7 @@ class Status:
             "queues": [asdict(queue) for queue in self.queues],
             "programs": report.get("programs"),
             "changes": report.get("changes"),
+            "metrics_port": report.get("metrics_port"),
             "problem": self.problem,
         }
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from ops import processes
+from ops import ports, processes
 
 log = structlog.get_logger()
 
@@ -28,6 +28,7 @@ class Program:
     name: str
     argv: Sequence[str]
     env: Mapping[str, str]
+    has_metrics: bool = False  # each process gets a port of its own for them
 
 
 @dataclass(eq=False, slots=True)
@@ -37,6 +38,7 @@ class _Worker:
     label: str
     retired: asyncio.Event = field(default_factory=asyncio.Event)
     pid: int | None = None
+    metrics_port: int | None = None
     keeper: asyncio.Task[None] | None = None
 
 
@@ -96,6 +98,12 @@ class Supervisor:
         """Give the processes of a group that run now, without those that drain."""
         return [worker.pid for worker in self._groups[name].active if worker.pid]
 
+    def metrics_ports(self, name: str) -> list[int]:
+        """Give where the processes of a group, those that drain too, tell their metrics."""
+        group = self._groups[name]
+        workers = (*group.active, *group.draining)
+        return [worker.metrics_port for worker in workers if worker.pid and worker.metrics_port]
+
     def replicas(self, name: str) -> int:
         """Give how many workers a group is to have, alive or about to be started again."""
         return len(self._groups[name].active)
@@ -141,9 +149,13 @@ class Supervisor:
 
     async def _run(self, worker: _Worker, program: Program) -> int | str:
         """Run one process until it ends or is no longer wanted; give how it ended."""
+        env = dict(program.env)
         try:
-            child = processes.spawn(program.argv, env=program.env)
-        except OSError as error:
+            if program.has_metrics:
+                (worker.metrics_port,) = ports.free_ports(1)
+                env |= {"METRICS_HOST": ports.LOOPBACK, "METRICS_PORT": str(worker.metrics_port)}
+            child = processes.spawn(program.argv, env=env)
+        except (OSError, ports.PortUnavailable) as error:
             return str(error)
         worker.pid = child.pid
         ended = asyncio.ensure_future(processes.ended(child))

@@ -17,6 +17,7 @@ from ops.arguments import add_state_argument
 from ops.autoscaler import Autoscaler
 from ops.broker import BrokerError, PrivateBroker
 from ops.management import FRESH_DEPTHS, Management
+from ops.measures import supervisor_measures
 from ops.ports import LOOPBACK, PortUnavailable
 from ops.progress import say, step
 from ops.report import keep_report
@@ -27,7 +28,8 @@ from ops.supervisor import Supervisor
 from shared.logs import configure_logging
 from shared.messaging.names import SCALER
 from shared.messaging.services import ServicesFileError
-from shared.settings import LogSettings
+from shared.metrics.exposition import serving_metrics
+from shared.settings import LogSettings, MetricsSettings, read_settings
 
 log = structlog.get_logger()
 
@@ -205,17 +207,27 @@ class _System:
             "\nTry it in another terminal:\n"
             f"\n  curl -c {jar} -H 'Content-Type: application/json' -d '{sign_in}' {self._url}/auth"
             f"\n  curl -b {jar} '{self._url}/products?limit=3'\n"
-            "\n'postroad status' shows queues and processes. Ctrl-C stops everything. Logs:\n"
+            "\n'postroad status' shows queues and processes; with --json, where each tells its"
+            " metrics. Ctrl-C stops everything. Logs:\n"
         )
 
     async def _stay(self, broker: PrivateBroker, policies: Mapping[str, Policy]) -> None:
         """Look after all that runs, until we are told to stop."""
         depths = Management(broker.management_url, self._state.password(SCALER))
         autoscaler = Autoscaler(policies.values(), depths=depths, processes=self._supervisor)
-        async with asyncio.TaskGroup() as tasks:
+        metrics = read_settings(MetricsSettings)
+        if metrics.port is None:
+            metrics = metrics.model_copy(update={"port": ports.free_ports(1)[0]})
+        report = keep_report(
+            *(self._state, self._supervisor, policies, autoscaler), metrics_port=metrics.port
+        )
+        async with (
+            serving_metrics(metrics, supervisor_measures(self._supervisor)),
+            asyncio.TaskGroup() as tasks,
+        ):
             tasks.create_task(self._keep(broker))
             tasks.create_task(autoscaler.run())
-            tasks.create_task(keep_report(self._state, self._supervisor, policies, autoscaler))
+            tasks.create_task(report)
 
     async def _keep(self, broker: PrivateBroker) -> None:
         """Start the broker again whenever it ends."""

@@ -1,6 +1,7 @@
 """Start what works off syncs: ``python -m catalog_worker.sync``."""
 
 from catalog_worker.fetcher import Fetcher
+from catalog_worker.measures import upstream_measures
 from catalog_worker.migrate import SCHEMA
 from catalog_worker.settings import CatalogSettings, StoreSettings, SyncMessagingSettings
 from catalog_worker.sync.wiring import build_handlers
@@ -9,6 +10,7 @@ from catalog_worker.wiring import build_storage
 from shared.logs import configure_logging
 from shared.messaging.keyring import KeyRing
 from shared.messaging.service import consume
+from shared.metrics.outbox import outbox_measures
 from shared.settings import EnvironmentSettings, LogSettings, read_settings
 from shared.storage.migrate import open_database
 from shared.storage.relay import Publisher, relay_of
@@ -16,7 +18,7 @@ from shared.storage.relay import Publisher, relay_of
 
 def main() -> None:
     settings = read_settings(StoreSettings)
-    listing = UpstreamCatalog(Fetcher(read_settings(CatalogSettings)))
+    fetcher = Fetcher(read_settings(CatalogSettings))
     messaging = read_settings(SyncMessagingSettings)
     is_development = read_settings(EnvironmentSettings).is_development
     configure_logging("catalog", read_settings(LogSettings))
@@ -29,10 +31,11 @@ def main() -> None:
 
     consume(
         "sync",
-        build_handlers(listing=listing, syncs=storage.syncs),
+        build_handlers(listing=UpstreamCatalog(fetcher), syncs=storage.syncs),
         keys=keys,
         settings=messaging,
         background=[relay],
+        measures=[*upstream_measures(fetcher), *outbox_measures(storage.outbox, database)],
     )
     database.close()
 

@@ -1,7 +1,7 @@
 """What a process can tell of itself in numbers: counted cheaply, read when somebody asks.
 
 The hot path adds to plain numbers, here or in a ``Counter``; all else happens when Prometheus asks
-(docs/decisions/0015-measuring.md). A label's values are few and ours: never what a caller wrote.
+(docs/decisions/0016-measuring.md). A label's values are few and ours: never what a caller wrote.
 """
 
 from bisect import bisect_left

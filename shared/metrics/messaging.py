@@ -1,8 +1,11 @@
 """What clients, workers and their connections count, as metrics."""
 
+from collections.abc import Mapping
+
 from shared.messaging.background import BackgroundWorker
-from shared.messaging.broker import State
+from shared.messaging.broker import Outcome, State
 from shared.messaging.client import Client
+from shared.messaging.envelope import Reason
 from shared.messaging.traffic import Traffic
 from shared.messaging.worker import Worker
 from shared.metrics.measures import Measure, by_label, number, with_prefix
@@ -35,7 +38,7 @@ def client_measures(client: Client) -> list[Measure]:
             "counter",
             "postroad_replies_refused_total",
             "Replies that were dropped because a check failed",
-            by_label(lambda: with_prefix(client.counts, "refused")),
+            by_label(lambda: _refused(client.counts)),
             ("reason",),
         ),
         Measure(
@@ -88,7 +91,7 @@ def worker_measures(worker: Worker) -> list[Measure]:
             "counter",
             "postroad_requests_refused_total",
             "Requests that were dead-lettered because a check failed",
-            by_label(lambda: with_prefix(worker.counts, "refused")),
+            by_label(lambda: _refused(worker.counts)),
             ("reason",),
         ),
         Measure(
@@ -101,7 +104,7 @@ def worker_measures(worker: Worker) -> list[Measure]:
             "counter",
             "postroad_requests_wasted_total",
             "Requests that were worked on in vain: late, or the caller had gone, or the reply lost",
-            by_label(lambda: with_prefix(worker.counts, "reply")),
+            by_label(lambda: _wasted(worker.counts)),
             ("reason",),
         ),
     ]
@@ -148,7 +151,7 @@ def background_measures(worker: BackgroundWorker) -> list[Measure]:
             "counter",
             "postroad_work_refused_total",
             "Events and jobs that were dead-lettered because a check failed",
-            by_label(lambda: with_prefix(worker.counts, "refused")),
+            by_label(lambda: _refused(worker.counts)),
             ("reason",),
         ),
     ]
@@ -205,3 +208,16 @@ def traffic_measures(traffic: Traffic) -> list[Measure]:
             number(lambda: sum(count() for count in traffic.unconfirmed)),
         ),
     ]
+
+
+# A counter that first appears with a 1 has not increased, as far as Prometheus can tell: what is
+# alarming from the first time on is told from the start.
+
+
+def _refused(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict.fromkeys(map(str, Reason), 0) | with_prefix(counts, "refused")
+
+
+def _wasted(counts: Mapping[str, int]) -> dict[str, int]:
+    outcomes = (Outcome.RETURNED, Outcome.REFUSED, Outcome.LOST, "late")
+    return dict.fromkeys(map(str, outcomes), 0) | with_prefix(counts, "reply")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from time import time
 from typing import Protocol
 
-from sqlalchemy import Table, or_
+from sqlalchemy import Table, func, or_, select
 
 from shared.contracts.base import Event, Job
 from shared.messaging.call import current_call
@@ -24,6 +24,14 @@ class Messages(Protocol):
 
     def add(self, transaction: Transaction, message: Event | Job) -> None: ...
     def add_all(self, transaction: Transaction, messages: Iterable[Event | Job]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits to be sent, and since when, in seconds since 1970."""
+
+    messages: int
+    oldest_at: float | None
 
 
 class Outbox:
@@ -60,6 +68,16 @@ class Outbox:
         transaction.connection.execute(self.table.insert(), rows)
         for listener in self._listeners:
             transaction.after_commit(listener)
+
+    def backlog(self, database: Database) -> Backlog:
+        """Count what waits to be sent.
+
+        Raises:
+            Unavailable: the database is away.
+        """
+        question = select(func.count(), func.min(self.table.c.created_at))
+        with database.reading() as connection:
+            return Backlog(*connection.execute(question).one())
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,10 @@ from shared.messaging.names import EVENTS, WAIT, WORK, dead_queue, wait_key, wai
 from shared.messaging.posting import MessagePublisher, NotPublished
 from shared.messaging.services import Services
 from shared.messaging.topology import definitions
+from shared.metrics.messaging import background_measures
 from tests.brokers import BrokerUnderTest
 from tests.conftest import OpenBroker
+from tests.scraping import Scrape
 from tests.traffic import consuming, publish, publishing, waiting_in
 from tests.waiting import eventually
 
@@ -421,3 +423,31 @@ async def test_nobody_puts_work_where_it_has_no_right_to(
 
     assert outcome is Outcome.LOST
     assert await broker.depth(QUEUE) == 0
+
+
+async def test_attempts_and_what_became_of_them_are_counted(
+    broker: BrokerUnderTest, keys: Keys
+) -> None:
+    def fail(_: SyncRequested) -> None:
+        raise RuntimeError("a bug")
+
+    done: list[Any] = []
+    handlers: BackgroundHandlers = {FetchPage: failing(2, done), SyncRequested: fail}
+    async with working(broker, keys["catalog"], handlers) as worker:
+        await give(broker, keys["catalog"], JOB)
+        await give(broker, keys["catalog"], REQUESTED)
+        await publish(broker, "catalog", WORK, JOB.name, b"{}", user_id="catalog")
+        await eventually(lambda: done and worker.counts["dead"])
+        await eventually(lambda: worker.in_flight == 0)
+        scraped = Scrape.of(background_measures(worker))
+
+    attempts, settled = "postroad_work_attempts_total", "postroad_work_settled_total"
+    assert scraped.value(attempts, name=JOB.name, code="upstream_failed") == 2
+    assert scraped.value(attempts, name=JOB.name, code="ok") == 1
+    assert scraped.value(settled, name=JOB.name, fate="put_aside") == 2
+    assert scraped.value(settled, name=JOB.name, fate="done") == 1
+    assert scraped.value(attempts, name=REQUESTED.name, code="internal") == LAST_ATTEMPT
+    assert scraped.value(settled, name=REQUESTED.name, fate="dead") == 1
+    assert scraped.value("postroad_work_queue_seconds_count", name=JOB.name) == 1
+    assert scraped.value("postroad_work_attempt_duration_seconds_count", name=JOB.name) == 3
+    assert scraped.value("postroad_work_refused_total", reason="unsigned") == 1

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ def program_with(program: Program, log: Path, settings: dict[str, str]) -> Progr
     """Have a program write its log to a file."""
     command = ["/bin/sh", "-c", 'exec "$@" >>"$0" 2>&1', str(log), *program.argv]
     env = {**program.env, "LOG_FORMAT": "json", **settings}
-    return Program(program.name, command, env)
+    return replace(program, argv=command, env=env)
 
 
 async def until_ready(url: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.e2e.conftest import CREDENTIALS
 from tests.e2e.system import System, until_ready
+from tests.scraping import scrape
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
@@ -20,7 +21,7 @@ SHAPE = re.compile(
     r"(upstream;dur=\d+\.\d\d, )?reply;dur=\d+\.\d\d, total;dur=\d+\.\d\d"
 )
 DELAY_MS = 300
-SLACK_MS = 150  # of a busy machine with ten processes
+CLOCKS_MS = 5  # by which the two clocks of one machine may disagree over a second
 
 
 def times_of(response: httpx.Response) -> dict[str, float]:
@@ -56,8 +57,7 @@ async def test_a_slow_upstream_is_seen_as_such(user: httpx.AsyncClient, system: 
 
     times = times_of(response)
     assert DELAY_MS <= times["upstream"] <= times["worker"] <= times["total"] <= took_ms
-    assert times["worker"] - times["upstream"] < SLACK_MS
-    assert times["total"] - times["worker"] < SLACK_MS
+    assert times["upstream"] > times["total"] / 2
 
 
 async def test_a_worker_that_stands_still_for_a_while_is_a_wait_in_the_queue(
@@ -67,6 +67,12 @@ async def test_a_worker_that_stands_still_for_a_while_is_a_wait_in_the_queue(
     os.kill(pid, signal.SIGSTOP)
     try:
         asking = asyncio.create_task(ask(user, "/products/3"))
+
+        async def is_waiting() -> bool:
+            (port,) = system.supervisor.metrics_ports("http_bridge")
+            return (await scrape(port)).value("postroad_calls_in_flight") == 1
+
+        await eventually(is_waiting)
         began = perf_counter()
         await eventually(lambda: (perf_counter() - began) * 1000 >= DELAY_MS)
     finally:
@@ -75,9 +81,8 @@ async def test_a_worker_that_stands_still_for_a_while_is_a_wait_in_the_queue(
     await until_ready(system.url)
 
     times = times_of(response)
-    assert DELAY_MS - SLACK_MS <= times["queue"] <= times["total"] <= took_ms
-    assert times["total"] - times["queue"] < 2 * SLACK_MS
-    assert times["reply"] < SLACK_MS
+    assert DELAY_MS - CLOCKS_MS <= times["queue"] <= times["total"] <= took_ms
+    assert times["queue"] > times["total"] / 2
 
 
 async def test_an_error_of_a_worker_has_its_times(visitor: httpx.AsyncClient) -> None:

@@ -13,6 +13,7 @@ import pytest
 from ops import services
 from ops.ports import free_ports
 from ops.processes import command_line
+from tests.scraping import scrape
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
@@ -33,6 +34,9 @@ async def test_a_started_system_shows_its_processes_and_leaves_none(tmp_path: Pa
         await eventually(has_programs, timeout_s=START_TIMEOUT_S)
         seen = await postroad("status", "--json", state=tmp_path)
         status = json.loads((await seen.communicate())[0])
+        told = await scrape(status["metrics_port"])
+        (bridge_port,) = status["programs"]["http_bridge"]["metrics_ports"]
+        bridge = await scrape(bridge_port)
     finally:
         up.send_signal(signal.SIGINT)
         await up.communicate()
@@ -44,6 +48,10 @@ async def test_a_started_system_shows_its_processes_and_leaves_none(tmp_path: Pa
         least = scaled[name].min_replicas if name in scaled else None
         most = min(scaled[name].max_replicas, 3) if name in scaled else None
         assert (program["least"], program["most"]) == (least, most)
+        assert told.value("postroad_replicas_wanted", program=name) == program["wanted"]
+        assert told.value("postroad_replicas_running", program=name) == len(program["pids"])
+        assert told.value("postroad_program_crashes_total", program=name) == 0
+    assert bridge.value("postroad_http_requests_total", route="/auth", status="200") == 1
     assert len(programs["http_bridge"]["pids"]) == 1
     assert status["problem"] is None
     assert up.returncode == 0

@@ -212,7 +212,7 @@ def test_the_bridge_is_probed_and_reached_at_its_own_port() -> None:
     (bridge,) = [each for each in DEPLOYMENTS if name_of(each) == "http-bridge"]
     (container,) = pod(bridge)["containers"]
     (service,) = of_kind("Service")
-    (port,) = container["ports"]
+    (port,) = [each for each in container["ports"] if each["name"] == "http"]
 
     assert port["containerPort"] == BridgeSettings.model_fields["port"].default
     assert [each["targetPort"] for each in service["spec"]["ports"]] == [port["name"]]

@@ -68,3 +68,13 @@ def test_nobody_but_the_bridge_is_reached_from_outside() -> None:
     assert {name: opened for name, opened in open_to_all.items() if opened} == {
         "http-bridge": {8000}
     }
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_metrics_are_for_prometheus_alone(name: str) -> None:
+    (rule,) = [rule for rule in rules(name, "ingress") if 9100 in ports(rule)]
+
+    assert rule["from"] == [
+        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    ]
+    assert ports(rule) == {9100}

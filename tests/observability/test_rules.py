@@ -8,10 +8,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.skipif(
+needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None,
     reason="there is no promtool (Debian: apt-get install prometheus)",
 )
+pytestmark = needs_promtool
 
 
 def promtool(*arguments: str) -> str:

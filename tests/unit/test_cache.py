@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from time import time
+from time import perf_counter, time
 from typing import Any, TypeVar
 
 import pytest
@@ -382,3 +382,46 @@ async def test_a_bug_for_which_nobody_waits_is_logged(catalog: CachedCatalog, sh
         await eventually(lambda: not catalog._asking)
 
     assert [line["exc_info"] for line in logged] == [shelf.error]
+
+
+# What is counted
+
+
+async def test_lookups_and_stale_answers_are_counted(catalog: CachedCatalog, shelf: Shelf) -> None:
+    await stock(catalog)
+    await stock(catalog)
+    grow_old(catalog, RENEWED_MEANWHILE_S)
+    await stock(catalog)
+    await eventually(lambda: not catalog._asking)
+    grow_old(catalog, RENEWED_FIRST_S)
+    shelf.error = UpstreamFailed()
+    await stock(catalog)
+    with pytest.raises(UpstreamFailed):
+        await catalog.categories()
+
+    assert catalog.lookups == {"missed": 3, "fresh": 1, "renewing": 1}
+    assert catalog.stale_answers == 1
+
+
+async def test_whoever_waits_for_upstream_has_waited_and_nobody_else(
+    catalog: CachedCatalog, shelf: Shelf
+) -> None:
+    async def ask() -> float | None:
+        with answering(within_s=5) as call:
+            await stock(catalog)
+        return call.upstream_s
+
+    shelf.may_answer.clear()
+    asking = [asyncio.create_task(ask()) for _ in range(2)]
+    await eventually(lambda: shelf.asked)
+    began = perf_counter()
+    await eventually(lambda: perf_counter() - began > 0.02)
+    shelf.may_answer.set()
+    waited = await asyncio.gather(*asking)
+
+    assert all(seconds is not None and seconds > 0.02 for seconds in waited)
+    assert await ask() is None
+    grow_old(catalog, RENEWED_MEANWHILE_S)
+    assert await ask() is None
+    await eventually(lambda: not catalog._asking)
+    assert len(shelf.asked) == 2
