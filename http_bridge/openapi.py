@@ -6,6 +6,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from http_bridge.auth import Credentials, RefreshToken
+from http_bridge.bodies import HttpProblem, OneProduct, OneSync, SignedIn, SignedOut
 from http_bridge.problems import HTTP_STATUS
 from shared.contracts.auth import (
     CreateSession,
@@ -20,58 +21,11 @@ from shared.contracts.catalog import (
     GetSync,
     ListCategories,
     ListProducts,
-    Product,
     ProductPage,
     StartSync,
-    Sync,
 )
 
 Document = dict[str, Any]
-
-
-class SignedIn(BaseModel):
-    """An access token, good for ``expires_in`` seconds, and a refresh token, good for one use.
-
-    They are set as the cookies ``token`` and ``refresh_token`` too.
-    """
-
-    message: str
-    access_token: str
-    token_type: str
-    expires_in: int
-    refresh_token: str
-    refresh_expires_in: int
-
-
-class SignedOut(BaseModel):
-    """The session is over."""
-
-    message: str
-
-
-class OneProduct(BaseModel):
-    """One product."""
-
-    data: Product
-
-
-class OneSync(BaseModel):
-    """How far a sync is."""
-
-    data: Sync
-
-
-class HttpProblem(BaseModel):
-    """An error (RFC 9457). ``code`` is stable; ``error`` repeats ``detail``."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    request_id: str
-    error: str
-
 
 MODELS = (
     *(Credentials, RefreshToken, SignedIn, SignedOut, UserProfile),
