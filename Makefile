@@ -10,7 +10,7 @@ PYTHON := $(VENV)/bin/python
 export PYTHONDONTWRITEBYTECODE :=  # compiled modules make a start faster
 
 .DEFAULT_GOAL := help
-.PHONY: run test check bench scaling lock screenshots clean help
+.PHONY: run test check fuzz safeguards bench scaling soak lock screenshots clean help
 
 run: ## start everything here: make run [UPSTREAM=https://dummyjson.com] [PORT=8000]
 	@bin/setup && exec $(VENV)/bin/postroad up --port '$(PORT)' $(if $(UPSTREAM),--upstream '$(UPSTREAM)')
@@ -26,11 +26,20 @@ check: ## lint, format, types, and generated files in date
 	$(VENV)/bin/postroad definitions --check
 	$(VENV)/bin/postroad contracts check
 
-bench: ## load the running system and print what a request costs
+fuzz: ## make hostile messages, and see that none is let in: make fuzz [ARGS='--minutes 10']
+	@bin/setup --dev && exec $(PYTHON) -m tests.hostile.fuzz $(ARGS)
+
+safeguards: ## take each safeguard out of a copy, and see its test fail (docs/guarantees.md)
+	@bin/setup --dev && exec $(PYTHON) -m tests.safeguards $(ARGS)
+
+bench: ## what a request costs, against others and by itself: make bench [ARGS=--help]
 	@bin/setup --bench && exec $(PYTHON) -m benchmarks $(ARGS)
 
 scaling: ## put a step in load and a backlog on the system, and draw how it scales (half an hour)
 	@bin/setup --dev && exec $(PYTHON) -m benchmarks.scaling $(ARGS)
+
+soak: ## put an even load on the system for a quarter of an hour, and see whether anything grows
+	@bin/setup --dev && exec $(PYTHON) -m benchmarks.soak $(ARGS)
 
 # uv is wanted here only, so it is no part of the locks. The locks name no index: pip's own
 # setting decides where packages come from, and the hashes decide what they are.
@@ -43,7 +52,9 @@ lock: ## renew the requirements*.txt to the newest versions that pyproject.toml 
 	$(LOCK) pyproject.toml --group build --output-file requirements.txt
 	$(LOCK) pyproject.toml --group build --extra dev --constraint requirements.txt \
 		--output-file requirements-dev.txt
-	$(LOCK) --group baseline --output-file benchmarks/requirements.txt
+	for lock in $(notdir $(basename $(wildcard benchmarks/peers/locks/*.txt))); do \
+		$(LOCK) --group peer-$$lock --output-file benchmarks/peers/locks/$$lock.txt || exit; done
+	$(LOCK) --group profiler --output-file benchmarks/profiler.txt
 	$(LOCK) --group charts --output-file benchmarks/scaling/requirements.txt
 
 screenshots: ## renew the pictures of the page in docs/images

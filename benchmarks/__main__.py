@@ -1,25 +1,80 @@
-"""What a product listing costs, against the same answer with no broker at all: ``make bench``."""
+"""What a request costs, against others and by itself: ``make bench``.
+
+peers: the same request by ours, by other frameworks, and by what bounds them all.
+layers: where the CPU time of a request goes.
+background: events and jobs per second, against Celery and Dramatiq.
+scale: more workers, connections, larger replies, 10,000 requests under way.
+startup: how long a start takes.
+docs: nothing is measured; what was measured last is put into docs/performance.md.
+
+Results are kept as JSON, Markdown and a chart; at the end each
+target is held against what was measured last.
+"""
 
 import argparse
 import asyncio
-import json
-import os
-import platform
+import resource
 import shutil
-import statistics
+import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import AsyncExitStack
-from importlib.metadata import version
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import requests
-
-from benchmarks.load import LoadError, Result, measure
-from benchmarks.system import Target, flask_without_broker, postroad
+from benchmarks import comparison_report, goals, growth, layers, startup
+from benchmarks.background import measuring as background
+from benchmarks.comparison import CONTENDERS, Comparison, Options, compare
+from benchmarks.document import renew
+from benchmarks.drawing import draw
+from benchmarks.goals import Evidence
+from benchmarks.growth import Growth, measure_growth
+from benchmarks.layers import Layers, profile
+from benchmarks.load import LoadError
+from benchmarks.machine import ROOT
+from benchmarks.results import FOLDER, read, write
+from benchmarks.startup import Startup, StartupError, measure_startup
+from benchmarks.usage import ProcessGone
 from ops.broker import BrokerError
 
-PACKAGES = ("pika", "uvicorn", "uvloop", "pydantic", "structlog")
+DOCS = "docs"
+STATE = Path(".postroad/bench")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the benchmark: how it is measured, and how it is told."""
+
+    measure: Callable[[argparse.Namespace], Coroutine[Any, Any, Any]]
+    report: Callable[[Any], str]
+
+
+PARTS = {
+    "peers": Part(
+        lambda options: compare(
+            options.state,
+            Options(
+                only=options.only,
+                connections=options.connections,
+                rounds=options.rounds,
+                seconds=options.seconds,
+                remembers_tokens=options.remember_tokens,
+            ),
+        ),
+        comparison_report.report,
+    ),
+    "layers": Part(
+        lambda options: profile(options.state, seconds=2 * options.seconds), layers.report
+    ),
+    "background": Part(
+        lambda options: background.measure_background(options.state, jobs=options.jobs),
+        background.report,
+    ),
+    "scale": Part(
+        lambda options: measure_growth(options.state, seconds=options.seconds), growth.report
+    ),
+    "startup": Part(lambda options: measure_startup(options.state), startup.report),
+}
 
 
 def main() -> int:
@@ -27,102 +82,103 @@ def main() -> int:
     if shutil.which("wrk") is None:
         print("make bench needs wrk, the load generator: apt-get install wrk", file=sys.stderr)
         return 1
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a file
     options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        asyncio.run(run(options))
-    except (BrokerError, LoadError) as error:
+        for name in (each for each in options.parts if each != DOCS):
+            print(f"\n== {name}\n", flush=True)
+            found = asyncio.run(PARTS[name].measure(options))
+            keep(name, found, PARTS[name].report(found), options.results)
+        hold(options.results)
+        draw(options.results)
+        if DOCS in options.parts:
+            renew(options.results)
+    except (
+        *(BrokerError, LoadError, ProcessGone, StartupError),
+        subprocess.CalledProcessError,
+    ) as error:
         print(f"benchmark failed: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="rounds, interleaved (%(default)s)")
-    parser.add_argument("--seconds", type=int, default=5, help="of load each (%(default)s)")
+    parser = argparse.ArgumentParser(
+        prog="make bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)} (these), {DOCS}")
     parser.add_argument(
-        "--connections", type=int, nargs="+", default=[1, 16, 64], help="(%(default)s)"
+        "--only", type=_words, default=CONTENDERS, metavar="NAMES", help=_peers_help()
     )
-    parser.add_argument("--state", type=Path, default=Path(".postroad/bench").resolve())
-    return parser.parse_args()
-
-
-async def run(options: argparse.Namespace) -> None:
-    async with AsyncExitStack() as running:
-        print("Starting the system", flush=True)
-        ours = await running.enter_async_context(postroad(options.state))
-        page = checked_page(ours)
-        flask = await running.enter_async_context(flask_without_broker(options.state, page))
-        if checked_page(flask, like=page) is None:
-            raise LoadError("the baseline answers something else")
-        print_machine(page)
-        results: dict[tuple[str, int], list[Result]] = {}
-        for number in range(1, options.rounds + 1):
-            for connections in options.connections:
-                for target in (ours, flask):
-                    print(
-                        f"  round {number} of {options.rounds}: {target.name}, "
-                        f"{connections} connections, {options.seconds} s",
-                        flush=True,
-                    )
-                    result = await asyncio.to_thread(
-                        measure,
-                        target.url,
-                        headers=target.headers,
-                        connections=connections,
-                        seconds=options.seconds,
-                        processes=target.processes,
-                    )
-                    results.setdefault((target.name, connections), []).append(result)
-        print_results(results, options.connections)
-
-
-def checked_page(target: Target, *, like: bytes | None = None) -> bytes:
-    """Fetch what is to be measured, and make sure that it is a page of 30 products."""
-    response = requests.get(target.url, headers=target.headers, timeout=10)
-    if response.status_code != 200 or len(response.json()["data"]) != 30:
-        raise LoadError(f"{target.name} answers {response.status_code}: {response.text[:200]}")
-    if like is not None and response.json() != json.loads(like):
-        raise LoadError(f"{target.name} answers something else")
-    return response.content
-
-
-def print_machine(page: bytes) -> None:
-    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    print(
-        f"\n{os.cpu_count()} CPUs, Python {platform.python_version()}, {packages}."
-        f"\nGET /products?limit=30: {len(page)} bytes; one bridge, one worker, one broker node."
-        "\nSigned both ways, confirmed, acknowledged, authorised by the broker, logged in one line"
-        "\na request and a delivery. flask: the same page with no broker, token or log.\n",
-        flush=True,
+    parser.add_argument(
+        *("--connections", "-c"),
+        type=lambda text: [int(word) for word in text.split(",")],
+        default=[1, 16, 64, 256],
+        metavar="COUNTS",
+        help="peers: separated by commas (1,16,64,256)",
     )
+    parser.add_argument("--rounds", type=int, default=3, help="peers: interleaved (%(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=3, help="of load for each figure (%(default)s)"
+    )
+    parser.add_argument(
+        "--remember-tokens",
+        action="store_true",
+        help="peers: have them remember good tokens, as ours does, and not check each time",
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=5000, help="background: jobs a measurement (%(default)s)"
+    )
+    parser.add_argument("--state", type=Path, default=STATE, help="folder to run in (%(default)s)")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        help=f"folder ({FOLDER.relative_to(ROOT)}; with --only or --remember-tokens one in "
+        "--state, so that what is kept stays whole)",
+    )
+    options = parser.parse_args()
+    if strange := sorted(set(options.parts) - {*PARTS, DOCS}):
+        parser.error(f"there is no part {strange[0]}")
+    if strange := sorted(set(options.only) - set(CONTENDERS)):
+        parser.error(f"there is no contender {strange[0]}; there are {', '.join(CONTENDERS)}")
+    options.state = options.state.resolve()
+    is_whole = options.only is CONTENDERS and not options.remember_tokens
+    options.results = options.results or (FOLDER if is_whole else options.state / "results")
+    options.parts = options.parts or (PARTS if options.only is CONTENDERS else ["peers"])
+    return options
 
 
-def print_results(results: dict[tuple[str, int], list[Result]], connections: list[int]) -> None:
-    """Print medians over the rounds, and the ratio that a noisy machine leaves standing."""
-    print(f"\n{'':10}{'conns':>6}{'req/s':>8}{'p50 ms':>8}{'p99 ms':>8}{'CPU us':>8}  by process")
-    for count in connections:
-        for name in ("postroad", "flask"):
-            runs = results[name, count]
-            by_process = ", ".join(
-                f"{process} {statistics.median(run.cpu_us[process] for run in runs):.0f}"
-                for process in runs[0].cpu_us
-            )
-            print(
-                f"{name:10}{count:6}{median(runs, lambda run: run.requests_per_s):8.0f}"
-                f"{median(runs, lambda run: run.p50_ms):8.2f}"
-                f"{median(runs, lambda run: run.p99_ms):8.2f}"
-                f"{median(runs, lambda run: run.cpu_us_total):8.0f}  {by_process}"
-            )
-        ours, flask = results["postroad", count], results["flask", count]
-        ratio = median(ours, lambda run: run.cpu_us_total) / median(
-            flask, lambda run: run.cpu_us_total
-        )
-        print(f"{'':16}postroad takes {ratio:.2f} times the CPU of flask")
+def _words(text: str) -> list[str]:
+    return text.split(",")
 
 
-def median(runs: list[Result], value: Callable[[Result], float]) -> float:
-    return statistics.median(value(run) for run in runs)
+def _peers_help() -> str:
+    return f"peers: only these of {', '.join(CONTENDERS)}, and only this part"
+
+
+def keep(name: str, found: object, text: str, folder: Path) -> None:
+    """Write a part's results, and show them."""
+    write(folder / f"{name}.json", found)
+    (folder / f"{name}.md").write_text(text)
+    print(f"\n{text}", flush=True)
+
+
+def hold(folder: Path) -> None:
+    """Hold each target against what was measured last."""
+    evidence = Evidence(
+        comparison=read(folder / "peers.json", Comparison),
+        layers=read(folder / "layers.json", Layers),
+        growth=read(folder / "scale.json", Growth),
+        startup=read(folder / "startup.json", Startup),
+    )
+    text = goals.report(goals.goals(evidence))
+    (folder / "targets.md").write_text(text)
+    print(f"\n{text}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,51 +1,94 @@
-"""What is measured: the whole system, and the baseline, each with its processes."""
+"""Our own system under load: one bridge, one catalogue worker, one RabbitMQ node, all of it on."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import requests
 
-from benchmarks.environments import prepare_environment
-from ops import ports, processes, selfcheck, services
+from benchmarks.load import Target
+from ops import ports, selfcheck, services
 from ops.broker import PrivateBroker
 from ops.ports import LOOPBACK
 from ops.provision import provision
 from ops.state import State
 from ops.supervisor import Program, Supervisor
+from shared.messaging.names import VHOST
 from shared.messaging.services import load_services
 
-HERE = Path(__file__).parent
 READY_TIMEOUT_S = 60.0
 CREDENTIALS = {"username": "admin", "password": "admin"}
+TOKEN_LIFETIME_S = "3600"  # longer than a benchmark takes
+GUEST = "peer"  # the peers' user at the broker, who may do everything in their virtual hosts
+LOG = "services.log"
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """Something to load: where, with which headers, and whose CPU time counts."""
+class System:
+    """What runs: where to reach it, and a hand on its processes."""
 
-    name: str
+    folder: Path
     url: str
-    headers: dict[str, str]
-    processes: dict[str, list[int]]
+    token: str
+    state: State
+    supervisor: Supervisor
+    broker: PrivateBroker
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    @property
+    def processes(self) -> dict[str, list[int]]:
+        """Name the processes that a listing takes, with their ids."""
+        return {
+            "bridge": self.supervisor.pids("http_bridge"),
+            "worker": self.supervisor.pids("catalog_worker"),
+            "rabbitmq": [self.broker.pid or 0],
+        }
+
+    def target(self, path: str = "/products?limit=30", name: str = "postroad") -> Target:
+        return Target(name, f"{self.url}{path}", self.headers, self.processes)
+
+    def broker_url(self, virtual_host: str) -> str:
+        """Give the address of a virtual host for peers, with user and password in it."""
+        return f"amqp://{GUEST}:{self.state.password(GUEST)}@{self.broker.address}/{virtual_host}"
 
 
 @asynccontextmanager
-async def postroad(folder: Path) -> AsyncIterator[Target]:
-    """Run the whole system: one bridge, one catalogue worker, one RabbitMQ node."""
+async def running(
+    folder: Path,
+    *,
+    settings: Mapping[str, Mapping[str, str]] | None = None,
+    replicas: Mapping[str, int] | None = None,
+    upstream: Program | None = None,
+    virtual_hosts: Iterable[str] = (),
+) -> AsyncIterator[System]:
+    """Run the whole system.
+
+    Args:
+        settings: environment variables by program.
+        replicas: how many processes of each program; one where it does not say.
+        upstream: what to start instead of the sample product API; ``{port}`` is put in.
+        virtual_hosts: of peers, on the same broker; with one user that may do everything there.
+    """
     state, supervisor = State(folder), Supervisor()
-    allowed = load_services(services.SERVICES_FILE)
     upstream_port, port = ports.free_ports(2)
     url = f"http://{LOOPBACK}:{port}"
     with state.held(url):
-        broker = PrivateBroker(state.broker_folder, provision(state, allowed))
+        definitions = provision(state, load_services(services.SERVICES_FILE))
+        broker = PrivateBroker(
+            state.broker_folder, with_guests(definitions, state.password(GUEST), virtual_hosts)
+        )
         try:
             await broker.start()
             for program in (
-                services.sample_upstream(upstream_port),
+                _at(upstream, upstream_port)
+                if upstream
+                else services.sample_upstream(upstream_port),
                 *services.programs(
                     state,
                     broker_address=broker.address,
@@ -54,19 +97,33 @@ async def postroad(folder: Path) -> AsyncIterator[Target]:
                     port=port,
                 ),
             ):
-                supervisor.start(logging_to(program, folder / "services.log"))
+                logged = logging_to(program, folder / LOG)
+                env = {**logged.env, **(settings or {}).get(program.name, {})}
+                count = (replicas or {}).get(program.name, 1)
+                supervisor.start(replace(logged, env=env), replicas=count)
             await selfcheck.answers(f"{url}/readyz", timeout_s=READY_TIMEOUT_S, alive=lambda: None)
             token = await asyncio.to_thread(sign_in, url)
-            pids = {name: supervisor.pids(name) for name in ("http_bridge", "catalog_worker")}
-            yield Target(
-                "postroad",
-                f"{url}/products?limit=30",
-                {"Authorization": f"Bearer {token}"},
-                pids | {"rabbitmq": [broker.pid or 0]},
-            )
+            yield System(folder, url, token, state, supervisor, broker)
         finally:
             await supervisor.stop()
             await broker.stop()
+
+
+def with_guests(
+    definitions: Mapping[str, Any], password: str, virtual_hosts: Iterable[str]
+) -> dict[str, Any]:
+    """Add virtual hosts, and a user who may do everything in them, to what a broker imports."""
+    hosts = list(virtual_hosts)
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    return {
+        **definitions,
+        "vhosts": [{"name": VHOST}, *({"name": host} for host in hosts if host != VHOST)],
+        "users": [*definitions["users"], {"name": GUEST, "password": password, "tags": []}],
+        "permissions": [
+            *definitions["permissions"],
+            *({"user": GUEST, "vhost": host} | everything for host in hosts),
+        ],
+    }
 
 
 def sign_in(url: str) -> str:
@@ -77,29 +134,13 @@ def sign_in(url: str) -> str:
 def logging_to(program: Program, log: Path) -> Program:
     """Log as in production, JSON to a file, and keep answers in the cache throughout."""
     command = ["/bin/sh", "-c", 'exec "$@" >>"$0" 2>&1', str(log), *program.argv]
-    settings = {"LOG_FORMAT": "json", "CATALOG_CACHE_FRESH_S": "3600"}
+    settings = {
+        "LOG_FORMAT": "json",
+        "CATALOG_CACHE_FRESH_S": "3600",
+        "AUTH_TOKEN_LIFETIME_S": TOKEN_LIFETIME_S,
+    }
     return replace(program, argv=command, env={**program.env, **settings})
 
 
-@asynccontextmanager
-async def flask_without_broker(folder: Path, page: bytes) -> AsyncIterator[Target]:
-    """Run Flask on gunicorn, one process with threads, answering the same page from memory."""
-    python = prepare_environment(folder / "flask", HERE / "requirements.txt")
-    (folder / "page.json").write_bytes(page)
-    (port,) = ports.free_ports(1)
-    with (folder / "flask.log").open("wb") as log:
-        child = processes.spawn(
-            [
-                *(python, "-m", "gunicorn", "--chdir", HERE, "--bind", f"{LOOPBACK}:{port}"),
-                *("--workers", "1", "--threads", "8", "--log-level", "warning"),
-                "baseline:app",
-            ],
-            env={**os.environ, "BASELINE_PAGE": str(folder / "page.json")},
-            output=log,
-        )
-        url = f"http://{LOOPBACK}:{port}/products"
-        try:
-            await selfcheck.answers(url, timeout_s=READY_TIMEOUT_S, alive=lambda: None)
-            yield Target("flask", url, {}, {"gunicorn": [child.pid]})
-        finally:
-            await processes.stop(child, grace_s=5)
+def _at(program: Program, port: int) -> Program:
+    return replace(program, argv=[part.replace("{port}", str(port)) for part in program.argv])

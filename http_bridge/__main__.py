@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from http_bridge.app import Bridge
-from http_bridge.limits import limited_protocol
+from http_bridge.limits import Limits, allow_connections, limited_protocol
 from http_bridge.server import run
 from http_bridge.settings import BridgeSettings
 from http_bridge.watch import Watch
@@ -31,13 +31,22 @@ def main() -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=limited_protocol(settings.headers_max_bytes),
+        http=limited_protocol(limits_of(settings)),
         ws="none",
         lifespan="on",
         access_log=False,
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=settings.drain_timeout_s,
+    )
+
+
+def limits_of(settings: BridgeSettings) -> Limits:
+    return Limits(
+        headers_max_bytes=settings.headers_max_bytes,
+        receive_timeout_s=settings.receive_timeout_s,
+        send_timeout_s=settings.send_timeout_s,
+        connections_max=allow_connections(settings.connections_max),
     )
 
 

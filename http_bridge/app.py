@@ -9,6 +9,7 @@ import orjson
 import structlog
 
 from http_bridge.auth import Auth
+from http_bridge.calls import Calls
 from http_bridge.docs import Docs
 from http_bridge.exchange import (
     JSON,
@@ -31,7 +32,7 @@ from http_bridge.syncs import Syncs
 from http_bridge.timing import server_timing
 from http_bridge.tokens import RequestTokens
 from http_bridge.watch import Watch
-from shared.contracts.errors import InternalError, Overloaded, ServiceError, Unavailable
+from shared.contracts.errors import InternalError, ServiceError, Unavailable
 from shared.messaging.client import Client
 from shared.messaging.envelope import is_plain_id
 from shared.messaging.ids import new_id
@@ -68,17 +69,17 @@ class Bridge:
         self._lifespan = lifespan
         self._is_current = is_current
         self._in_flight = 0
-        self._in_flight_max = settings.in_flight_max
+        calls = Calls(client, deadline_s=settings.timeout_s, in_flight_max=settings.in_flight_max)
         tokens = RequestTokens(TokenVerifier(keys, revocations))
         auth = Auth(
-            client,
+            calls,
             keys,
             tokens,
             timeout_s=settings.timeout_s,
             body_max_bytes=settings.body_max_bytes,
         )
-        self._products = Products(client, tokens, timeout_s=settings.timeout_s)
-        self._syncs = Syncs(client, tokens, timeout_s=settings.timeout_s)
+        self._products = Products(calls, tokens, timeout_s=settings.timeout_s)
+        self._syncs = Syncs(calls, tokens, timeout_s=settings.timeout_s)
         docs = Docs()
         self._page = Page()
         self.watch = watch
@@ -158,8 +159,6 @@ class Bridge:
         )
 
     async def _dispatch(self, request: Request) -> Response | Stream:
-        if self._in_flight > self._in_flight_max:
-            raise Overloaded("too many requests are under way")
         path = request.path
         methods = self._routes.get(path) or self._routes.get(path.rstrip("/"))
         if methods is None and path.startswith(PRODUCT_PATH) and path.count("/") == 2:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from http_bridge.calls import Calls
 from http_bridge.exchange import JSON, NO_STORE, BodyOverLimit, Headers, Request, Response
 from http_bridge.problems import BodyTooLarge, CrossSite, UnsupportedMediaType
 from http_bridge.tokens import COOKIE, REFRESH_COOKIE, RequestTokens
@@ -20,7 +21,6 @@ from shared.contracts.auth import (
     password_context,
 )
 from shared.contracts.errors import InvalidRefreshToken, InvalidRequest, explain
-from shared.messaging.client import Client
 from shared.messaging.keyring import KeyRing
 from shared.messaging.sealing import seal, unseal
 
@@ -49,14 +49,14 @@ class Auth:
 
     def __init__(
         self,
-        client: Client,
+        calls: Calls,
         keys: KeyRing,
         tokens: RequestTokens,
         *,
         timeout_s: float,
         body_max_bytes: int,
     ) -> None:
-        self._client = client
+        self._calls = calls
         self._keys = keys
         self._tokens = tokens
         self._timeout_s = timeout_s
@@ -65,7 +65,7 @@ class Auth:
     async def sign_in(self, request: Request) -> Response:
         """Take ``{"username", "password"}``; answer tokens, and set them as cookies."""
         credentials = await self._body(request, Credentials)
-        session = await self._client.call(
+        session = await self._calls.call(
             CreateSession(
                 username=credentials.username,
                 sealed_password=self._seal(
@@ -75,6 +75,7 @@ class Auth:
             ),
             timeout_s=self._timeout_s,
             correlation_id=request.request_id,
+            address=request.client_address,
         )
         return self._signed_in(session, "signed in", request)
 
@@ -83,10 +84,11 @@ class Auth:
         token = await self._refresh_token(request)
         if token is None:
             raise InvalidRefreshToken("no refresh token in the cookie or the body")
-        session = await self._client.call(
+        session = await self._calls.call(
             RefreshSession(sealed_refresh_token=self._seal(token, context=REFRESH_CONTEXT)),
             timeout_s=self._timeout_s,
             correlation_id=request.request_id,
+            address=request.client_address,
         )
         return self._signed_in(session, "refreshed", request)
 
@@ -97,18 +99,19 @@ class Auth:
         if token is None:
             check_same_site(request)
             user = self._tokens.require(request)
-        await self._client.call(
+        await self._calls.call(
             EndSession(sealed_refresh_token=token and self._seal(token, context=REFRESH_CONTEXT)),
             timeout_s=self._timeout_s,
             user=user,
             correlation_id=request.request_id,
+            address=request.client_address,
         )
         headers = [JSON, NO_STORE, *_cookies(request, "", 0, "", 0)]
         return Response(HTTPStatus.OK, b'{"message":"signed out"}', headers)
 
     async def own_user(self, request: Request) -> Response:
         """Answer who the token's user is: ``{"user_id", "username", "roles", "scopes"}``."""
-        reply = await self._client.call_unread(
+        reply = await self._calls.call_unread(
             GetOwnUser(),
             timeout_s=self._timeout_s,
             user=self._tokens.require(request),
@@ -196,11 +199,19 @@ def check_same_site(request: Request) -> None:
     if site is not None:
         is_own = site in (b"same-origin", b"none")
     elif origin is not None:
-        is_own = urlsplit(origin).netloc == request.headers.get(b"host")
+        is_own = _host(origin) == request.headers.get(b"host")
     else:
         is_own = True
     if not is_own:
         raise CrossSite("cookies are not taken from another site's page")
+
+
+def _host(origin: bytes) -> bytes | None:
+    """Give the host, and the port if it has one, of an origin; none if it is no origin."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # such as "http://["
+        return None
 
 
 def _cookies(request: Request, access: str, access_s: int, refresh: str, refresh_s: int) -> Headers:

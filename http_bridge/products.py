@@ -6,12 +6,12 @@ from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
 
+from http_bridge.calls import Calls
 from http_bridge.exchange import Request, Response
 from http_bridge.freshness import fresh_response
 from http_bridge.tokens import RequestTokens
 from shared.contracts.catalog import GetProduct, ListCategories, ListProducts, ProductPage
 from shared.contracts.errors import InvalidRequest, explain
-from shared.messaging.client import Client
 
 # A page with a product in it is longer than this; a shorter one may be that of an empty catalogue.
 SHORTEST_PAGE_BYTES = 100
@@ -20,8 +20,8 @@ SHORTEST_PAGE_BYTES = 100
 class Products:
     """The handlers of ``/products`` and what is below it."""
 
-    def __init__(self, client: Client, tokens: RequestTokens, *, timeout_s: float) -> None:
-        self._client = client
+    def __init__(self, calls: Calls, tokens: RequestTokens, *, timeout_s: float) -> None:
+        self._calls = calls
         self._tokens = tokens
         self._timeout_s = timeout_s
 
@@ -29,7 +29,7 @@ class Products:
         """Answer ``{"data": [product...], "total", "skip", "limit"}``, 204 with no products."""
         user = self._tokens.require(request)
         contract = parse_listing(request.query)
-        reply = await self._client.call_unread(
+        reply = await self._calls.call_unread(
             contract, timeout_s=self._timeout_s, user=user, correlation_id=request.request_id
         )
         if len(reply.body) < SHORTEST_PAGE_BYTES and _is_empty_catalogue(contract, reply.body):
@@ -43,7 +43,7 @@ class Products:
             contract = GetProduct.model_validate({"product_id": product_id})
         except ValidationError as error:
             raise InvalidRequest(explain(error)) from error
-        reply = await self._client.call_unread(
+        reply = await self._calls.call_unread(
             contract, timeout_s=self._timeout_s, user=user, correlation_id=request.request_id
         )
         return fresh_response(request, reply, b'{"data":%b}' % reply.body)
@@ -51,7 +51,7 @@ class Products:
     async def categories(self, request: Request) -> Response:
         """Answer ``{"data": [{"slug", "name"}...]}``."""
         user = self._tokens.require(request)
-        reply = await self._client.call_unread(
+        reply = await self._calls.call_unread(
             ListCategories(),
             timeout_s=self._timeout_s,
             user=user,

@@ -17,4 +17,7 @@ class BridgeSettings(BaseSettings):
     body_max_bytes: int = Field(default=16 * 1024, ge=256)
     headers_max_bytes: int = Field(default=16 * 1024, ge=1024)
     in_flight_max: int = Field(default=2000, ge=1)
+    connections_max: int = Field(default=4000, ge=1)
+    receive_timeout_s: float = Field(default=10.0, gt=0)
+    send_timeout_s: float = Field(default=10.0, gt=0)
     drain_timeout_s: int = Field(default=15, ge=1)

@@ -5,18 +5,18 @@ from http import HTTPStatus
 from pydantic import ValidationError
 
 from http_bridge.auth import check_same_site
+from http_bridge.calls import Calls
 from http_bridge.exchange import JSON, PRIVATE, Headers, Request, Response
 from http_bridge.tokens import RequestTokens
 from shared.contracts.catalog import GetSync, StartSync, Sync
 from shared.contracts.errors import InvalidRequest, explain
-from shared.messaging.client import Client
 
 
 class Syncs:
     """The handlers of ``/products/sync`` and what is below it."""
 
-    def __init__(self, client: Client, tokens: RequestTokens, *, timeout_s: float) -> None:
-        self._client = client
+    def __init__(self, calls: Calls, tokens: RequestTokens, *, timeout_s: float) -> None:
+        self._calls = calls
         self._tokens = tokens
         self._timeout_s = timeout_s
 
@@ -24,7 +24,7 @@ class Syncs:
         """Answer 202 with ``{"data": sync}`` and where to ask on; its body is not looked at."""
         if b"authorization" not in request.headers:
             check_same_site(request)
-        sync = await self._client.call(
+        sync = await self._calls.call(
             StartSync(),
             timeout_s=self._timeout_s,
             user=self._tokens.require(request),
@@ -40,7 +40,7 @@ class Syncs:
             contract = GetSync(sync_id=sync_id)
         except ValidationError as error:
             raise InvalidRequest(explain(error)) from error
-        sync = await self._client.call(
+        sync = await self._calls.call(
             contract, timeout_s=self._timeout_s, user=user, correlation_id=request.request_id
         )
         return _answer(HTTPStatus.OK, sync, [JSON, PRIVATE])

@@ -16,6 +16,7 @@ from typing import Any
 
 from ops.files import write_private
 from ops.ports import LOOPBACK
+from shared.messaging.broker import MESSAGE_MAX_BYTES
 
 # bin/setup looks in the same places.
 _PLACES = ("/usr/lib/rabbitmq/bin", "/usr/local/sbin", "/usr/sbin", "/opt/rabbitmq/sbin")
@@ -156,6 +157,7 @@ class Node:
             "listeners.tcp.1": f"{LOOPBACK}:{self.ports.amqp}",
             "definitions.import_backend": "local_filesystem",
             "definitions.local.path": str(self.folder / "definitions.json"),
+            "max_message_size": str(MESSAGE_MAX_BYTES),
             "log.connection.level": "warning",  # not a line for each client that comes and goes
         } | (management if self.management else {})
 

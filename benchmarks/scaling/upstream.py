@@ -16,9 +16,14 @@ def main() -> None:
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--products", type=int, required=True)
+    parser.add_argument(
+        "--text-bytes", type=int, default=0, help="so long a text in all but the first ten"
+    )
     options = parser.parse_args()
     app = build_app(Faults())
     app.state.products = [product(number) for number in range(1, options.products + 1)]
+    for each in app.state.products[10:] if options.text_bytes else []:
+        each["description"] = "x" * options.text_bytes
     uvicorn.run(app, host=options.host, port=options.port, access_log=False, log_level="warning")
 
 

@@ -8,10 +8,11 @@ from pydantic import BaseModel, ConfigDict
 class Message(BaseModel):
     """A body on the wire: JSON, validated once at the border, unchanged afterwards.
 
-    Unknown fields are ignored, so that a peer may add one before we know it.
+    Unknown fields are ignored, so that a peer may add one before we know it. Numbers are finite, as
+    all that JSON can say.
     """
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
 
 ReplyT = TypeVar("ReplyT", bound=Message)

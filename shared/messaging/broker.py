@@ -7,6 +7,10 @@ from typing import Protocol
 
 from pika import BasicProperties
 
+# Of a body; a worker's prefetch times this is what its queue can make it hold in memory. The broker
+# is told the same (max_message_size in rabbitmq/rabbitmq.conf).
+MESSAGE_MAX_BYTES = 4 * 2**20
+
 
 class State(StrEnum):
     """Where a connection stands."""
@@ -30,6 +34,10 @@ class Outcome(StrEnum):
 
 class NotOpen(Exception):
     """The connection is not open; nothing was sent."""
+
+
+class TooLarge(Exception):
+    """The body is over ``MESSAGE_MAX_BYTES``; nothing was sent."""
 
 
 OnOutcome = Callable[[Outcome], None]
@@ -62,6 +70,16 @@ class Delivery(Protocol):
 OnDelivery = Callable[[Delivery], None]
 
 
+def check_size(body: bytes) -> None:
+    """Check that a broker takes a body.
+
+    Raises:
+        TooLarge: it does not.
+    """
+    if len(body) > MESSAGE_MAX_BYTES:
+        raise TooLarge(f"a body of {len(body)} bytes; at most {MESSAGE_MAX_BYTES} are taken")
+
+
 class Publisher(Protocol):
     """Publishes on a connection of its own, each message confirmed and mandatory."""
 
@@ -83,6 +101,7 @@ class Publisher(Protocol):
 
         Raises:
             NotOpen: there is no connection.
+            TooLarge: the broker would end the connection's channel rather than take it.
         """
 
     async def opened(self, timeout_s: float) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pika import BasicProperties
 
 from shared.contracts.registry import JOBS
-from shared.messaging.envelope import Claims, Reason, Refused, token_hash
+from shared.messaging.envelope import EVENT_LIFETIME_S, Claims, Reason, Refused, token_hash
 from shared.messaging.keyring import KeyRing
 
 LEEWAY_S = 5.0  # how far two services' clocks may be apart
@@ -74,6 +74,8 @@ def check_deadline(
 def check_expiry(claims: Claims, _properties: BasicProperties, _keys: KeyRing, now: float) -> None:
     if claims.exp <= now:
         raise Refused(Reason.EXPIRED, f"{now - claims.exp:.1f} s ago")
+    if claims.exp > now + EVENT_LIFETIME_S + LEEWAY_S:  # inboxes would forget it before it expires
+        raise Refused(Reason.DEADLINE_TOO_FAR, f"in {claims.exp - now:.1f} s")
 
 
 def check_right(claims: Claims, _properties: BasicProperties, keys: KeyRing, _now: float) -> None:
@@ -105,8 +107,9 @@ def check_token_hash(
     claims: Claims, properties: BasicProperties, _keys: KeyRing, _now: float
 ) -> None:
     token = (properties.headers or {}).get("authorization")
-    hashed = token_hash(token) if isinstance(token, str) else None
-    if hashed != claims.ath:
+    if token is None and claims.ath is None:
+        return
+    if not isinstance(token, str) or token_hash(token) != claims.ath:
         raise Refused(Reason.TOKEN_MISMATCH)
 
 

@@ -9,19 +9,22 @@ from typing import Any, cast
 
 import structlog
 from pika import BasicProperties
+from pydantic import ValidationError
 
 from shared.contracts.base import ReplyT, Request
 from shared.contracts.errors import (
     InternalError,
+    InvalidRequest,
     OutcomeUnknown,
     Overloaded,
+    PeerError,
     Problem,
     ReplyTimeout,
     ServiceError,
     Unavailable,
     from_problem,
 )
-from shared.messaging.broker import Broker, Delivery, NotOpen, Outcome, Publisher, State
+from shared.messaging.broker import Broker, Delivery, NotOpen, Outcome, Publisher, State, TooLarge
 from shared.messaging.call import current_call
 from shared.messaging.envelope import Refused, Signer, Verifier, is_plain_id
 from shared.messaging.ids import new_id
@@ -153,12 +156,16 @@ class Client:
             Overloaded: the queue is full; nothing was done.
             ReplyTimeout: no reply within ``timeout_s`` (default: the contract's).
             OutcomeUnknown: the connection went meanwhile; it may have been done.
+            PeerError: the reply breaks its contract, or is an error newer than we are.
             ServiceError: what else the contract names.
         """
         reply = await self.call_unread(
             request, timeout_s=timeout_s, user=user, correlation_id=correlation_id
         )
-        return cast(ReplyT, request.reply.model_validate_json(reply.body))
+        try:
+            return cast(ReplyT, request.reply.model_validate_json(reply.body))
+        except ValidationError as error:
+            raise PeerError("the service answered what breaks its contract") from error
 
     async def call_unread(
         self,
@@ -272,6 +279,8 @@ class Client:
             self._publisher.publish(RPC, waiting.method, body, properties, on_outcome)
         except NotOpen as error:
             raise Unavailable("the message broker is away") from error
+        except TooLarge as error:
+            raise InvalidRequest(str(error)) from error
 
     def _on_reply(self, delivery: Delivery) -> None:
         headers = delivery.properties.headers or {}

@@ -16,6 +16,7 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pydantic import SecretStr
 
+from shared.messaging.amqp import Amqp
 from shared.messaging.broker import State
 from shared.messaging.traffic import Traffic
 from shared.messaging.transport import LoopServices
@@ -32,14 +33,6 @@ SETTLED_S = 5.0  # a connection that held this long starts the delays afresh
 
 class ConnectionLost(Exception):
     """The connection, or its channel, went; the message says why."""
-
-
-class _Amqp(AsyncioConnection):  # type: ignore[misc]  # pika has no types
-    """pika's connection, that can be closed while it is being opened."""
-
-    def _on_connection_workflow_done(self, outcome: Any) -> None:
-        """Mend how pika 1.4 tells of an abort: by an exception's class, on which it then trips."""
-        super()._on_connection_workflow_done(outcome() if isinstance(outcome, type) else outcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +211,7 @@ class Connection:
             if not opened.done():
                 opened.set_exception(ConnectionLost(describe(error)))
 
-        self._amqp = amqp = _Amqp(
+        self._amqp = amqp = Amqp(
             self._login.parameters(url, self._role),
             on_open_callback=lambda _: _resolve(opened, None),
             on_open_error_callback=failed,

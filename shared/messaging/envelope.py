@@ -39,6 +39,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.messaging.broker import MESSAGE_MAX_BYTES
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import UnknownKey, unpadded_b64decode, unpadded_b64encode
 
@@ -81,6 +82,10 @@ Microseconds = Annotated[int, Field(ge=0)]
 PlainId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 
 
+# in seconds since 1970, until the year 9999: what everybody's clock and calendar can hold
+Moment = Annotated[float, Field(ge=0, lt=253_402_300_800)]
+
+
 class Claims(BaseModel):
     """The protected header of a signature; the module's docstring explains each field."""
 
@@ -94,19 +99,19 @@ class Claims(BaseModel):
     iss: str
     aud: str
     op: PlainId
-    iat: float
-    exp: float
+    iat: Moment
+    exp: Moment
     jti: PlainId
     cid: PlainId
     rto: str | None = None
     ath: str | None = None
     rid: str | None = None
     cty: str | None = None
-    dat: float | None = None
+    dat: Moment | None = None
     old: bool = False
     tms: list[Microseconds] | None = Field(default=None, min_length=2, max_length=3)
     org: str | None = None
-    nth: int = 0
+    nth: int = Field(default=0, ge=0, le=1_000_000)
 
     @property
     def origin(self) -> str:
@@ -262,7 +267,7 @@ class Signature(NamedTuple):
 
     protected: str
     claims: Claims
-    code: bytes
+    code: str
 
 
 def read_signature(signature: object) -> Signature:
@@ -275,12 +280,14 @@ def read_signature(signature: object) -> Signature:
         raise Refused(Reason.UNSIGNED)
     if len(signature) > SIGNATURE_MAX_BYTES:
         raise Refused(Reason.MALFORMED, "the signature is too long")
+    if not signature.isascii():
+        raise Refused(Reason.MALFORMED, "the signature is not ASCII")
     protected, _, code = signature.partition("..")
     try:
         claims = Claims.model_validate_json(unpadded_b64decode(protected))
-        return Signature(protected, claims, unpadded_b64decode(code))
     except ValueError as error:
         raise Refused(Reason.MALFORMED, "the signature is not readable") from error
+    return Signature(protected, claims, code)
 
 
 class Verifier:
@@ -298,6 +305,8 @@ class Verifier:
             Refused: with the reason.
         """
         read = read_signature(signature)
+        if len(body) > MESSAGE_MAX_BYTES:
+            raise Refused(Reason.MALFORMED, "the body is too long")
         self.check_signature(read, body)
         if not (is_work and read.claims.typ == "redrive"):
             self.check_type(read.claims, typ)
@@ -320,23 +329,36 @@ class Verifier:
         if claims.aud != (EVENTS if claims.typ == "event" else self._keys.service):
             raise Refused(Reason.WRONG_AUDIENCE, f"for {claims.aud}")
 
-    def _is_authentic(self, claims: Claims, signed: bytes, given: bytes) -> bool:
-        """Check with the key and the algorithm that belong to the message's type."""
+    def _is_authentic(self, claims: Claims, signed: bytes, code: str) -> bool:
+        """Check with the key and the algorithm that belong to the message's type.
+
+        Codes are compared as text: base64 can be written in several ways, and is right in one.
+        """
         is_lasting = claims.typ in ("event", "job", "redrive")
         if claims.alg != ("EdDSA" if is_lasting else "HS256"):
             raise Refused(Reason.BAD_SIGNATURE, f"a {claims.typ} is not signed with {claims.alg}")
         try:
             if is_lasting:
+                given = _decode_code(code)
                 return self._keys.verify_lasting(claims.iss, claims.kid, signed, given)
             key = self._keys.receiving_key(claims.iss, claims.kid)
         except UnknownKey as error:
             raise Refused(Reason.UNKNOWN_KEY, str(error)) from error
-        return hmac.compare_digest(hmac.digest(key, signed, "sha256"), given)
+        return hmac.compare_digest(_b64(hmac.digest(key, signed, "sha256")), code.encode())
+
+
+def _decode_code(code: str) -> bytes:
+    """Decode what is written as we write it; else give what is no signature of anything."""
+    try:
+        given = unpadded_b64decode(code)
+    except ValueError:
+        return b""
+    return given if unpadded_b64encode(given) == code else b""
 
 
 def token_hash(token: str) -> str:
     """Hash a user's token for the claim ``ath`` (RFC 9449 section 4.2)."""
-    return _b64(sha256(token.encode()).digest()).decode()
+    return _b64(sha256(token.encode(errors="surrogatepass")).digest()).decode()
 
 
 def is_plain_id(text: str) -> bool:

@@ -16,6 +16,7 @@ from shared.messaging.broker import (
     Outcome,
     QueueCount,
     State,
+    check_size,
 )
 from shared.messaging.ids import new_id
 from shared.messaging.memory_link import MemoryLink, nothing
@@ -130,6 +131,7 @@ class MemoryPublisher:
     ) -> None:
         if self.state is not State.OPEN:
             raise NotOpen(self.state)
+        check_size(body)
         message = Stored(exchange, routing_key, body, properties).copy()
         self._unconfirmed[message] = on_outcome
         asyncio.get_running_loop().call_soon(self._arrive, message)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pika import BasicProperties
 
-from shared.messaging.broker import NotOpen, Outcome, Publisher
+from shared.messaging.broker import NotOpen, Outcome, Publisher, TooLarge
 from shared.messaging.envelope import Signer
 from shared.messaging.keyring import KeyRing
 from shared.messaging.names import EVENTS, WORK
@@ -85,7 +85,7 @@ async def publish(
     """Publish a message, and wait for its fate.
 
     Raises:
-        NotPublished: there is no connection.
+        NotPublished: there is no connection, or the body is too large.
     """
     fate: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
@@ -97,4 +97,6 @@ async def publish(
         publisher.publish(exchange, routing_key, body, properties, on_outcome)
     except NotOpen as error:
         raise NotPublished("the message broker is away") from error
+    except TooLarge as error:
+        raise NotPublished(str(error)) from error
     return await fate

@@ -9,7 +9,7 @@ from pika import BasicProperties
 from pika.channel import Channel
 from pika.frame import Method
 
-from shared.messaging.broker import NotOpen, OnOutcome, Outcome, State
+from shared.messaging.broker import NotOpen, OnOutcome, Outcome, State, check_size
 from shared.messaging.connection import Connection, Login
 
 log = structlog.get_logger()
@@ -57,6 +57,7 @@ class RabbitPublisher:
     ) -> None:
         if self._channel is None or not self._channel.is_open:
             raise NotOpen(self.state)
+        check_size(body)
         self._channel.basic_publish(exchange, routing_key, body, properties, mandatory=True)
         self._last_tag += 1
         now = asyncio.get_running_loop().time()

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from shared.contracts.base import Message, Request
 from shared.contracts.errors import InternalError, InvalidRequest, ServiceError, explain
 from shared.messaging.admission import Admission, Late
-from shared.messaging.broker import Broker, Delivery, NotOpen, Outcome, Publisher
+from shared.messaging.broker import Broker, Delivery, NotOpen, Outcome, Publisher, check_size
 from shared.messaging.call import Call, current_call
 from shared.messaging.client import PROBLEM
 from shared.messaging.envelope import Claims, Refused, Signer
@@ -126,14 +126,15 @@ class Worker:
         call = Call(claims.iss, claims.jti, claims.cid, claims.exp)
         current_call.set(call)
         try:
-            result = await self._handle(delivery, claims, call)
+            body = _to_json(await self._handle(delivery, claims, call))
+            check_size(body)
         except ServiceError as error:
-            result, code = error.to_problem(), error.code
+            body, code = _to_json(error.to_problem()), error.code
         except Exception:
             log.exception("handler failed", method=claims.op, request_id=claims.cid)
-            result, code, is_bug = InternalError().to_problem(), InternalError.code, True
+            body, code, is_bug = _to_json(InternalError().to_problem()), InternalError.code, True
         call.is_over = True
-        await self._reply(_Answer(delivery, claims, call, code, is_bug, began, queue_s), result)
+        await self._reply(_Answer(delivery, claims, call, code, is_bug, began, queue_s), body)
 
     async def _handle(self, delivery: Delivery, claims: Claims, call: Call) -> Message:
         """Authorise, parse and run the handler."""
@@ -147,10 +148,9 @@ class Worker:
         result: Message = await self._handling.run(self._handlers[admitted.contract], request)
         return result
 
-    async def _reply(self, answer: _Answer, result: Message) -> None:
+    async def _reply(self, answer: _Answer, body: bytes) -> None:
         """Publish the reply, when needed after the connection has come back."""
         claims = answer.claims
-        body = result.__pydantic_serializer__.to_json(result)
         while (time_left_s := claims.exp - time()) > 0:
             try:
                 self._publisher.publish(
@@ -231,3 +231,7 @@ class Worker:
         self.queue_waits[method].add(answer.queue_s)
         if answer.call.upstream_s is not None:
             self.upstream_waits[method].add(answer.call.upstream_s)
+
+
+def _to_json(result: Message) -> bytes:
+    return result.__pydantic_serializer__.to_json(result)

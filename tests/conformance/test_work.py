@@ -27,7 +27,7 @@ from shared.messaging.keyring import KeyRing
 from shared.messaging.names import EVENTS, WAIT, WORK, dead_queue, wait_key, wait_queue, work_queue
 from shared.messaging.posting import MessagePublisher, NotPublished
 from shared.messaging.services import Services
-from shared.messaging.topology import definitions
+from shared.messaging.topology import DELIVERY_LIMIT, definitions
 from shared.metrics.messaging import background_measures
 from tests.brokers import BrokerUnderTest
 from tests.conftest import OpenBroker
@@ -264,6 +264,7 @@ async def test_what_kills_its_workers_ends_as_a_dead_letter(
 ) -> None:
     topology = definitions(services)
     (policy,) = (each for each in topology["policies"] if each["name"] == QUEUE)
+    assert policy["definition"]["delivery-limit"] == DELIVERY_LIMIT  # a long time to wait for
     policy["definition"]["delivery-limit"] = 2
     broker = await open_broker(topology)
     await give(broker, keys["catalog"], JOB)
@@ -294,9 +295,22 @@ async def test_a_worker_that_cannot_put_work_aside_holds_on_to_it(
 # who may send what
 
 
-async def test_a_job_without_a_queue_is_not_published(broker: BrokerUnderTest, keys: Keys) -> None:
+async def test_a_job_without_a_queue_is_not_published(
+    open_broker: OpenBroker, services: Services, keys: Keys
+) -> None:
+    topology = definitions(services)
+    topology["bindings"] = [each for each in topology["bindings"] if each["source"] != WORK]
+    broker = await open_broker(topology)
+
+    with pytest.raises(NotPublished, match="returned"):
+        await give(broker, keys["catalog"], JOB)
+
+
+async def test_a_job_that_was_not_granted_is_not_published(
+    broker: BrokerUnderTest, keys: Keys
+) -> None:
     async with publishing(broker, "catalog") as publisher:
-        with pytest.raises(NotPublished):
+        with pytest.raises(NotPublished, match="lost"):
             await MessagePublisher(publisher, keys["catalog"]).publish(
                 "job", "catalog.pages.burn", b"{}", message_id="m", correlation_id="c"
             )

@@ -15,14 +15,14 @@ from benchmarks.scaling.series import Second
 from benchmarks.scaling.step import Step
 from ops.scaling_policy import SCALING_FILE, Policy, load_policies
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 # More is asked of one worker than the 40 requests a second for which it has connections.
 CALM, BURST = Stage(6, 4), Stage(60, 19)
 AFTERWARDS = Stage(6, 12)
 RECOVERED_AFTER_S = 15
 RECOVERED_MS = 500.0  # upstream takes 100
-PATIENCE_S = 20.0  # of the bridge: nobody is to be turned away here, only to wait
+PATIENCE_S = 20.0  # nobody is to be turned away here, only to wait
 
 JOBS = 1_500
 JOB_MS = 800  # eight at a time: ten jobs a second and consumer
@@ -54,10 +54,11 @@ async def test_ten_times_the_requests_are_all_answered_and_soon_as_fast_as_befor
     rule = step.sized(rules[step.PROGRAM])
 
     run = await step.run(
-        tmp_path / "state", Step((CALM, BURST, AFTERWARDS), rule, deadline_s=PATIENCE_S)
+        tmp_path / "state", Step((CALM, BURST, AFTERWARDS), rule, deadline_s=2 * PATIENCE_S)
     )
 
-    assert all(set(second.answers) == {"200"} for second in run.seconds)
+    assert {status for second in run.seconds for status in second.answers} == {"200"}
+    assert max(second.p95_ms for second in run.seconds) < PATIENCE_S * 1000
     recovered = between(run.seconds, CALM.seconds + RECOVERED_AFTER_S, CALM.seconds + BURST.seconds)
     assert max(second.p95_ms for second in recovered) < RECOVERED_MS
     assert max(second.p95_ms for second in run.seconds) > RECOVERED_MS  # one was too few

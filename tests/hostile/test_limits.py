@@ -1,0 +1,139 @@
+"""The limits that bound what one message can cost."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from shared.contracts.auth import CreateSession, Session
+from shared.contracts.catalog import FetchPage
+from shared.contracts.errors import InternalError, InvalidRequest, PeerError
+from shared.messaging.broker import MESSAGE_MAX_BYTES
+from shared.messaging.envelope import EVENT_LIFETIME_S, Reason, Refused, Verifier
+from shared.messaging.keyring import KeyRing
+from shared.messaging.names import dead_queue, rpc_queue
+from shared.messaging.posting import MessagePublisher, NotPublished
+from tests.brokers import MemoryUnderTest
+from tests.hostile.border import Land, NotLetIn
+from tests.services import SESSION, SIGN_IN, calling, serving
+from tests.traffic import publishing, waiting_in
+
+ROOT = Path(__file__).parents[2]
+DEAD_LETTERS = dead_queue(rpc_queue("auth"))
+TOO_LONG = "x" * MESSAGE_MAX_BYTES  # with quotes around it
+
+Keys = dict[str, KeyRing]
+
+
+async def sign_in_at_length(request: CreateSession) -> Session:
+    return SESSION.model_copy(update={"access_token": TOO_LONG})
+
+
+async def forget_to_answer(request: CreateSession) -> Session:
+    return cast(Session, None)
+
+
+async def answer_what_is_no_text(request: CreateSession) -> Session:
+    return SESSION.model_copy(update={"access_token": "\ud800"})
+
+
+@pytest.mark.parametrize("handler", [sign_in_at_length, forget_to_answer, answer_what_is_no_text])
+async def test_what_cannot_be_sent_is_a_bug_that_is_answered(
+    memory_broker: MemoryUnderTest, keys: Keys, handler: Any
+) -> None:
+    async with (
+        serving(memory_broker, keys["auth"], {CreateSession: handler}) as worker,
+        calling(memory_broker, keys["bridge"]) as client,
+    ):
+        with pytest.raises(InternalError):
+            await client.call(SIGN_IN)
+
+        assert await waiting_in(memory_broker, DEAD_LETTERS)
+        assert worker.counts == {"internal": 1}
+
+
+async def test_a_request_that_is_too_large_is_not_sent(
+    memory_broker: MemoryUnderTest, keys: Keys
+) -> None:
+    async with calling(memory_broker, keys["bridge"]) as client:
+        with pytest.raises(InvalidRequest, match="a body of"):
+            await client.call(SIGN_IN.model_copy(update={"sealed_password": TOO_LONG}))
+
+    assert await memory_broker.depth(rpc_queue("auth")) == 0
+
+
+async def test_a_job_that_is_too_large_is_not_sent(
+    memory_broker: MemoryUnderTest, keys: Keys
+) -> None:
+    async with publishing(memory_broker, "catalog") as publisher:
+        with pytest.raises(NotPublished, match="a body of"):
+            await MessagePublisher(publisher, keys["catalog"]).publish(
+                "job",
+                FetchPage.name,
+                TOO_LONG.encode() + b" ",
+                message_id="m",
+                correlation_id="c",
+            )
+
+
+def test_a_body_that_is_too_large_is_not_even_verified(keys: Keys) -> None:
+    with pytest.raises(Refused) as refusal:
+        Verifier(keys["catalog"]).verify("e30..", b" " * (MESSAGE_MAX_BYTES + 1), typ="request")
+
+    assert refusal.value.reason is Reason.MALFORMED
+
+
+async def test_a_reply_that_breaks_its_contract_is_its_services_fault(
+    memory_broker: MemoryUnderTest, keys: Keys
+) -> None:
+    async def answer_something_else(request: CreateSession) -> Session:
+        return cast(Session, FetchPage(sync_id="s", skip=0, limit=1))
+
+    async with (
+        serving(memory_broker, keys["auth"], {CreateSession: answer_something_else}),
+        calling(memory_broker, keys["bridge"]) as client,
+    ):
+        with pytest.raises(PeerError, match="breaks its contract"):
+            await client.call(SIGN_IN)
+
+
+@pytest.mark.parametrize("kind", ["event", "job", "redrive"])
+def test_work_that_would_outlive_the_memory_of_inboxes_is_refused(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    land = Land()
+    monkeypatch.setattr("shared.messaging.envelope.EVENT_LIFETIME_S", EVENT_LIFETIME_S + 60)
+    crossing = land.crossings[kind]()
+
+    with pytest.raises(NotLetIn, match=Reason.DEADLINE_TOO_FAR):
+        crossing.border(crossing.honest)
+
+
+@pytest.mark.parametrize("token", [7, b"token", ["token"], {}, True])
+def test_a_token_that_is_no_text_is_refused_though_none_was_signed(token: object) -> None:
+    crossing = Land().crossings["request without a user"]()
+
+    with pytest.raises(NotLetIn, match=Reason.TOKEN_MISMATCH):
+        crossing.border(crossing.honest.with_header("authorization", token))
+
+
+@pytest.mark.parametrize("kind", ["request", "event"])
+def test_a_signature_is_good_in_one_spelling_only(kind: str) -> None:
+    crossing = Land().crossings[kind]()
+    honest = crossing.honest.signature
+
+    for respelt in (f"{honest}=", f"{honest}==", f"{honest}\n", _with_spare_bits(honest)):
+        with pytest.raises(NotLetIn, match=Reason.BAD_SIGNATURE):
+            crossing.border(crossing.honest.with_header("signature", respelt))
+
+
+def _with_spare_bits(signature: str) -> str:
+    """Set a bit that base64 has over at the end, which says nothing."""
+    return signature[:-1] + chr(ord(signature[-1]) + 1)
+
+
+@pytest.mark.parametrize("file", ["rabbitmq/rabbitmq.conf", "deploy/kubernetes/broker.yaml"])
+def test_brokers_take_as_much_as_services_do(file: str) -> None:
+    lines = (line.strip() for line in (ROOT / file).read_text().splitlines())
+
+    assert f"max_message_size = {MESSAGE_MAX_BYTES}" in lines
