@@ -10,13 +10,16 @@ PYTHON := $(VENV)/bin/python
 export PYTHONDONTWRITEBYTECODE :=  # compiled modules make a start faster
 
 .DEFAULT_GOAL := help
-.PHONY: run test check fuzz safeguards bench scaling soak lock screenshots clean help
+.PHONY: run test check fuzz safeguards faults bench scaling soak lock screenshots clean help
 
 run: ## start everything here: make run [UPSTREAM=https://dummyjson.com] [PORT=8000]
 	@bin/setup && exec $(VENV)/bin/postroad up --port '$(PORT)' $(if $(UPSTREAM),--upstream '$(UPSTREAM)')
 
 test: ## unit, integration (a real RabbitMQ) and end-to-end tests: make test [ARGS='-k envelope']
 	@bin/setup --dev && exec $(PYTHON) -m pytest $(ARGS)
+
+faults: ## break the running system in every way we know, and check what it promises (half an hour)
+	@bin/setup --dev && exec $(PYTHON) -m tests.faults --report tests/faults/results/campaign.md $(ARGS)
 
 check: ## lint, format, types, and generated files in date
 	@bin/setup --dev

@@ -55,7 +55,11 @@ class Proxy:
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await source.read(CHUNK_BYTES):
-                sink.write(data)
-                await sink.drain()
+                await self.pass_on(sink, data)
         self._streams.discard(sink)
         sink.transport.abort() if sink.transport.is_closing() else sink.close()
+
+    async def pass_on(self, sink: asyncio.StreamWriter, data: bytes) -> None:
+        """Write what came from one side to the other."""
+        sink.write(data)
+        await sink.drain()

@@ -5,6 +5,7 @@ import jwt
 import pytest
 
 from shared import tokens
+from shared.messaging.checks import LEEWAY_S
 from shared.messaging.envelope import token_hash
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import Identity, unpadded_b64decode
@@ -53,6 +54,16 @@ def test_a_token_with_wrong_claims_is_refused(
 def test_an_expired_token_is_refused_by_name(verifier: TokenVerifier, issuer: Identity) -> None:
     with pytest.raises(InvalidToken, match="has expired"):
         verifier.verify(token_text(issuer, exp=int(time()) - 1))
+
+
+def test_a_token_by_a_clock_that_is_a_little_ahead_is_good(
+    verifier: TokenVerifier, issuer: Identity
+) -> None:
+    now = int(time())
+
+    assert verifier.verify(token_text(issuer, iat=now + LEEWAY_S - 1)).username == "reader"
+    with pytest.raises(InvalidToken, match="from the future"):
+        verifier.verify(token_text(issuer, iat=now + LEEWAY_S + 2))
 
 
 @pytest.mark.parametrize("service", ["bridge", "catalog"])

@@ -1,0 +1,120 @@
+"""A campaign: one fault after another under load, then the reckoning."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from contextlib import AsyncExitStack, closing, suppress
+from pathlib import Path
+
+import httpx
+
+from ops.broker import BrokerError
+from ops.progress import say
+from shared.messaging.names import VHOST, dead_queue, work_queue
+from tests.faults.checker import HEALTHY_WITHIN_S
+from tests.faults.crowd import PATIENCE_S, crowd
+from tests.faults.effects import Effects
+from tests.faults.faults import KINDS
+from tests.faults.health import Health
+from tests.faults.records import Fault, Records
+from tests.faults.scene import Scene
+from tests.faults.system import System, running_system
+from tests.faults.usage import left_over, usage
+from tests.waiting import eventually
+
+WARM_UP_S = 5.0
+SETTLE_S = 60.0  # for what was accepted to be done, after the last fault
+WORK = (work_queue("auth", "audit"), work_queue("catalog", "sync"))
+
+
+async def run(folder: Path, kinds: list[str], *, seed: int, minutes: float) -> Records:
+    """Inject faults of these kinds, in this order, and give what is to be checked.
+
+    None follows on one from which the system does not recover, nor when the time is over.
+    """
+    over_at = time.monotonic() + minutes * 60
+    records = Records()
+    async with AsyncExitStack() as context:
+        system = await context.enter_async_context(running_system(folder))
+        effects = context.enter_context(closing(Effects(system.state)))
+        http = httpx.AsyncClient(base_url=system.url, timeout=PATIENCE_S, trust_env=False)
+        await context.enter_async_context(http)
+        async with crowd(system, records, seed) as client:
+            health = Health(http, client, effects)
+            if problem := await health.restored():
+                raise RuntimeError(f"not well before the first fault: {problem}")
+            await asyncio.sleep(WARM_UP_S)
+            records.broker_before = await system.in_broker()
+            records.usage += usage(system)
+            scene = Scene(system, records, random.Random(seed))
+            for number, kind in enumerate(kinds, 1):
+                said = await _inject(kind, scene, health)
+                say(f"  [{number:{len(str(len(kinds)))}}/{len(kinds)}] {said}")
+                if records.faults[-1].was_the_end or time.monotonic() > over_at:
+                    break
+            records.broker_after = await _in_broker(system, records.broker_before)
+        await _reckon(system, effects, records)
+    records.left_over = left_over(folder)
+    return records
+
+
+def deal(kinds: list[str], count: int, *, seed: int) -> list[str]:
+    """Choose faults: each kind equally often, in an order by chance."""
+    chance = random.Random(seed)
+    dealt: list[str] = []
+    while len(dealt) < count:
+        dealt += chance.sample(kinds, len(kinds))
+    return dealt[:count]
+
+
+async def _inject(kind: str, scene: Scene, health: Health) -> str:
+    """Do one fault, wait until all is well again, and say what was done and how it went."""
+    chosen, began = KINDS[kind], time.monotonic()
+    try:
+        what = await chosen.inject(scene)
+    except (AssertionError, BrokerError) as error:
+        scene.records.not_done.append(what := f"{kind}: {error}")
+    lifted = time.monotonic()
+    problem = await health.restored()
+    healthy = time.monotonic()
+    scene.records.faults.append(
+        Fault(
+            kind,
+            what,
+            began,
+            lifted,
+            healthy if healthy - lifted <= HEALTHY_WITHIN_S else None,
+            hides_bridge=chosen.hides_bridge,
+            moves_clock=chosen.moves_clock,
+            was_the_end=bool(problem),
+        )
+    )
+    scene.records.usage += usage(scene.system)
+    after = f"after {healthy - lifted:.1f} s {problem or 'all well'}"
+    return f"{what}: {lifted - began:.1f} s, {after}"
+
+
+async def _in_broker(system: System, before: Counter[str]) -> Counter[str]:
+    """Count what is in the broker, once that is what it was, or after a while."""
+    found = await system.in_broker()
+    give_up_at = time.monotonic() + HEALTHY_WITHIN_S
+    while found != before and time.monotonic() < give_up_at:
+        found = await system.in_broker()
+    return found
+
+
+async def _reckon(system: System, effects: Effects, records: Records) -> None:
+    """Wait until all that was accepted has had its effect, and read what there is."""
+    wanted = {(each.name, each.key) for each in records.accepted}
+
+    def all_done() -> bool:
+        records.effects, records.syncs = effects.noted(), effects.syncs()
+        under_way = any(sync.status in ("requested", "running") for sync in records.syncs)
+        return wanted <= records.effects.keys() and not under_way
+
+    with suppress(AssertionError):  # the checker will say so
+        await eventually(lambda: asyncio.to_thread(all_done), timeout_s=SETTLE_S)
+    listed = await system.broker.ctl("list_queues", "-p", VHOST, "name", "messages")
+    depths = dict(line.split("\t") for line in listed.splitlines())
+    records.given_up = {queue: int(depths[dead_queue(queue)]) for queue in WORK}

@@ -1,0 +1,119 @@
+"""All who use the system, for as long as a campaign lasts."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any
+
+import httpx
+
+from shared.contracts.events import LoginSucceeded
+from shared.messaging.blocking import BlockingClient
+from shared.messaging.client import Client
+from shared.messaging.direct import connect
+from shared.messaging.events import EventListener
+from shared.messaging.keyring import watch_key_files
+from shared.messaging.rabbitmq import RabbitBroker
+from tests.e2e.system import TIMEOUT_S
+from tests.faults.load import PASSWORD, Caller, Visitor
+from tests.faults.records import Records, Stall
+from tests.faults.system import System
+from tests.faults.work import Door, Operator
+
+VISITORS = 6
+CALLERS = 3
+# more than anybody is promised, so that a late answer is seen to be one
+PATIENCE_S = TIMEOUT_S + 4.0
+_BEAT_S, _STALL_S = 0.05, 0.1
+
+
+@asynccontextmanager
+async def crowd(system: System, records: Records, seed: int) -> AsyncIterator[Client]:
+    """Put load on a system; give a client with which to see whether callers are answered."""
+    names = [f"visitor{number}" for number in range(VISITORS)]
+    system.add_users(dict.fromkeys(names, PASSWORD))
+    async with AsyncExitStack() as context:
+        client = await context.enter_async_context(connect(system.settings_of("shop")))
+        blocking = context.enter_context(BlockingClient(system.settings_of("till")))
+        await context.enter_async_context(_listening(system, records))
+
+        async def browser() -> httpx.AsyncClient:
+            made = httpx.AsyncClient(base_url=system.url, timeout=PATIENCE_S, trust_env=False)
+            return await context.enter_async_context(made)
+
+        visitors = [
+            Visitor(name, await browser(), records, seed, stays=number % 2 == 0)
+            for number, name in enumerate(names)
+        ]
+        callers = [Caller(f"caller{number}", records, visitors, seed) for number in range(CALLERS)]
+        async with running(
+            *(visitor.run() for visitor in visitors),
+            *(caller.run(client) for caller in callers),
+            _in_thread(Caller("till", records, [], seed), blocking),
+            Operator(await browser(), records).run(),
+            Door(system, records).run(),
+            _note_stalls(records),
+        ):
+            yield client
+
+
+@asynccontextmanager
+async def _listening(system: System, records: Records) -> AsyncIterator[None]:
+    """Hear of sign-ins as they happen."""
+    settings, keys = system.settings_of("shop"), system.keys("shop")
+
+    def hear(event: LoginSucceeded) -> None:
+        records.heard[event.session_id] += 1
+
+    listener = EventListener(
+        {LoginSucceeded: hear}, broker=RabbitBroker(settings, "shop"), keys=keys
+    )
+    await listener.start()
+    try:
+        async with running(watch_key_files(keys, settings.identity_file, settings.trust_file)):
+            yield
+    finally:
+        await listener.close()
+
+
+async def _note_stalls(records: Records) -> None:
+    """Note when we do not get to run: an answer that waits for us is not late."""
+    while True:
+        due = time.monotonic() + _BEAT_S
+        await asyncio.sleep(_BEAT_S)
+        now = time.monotonic()
+        if now - due > _STALL_S:
+            records.stalls.append(Stall(due, now))
+
+
+async def _in_thread(caller: Caller, client: BlockingClient) -> None:
+    over = asyncio.Event()
+    thread = asyncio.create_task(
+        asyncio.to_thread(partial(caller.run_blocking, client, over.is_set))
+    )
+    try:
+        await asyncio.shield(thread)
+    finally:
+        over.set()
+        await thread
+
+
+@asynccontextmanager
+async def running(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run coroutines that never end for as long as the context lasts.
+
+    Raises:
+        Exception: what one of them raised: it was a bug of the campaign's, or of a client's.
+    """
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        yield
+    finally:
+        failed = [task for task in tasks if task.done()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in failed:
+            task.result()
