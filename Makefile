@@ -10,7 +10,7 @@ PYTHON := $(VENV)/bin/python
 export PYTHONDONTWRITEBYTECODE :=  # compiled modules make a start faster
 
 .DEFAULT_GOAL := help
-.PHONY: run test check fuzz safeguards faults bench scaling soak lock clean help
+.PHONY: run test check fuzz safeguards faults bench scaling soak lock screenshots clean help
 
 run: ## start everything here: make run [UPSTREAM=https://dummyjson.com] [PORT=8000]
 	@bin/setup && exec $(VENV)/bin/postroad up --port '$(PORT)' $(if $(UPSTREAM),--upstream '$(UPSTREAM)')
@@ -60,10 +60,14 @@ lock: ## renew the requirements*.txt to the newest versions that pyproject.toml 
 	$(LOCK) --group profiler --output-file benchmarks/profiler.txt
 	$(LOCK) --group charts --output-file benchmarks/scaling/requirements.txt
 
+screenshots: ## renew the pictures of the page in docs/images
+	@bin/setup --dev && mkdir -p docs/images && \
+		SCREENSHOTS=docs/images exec $(PYTHON) -m pytest tests/e2e/test_page.py -k barrier
+
 clean: ## remove everything that the other targets made: .venv, .postroad, caches
 	rm -rf .venv .venv-* .postroad .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | \
-		while IFS="$$(printf '\t')" read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
+		while IFS="$$(printf '\t')" read -r name what; do printf '  make %-11s %s\n' "$$name" "$$what"; done

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 _SCOPES = {
     "user": ("catalog:read",),
-    "operator": ("catalog:read", "catalog:sync"),
-    "admin": ("catalog:read", "catalog:sync", "users:admin"),
+    "operator": ("catalog:read", "catalog:sync", "operations:read"),
+    "admin": ("catalog:read", "catalog:sync", "operations:read", "users:admin"),
 }
 
 ROLES = tuple(_SCOPES)

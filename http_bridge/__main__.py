@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import uvicorn
-
 from http_bridge.app import Bridge
 from http_bridge.limits import Limits, allow_connections, limited_protocol
+from http_bridge.server import run
 from http_bridge.settings import BridgeSettings
+from http_bridge.watch import Watch
 from shared.logs import configure_logging
 from shared.messaging.client import Client
 from shared.messaging.keyring import KeyRing, watch_key_files
@@ -31,8 +31,10 @@ def main() -> None:
     settings = read_settings(BridgeSettings)
     messaging = read_settings(MessagingSettings)
     configure_logging("bridge", read_settings(LogSettings))
-    uvicorn.run(
-        build_bridge(settings, messaging, read_settings(MetricsSettings)),
+    bridge = build_bridge(settings, messaging, read_settings(MetricsSettings))
+    run(
+        bridge,
+        on_stop=bridge.watch.stop,
         host=settings.host,
         port=settings.port,
         loop="uvloop",
@@ -62,6 +64,7 @@ def build_bridge(
     keys = KeyRing.load(messaging.identity_file, messaging.trust_file)
     broker = RabbitBroker(messaging, keys.service)
     client = Client(broker, keys, watches=("auth", "catalog"))
+    watch = Watch(broker, keys)
     revocations = Revocations()
     feed = RevocationFeed(revocations, broker=broker, keys=keys, client=client)
 
@@ -81,6 +84,7 @@ def build_bridge(
                 yield
             finally:
                 watching.cancel()
+                await watch.close()
                 await feed.close()
                 await client.close()
 
@@ -89,6 +93,7 @@ def build_bridge(
         client=client,
         keys=keys,
         revocations=revocations,
+        watch=watch,
         lifespan=lifespan,
         is_current=lambda: feed.is_current,
     )

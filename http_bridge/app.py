@@ -11,8 +11,20 @@ import structlog
 from http_bridge.auth import Auth
 from http_bridge.calls import Calls
 from http_bridge.docs import Docs
-from http_bridge.exchange import ClientGone, Receive, Request, Response, Scope, Send
+from http_bridge.exchange import (
+    JSON,
+    PRIVATE,
+    ClientGone,
+    Receive,
+    Request,
+    Response,
+    Scope,
+    Send,
+    Stream,
+)
+from http_bridge.live import Live
 from http_bridge.measures import Exchanges
+from http_bridge.page import Page, wants_html
 from http_bridge.problems import MethodNotAllowed, NotFound, problem_response
 from http_bridge.products import Products
 from http_bridge.settings import BridgeSettings
@@ -20,6 +32,7 @@ from http_bridge.syncs import Syncs
 from http_bridge.timing import server_timing
 from http_bridge.tokens import RequestTokens
 from http_bridge.tracing import PROBES, begin_trace
+from http_bridge.watch import Watch
 from shared.contracts.errors import InternalError, ServiceError, Unavailable
 from shared.messaging.client import Client
 from shared.messaging.envelope import is_plain_id
@@ -33,7 +46,7 @@ from shared.tracing.http import served
 
 log = structlog.get_logger()
 
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Awaitable[Response | Stream]]
 PRODUCT_PATH = "/products/"
 SYNC_PATH = "/products/sync/"
 
@@ -48,6 +61,7 @@ class Bridge:
         client: Client,
         keys: KeyRing,
         revocations: Revocations,
+        watch: Watch,
         lifespan: Callable[[], AbstractAsyncContextManager[None]],
         is_current: Callable[[], bool],
     ) -> None:
@@ -68,6 +82,8 @@ class Bridge:
         self._products = Products(calls, tokens, timeout_s=settings.timeout_s)
         self._syncs = Syncs(calls, tokens, timeout_s=settings.timeout_s)
         docs = Docs()
+        self._page = Page()
+        self.watch = watch
         self._routes: dict[str, dict[str, Handler]] = {
             "/": {"GET": self._about},
             "/healthz": {"GET": self._health},
@@ -82,7 +98,9 @@ class Bridge:
             "/products/sync": {"POST": self._syncs.start},
             "/openapi.json": {"GET": docs.openapi},
             "/asyncapi.json": {"GET": docs.asyncapi},
+            "/live": {"GET": Live(watch, tokens).stream},
             **{path: {"GET": docs.page} for path in docs.paths},
+            **{path: {"GET": self._page.part} for path in self._page.paths},
         }
 
         self._exchanges = Exchanges(
@@ -146,7 +164,7 @@ class Bridge:
             request_id=request.request_id,
         )
 
-    async def _dispatch(self, request: Request) -> Response:
+    async def _dispatch(self, request: Request) -> Response | Stream:
         path = request.path
         methods = self._routes.get(path) or self._routes.get(path.rstrip("/"))
         if methods is None and path.startswith(PRODUCT_PATH) and path.count("/") == 2:
@@ -166,8 +184,10 @@ class Bridge:
     async def _sync(self, request: Request) -> Response:
         return await self._syncs.get(request, request.path.removeprefix(SYNC_PATH))
 
-    async def _about(self, _: Request) -> Response:
-        """Say what this is, and where to go from here."""
+    async def _about(self, request: Request) -> Response:
+        """Say what this is, and where to go from here: to a browser on a page."""
+        if wants_html(request):
+            return await self._page.index(request)
         about = {
             "name": "Postroad",
             "description": "Products and sign-in over HTTP, answered by workers over RabbitMQ.",
@@ -184,11 +204,12 @@ class Bridge:
                 "products": "/products",
                 "categories": "/products/categories",
                 "sync": "/products/sync",
+                "live": "/live",
                 "health": "/healthz",
                 "readiness": "/readyz",
             },
         }
-        return Response(HTTPStatus.OK, orjson.dumps(about))
+        return Response(HTTPStatus.OK, orjson.dumps(about), [JSON, PRIVATE, (b"vary", b"Accept")])
 
     async def _health(self, _: Request) -> Response:
         return Response(HTTPStatus.OK, b'{"status":"ok"}')

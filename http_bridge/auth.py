@@ -8,7 +8,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from http_bridge.calls import Calls
-from http_bridge.exchange import JSON, BodyOverLimit, Headers, Request, Response
+from http_bridge.exchange import JSON, NO_STORE, BodyOverLimit, Headers, Request, Response
 from http_bridge.problems import BodyTooLarge, CrossSite, UnsupportedMediaType
 from http_bridge.tokens import COOKIE, REFRESH_COOKIE, RequestTokens
 from shared.contracts.auth import (
@@ -25,8 +25,6 @@ from shared.messaging.keyring import KeyRing
 from shared.messaging.sealing import seal, unseal
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
-
-NO_STORE = (b"cache-control", b"no-store")
 
 
 class Credentials(BaseModel):

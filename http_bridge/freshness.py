@@ -18,13 +18,15 @@ def fresh_response(request: Request, reply: Reply, body: bytes) -> Response:
         headers.append((b"age", b"%d" % max(0, time() - reply.as_of)))
     if reply.is_stale:
         headers.append((b"warning", b'110 postroad "the product source cannot be asked"'))
-    given = request.headers.get(b"if-none-match")
-    if given is not None and _matches(given, etag):
+    if holds(request, etag):
         return Response(HTTPStatus.NOT_MODIFIED, headers=headers[1:])
     return Response(HTTPStatus.OK, body, headers)
 
 
-def _matches(given: bytes, etag: bytes) -> bool:
-    """Compare weakly, as RFC 9110 section 13.1.2 asks."""
+def holds(request: Request, etag: bytes) -> bool:
+    """Say whether the client has it already; compared weakly, as RFC 9110 section 13.1.2 asks."""
+    given = request.headers.get(b"if-none-match")
+    if given is None:
+        return False
     tags = [tag.strip().removeprefix(b"W/") for tag in given.split(b",")]
     return etag in tags or tags == [b"*"]

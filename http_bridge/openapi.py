@@ -6,6 +6,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from http_bridge.auth import Credentials, RefreshToken
+from http_bridge.bodies import HttpProblem, OneProduct, OneSync, SignedIn, SignedOut
 from http_bridge.problems import HTTP_STATUS
 from shared.contracts.auth import (
     CreateSession,
@@ -20,58 +21,11 @@ from shared.contracts.catalog import (
     GetSync,
     ListCategories,
     ListProducts,
-    Product,
     ProductPage,
     StartSync,
-    Sync,
 )
 
 Document = dict[str, Any]
-
-
-class SignedIn(BaseModel):
-    """An access token, good for ``expires_in`` seconds, and a refresh token, good for one use.
-
-    They are set as the cookies ``token`` and ``refresh_token`` too.
-    """
-
-    message: str
-    access_token: str
-    token_type: str
-    expires_in: int
-    refresh_token: str
-    refresh_expires_in: int
-
-
-class SignedOut(BaseModel):
-    """The session is over."""
-
-    message: str
-
-
-class OneProduct(BaseModel):
-    """One product."""
-
-    data: Product
-
-
-class OneSync(BaseModel):
-    """How far a sync is."""
-
-    data: Sync
-
-
-class HttpProblem(BaseModel):
-    """An error (RFC 9457). ``code`` is stable; ``error`` repeats ``detail``."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    request_id: str
-    error: str
-
 
 MODELS = (
     *(Credentials, RefreshToken, SignedIn, SignedOut, UserProfile),
@@ -119,7 +73,22 @@ def build_document() -> Document:
 
 def _paths() -> Document:
     return {
-        "/": {"get": _operation("about", "What this is", _json({"type": "object"}))},
+        "/": {
+            "get": _operation(
+                "about",
+                "What this is; to a browser, a page",
+                _json({"type": "object"}) | _text("text/html"),
+            )
+        },
+        "/live": {
+            "get": _operation(
+                "live",
+                "Queues and events as they come, as server-sent events; for `operations:read`",
+                _text("text/event-stream"),
+                errors=("not_authenticated", "not_authorised"),
+                secured=True,
+            )
+        },
         "/healthz": {
             "get": _operation("health", "Whether the process is alive", _json({"type": "object"}))
         },
@@ -296,6 +265,10 @@ def _parameters(contract: type[BaseModel], place: str) -> list[Document]:
 
 def _json(schema: Document) -> Document:
     return {"application/json": {"schema": schema}}
+
+
+def _text(media_type: str) -> Document:
+    return {media_type: {"schema": {"type": "string"}}}
 
 
 def _reference(model: type[BaseModel]) -> Document:

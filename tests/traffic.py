@@ -7,7 +7,15 @@ from typing import Any
 
 from pika import BasicProperties
 
-from shared.messaging.broker import Consumer, Delivery, Outcome, Publisher, ReplyConsumer, State
+from shared.messaging.broker import (
+    Consumer,
+    Delivery,
+    EventConsumer,
+    Outcome,
+    Publisher,
+    ReplyConsumer,
+    State,
+)
 from tests.brokers import BrokerUnderTest, Reachable, Seen
 from tests.waiting import eventually
 
@@ -122,6 +130,8 @@ async def replies_to(broker: BrokerUnderTest, service: str) -> AsyncIterator[Rep
 class EventInbox(Inbox):
     """Takes events."""
 
+    events: EventConsumer
+
     def __init__(self) -> None:
         super().__init__()
         self.times_opened = 0
@@ -136,13 +146,13 @@ async def listening(
 ) -> AsyncIterator[EventInbox]:
     """Listen to events with an inbox."""
     inbox = EventInbox()
-    inbox.consumer = (await broker.as_user(service)).event_consumer(
+    inbox.events = (await broker.as_user(service)).event_consumer(
         service, iter(events), on_delivery=inbox, on_open=inbox.opened
     )
-    await inbox.consumer.start()
-    await eventually(lambda: inbox.consumer.state is State.OPEN)
+    await inbox.events.start()
+    await eventually(lambda: inbox.events.state is State.OPEN)
     yield inbox
-    await inbox.consumer.close()
+    await inbox.events.close()
 
 
 async def waiting_in(broker: BrokerUnderTest, queue: str, count: int = 1) -> list[Seen]:

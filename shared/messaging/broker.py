@@ -1,6 +1,7 @@
 """What clients and workers need of a broker; RabbitMQ and the in-memory broker both give it."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -126,6 +127,21 @@ class Consumer(Protocol):
         """Close; the broker takes back what is unsettled."""
 
 
+@dataclass(frozen=True, slots=True)
+class QueueCount:
+    """What a queue holds that nobody has taken yet, and how many consume it."""
+
+    waiting: int
+    consumers: int
+
+
+class EventConsumer(Consumer, Protocol):
+    """Consumes events from a queue of its own, made anew with each connection."""
+
+    async def look(self, queue: str) -> QueueCount | None:
+        """Count what a queue holds; none when that cannot be known now."""
+
+
 class ReplyConsumer(Consumer, Protocol):
     """Consumes a reply queue of its own, made anew with each connection."""
 
@@ -158,7 +174,7 @@ class Broker(Protocol):
         *,
         on_delivery: OnDelivery,
         on_open: Callable[[], None],
-    ) -> Consumer:
+    ) -> EventConsumer:
         """Make a consumer of the named events, on a queue of this process's own.
 
         ``on_open`` says that the queue is new: what happened before is not in it.

@@ -12,7 +12,7 @@ import structlog
 
 from shared.contracts.base import Event
 from shared.messaging import checks
-from shared.messaging.broker import Broker, Delivery
+from shared.messaging.broker import Broker, Delivery, QueueCount, State
 from shared.messaging.envelope import Claims, Reason, Refused, Verifier
 from shared.messaging.keyring import KeyRing
 from shared.telemetry import milliseconds
@@ -27,6 +27,7 @@ class EventListener:
     """Hears events in every process that wants to; a process that is away does not hear them.
 
     ``on_open`` is called each time it begins to hear: the moment to catch up with what was missed.
+    ``wants`` is asked of each event that comes; one that is not wanted is not looked at.
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class EventListener:
         broker: Broker,
         keys: KeyRing,
         on_open: Callable[[], None] = lambda: None,
+        wants: Callable[[], bool] = lambda: True,
     ) -> None:
         self._events = {event.name: event for event in listeners}
         self._listeners = listeners
         self._keys = keys
         self._verifier = Verifier(keys)
+        self._wants = wants
         self._consumer = broker.event_consumer(
             keys.service, list(self._events), on_delivery=self._on_delivery, on_open=on_open
         )
@@ -54,7 +57,19 @@ class EventListener:
         """Hear no more."""
         await self._consumer.close()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it hears events now."""
+        return self._consumer.state is State.OPEN
+
+    async def look(self, queue: str) -> QueueCount | None:
+        """Count what a queue holds; none when that cannot be known now."""
+        return await self._consumer.look(queue)
+
     def _on_delivery(self, delivery: Delivery) -> None:
+        if not self._wants():
+            self.counts["unwanted"] += 1
+            return
         try:
             claims = self._verify(delivery)
             event_type = self._events[claims.op]

@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterable
 
 from pika import BasicProperties
 
-from shared.messaging.broker import NotOpen, OnDelivery, OnOutcome, Outcome, State, check_size
+from shared.messaging.broker import (
+    NotOpen,
+    OnDelivery,
+    OnOutcome,
+    Outcome,
+    QueueCount,
+    State,
+    check_size,
+)
 from shared.messaging.ids import new_id
 from shared.messaging.memory_link import MemoryLink, nothing
 from shared.messaging.memory_node import MemoryNode
@@ -231,9 +239,13 @@ class MemoryOwnQueue:
         await self._link.close()
 
     async def consumers(self, queue: str) -> int | None:
+        count = await self.look(queue)
+        return None if count is None else count.consumers
+
+    async def look(self, queue: str) -> QueueCount | None:
         await asyncio.sleep(0)
         found = self._link.broker.node.queues.get(queue) if self.state is State.OPEN else None
-        return None if found is None else len(found.subscriptions)
+        return None if found is None else QueueCount(len(found.ready()), len(found.subscriptions))
 
     def _set_up(self) -> None:
         node, name = self._link.broker.node, f"{self._prefix}.{new_id()}"

@@ -10,7 +10,7 @@ import pika
 from pika import BasicProperties
 from pika.channel import Channel
 
-from shared.messaging.broker import OnDelivery, State
+from shared.messaging.broker import OnDelivery, QueueCount, State
 from shared.messaging.connection import Connection, ConnectionLost, Login
 from shared.messaging.consumer import RabbitDelivery
 from shared.messaging.ids import new_id
@@ -61,6 +61,10 @@ class RabbitOwnQueue:
         await self._connection.close()
 
     async def consumers(self, queue: str) -> int | None:
+        count = await self.look(queue)
+        return None if count is None else count.consumers
+
+    async def look(self, queue: str) -> QueueCount | None:
         try:
             if self._watching is None or not self._watching.is_open:
                 self._watching = await self._connection.open_channel()
@@ -69,7 +73,7 @@ class RabbitOwnQueue:
             )
         except ConnectionLost:
             return None
-        return int(declared.method.consumer_count)
+        return QueueCount(declared.method.message_count, declared.method.consumer_count)
 
     async def _set_up(self, connection: Connection, channel: Channel) -> None:
         def on_message(

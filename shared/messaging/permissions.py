@@ -33,6 +33,7 @@ def permissions(name: str, service: Service) -> Entry:
         # To see whether a worker listens (a passive declare) a user needs some permission on the
         # queue from RabbitMQ 4.3.1 on. This one lets nobody publish: that takes an exchange.
         write += [re.escape(rpc_queue(called)) for called in _called_services(service)]
+    write += map(re.escape, service.watches)  # by the same passive declare
     if service.publishes:
         write += [EVENTS]
     if service.listens:

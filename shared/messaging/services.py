@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
 from shared.contracts.registry import CONTRACTS, EVENTS, JOBS
 from shared.messaging.keys import Identity
-from shared.messaging.names import SCALER
+from shared.messaging.names import SCALER, work_queue
 
 
 class ServicesFileError(Exception):
@@ -28,6 +28,7 @@ class Service(BaseModel):
     listens: tuple[str, ...] = ()
     enqueues: tuple[str, ...] = ()
     works: dict[str, tuple[str, ...]] = {}
+    watches: tuple[str, ...] = ()
     acts_for_users: bool = False
     issues_tokens: bool = False
     redrives: bool = False
@@ -40,6 +41,15 @@ class Services(RootModel[dict[str, Service]]):
     def names(self) -> list[str]:
         """Name the services, in the file's order."""
         return list(self.root)
+
+    @property
+    def work_queues(self) -> set[str]:
+        """Name the queues of events and jobs."""
+        return {
+            work_queue(name, queue)
+            for name, service in self.root.items()
+            for queue in service.works
+        }
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -63,6 +73,9 @@ class Services(RootModel[dict[str, Service]]):
             for queue, taken in service.works.items():
                 _check_name(queue)
                 _check_rights(name, f"works.{queue}", taken, [*EVENTS, *JOBS])
+        for name, service in services.root.items():
+            if strange := set(service.watches) - services.work_queues:
+                raise ServicesFileError(f"{name}: there is no queue {min(strange)} to watch")
         return services
 
 

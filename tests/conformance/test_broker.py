@@ -7,7 +7,7 @@ import pytest
 from pika import BasicProperties
 
 from shared.contracts.events import ProductAdded, SessionRevoked
-from shared.messaging.broker import NotOpen, Outcome, State
+from shared.messaging.broker import NotOpen, Outcome, QueueCount, State
 from shared.messaging.names import DEAD, EVENTS, REPLIES, RPC
 from shared.messaging.topology import Definitions
 from tests.brokers import BrokerUnderTest
@@ -344,6 +344,23 @@ async def test_a_caller_can_count_the_consumers_of_a_queue(broker: BrokerUnderTe
 
     assert (none_yet, one, unknown, still_works) == (0, 1, None, 0)
     assert await inbox.replies.consumers(CATALOG) is None
+
+
+async def test_a_listener_sees_how_many_wait_in_a_queue_and_who_consumes_it(
+    broker: BrokerUnderTest,
+) -> None:
+    async with listening(broker, "bridge", REVOKED) as inbox:
+        await publish(broker, "bridge", RPC, METHOD)
+        waiting = await inbox.events.look(CATALOG)
+        async with consuming(broker, "catalog", CATALOG) as worker:
+            await worker.next()
+            taken = await inbox.events.look(CATALOG)
+        unknown = await inbox.events.look("no_such_queue")
+        other = await inbox.events.look("work.catalog.sync")
+
+    assert (waiting, taken) == (QueueCount(1, 0), QueueCount(0, 1))
+    assert (unknown, other) == (None, QueueCount(0, 0))
+    assert await inbox.events.look(CATALOG) is None
 
 
 # events

@@ -256,6 +256,22 @@ async def test_the_front_page_says_what_this_is(visitor: httpx.AsyncClient) -> N
     assert response.json()["name"] == "Postroad"
 
 
+async def test_the_front_page_is_html_for_a_browser_and_kept_by_it(
+    visitor: httpx.AsyncClient,
+) -> None:
+    page = await visitor.get("/", headers={"Accept": "text/html,*/*;q=0.8"})
+    again = await visitor.get(
+        "/", headers={"Accept": "text/html", "If-None-Match": page.headers["etag"]}
+    )
+    script = await visitor.get("/page/main.js")
+
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.headers["vary"] == "Accept"
+    assert page.headers["content-security-policy"].startswith("default-src 'none'; ")
+    assert (again.status_code, again.content) == (304, b"")
+    assert script.headers["content-type"] == "text/javascript; charset=utf-8"
+
+
 async def test_the_docs_need_nothing_from_elsewhere(visitor: httpx.AsyncClient) -> None:
     page = await visitor.get("/docs")
     script = await visitor.get("/docs/swagger-ui-bundle.js")

@@ -31,7 +31,7 @@ CHECKS = [
 ]
 EXAMPLES = 25  # each operation; sign-ins take the time of an Argon2 hash
 
-schema = schemathesis.openapi.from_dict(build_document())
+schema = schemathesis.openapi.from_dict(build_document()).exclude(path="/live")  # has no end
 schema.config.generation.with_security_parameters = False  # the token that we give is used
 
 

@@ -325,8 +325,8 @@ async def test_an_operator_may_renew_the_catalogue_and_an_admin_also_manage_user
     }
 
     assert scopes == {
-        "operator": ["catalog:read", "catalog:sync"],
-        "admin": ["catalog:read", "catalog:sync", "users:admin"],
+        "operator": ["catalog:read", "catalog:sync", "operations:read"],
+        "admin": ["catalog:read", "catalog:sync", "operations:read", "users:admin"],
     }
 
 

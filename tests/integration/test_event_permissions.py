@@ -5,7 +5,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
 
 from shared.contracts.auth import CreateSession
-from shared.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
+from shared.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked, SyncRequested
 from shared.messaging.envelope import Signer
 from shared.messaging.keyring import KeyRing
 from shared.messaging.names import EVENTS, dead_queue, rpc_queue
@@ -52,8 +52,9 @@ FORBIDDEN: list[tuple[str, str, Act]] = [
     *(
         (user, f"listen to {key}", listen(user, key))
         for user in LISTENERS
-        for key in (LoginFailed.name, "auth.session.*", "auth.#", "*.session.revoked", "#")
+        for key in ("auth.session.*", "auth.#", "*.session.revoked", SyncRequested.name, "#")
     ),
+    ("catalog", "listen to who signs in", listen("catalog", LoginFailed.name)),
     ("bridge", "listen in the catalogue's name", declare_queue("listen.catalog.x")),
     ("catalog", "listen in the bridge's name", declare_queue("listen.bridge.x")),
     *((user, "listen in nobody's name", declare_queue("listen.x")) for user in USERS),

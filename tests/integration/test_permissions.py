@@ -10,8 +10,8 @@ from pika import BasicProperties
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
 
-from shared.contracts.events import SessionRevoked
-from shared.messaging.names import DEAD, EVENTS, REPLIES, RPC
+from shared.contracts.events import SessionRevoked, SyncRequested
+from shared.messaging.names import DEAD, EVENTS, REPLIES, RPC, WORK
 from tests.brokers import RabbitUnderTest
 from tests.traffic import replies_to
 
@@ -114,6 +114,29 @@ FORBIDDEN: list[tuple[str, str, Act]] = [
     ("bridge", "consume requests", consume("rpc.catalog")),
     ("bridge", "get a request", get("rpc.catalog")),
     ("bridge", "purge requests", purge("rpc.catalog")),
+    *(
+        ("bridge", f"{what} a work queue that it may look at", act)
+        for queue in ("work.auth.audit", "work.catalog.sync")
+        for what, act in (
+            ("consume", consume(queue)),
+            ("get from", get(queue)),
+            ("purge", purge(queue)),
+            ("delete", delete_queue(queue)),
+            ("publish straight into", publish("", queue)),
+            ("give jobs to", bind(queue, WORK, "catalog.pages.fetch")),
+        )
+    ),
+    (
+        "bridge",
+        "keep requests for a sync from their queue",
+        unbind("work.catalog.sync", EVENTS, SyncRequested.name),
+    ),
+    ("bridge", "keep sign-ins from the audit", unbind("work.auth.audit", EVENTS, "auth.#")),
+    (
+        "bridge",
+        "keep jobs from their queue",
+        unbind("work.catalog.sync", WORK, "catalog.pages.fetch"),
+    ),
     ("bridge", "have a reply queue in another's name", declare_queue("reply.auth.x")),
     (
         "bridge",

@@ -57,8 +57,8 @@ def test_each_role_may_do_what_the_one_before_may_and_more() -> None:
     assert ROLES == ("user", "operator", "admin")
     assert scopes == [
         {"catalog:read"},
-        {"catalog:read", "catalog:sync"},
-        {"catalog:read", "catalog:sync", "users:admin"},
+        {"catalog:read", "catalog:sync", "operations:read"},
+        {"catalog:read", "catalog:sync", "operations:read", "users:admin"},
     ]
 
 

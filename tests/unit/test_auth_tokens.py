@@ -28,7 +28,7 @@ def test_an_access_token_says_who_may_do_what_and_for_how_long() -> None:
 
     token = TokenVerifier(KEYS["catalog"], Revocations()).verify(text)
     assert (token.username, token.user_id, token.session_id) == ("reader", 7, "session-1")
-    assert token.scopes == {"catalog:read", "catalog:sync"}
+    assert token.scopes == {"catalog:read", "catalog:sync", "operations:read"}
     assert token.expires_at == now + 900
 
 

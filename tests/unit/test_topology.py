@@ -269,6 +269,7 @@ def test_a_service_that_only_answers_may_write_replies_only() -> None:
         ('[bridge]\nenqueues = ["catalog.pages.burn"]', "catalog.pages.burn"),
         ('[bridge]\nworks = {mail = ["catalog.mail.sent"]}', "works.mail"),
         ('[bridge]\nworks = {"a.b" = ["catalog.*"]}', "'a.b' is no name"),
+        ('[bridge]\nwatches = ["work.bridge.mail"]', "no queue work.bridge.mail to watch"),
         ("[scaler]", "a broker user of our own"),
     ],
 )

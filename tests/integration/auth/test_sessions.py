@@ -259,7 +259,7 @@ def test_a_user_sees_who_they_are(auth: AuthUnderTest) -> None:
     profile = auth.ask(GetOwnUser(), user=user)
 
     assert (profile.user_id, profile.username, profile.roles) == (user_id, "reader", ["admin"])
-    assert profile.scopes == ["catalog:read", "catalog:sync", "users:admin"]
+    assert profile.scopes == ["catalog:read", "catalog:sync", "operations:read", "users:admin"]
 
 
 def test_somebody_without_a_token_is_nobody(auth: AuthUnderTest) -> None:

@@ -91,7 +91,7 @@ def test_a_session_begins_with_both_tokens_and_is_told(auth: AuthUnderTest) -> N
     token = auth.access_token(session)
     assert (session.expires_in, session.refresh_expires_in) == (900, 30 * 86_400)
     assert (token.username, token.user_id) == ("reader", user_id)
-    assert token.scopes == {"catalog:read", "catalog:sync"}
+    assert token.scopes == {"catalog:read", "catalog:sync", "operations:read"}
     assert auth.refresh_token(session)
     [told] = auth.events()
     assert isinstance(told, LoginSucceeded)

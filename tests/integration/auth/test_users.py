@@ -155,6 +155,7 @@ def test_the_tutorials_users_can_sign_in_after_an_import(
     assert auth.access_token(auth.sign_in("ben", "plain2")).scopes == {
         "catalog:read",
         "catalog:sync",
+        "operations:read",
     }
     assert auth.add_user("next") == 10
 

@@ -46,7 +46,11 @@ def test_a_user_who_is_added_can_sign_in(auth: AuthUnderTest, command: Command) 
     )
 
     assert status == 0
-    assert auth.access_token(auth.sign_in("reader")).scopes == {"catalog:read", "catalog:sync"}
+    assert auth.access_token(auth.sign_in("reader")).scopes == {
+        "catalog:read",
+        "catalog:sync",
+        "operations:read",
+    }
 
 
 def test_users_are_listed_with_roles_and_state(

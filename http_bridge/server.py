@@ -1,0 +1,32 @@
+"""uvicorn, with a word to the application before it waits for open responses to end."""
+
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import uvicorn
+
+STARTUP_FAILURE = 3  # as uvicorn itself exits
+
+
+class Server(uvicorn.Server):
+    """Calls ``on_stop`` first when it is told to stop; streams end only by that."""
+
+    def __init__(self, config: uvicorn.Config, *, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets)
+
+
+def run(application: Any, *, on_stop: Callable[[], None], **settings: Any) -> None:
+    """Serve until a signal comes, as ``uvicorn.run`` does; exit when it cannot start."""
+    server = Server(uvicorn.Config(application, **settings), on_stop=on_stop)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)

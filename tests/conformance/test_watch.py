@@ -1,0 +1,183 @@
+"""What the bridge sees of queues and events: the same in memory and with RabbitMQ."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from time import time
+
+import pytest
+
+from http_bridge import watch as watching
+from http_bridge.watch import QUEUES, Happening, Queue, Watch
+from shared.contracts.base import Event
+from shared.contracts.errors import Overloaded
+from shared.contracts.events import LoginFailed, LoginSucceeded, ProductPriceChanged, SessionRevoked
+from shared.messaging.ids import new_id
+from shared.messaging.keyring import KeyRing
+from shared.messaging.names import EVENTS, RPC
+from shared.messaging.posting import MessagePublisher
+from shared.messaging.services import Services
+from tests.brokers import BrokerUnderTest
+from tests.conformance.queues import AUTH, CATALOG, METHOD
+from tests.traffic import consuming, publish, publishing
+from tests.waiting import eventually
+
+Keys = dict[str, KeyRing]
+
+INTERVAL_S = 0.02
+BACK_WITHIN_S = 10.0
+LOGIN = LoginSucceeded(user_id=7, session_id="s", at=1.0, client_network="192.0.2.0/24")
+
+
+@pytest.fixture
+async def watch(broker: BrokerUnderTest, keys: Keys) -> AsyncIterator[Watch]:
+    watch = Watch(await broker.as_user("bridge"), keys["bridge"], interval_s=INTERVAL_S)
+    yield watch
+    await watch.close()
+
+
+async def tell(broker: BrokerUnderTest, keys: KeyRing, *events: Event) -> None:
+    async with publishing(broker, keys.service) as publisher:
+        poster = MessagePublisher(publisher, keys)
+        for event in events:
+            body = event.model_dump_json().encode()
+            await poster.publish("event", event.name, body, message_id=new_id(), correlation_id="1")
+
+
+def sees(watch: Watch, wanted: Queue) -> Callable[[], bool]:
+    return lambda: watch.sight is not None and wanted in watch.sight.queues
+
+
+def is_connected(watch: Watch) -> bool:
+    return watch.sight is not None and watch.sight.is_connected
+
+
+def test_the_queues_are_those_that_the_bridge_may_look_at(services: Services) -> None:
+    rights = services.root["bridge"]
+
+    called = {f"rpc.{right.partition('.')[0]}" for right in rights.calls}
+
+    assert set(QUEUES) == called | set(rights.watches)
+
+
+async def test_messages_and_workers_are_counted_as_they_come_and_go(
+    broker: BrokerUnderTest, watch: Watch
+) -> None:
+    with watch.listening():
+        await eventually(sees(watch, Queue(CATALOG, 0, 0)))
+        await publish(broker, "bridge", RPC, METHOD)
+        await eventually(sees(watch, Queue(CATALOG, 1, 0)))
+        async with (
+            consuming(broker, "catalog", CATALOG),
+            consuming(broker, "catalog", CATALOG),
+        ):
+            await eventually(sees(watch, Queue(CATALOG, 0, 2)))
+        await eventually(sees(watch, Queue(CATALOG, 1, 0)))
+
+
+async def test_a_broker_that_goes_is_seen_as_away_and_then_as_back(
+    broker: BrokerUnderTest, watch: Watch
+) -> None:
+    with watch.listening():
+        await eventually(lambda: is_connected(watch))
+        await broker.go_away()
+        await eventually(lambda: watch.sight and not watch.sight.is_connected)
+        assert sees(watch, Queue(AUTH, None, None))()
+
+        await broker.come_back()
+
+        await eventually(lambda: is_connected(watch), timeout_s=BACK_WITHIN_S)
+        await eventually(sees(watch, Queue(AUTH, 0, 0)))
+
+
+async def test_an_event_is_shown_without_what_is_nobodys_business(
+    broker: BrokerUnderTest, watch: Watch, keys: Keys
+) -> None:
+    began = time()
+    failed = LoginFailed(user_id=None, reason="unknown_user", at=1.0, client_network="192.0.2.0/24")
+    revoked = SessionRevoked(session_id="secret", user_id=7, until=time() + 9)
+    price = ProductPriceChanged(product_id=3, old_price=1, new_price=2, sync_id="s")
+    with watch.listening():
+        await eventually(lambda: is_connected(watch))
+
+        await tell(broker, keys["auth"], LOGIN, failed, revoked)
+        await tell(broker, keys["catalog"], price)
+
+        await eventually(lambda: len(watch.happenings(after=0)) == 4)
+        shown = watch.happenings(after=0)
+    assert [(each.name, each.subject) for each in shown] == [
+        ("auth.login.succeeded", "user 7"),
+        ("auth.login.failed", None),
+        ("auth.session.revoked", "user 7"),
+        ("catalog.product.price_changed", "product 3"),
+    ]
+    assert all(began <= each.at <= time() for each in shown)
+    assert Happening.__slots__ == ("number", "at", "name", "subject")
+
+
+async def test_an_event_that_nobody_signed_is_not_shown(
+    broker: BrokerUnderTest, watch: Watch, keys: Keys
+) -> None:
+    with watch.listening():
+        await eventually(lambda: is_connected(watch))
+        await publish(broker, "auth", EVENTS, LOGIN.name, LOGIN.model_dump_json().encode())
+        await tell(broker, keys["auth"], LOGIN)
+
+        await eventually(lambda: watch.happenings(after=0))
+        assert len(watch.happenings(after=0)) == 1
+
+
+async def test_a_flood_of_events_is_counted_and_costs_no_more_than_some(
+    broker: BrokerUnderTest, watch: Watch, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "EVENTS_PER_LOOK", 3)
+    watch._interval_s = 1.0  # one look, in which they all come
+    with watch.listening():
+        await eventually(lambda: is_connected(watch))
+        await tell(broker, keys["auth"], *[LOGIN] * 10)
+
+        await eventually(lambda: watch.sight and watch.sight.events_skipped > 0)
+        assert watch.sight is not None
+        skipped, shown = watch.sight.events_skipped, len(watch.happenings(after=0))
+
+    assert (skipped + shown, shown <= 6) == (10, True)
+
+
+async def test_only_the_last_events_are_kept(
+    broker: BrokerUnderTest, watch: Watch, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "EVENTS_PER_LOOK", 1000)
+    with watch.listening():
+        await eventually(lambda: is_connected(watch))
+
+        await tell(broker, keys["auth"], *[LOGIN] * 60)
+
+        await eventually(lambda: [each.number for each in watch.happenings(after=59)] == [60])
+        assert [each.number for each in watch.happenings(after=0)] == list(range(11, 61))
+
+
+async def test_the_broker_is_looked_at_once_for_all_and_only_while_somebody_looks(
+    broker: BrokerUnderTest, watch: Watch, keys: Keys
+) -> None:
+    assert not watch.is_active
+
+    with watch.listening(), watch.listening():
+        await eventually(lambda: is_connected(watch))
+        await tell(broker, keys["auth"], LOGIN)
+        await eventually(lambda: watch.happenings(after=0))
+        looking = watch._looking
+        with watch.listening():
+            assert watch._looking is looking
+
+    await eventually(lambda: not watch.is_active)
+    assert (watch.sight, watch.happenings(after=0)) == (None, [])
+    with watch.listening():
+        await eventually(lambda: is_connected(watch))
+
+
+async def test_listeners_are_bounded(watch: Watch) -> None:
+    with ExitStack() as listening:
+        for _ in range(watching.LISTENERS_MAX):
+            listening.enter_context(watch.listening())
+
+        with pytest.raises(Overloaded, match="32 listen already"):
+            listening.enter_context(watch.listening())
