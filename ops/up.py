@@ -225,12 +225,11 @@ class _System:
         self._state.write_running(grants.addresses(self._url, broker))
         say(
             f"\nPostroad is up at {self._url} after {elapsed_s:.1f} s."
-            f" Sign in as admin / admin; {self._url}/docs shows what else there is."
-            "\nTry it in another terminal:\n"
+            " Open it in a browser, and sign in as admin / admin; or, in another terminal:\n"
             f"\n  curl -c {jar} -H 'Content-Type: application/json' -d '{sign_in}' {self._url}/auth"
             f"\n  curl -b {jar} '{self._url}/products?limit=3'\n"
-            "\n'postroad status' shows queues and processes; with --json, where each tells its"
-            " metrics. Ctrl-C stops everything. Logs:\n"
+            "\n'postroad status' shows queues and processes, 'postroad logs' what they say."
+            f" {self._url}/docs has the API. Ctrl-C stops everything. Logs:\n"
         )
 
     async def _stay(self, broker: PrivateBroker, policies: Mapping[str, Policy]) -> None:
