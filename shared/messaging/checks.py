@@ -14,6 +14,9 @@ from shared.messaging.keyring import KeyRing
 
 LEEWAY_S = 5.0  # how far two services' clocks may be apart
 LONGEST_DEADLINE_S = 60.0
+# Events and jobs live for 30 days, by their sender's clock. What has happened must not be lost to
+# a reader's wrong one; an inbox, which remembers for 37, would still know such a message.
+LONGEST_LIFE_S = EVENT_LIFETIME_S + 86_400
 
 Check = Callable[[Claims, BasicProperties, KeyRing, float], None]
 
@@ -74,7 +77,7 @@ def check_deadline(
 def check_expiry(claims: Claims, _properties: BasicProperties, _keys: KeyRing, now: float) -> None:
     if claims.exp <= now:
         raise Refused(Reason.EXPIRED, f"{now - claims.exp:.1f} s ago")
-    if claims.exp > now + EVENT_LIFETIME_S + LEEWAY_S:  # inboxes would forget it before it expires
+    if claims.exp > now + LONGEST_LIFE_S:  # inboxes would forget it before it expires
         raise Refused(Reason.DEADLINE_TOO_FAR, f"in {claims.exp - now:.1f} s")
 
 

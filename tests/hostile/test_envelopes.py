@@ -9,8 +9,8 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.messaging.checks import LEEWAY_S, LONGEST_DEADLINE_S
-from shared.messaging.envelope import EVENT_LIFETIME_S, Claims
+from shared.messaging.checks import LEEWAY_S, LONGEST_DEADLINE_S, LONGEST_LIFE_S
+from shared.messaging.envelope import Claims
 from tests.hostile.border import Land, NotLetIn
 from tests.hostile.strategies import signed_by_its_sender, tampered
 
@@ -48,7 +48,7 @@ def check_signed(data: st.DataObject, kind: str) -> None:
     with suppress(NotLetIn):
         crossing.border(envelope)
         claims = Claims.model_validate_json(envelope.protected)
-        longest = LONGEST_DEADLINE_S if kind.startswith(("request", "reply")) else EVENT_LIFETIME_S
+        longest = LONGEST_DEADLINE_S if kind.startswith(("request", "reply")) else LONGEST_LIFE_S
         assert claims.iss == crossing.sender
         assert claims.aud in (crossing.receiver, "events")
         assert kind == "reply" or now - LEEWAY_S < claims.exp < now + longest + 2 * LEEWAY_S

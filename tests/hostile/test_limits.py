@@ -102,11 +102,22 @@ def test_work_that_would_outlive_the_memory_of_inboxes_is_refused(
     monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     land = Land()
-    monkeypatch.setattr("shared.messaging.envelope.EVENT_LIFETIME_S", EVENT_LIFETIME_S + 60)
+    monkeypatch.setattr("shared.messaging.envelope.EVENT_LIFETIME_S", EVENT_LIFETIME_S + 86_460)
     crossing = land.crossings[kind]()
 
     with pytest.raises(NotLetIn, match=Reason.DEADLINE_TOO_FAR):
         crossing.border(crossing.honest)
+
+
+@pytest.mark.parametrize("kind", ["event", "job", "redrive"])
+def test_work_is_taken_by_a_reader_whose_clock_is_behind(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    land = Land()
+    monkeypatch.setattr("shared.messaging.envelope.EVENT_LIFETIME_S", EVENT_LIFETIME_S + 90)
+    crossing = land.crossings[kind]()
+
+    crossing.border(crossing.honest)
 
 
 @pytest.mark.parametrize("token", [7, b"token", ["token"], {}, True])
