@@ -195,7 +195,7 @@ class PrivateBroker:
             tcp.check(port)
 
     def _epmd_listens(self) -> bool:
-        return not tcp.is_free(self.ports.epmd)
+        return tcp.is_listening(self.ports.epmd)
 
     async def _boot(self, progress: Callable[[str], None]) -> None:
         started = time.monotonic()

@@ -47,6 +47,13 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
     return True
 
 
+def is_listening(port: int) -> bool:
+    """Tell whether a server listens there; unlike ``is_free`` it takes the port from nobody."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((LOOPBACK, port)) == 0
+
+
 def check(port: int, host: str = LOOPBACK) -> None:
     """Make sure that a server can listen there.
 

@@ -12,7 +12,7 @@ import pytest
 
 from ops import doctor, grants, services
 from ops.broker import PrivateBroker
-from ops.ports import LOOPBACK, is_free
+from ops.ports import LOOPBACK, is_listening
 from ops.provision import provision
 from ops.state import State
 from shared.contracts.events import SessionRevoked
@@ -38,7 +38,7 @@ def broker(state: State) -> Iterator[PrivateBroker]:
     broker = PrivateBroker(state.broker_folder, wanted, management=True)
     asyncio.run(broker.start())
     state.write_running(grants.addresses("", broker))
-    asyncio.run(eventually(lambda: not is_free(broker.ports.management), timeout_s=30))
+    asyncio.run(eventually(lambda: is_listening(broker.ports.management), timeout_s=30))
     try:
         with ExitStack() as connections:
             for service in ("auth", "catalog"):
