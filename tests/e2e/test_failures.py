@@ -226,4 +226,6 @@ def is_refused(port: int) -> bool:
         httpx.get(f"http://127.0.0.1:{port}/healthz")
     except httpx.ConnectError:
         return True
+    except httpx.TransportError:  # one that ends may accept, and not answer
+        return False
     return False

@@ -112,6 +112,14 @@ class Scaled:
     def replicas(self) -> int:
         return self.supervisor.replicas("slow_worker")
 
+    async def counts_nothing(self) -> None:
+        """Wait until the management API forgot what an earlier test left: it is seconds behind."""
+
+        async def is_empty() -> bool:
+            return await self.management.depth("rpc.auth") == 0
+
+        await eventually(is_empty, timeout_s=TIMEOUT_S)
+
     async def status(self, *arguments: str) -> str:
         """Run the command."""
         process = await asyncio.create_subprocess_exec(
@@ -147,6 +155,7 @@ def broker(state: State) -> Iterator[PrivateBroker]:
 @pytest.fixture
 async def scaled(state: State, broker: PrivateBroker, tmp_path: Path) -> AsyncIterator[Scaled]:
     scaled = Scaled(state, broker, tmp_path / "worker.log")
+    await scaled.counts_nothing()
     yield scaled
     await scaled.supervisor.stop()
 
