@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from math import ceil
-from time import monotonic, time
+from time import monotonic, sleep, time
 from urllib.parse import urljoin, urlsplit
 
 import requests
 import structlog
 import urllib3
-from circuitbreaker import CircuitBreaker
+from circuitbreaker import STATE_CLOSED, STATE_HALF_OPEN, CircuitBreaker
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity.stop import stop_before_delay
 
@@ -67,10 +67,14 @@ class Fetcher:
 
     Tries again what may pass; gives a server that keeps failing a rest (a circuit breaker).
     Safe to use from several threads: each has a session, and so a connection, of its own.
+
+    While the server rests, calls fail at once. With ``is_patient`` they wait for it to be asked
+    again: a job may fail a few times only, and is not to be given up for what nobody asked.
     """
 
-    def __init__(self, settings: CatalogSettings) -> None:
+    def __init__(self, settings: CatalogSettings, *, is_patient: bool = False) -> None:
         self._settings = settings
+        self._is_patient = is_patient
         self._base_url = str(settings.upstream_url).rstrip("/")
         self._local = threading.local()
         self.breaker = CircuitBreaker(
@@ -91,9 +95,48 @@ class Fetcher:
             UpstreamFailed: the server is away, too slow, or does not answer JSON.
             UpstreamBusy: it asks us to slow down.
         """
-        left_s = self._time_left_s()
-        if left_s <= 0:  # it waited for a thread: not upstream's fault, so the breaker is not told
-            raise UpstreamFailed("no time is left to ask the product source")
+        with self._turn():
+            left_s = self._time_left_s()
+            if (
+                left_s <= 0
+            ):  # it waited for a thread: not upstream's fault, so the breaker is not told
+                raise UpstreamFailed("no time is left to ask the product source")
+            with self.breaker, self.counts.counting():
+                return self._get_in_time(path, parameters, etag, left_s)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Let calls through to a server that works, and one at a time to one that has rested."""
+        is_probe = not self.breaker.closed and self._takes_probe()
+        try:
+            yield
+        finally:
+            if is_probe:
+                self._probe.release()
+
+    def _takes_probe(self) -> bool:
+        """Be the one that tries a server which has rested; false if it has turned out well."""
+        is_mine = self._probe.acquire(blocking=False)
+        if self._is_patient:
+            if is_mine:
+                sleep(max(0, self.breaker.open_remaining))
+            else:
+                is_mine = self._probe.acquire()  # within a rest and a call, which tells us, too
+        state = self.breaker.state
+        if is_mine and state == STATE_HALF_OPEN:
+            return True
+        if is_mine:
+            self._probe.release()
+        if state == STATE_CLOSED:
+            return False
+        raise UpstreamFailed(
+            "the product source keeps failing, and is given a rest",
+            retry_after_s=max(1, self.breaker.open_remaining),
+        )
+
+    def _get_in_time(
+        self, path: str, parameters: Mapping[str, str | int], etag: str | None, left_s: float
+    ) -> Fetched:
         deadline = monotonic() + left_s
         retrying = Retrying(
             retry=retry_if_exception_type(_Passing),
@@ -102,35 +145,18 @@ class Fetcher:
             before_sleep=self.counts.count_retry,
             reraise=True,
         )
-        with self._admitted(), self.counts.counting():
-            try:
-                return retrying(self._get, path, parameters, etag, deadline, itertools.count())
-            except _Passing as failure:
-                log.warning("upstream failed", path=path, reason=str(failure))
-                if self._was_hurried(left_s, deadline):
-                    raise _Hurried(str(failure)) from failure.__cause__
-                raise failure.error from failure.__cause__
-            except UpstreamFailed as error:
-                log.warning("upstream failed", path=path, reason=str(error))
-                if self._was_hurried(left_s, deadline):
-                    raise _Hurried(str(error)) from error
-                raise
-
-    @contextmanager
-    def _admitted(self) -> Iterator[None]:
-        """Let calls through to a server that works, and one at a time to one that has rested."""
-        is_probe = not self.breaker.closed
-        if is_probe and (self.breaker.opened or not self._probe.acquire(blocking=False)):
-            raise UpstreamFailed(
-                "the product source keeps failing, and is given a rest",
-                retry_after_s=max(1, self.breaker.open_remaining),
-            )
         try:
-            with self.breaker:
-                yield
-        finally:
-            if is_probe:
-                self._probe.release()
+            return retrying(self._get, path, parameters, etag, deadline, itertools.count())
+        except _Passing as failure:
+            log.warning("upstream failed", path=path, reason=str(failure))
+            if self._was_hurried(left_s, deadline):
+                raise _Hurried(str(failure)) from failure.__cause__
+            raise failure.error from failure.__cause__
+        except UpstreamFailed as error:
+            log.warning("upstream failed", path=path, reason=str(error))
+            if self._was_hurried(left_s, deadline):
+                raise _Hurried(str(error)) from error
+            raise
 
     def _get(
         self,

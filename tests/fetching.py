@@ -17,9 +17,12 @@ REST_S = 60
 Serve = Callable[[Script], ScriptedServer]
 
 
-def fetcher_of(server: ScriptedServer | str, **changes: Any) -> Fetcher:
+def fetcher_of(
+    server: ScriptedServer | str, *, is_patient: bool = False, **changes: Any
+) -> Fetcher:
     url = server if isinstance(server, str) else server.url
-    return Fetcher(settings_for(url, **{"breaker_rest_s": REST_S, **changes}))
+    settings = settings_for(url, **{"breaker_rest_s": REST_S, **changes})
+    return Fetcher(settings, is_patient=is_patient)
 
 
 def get(fetcher: Fetcher, path: str = "/products") -> Fetched:

@@ -18,7 +18,7 @@ from shared.storage.relay import Publisher, relay_of
 
 def main() -> None:
     settings = read_settings(StoreSettings)
-    fetcher = Fetcher(read_settings(CatalogSettings))
+    fetcher = Fetcher(read_settings(CatalogSettings), is_patient=True)
     messaging = read_settings(SyncMessagingSettings)
     is_development = read_settings(EnvironmentSettings).is_development
     configure_logging("catalog", read_settings(LogSettings))
