@@ -1,4 +1,8 @@
-"""An even load on everything: products, people who come and go, jobs and events."""
+"""A steady load on everything: products, people who come and go, jobs and events.
+
+Once a minute many ask for products at once. Pools of threads and connections grow to the most that
+was ever wanted at once; so they do in the first minute, and not by chance in the last.
+"""
 
 import asyncio
 import json
@@ -15,6 +19,7 @@ from benchmarks.system import CREDENTIALS
 PRODUCTS_PER_S = 40.0
 SIGN_INS_PER_S = 0.5
 SYNC_EVERY_S = 20.0
+BURST, BURST_EVERY_S = 100, 60.0
 PAGES = 120
 
 
@@ -31,6 +36,7 @@ class Load:
         self._tokens = [self.system.token]
         async with asyncio.TaskGroup() as group:
             group.create_task(self._ask_for_products(group))
+            group.create_task(self._ask_at_once())
             group.create_task(self._come_and_go())
             group.create_task(self._sync())
 
@@ -47,6 +53,17 @@ class Load:
         outcome = await Crowd(self.system.url, lambda _: request).ask(0, began=began, due_s=due_s)
         self.answers.append(Answer(due_s, outcome.took_s, outcome.status))
         self._expect(200, outcome.status)
+
+    async def _ask_at_once(self) -> None:
+        """Ask for pages that nobody else asks for, so that the cache has none of them."""
+        crowd = Crowd(
+            self.system.url,
+            lambda number: get(f"/products?limit=11&skip={number}", self._tokens[-1]),
+        )
+        while True:
+            for outcome in await asyncio.gather(*(crowd.ask(each) for each in range(BURST))):
+                self._expect(200, outcome.status)
+            await asyncio.sleep(BURST_EVERY_S)
 
     async def _come_and_go(self) -> None:
         """Sign in, and out again two turns later; every fourth time with a wrong password."""
