@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from http_bridge.joined_writes import JoinedWrites
+
 HEADERS_MAX = 100
 OTHER_FILES = 128  # that a process has open beside its clients' connections
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -40,7 +42,7 @@ class LimitedProtocol(HttpToolsProtocol):
     _sending: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        super().connection_made(JoinedWrites(transport))  # type: ignore[arg-type]  # in all but name
         self.idle[self] = None
         self._expect_request()
         if len(self.connections) > self.limits.connections_max:

@@ -1,6 +1,8 @@
 """What a contract is: a request class that names its method, its reply and who may send it."""
 
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
@@ -13,6 +15,20 @@ class Message(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+
+    def to_json(self) -> bytes:
+        """Write it as JSON, once: an answer from a cache is given many times."""
+        return self._json
+
+    @cached_property
+    def _json(self) -> bytes:
+        return self.__pydantic_serializer__.to_json(self)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Do as pydantic does, but for what was written of the original."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("_json", None)
+        return copied
 
 
 ReplyT = TypeVar("ReplyT", bound=Message)

@@ -246,7 +246,7 @@ class Client:
             raise ValueError("a correlation id is 1 to 128 characters of A-Z a-z 0-9 - _ . :")
         now = time()
         reply_to = self._replies.address or ""
-        body = request.__pydantic_serializer__.to_json(request)
+        body = request.to_json()
         headers: dict[str, Any] = {
             "signature": self._signer.request(
                 audience=waiting.service,

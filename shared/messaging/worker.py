@@ -150,13 +150,13 @@ class Worker:
         trace = span.context if span else trace or new_trace()
         current_trace.set(trace)
         try:
-            body = _to_json(await self._handle(delivery, claims, call))
+            body = (await self._handle(delivery, claims, call)).to_json()
             check_size(body)
         except ServiceError as error:
-            body, code = _to_json(error.to_problem()), error.code
+            body, code = error.to_problem().to_json(), error.code
         except Exception:
             log.exception("handler failed", method=claims.op, request_id=claims.cid)
-            body, code, is_bug = _to_json(InternalError().to_problem()), InternalError.code, True
+            body, code, is_bug = InternalError().to_problem().to_json(), InternalError.code, True
         call.is_over = True
         answer = _Answer(delivery, claims, call, code, is_bug, began, queue_s, trace, span)
         await self._reply(answer, body)
@@ -270,7 +270,3 @@ class Worker:
         self.queue_waits[method].add(answer.queue_s)
         if answer.call.upstream_s is not None:
             self.upstream_waits[method].add(answer.call.upstream_s)
-
-
-def _to_json(result: Message) -> bytes:
-    return result.__pydantic_serializer__.to_json(result)
