@@ -1,6 +1,6 @@
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,15 +12,17 @@ import pytest
 from catalog_worker.sample_upstream.faults import Faults
 from catalog_worker.sample_upstream.server import build_app
 from ops.state import State
+from shared.messaging.client import Client
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import Identity, TrustBundle
 from shared.tokens import AccessToken
+from tests.brokers import MemoryUnderTest
 from tests.captures import write_state
 from tests.explaining import command
 from tests.fetching import Serve
 from tests.integration.test_security import Scene
 from tests.sample_upstream import client_of
-from tests.services import access_token
+from tests.services import access_token, calling
 from tests.upstreams import scripted
 
 
@@ -35,6 +37,12 @@ def api(monkeypatch: pytest.MonkeyPatch) -> httpx.Client:
     for variable in [name for name in os.environ if name.startswith("SAMPLE_UPSTREAM_")]:
         monkeypatch.delenv(variable)
     return client_of(build_app(Faults()))
+
+
+@pytest.fixture
+async def client(memory_broker: MemoryUnderTest, keys: dict[str, KeyRing]) -> AsyncIterator[Client]:
+    async with calling(memory_broker, keys["bridge"]) as client:
+        yield client
 
 
 @pytest.fixture
