@@ -1,3 +1,5 @@
+"""What tests of several modules start from: servers, a client, a user, a state folder."""
+
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,6 +17,7 @@ from ops.state import State
 from shared.messaging.client import Client
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import Identity, TrustBundle
+from shared.messaging.names import rpc_queue
 from shared.tokens import AccessToken
 from tests.brokers import MemoryUnderTest
 from tests.captures import write_state
@@ -23,6 +26,7 @@ from tests.fetching import Serve
 from tests.integration.test_security import Scene
 from tests.sample_upstream import client_of
 from tests.services import access_token, calling
+from tests.traffic import Inbox, consuming
 from tests.upstreams import scripted
 
 
@@ -43,6 +47,13 @@ def api(monkeypatch: pytest.MonkeyPatch) -> httpx.Client:
 async def client(memory_broker: MemoryUnderTest, keys: dict[str, KeyRing]) -> AsyncIterator[Client]:
     async with calling(memory_broker, keys["bridge"]) as client:
         yield client
+
+
+@pytest.fixture
+async def requests(memory_broker: MemoryUnderTest) -> AsyncIterator[Inbox]:
+    """What would reach a worker of the auth service."""
+    async with consuming(memory_broker, "auth", rpc_queue("auth")) as inbox:
+        yield inbox
 
 
 @pytest.fixture
