@@ -62,7 +62,7 @@ lock: ## renew the requirements*.txt to the newest versions that pyproject.toml 
 
 screenshots: ## renew the pictures of the page in docs/images
 	@bin/setup --dev && mkdir -p docs/images && \
-		SCREENSHOTS=docs/images exec $(PYTHON) -m pytest tests/e2e/test_page.py -k barrier
+		SCREENSHOTS=docs/images exec $(PYTHON) -m pytest tests/e2e/test_page_accessibility.py -k barrier
 
 clean: ## remove everything that the other targets made: .venv, .postroad, caches
 	rm -rf .venv .venv-* .postroad .mypy_cache .pytest_cache .ruff_cache .hypothesis dist

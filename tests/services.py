@@ -1,5 +1,6 @@
 """Clients and workers, running for as long as a test needs them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from time import time
@@ -30,6 +31,7 @@ SESSION = Session(
     refresh_expires_in=86_400,
     user_id=1,
 )
+SESSION_BODY = SESSION.model_dump_json().encode()
 LAMP = Product(
     id=7,
     title="Lamp",
@@ -88,6 +90,11 @@ async def calling(
         yield client
     finally:
         await client.close()
+
+
+def in_the_background(client: Client, **options: Any) -> "asyncio.Task[Session]":
+    """Begin a sign-in, without waiting for it."""
+    return asyncio.create_task(client.call(SIGN_IN, **options))
 
 
 def is_ready(worker: Worker) -> bool:

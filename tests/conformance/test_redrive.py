@@ -24,21 +24,11 @@ from shared.messaging.redriving import NotMoved, Redriver, as_it_died, died_in
 from shared.messaging.services import Services, trust_bundle
 from shared.messaging.topology import definitions
 from tests.brokers import BrokerUnderTest, Seen
-from tests.conformance.test_work import (
-    BODY,
-    DEAD_QUEUE,
-    JOB,
-    QUEUE,
-    WAIT_TTLS_MS,
-    Keys,
-    failing,
-    give,
-    working,
-)
 from tests.conftest import OpenBroker
 from tests.tracing import PLACE, within
 from tests.traffic import publish, publishing, waiting_in
 from tests.waiting import eventually
+from tests.working import BODY, DEAD_QUEUE, JOB, QUEUE, WAIT_TTLS_MS, Keys, failing, give, working
 
 EVENT = LoginFailed(user_id=None, reason="unknown_user", at=0.0, client_network=None)
 BACK = wait_key(0, QUEUE)

@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
+NEEDS_CHROMIUM = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium, or its path in CHROMIUM")
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--no-first-run"),  # root in a container has no sandbox
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -64,6 +66,12 @@ async def titles(page: Page) -> list[str]:
     """Give the titles of the products that are shown."""
     await expect(page.locator("#products")).to_have_attribute("aria-busy", "false")
     return await page.locator(".product h2").all_inner_texts()
+
+
+def queue(page: Page, name: str, **state: int) -> str:
+    """Select a queue's row, in a state if one is given."""
+    wanted = "".join(f'[data-{key}="{value}"]' for key, value in state.items())
+    return f'[id="queue {name}"]{wanted}'
 
 
 async def is_wider_than_its_window(page: Page) -> bool:

@@ -1,14 +1,18 @@
-"""One running system for all end-to-end tests, and a signed-in client."""
+"""One running system for all end-to-end tests, and who uses it: by HTTP, and in a browser."""
 
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 import pytest_asyncio
+from playwright.async_api import Browser, Page
 
+from shared.messaging.ids import new_id
+from tests.e2e.browser import running_browser, sign_in, visiting
 from tests.e2e.system import System, running_system
 
 CREDENTIALS = {"username": "admin", "password": "admin"}
+PASSWORD = "a password for the tests"
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -38,3 +42,28 @@ async def user(system: System, token: str) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(base_url=system.url, timeout=10, headers=headers) as http:
         yield http
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    async with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def operator(system: System) -> str:
+    name = f"olivia-{new_id()[-6:]}"
+    system.add_user(name, PASSWORD, roles=("operator",))
+    return name
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(browser: Browser, system: System) -> AsyncIterator[Page]:
+    async with visiting(browser, system.url) as page:
+        yield page
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def signed_in(page: Page, operator: str) -> Page:
+    await sign_in(page, operator, PASSWORD)
+    return page

@@ -16,11 +16,11 @@ from shared.messaging.names import WORK, dead_queue
 from shared.tokens import AccessToken
 from tests.brokers import RabbitUnderTest
 from tests.captures import write_state
-from tests.conformance.test_work import QUEUE, working
 from tests.integration.test_security import DEAD_LETTERS, REQUEST, get_product
 from tests.letters import write
 from tests.services import access_token, serving
 from tests.traffic import publish, waiting_in
+from tests.working import QUEUE, working
 
 pytestmark = pytest.mark.integration
 

@@ -1,14 +1,32 @@
+"""What tests of several modules start from: servers, a client, a user, a state folder."""
+
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
 
 from catalog_worker.sample_upstream.faults import Faults
 from catalog_worker.sample_upstream.server import build_app
+from ops.state import State
+from shared.messaging.client import Client
+from shared.messaging.keyring import KeyRing
+from shared.messaging.keys import Identity, TrustBundle
+from shared.messaging.names import rpc_queue
+from shared.tokens import AccessToken
+from tests.brokers import MemoryUnderTest
+from tests.captures import write_state
+from tests.explaining import command
 from tests.fetching import Serve
+from tests.integration.test_security import Scene
 from tests.sample_upstream import client_of
+from tests.services import access_token, calling
+from tests.traffic import Inbox, consuming
 from tests.upstreams import scripted
 
 
@@ -23,3 +41,45 @@ def api(monkeypatch: pytest.MonkeyPatch) -> httpx.Client:
     for variable in [name for name in os.environ if name.startswith("SAMPLE_UPSTREAM_")]:
         monkeypatch.delenv(variable)
     return client_of(build_app(Faults()))
+
+
+@pytest.fixture
+async def client(memory_broker: MemoryUnderTest, keys: dict[str, KeyRing]) -> AsyncIterator[Client]:
+    async with calling(memory_broker, keys["bridge"]) as client:
+        yield client
+
+
+@pytest.fixture
+async def requests(memory_broker: MemoryUnderTest) -> AsyncIterator[Inbox]:
+    """What would reach a worker of the auth service."""
+    async with consuming(memory_broker, "auth", rpc_queue("auth")) as inbox:
+        yield inbox
+
+
+@pytest.fixture
+def user(keys: dict[str, KeyRing], identities: dict[str, Identity]) -> AccessToken:
+    return access_token(keys["bridge"], identities["auth"])
+
+
+@pytest.fixture
+def scene(keys: dict[str, KeyRing], user: AccessToken) -> Scene:
+    """One who writes to a worker; there is neither a worker nor a broker."""
+    inbox = SimpleNamespace(address="reply.bridge.x")
+    return Scene(cast(Any, None), cast(Any, None), keys, user, cast(Any, inbox))
+
+
+@pytest.fixture
+def state(tmp_path: Path, identities: dict[str, Identity], trust: TrustBundle) -> State:
+    return write_state(tmp_path / "state", identities, trust)
+
+
+@pytest.fixture
+def explained(state: State, tmp_path: Path) -> Callable[..., int]:
+    """Run the command on some messages; give its exit status."""
+
+    def run(*messages: dict[str, Any], arguments: tuple[str, ...] = ()) -> int:
+        path = tmp_path / "messages.json"
+        path.write_text(json.dumps(list(messages)))
+        return command(str(path), "--state", str(state.folder), *arguments)
+
+    return run

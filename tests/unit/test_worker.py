@@ -1,6 +1,7 @@
+"""A worker at its everyday work: its handlers, the outcome of each delivery, and its users."""
+
 import asyncio
 import threading
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
 from time import time
@@ -23,21 +24,12 @@ from shared.messaging.envelope import token_hash
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import Identity, TrustBundle
 from shared.messaging.names import dead_queue, rpc_queue
-from shared.messaging.worker import Handlers, Worker
+from shared.messaging.worker import Handlers
 from shared.tokens import AccessToken
 from tests.brokers import MemoryUnderTest
+from tests.gates import Gate, wait_at
 from tests.letters import write
-from tests.services import (
-    LAMP,
-    SESSION,
-    SIGN_IN,
-    access_token,
-    calling,
-    is_ready,
-    serving,
-    sign_in,
-    token_text,
-)
+from tests.services import LAMP, SESSION, SIGN_IN, access_token, serving, sign_in, token_text
 from tests.traffic import waiting_in
 from tests.waiting import eventually
 
@@ -45,34 +37,6 @@ AUTH, CATALOG = rpc_queue("auth"), rpc_queue("catalog")
 GET_LAMP = GetProduct(product_id=7)
 
 Keys = dict[str, KeyRing]
-
-
-@pytest.fixture
-async def client(memory_broker: MemoryUnderTest, keys: Keys) -> AsyncIterator[Client]:
-    async with calling(memory_broker, keys["bridge"]) as client:
-        yield client
-
-
-@pytest.fixture
-def user(keys: Keys, identities: dict[str, Identity]) -> AccessToken:
-    return access_token(keys["bridge"], identities["auth"])
-
-
-class Gate:
-    """A handler that waits until it is let through."""
-
-    def __init__(self) -> None:
-        self.is_open = asyncio.Event()
-        self.waiting = 0
-
-    async def __call__(self, request: CreateSession) -> Session:
-        self.waiting += 1
-        await self.is_open.wait()
-        return SESSION
-
-
-async def wait_at(gate: Gate, request: CreateSession) -> Session:
-    return await gate(request)
 
 
 def sign_in_plainly(request: CreateSession) -> Session:
@@ -340,136 +304,3 @@ async def test_the_worker_verifies_the_token_itself(
     async with serving(memory_broker, keys["catalog"], {GetProduct: explode}):
         with pytest.raises(NotAuthenticated):
             await client.call(GET_LAMP, user=forged)
-
-
-# connections that go
-
-
-def lose_publisher(worker: Worker) -> None:
-    worker._publisher._link.fail()  # type: ignore[attr-defined]  # the in-memory one's
-
-
-async def test_a_request_whose_reply_was_lost_is_answered_again(
-    memory_broker: MemoryUnderTest, client: Client, keys: Keys
-) -> None:
-    handled = 0
-
-    async def lose_the_first_reply(request: CreateSession) -> Session:
-        nonlocal handled
-        handled += 1
-        if handled == 1:  # between the publishing of the reply and its confirm
-            asyncio.get_running_loop().call_soon(lose_publisher, worker)
-        return SESSION
-
-    handlers: Handlers = {CreateSession: lose_the_first_reply}
-    async with serving(memory_broker, keys["auth"], handlers) as worker:
-        assert await client.call(SIGN_IN) == SESSION
-
-        await eventually(lambda: worker.counts == {"ok": 2, "reply.lost": 1})
-    assert handled == 2
-    assert await memory_broker.depth(AUTH) == 0
-
-
-async def test_a_reply_waits_for_the_connection_to_come_back(
-    memory_broker: MemoryUnderTest, client: Client, keys: Keys
-) -> None:
-    async def lose_the_publisher(request: CreateSession) -> Session:
-        lose_publisher(worker)
-        return SESSION
-
-    handlers: Handlers = {CreateSession: lose_the_publisher}
-    async with serving(memory_broker, keys["auth"], handlers) as worker:
-        assert await client.call(SIGN_IN) == SESSION
-
-        await eventually(lambda: worker.counts == {"ok": 1})
-
-
-async def test_a_worker_answers_again_when_the_broker_is_back(
-    memory_broker: MemoryUnderTest, client: Client, keys: Keys
-) -> None:
-    async with serving(memory_broker, keys["auth"], {CreateSession: sign_in}) as worker:
-        await memory_broker.go_away()
-        assert not is_ready(worker)
-        await memory_broker.come_back()
-        await eventually(lambda: is_ready(worker) and client.is_connected)
-
-        assert await client.call(SIGN_IN) == SESSION
-
-
-async def test_a_redelivered_request_is_no_replay(
-    memory_broker: MemoryUnderTest, keys: Keys
-) -> None:
-    gate = Gate()
-    letter = write(keys["bridge"], SIGN_IN, reply_to="reply.bridge.x")
-    handlers: Handlers = {CreateSession: partial(wait_at, gate)}
-    async with serving(memory_broker, keys["auth"], handlers) as worker:
-        await letter.post(memory_broker, "bridge")
-        await eventually(lambda: gate.waiting == 1)
-
-        memory_broker.cut("auth")
-
-        await eventually(lambda: gate.waiting == 2)
-        gate.is_open.set()
-        await eventually(lambda: worker.counts["ok"] == 2)
-    assert not [count for count in worker.counts if count.startswith("refused")]
-    assert await memory_broker.depth(AUTH) == 0
-
-
-# the end
-
-
-async def test_a_drain_finishes_what_is_under_way_and_leaves_the_rest(
-    memory_broker: MemoryUnderTest, client: Client, keys: Keys
-) -> None:
-    gate = Gate()
-    handlers: Handlers = {CreateSession: partial(wait_at, gate)}
-    async with serving(memory_broker, keys["auth"], handlers, prefetch=1) as worker:
-        calls = [asyncio.create_task(client.call(SIGN_IN, timeout_s=5)) for _ in range(2)]
-        await eventually(lambda: gate.waiting == 1)
-        await waiting_in(memory_broker, AUTH)
-
-        drain = asyncio.create_task(worker.drain(5))
-        await eventually(lambda: not is_ready(worker))
-        gate.is_open.set()
-        await drain
-
-    done, under_way = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
-    assert [call.result() for call in done] == [SESSION]
-    assert await memory_broker.depth(AUTH) == 1
-    async with serving(memory_broker, keys["auth"], {CreateSession: sign_in}):
-        assert [await call for call in under_way] == [SESSION]
-
-
-async def test_what_a_drain_cannot_finish_in_time_goes_to_another_worker(
-    memory_broker: MemoryUnderTest, client: Client, keys: Keys
-) -> None:
-    gate = Gate()
-    handlers: Handlers = {CreateSession: partial(wait_at, gate)}
-    async with serving(memory_broker, keys["auth"], handlers, drain_timeout_s=0.01):
-        call = asyncio.create_task(client.call(SIGN_IN, timeout_s=5))
-        await eventually(lambda: gate.waiting == 1)
-
-    async with serving(memory_broker, keys["auth"], {CreateSession: sign_in}):
-        assert await call == SESSION
-
-
-async def test_an_idle_worker_drains_at_once(memory_broker: MemoryUnderTest, keys: Keys) -> None:
-    async with serving(memory_broker, keys["auth"], {CreateSession: sign_in}) as worker:
-        await asyncio.wait_for(worker.drain(60), 1)
-
-
-async def test_a_drain_waits_until_every_reply_is_confirmed(
-    memory_broker: MemoryUnderTest, client: Client, keys: Keys
-) -> None:
-    gate = Gate()
-    handlers: Handlers = {CreateSession: partial(wait_at, gate)}
-    async with serving(memory_broker, keys["auth"], handlers, prefetch=50) as worker:
-        calls = [asyncio.create_task(client.call(SIGN_IN)) for _ in range(50)]
-        await eventually(lambda: gate.waiting == 50)
-
-        drain = asyncio.create_task(worker.drain(5))
-        gate.is_open.set()
-        await drain
-
-        assert worker.counts == {"ok": 50}
-        assert await asyncio.gather(*calls) == [SESSION] * 50

@@ -15,7 +15,7 @@ from shared.messaging.call import Call, current_call
 from shared.storage.database import Database
 from shared.storage.outbox import OutboxReader
 from tests.auth import EVENTS, WRONG, AuthUnderTest, at_once, rows
-from tests.integration.auth.test_outbox import reader
+from tests.integration.auth.outboxes import reader
 
 SIGNED_IN = LoginSucceeded(user_id=1, session_id="s", at=1000.5, client_network="192.0.2.0/24")
 HANDLERS: dict[type[Event], Callable[..., None]] = {

@@ -1,0 +1,21 @@
+"""One who publishes, and one who listens."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from shared.messaging.posting import MessagePublisher
+from tests.brokers import BrokerUnderTest
+from tests.conformance.listening import Ear, Keys, listening, telling
+
+
+@pytest.fixture
+async def publisher(broker: BrokerUnderTest, keys: Keys) -> AsyncIterator[MessagePublisher]:
+    async with telling(broker, keys["auth"]) as publisher:
+        yield publisher
+
+
+@pytest.fixture
+async def ear(broker: BrokerUnderTest, keys: Keys) -> AsyncIterator[Ear]:
+    async with listening(broker, keys["bridge"]) as ear:
+        yield ear

@@ -1,0 +1,78 @@
+"""A process that tells of ended sessions, and those that listen."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from time import time
+from typing import Any
+
+from shared.contracts.base import Event
+from shared.contracts.events import SessionRevoked
+from shared.messaging.broker import State
+from shared.messaging.events import EventListener
+from shared.messaging.ids import new_id
+from shared.messaging.keyring import KeyRing
+from shared.messaging.posting import MessagePublisher
+from tests.brokers import BrokerUnderTest
+from tests.waiting import eventually
+
+Keys = dict[str, KeyRing]
+
+BACK_WITHIN_S = 10.0
+
+
+def revoked(**changes: Any) -> SessionRevoked:
+    usual = {"session_id": new_id(), "user_id": 1, "until": time() + 900}
+    return SessionRevoked.model_validate(usual | changes)
+
+
+REVOKED = revoked()
+BODY = REVOKED.model_dump_json().encode()
+
+
+@dataclass
+class Ear:
+    """A process that listens, and what it heard."""
+
+    listener: EventListener
+    heard: list[Event]
+    opened: list[float]  # when it began to listen
+
+    @property
+    def is_open(self) -> bool:
+        return self.listener._consumer.state is State.OPEN
+
+
+@asynccontextmanager
+async def listening(broker: BrokerUnderTest, keys: KeyRing) -> AsyncIterator[Ear]:
+    """Listen to ended sessions."""
+    heard: list[Event] = []
+    opened: list[float] = []
+    listener = EventListener(
+        {SessionRevoked: heard.append},
+        broker=await broker.as_user(keys.service),
+        keys=keys,
+        on_open=lambda: opened.append(time()),
+    )
+    one = Ear(listener, heard, opened)
+    await listener.start()
+    await eventually(lambda: one.is_open)
+    yield one
+    await listener.close()
+
+
+@asynccontextmanager
+async def telling(broker: BrokerUnderTest, keys: KeyRing) -> AsyncIterator[MessagePublisher]:
+    """Give a publisher that is connected."""
+    publisher = (await broker.as_user(keys.service)).publisher()
+    await publisher.start()
+    assert await publisher.opened(BACK_WITHIN_S)
+    yield MessagePublisher(publisher, keys)
+    await publisher.close()
+
+
+async def tell(publisher: MessagePublisher, event: Event) -> None:
+    body = event.model_dump_json().encode()
+    await publisher.publish(
+        "event", event.name, body, message_id=new_id(), correlation_id="request-1"
+    )

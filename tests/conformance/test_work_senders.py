@@ -1,0 +1,172 @@
+"""Who may send which events and jobs to be worked off: the same in memory and with RabbitMQ."""
+
+from dataclasses import dataclass, field
+from time import time
+from typing import Any, Literal
+
+import pytest
+
+from shared.contracts.catalog import FetchPage
+from shared.contracts.events import LoginFailed, ProductAdded, SyncRequested
+from shared.messaging.background import ATTEMPT, LAST_ATTEMPT
+from shared.messaging.broker import Outcome
+from shared.messaging.envelope import Signer
+from shared.messaging.names import EVENTS, WAIT, WORK, wait_key, work_queue
+from shared.messaging.posting import MessagePublisher, NotPublished
+from shared.messaging.services import Services
+from shared.messaging.topology import definitions
+from tests.brokers import BrokerUnderTest
+from tests.conftest import OpenBroker
+from tests.traffic import publish, publishing, waiting_in
+from tests.waiting import eventually
+from tests.working import BODY, DEAD_QUEUE, JOB, QUEUE, WAIT_TTLS_MS, Keys, failing, give, working
+
+
+@pytest.fixture
+async def broker(open_broker: OpenBroker, services: Services) -> BrokerUnderTest:
+    """A broker in which failed work does not wait for long."""
+    return await open_broker(definitions(services, wait_ttls_ms=WAIT_TTLS_MS))
+
+
+async def test_a_job_without_a_queue_is_not_published(
+    open_broker: OpenBroker, services: Services, keys: Keys
+) -> None:
+    topology = definitions(services)
+    topology["bindings"] = [each for each in topology["bindings"] if each["source"] != WORK]
+    broker = await open_broker(topology)
+
+    with pytest.raises(NotPublished, match="returned"):
+        await give(broker, keys["catalog"], JOB)
+
+
+async def test_a_job_that_was_not_granted_is_not_published(
+    broker: BrokerUnderTest, keys: Keys
+) -> None:
+    async with publishing(broker, "catalog") as publisher:
+        with pytest.raises(NotPublished, match="lost"):
+            await MessagePublisher(publisher, keys["catalog"]).publish(
+                "job", "catalog.pages.burn", b"{}", message_id="m", correlation_id="c"
+            )
+
+
+@dataclass
+class Letter:
+    """A job as its sender makes it; a test changes what it is about."""
+
+    kind: Literal["job", "event"] = "job"
+    name: str = FetchPage.name
+    audience: str = "catalog"
+    exchange: str = WORK
+    routing_key: str = FetchPage.name
+    signed_at: float | None = None
+    signed_by: str = "catalog"
+    user_id: str | None = "catalog"
+    more_headers: dict[str, Any] = field(default_factory=dict)
+    is_signed: bool = True
+    more_body: bytes = b""
+
+    async def send(self, broker: BrokerUnderTest, keys: Keys) -> None:
+        clock = time if self.signed_at is None else lambda: self.signed_at or 0.0
+        signer = Signer(keys[self.signed_by], clock=clock)
+        common = {"name": self.name, "message_id": "m", "correlation_id": "c"}
+        signature = (
+            signer.job(audience=self.audience, body=BODY, **common)
+            if self.kind == "job"
+            else signer.event(body=BODY, **common)
+        )
+        headers = {"signature": signature} if self.is_signed else {}
+        await publish(
+            broker,
+            "catalog",
+            self.exchange,
+            self.routing_key,
+            BODY + self.more_body,
+            headers=headers | self.more_headers,
+            message_id="m",
+            type=self.name,
+            user_id=self.user_id,
+        )
+
+
+@pytest.mark.parametrize(
+    ("letter", "reason"),
+    [
+        (Letter(is_signed=False), "unsigned"),
+        (Letter(more_body=b" "), "bad_signature"),
+        (Letter(audience="auth"), "wrong_audience"),
+        (Letter(user_id=None), "sender_mismatch"),
+        (Letter(kind="event"), "wrong_type"),
+        (Letter(signed_by="bridge"), "caller_not_allowed"),
+        (Letter(more_headers={"CC": [FetchPage.name]}), "carbon_copy"),
+        (Letter(signed_at=1.0), "expired"),
+    ],
+)
+async def test_a_dishonest_message_is_refused(
+    broker: BrokerUnderTest, keys: Keys, letter: Letter, reason: str
+) -> None:
+    async with working(broker, keys["catalog"], {FetchPage: print}) as worker:
+        await letter.send(broker, keys)
+        await waiting_in(broker, DEAD_QUEUE)
+
+    assert set(worker.counts) == {f"refused.{reason}"}
+
+
+async def test_what_nobody_here_works_on_is_refused(broker: BrokerUnderTest, keys: Keys) -> None:
+    stray = Letter(
+        kind="event", name=ProductAdded.name, exchange=EVENTS, routing_key=SyncRequested.name
+    )
+    async with working(broker, keys["catalog"], {FetchPage: print}) as worker:
+        await stray.send(broker, keys)
+        await waiting_in(broker, DEAD_QUEUE)
+
+    assert worker.counts == {"refused.wrong_type": 1}
+
+
+async def test_an_attempt_noted_by_a_stranger_does_not_count(
+    open_broker: OpenBroker, services: Services, keys: Keys
+) -> None:
+    # else whoever may publish an event could have it given up at its first failure
+    taking = services.root["catalog"].model_copy(update={"works": {"sync": ("auth.login.*",)}})
+    broker = await open_broker(
+        definitions(Services(services.root | {"catalog": taking}), wait_ttls_ms=WAIT_TTLS_MS)
+    )
+    event = LoginFailed(user_id=None, reason="unknown_user", at=0.0, client_network=None)
+    body = event.model_dump_json().encode()
+    signature = Signer(keys["auth"]).event(
+        name=event.name, body=body, message_id="m", correlation_id="c"
+    )
+    done: list[Any] = []
+    async with working(broker, keys["catalog"], {LoginFailed: failing(1, done)}):
+        await publish(
+            broker,
+            "auth",
+            EVENTS,
+            event.name,
+            body,
+            headers={"signature": signature, ATTEMPT: LAST_ATTEMPT},
+            message_id="m",
+            type=event.name,
+            user_id="auth",
+        )
+        await eventually(lambda: done == [event])
+
+
+@pytest.mark.parametrize(
+    ("user", "exchange", "routing_key"),
+    [
+        ("bridge", WORK, FetchPage.name),
+        ("auth", WORK, FetchPage.name),
+        ("bridge", WAIT, wait_key(1, QUEUE)),
+        ("auth", WAIT, wait_key(1, QUEUE)),
+        ("catalog", WAIT, wait_key(1, work_queue("auth", "audit"))),
+        ("catalog", "retry", wait_key(1, QUEUE)),
+        ("catalog", "dead.work", QUEUE),
+    ],
+)
+async def test_nobody_puts_work_where_it_has_no_right_to(
+    broker: BrokerUnderTest, user: str, exchange: str, routing_key: str
+) -> None:
+    outcome = await publish(broker, user, exchange, routing_key, b"x")
+
+    assert outcome is Outcome.LOST
+    assert await broker.depth(QUEUE) == 0
