@@ -1,0 +1,43 @@
+"""One broker for all tests of dead letters, and the command."""
+
+import asyncio
+from argparse import ArgumentParser
+from collections.abc import Iterator
+
+import pytest
+
+from ops import dead_letters, grants
+from ops.acting import OPERATOR, settings_as
+from tests.integration.dead_letters.running import Command, Running
+
+
+@pytest.fixture(scope="package")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    running = Running(tmp_path_factory.mktemp("state"))
+    asyncio.run(running.broker.start())
+    running.state.write_running(grants.addresses("", running.broker))
+    try:
+        settings_as(running.state, OPERATOR)
+        yield running
+    finally:
+        running.broker.kill()
+
+
+@pytest.fixture
+def running(started: Running) -> Running:
+    started.empty()
+    started.state.dead_letters_log.unlink(missing_ok=True)
+    return started
+
+
+@pytest.fixture
+def command(running: Running) -> Command:
+    """Run the command, and give its exit status."""
+
+    def run(*arguments: str) -> int:
+        parser = ArgumentParser()
+        dead_letters.add_arguments(parser)
+        state = ["--state", str(running.state.folder)]
+        return dead_letters.run(parser.parse_args([*arguments, *state]))
+
+    return run
