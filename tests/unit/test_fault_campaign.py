@@ -15,7 +15,8 @@ from tests.faults.table import report
 from tests.unit.test_fault_checker import ASKED, FAULT, records
 from tests.waiting import eventually
 
-DOCUMENTATION = (Path(__file__).parents[2] / "docs" / "faults.md").read_text()
+ROOT = Path(__file__).parents[2]
+DOCUMENTATION = (ROOT / "docs" / "faults.md").read_text()
 KINDS = ["one", "two", "three"]
 
 
@@ -31,6 +32,15 @@ def test_the_documentation_names_each_kind() -> None:
     rows = [row for row in DOCUMENTATION.splitlines() if row.startswith("| `")]
 
     assert re.findall(r"`([a-z]+_[a-z_]+)`", "\n".join(rows)) == list(FAULTS)
+
+
+def test_the_readme_quotes_the_last_campaign_as_it_was() -> None:
+    last = (ROOT / "tests" / "faults" / "results" / "campaign.md").read_text()
+    _, _, quoted = (ROOT / "README.md").read_text().partition("<!-- from tests/faults")
+    quoted, _, _ = quoted.partition("<!-- end -->")
+
+    rows = [line for line in last.splitlines() if line.startswith("|")]
+    assert [line for line in quoted.splitlines() if line.startswith("|")] == rows
 
 
 def test_no_two_right_answers_are_the_same() -> None:
