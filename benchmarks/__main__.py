@@ -2,6 +2,7 @@
 
 peers: the same request by ours, by other frameworks, and by what bounds them all.
 layers: where the CPU time of a request goes.
+telemetry: what metrics and traces cost.
 background: events and jobs per second, against Celery and Dramatiq.
 scale: more workers, connections, larger replies, 10,000 requests under way.
 startup: how long a start takes.
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import comparison_report, goals, growth, layers, startup
+from benchmarks import comparison_report, goals, growth, layers, startup, telemetry
 from benchmarks.background import measuring as background
 from benchmarks.comparison import CONTENDERS, Comparison, Options, compare
 from benchmarks.document import renew
@@ -65,6 +66,12 @@ PARTS = {
     ),
     "layers": Part(
         lambda options: profile(options.state, seconds=2 * options.seconds), layers.report
+    ),
+    "telemetry": Part(
+        lambda options: telemetry.measure_telemetry(
+            options.state, rounds=options.rounds, seconds=options.seconds
+        ),
+        telemetry.report,
     ),
     "background": Part(
         lambda options: background.measure_background(options.state, jobs=options.jobs),
@@ -122,7 +129,9 @@ def parse() -> argparse.Namespace:
         metavar="COUNTS",
         help="peers: separated by commas (1,16,64,256)",
     )
-    parser.add_argument("--rounds", type=int, default=3, help="peers: interleaved (%(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="peers, telemetry: interleaved (%(default)s)"
+    )
     parser.add_argument(
         "--seconds", type=float, default=3, help="of load for each figure (%(default)s)"
     )

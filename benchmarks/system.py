@@ -64,6 +64,7 @@ async def running(
     *,
     settings: Mapping[str, Mapping[str, str]] | None = None,
     replicas: Mapping[str, int] | None = None,
+    has_metrics: bool = True,
     upstream: Program | None = None,
     virtual_hosts: Iterable[str] = (),
 ) -> AsyncIterator[System]:
@@ -72,6 +73,7 @@ async def running(
     Args:
         settings: environment variables by program.
         replicas: how many processes of each program; one where it does not say.
+        has_metrics: whether each program serves its metrics, as it does under `postroad up`.
         upstream: what to start instead of the sample product API; ``{port}`` is put in.
         virtual_hosts: of peers, on the same broker; with one user that may do everything there.
     """
@@ -100,7 +102,8 @@ async def running(
                 logged = logging_to(program, folder / LOG)
                 env = {**logged.env, **(settings or {}).get(program.name, {})}
                 count = (replicas or {}).get(program.name, 1)
-                supervisor.start(replace(logged, env=env), replicas=count)
+                served = logged.has_metrics and has_metrics
+                supervisor.start(replace(logged, env=env, has_metrics=served), replicas=count)
             await selfcheck.answers(f"{url}/readyz", timeout_s=READY_TIMEOUT_S, alive=lambda: None)
             token = await asyncio.to_thread(sign_in, url)
             yield System(folder, url, token, state, supervisor, broker)
