@@ -22,6 +22,16 @@ from tests.integration.auth.outboxes import reader, write
 TIMEOUT_S = 10.0
 
 
+@dataclass(frozen=True)
+class Sent:
+    """What is to be published."""
+
+    kind: Kind
+    name: str
+    body: bytes
+    message_id: str
+
+
 @dataclass
 class FakeBroker:
     """Takes events in; ``refuses`` decides what is not confirmed."""
@@ -41,12 +51,15 @@ class FakeBroker:
         correlation_id: str,
         trace: object = None,
     ) -> None:
+        await self.take(Sent(kind, name, body, message_id))
+
+    async def take(self, sent: Sent) -> None:
         await asyncio.sleep(0)
         self.tried += 1
         self.changed.set()
-        if self.refuses(message_id):
+        if self.refuses(sent.message_id):
             raise ConnectionError("the broker is away")
-        self.got.append(message_id)
+        self.got.append(sent.message_id)
 
 
 @asynccontextmanager
@@ -86,26 +99,19 @@ async def test_events_are_sent_in_order_and_then_deleted(database: Database) -> 
 
 async def test_what_is_sent_is_what_was_written(database: Database) -> None:
     [event_id] = write(database, 1)
-    sent = []
+    taken: list[Sent] = []
 
     class Broker(FakeBroker):
-        async def publish(
-            self,
-            kind: Kind,
-            name: str,
-            body: bytes,
-            *,
-            message_id: str,
-            correlation_id: str,
-            trace: object = None,
-        ) -> None:
-            sent.append((name, SessionRevoked.model_validate_json(body), message_id))
+        async def take(self, sent: Sent) -> None:
+            taken.append(sent)
 
     async with running(Relay(reader(database), Broker())):
         await until_empty(database)
 
-    expected = SessionRevoked(session_id="0", user_id=1, until=2.5)
-    assert sent == [("auth.session.revoked", expected, event_id)]
+    [sent] = taken
+    assert (sent.name, sent.message_id) == ("auth.session.revoked", event_id)
+    written = SessionRevoked.model_validate_json(sent.body)
+    assert written == SessionRevoked(session_id="0", user_id=1, until=2.5)
 
 
 async def test_every_event_arrives_though_the_broker_fails_now_and_then(
@@ -141,17 +147,8 @@ async def test_a_batch_is_published_without_waiting_for_each_confirm(database: D
     class Lazy(FakeBroker):
         """Confirms nothing before it has all."""
 
-        async def publish(
-            self,
-            kind: Kind,
-            name: str,
-            body: bytes,
-            *,
-            message_id: str,
-            correlation_id: str,
-            trace: object = None,
-        ) -> None:
-            self.got.append(message_id)
+        async def take(self, sent: Sent) -> None:
+            self.got.append(sent.message_id)
             if len(self.got) == len(ids):
                 self.changed.set()
             await self.changed.wait()
@@ -164,20 +161,11 @@ async def test_a_batch_is_published_without_waiting_for_each_confirm(database: D
 
 
 async def test_events_and_jobs_are_told_apart(database: Database) -> None:
-    sent: list[tuple[Kind, str]] = []
+    taken: list[tuple[Kind, str]] = []
 
     class Broker(FakeBroker):
-        async def publish(
-            self,
-            kind: Kind,
-            name: str,
-            body: bytes,
-            *,
-            message_id: str,
-            correlation_id: str,
-            trace: object = None,
-        ) -> None:
-            sent.append((kind, name))
+        async def take(self, sent: Sent) -> None:
+            taken.append((sent.kind, sent.name))
 
     with database.writing() as transaction:
         Outbox(outbox).add(transaction, FetchPage(sync_id="a", skip=0, limit=1))
@@ -185,7 +173,7 @@ async def test_events_and_jobs_are_told_apart(database: Database) -> None:
     async with running(Relay(reader(database), Broker())):
         await until_empty(database)
 
-    assert sent == [("job", "catalog.pages.fetch"), ("event", "auth.session.revoked")]
+    assert taken == [("job", "catalog.pages.fetch"), ("event", "auth.session.revoked")]
 
 
 async def test_an_event_the_broker_took_but_did_not_confirm_is_sent_again(
@@ -194,17 +182,8 @@ async def test_an_event_the_broker_took_but_did_not_confirm_is_sent_again(
     ids = write(database, 1)
 
     class Forgetful(FakeBroker):
-        async def publish(
-            self,
-            kind: Kind,
-            name: str,
-            body: bytes,
-            *,
-            message_id: str,
-            correlation_id: str,
-            trace: object = None,
-        ) -> None:
-            self.got.append(message_id)
+        async def take(self, sent: Sent) -> None:
+            self.got.append(sent.message_id)
             if len(self.got) == 1:
                 raise ConnectionError("gone before the confirm")
 
@@ -220,16 +199,7 @@ async def test_while_the_broker_is_away_the_pauses_grow(database: Database) -> N
     tries: list[float] = []
 
     class Away(FakeBroker):
-        async def publish(
-            self,
-            kind: Kind,
-            name: str,
-            body: bytes,
-            *,
-            message_id: str,
-            correlation_id: str,
-            trace: object = None,
-        ) -> None:
+        async def take(self, sent: Sent) -> None:
             tries.append(monotonic())
             self.changed.set()
             raise ConnectionError
@@ -297,20 +267,11 @@ async def test_a_relay_that_is_stopped_gives_back_what_it_had_taken(database: Da
     stuck = asyncio.Event()
 
     class Stuck(FakeBroker):
-        async def publish(
-            self,
-            kind: Kind,
-            name: str,
-            body: bytes,
-            *,
-            message_id: str,
-            correlation_id: str,
-            trace: object = None,
-        ) -> None:
+        async def take(self, sent: Sent) -> None:
             if self.got:
                 stuck.set()
                 await asyncio.Event().wait()
-            self.got.append(message_id)
+            self.got.append(sent.message_id)
 
     async with running(Relay(reader(database), Stuck())):
         await asyncio.wait_for(stuck.wait(), TIMEOUT_S)
@@ -346,20 +307,11 @@ async def test_a_publisher_that_never_answers_does_not_keep_events_for_ever(
     ids = write(database, 1)
 
     class Hanging(FakeBroker):
-        async def publish(
-            self,
-            kind: Kind,
-            name: str,
-            body: bytes,
-            *,
-            message_id: str,
-            correlation_id: str,
-            trace: object = None,
-        ) -> None:
+        async def take(self, sent: Sent) -> None:
             self.tried += 1
             if self.tried == 1:
                 await asyncio.Event().wait()
-            self.got.append(message_id)
+            self.got.append(sent.message_id)
 
     broker = Hanging()
     async with running(Relay(reader(database), broker, batch_timeout_s=0.05)):
