@@ -97,9 +97,7 @@ class Fetcher:
         """
         with self._turn():
             left_s = self._time_left_s()
-            if (
-                left_s <= 0
-            ):  # it waited for a thread: not upstream's fault, so the breaker is not told
+            if left_s <= 0:  # it waited for a thread, for which upstream is not to blame
                 raise UpstreamFailed("no time is left to ask the product source")
             with self.breaker, self.counts.counting():
                 return self._get_in_time(path, parameters, etag, left_s)

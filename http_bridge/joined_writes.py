@@ -31,9 +31,9 @@ class JoinedWrites:
             self.flush()
 
     def flush(self) -> None:
-        """Send what was written."""
-        if self._unsent:
-            unsent, self._unsent, self._unsent_bytes = self._unsent, [], 0
+        """Send what was written, unless the connection has gone meanwhile."""
+        unsent, self._unsent, self._unsent_bytes = self._unsent, [], 0
+        if unsent and not self._transport.is_closing():
             self._transport.writelines(unsent)
 
     def close(self) -> None:

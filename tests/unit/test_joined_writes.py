@@ -23,6 +23,12 @@ class Recording:
     def close(self) -> None:
         self.is_closed = True
 
+    def abort(self) -> None:
+        self.is_closed = True
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
     def get_extra_info(self, name: str) -> str:
         return f"the {name}"
 
@@ -58,6 +64,16 @@ async def test_closing_sends_what_was_written_first(recording: Recording) -> Non
 
     assert recording.sent == [b"goodbye"]
     assert recording.is_closed
+
+
+async def test_nothing_is_sent_on_a_connection_that_has_gone(recording: Recording) -> None:
+    transport = joined(recording)
+
+    transport.write(b"too late")
+    transport.abort()
+    await asyncio.sleep(0)
+
+    assert recording.sent == []
 
 
 async def test_much_is_sent_at_once_so_that_writing_can_be_paused(recording: Recording) -> None:
