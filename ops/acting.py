@@ -10,7 +10,7 @@ from shared.contracts.registry import CONTRACTS, EVENTS
 from shared.messaging.services import Service
 from shared.settings import MessagingSettings
 
-OPERATOR = "operator"  # the service that people act as; made when it is first needed
+OPERATOR = services.OPERATOR
 
 
 class CannotAct(Exception):

@@ -12,7 +12,7 @@ from ops.broker import BrokerError
 from ops.grants import GrantError
 from ops.state import State, StateError
 from shared.messaging.rotation import LEAD_S
-from shared.messaging.services import Service, ServicesFileError
+from shared.messaging.services import Service, ServicesFileError, load_services
 
 EXAMPLES = """\
 examples:
@@ -89,9 +89,9 @@ def _add(options: Namespace, state: State) -> None:
 
 
 def _list(_options: Namespace, state: State) -> None:
-    added = services.added_services(state).names
-    for name, service in services.allowed_services(state).root.items():
-        print(f"{name}{' (added)' if name in added else ''}")
+    ours = load_services(services.SERVICES_FILE).root
+    for name, service in [*ours.items(), *services.noted_services(state).root.items()]:
+        print(f"{name}{'' if service is ours.get(name) else ' (added)'}")
         for what, rights in (
             ("calls", service.calls),
             ("publishes", service.publishes),
@@ -99,6 +99,7 @@ def _list(_options: Namespace, state: State) -> None:
         ):
             if rights:
                 print(f"  {what:10} {', '.join(rights)}")
+    services.allowed_services(state)  # the last word, when one of them keeps `up` from starting
 
 
 def _env(options: Namespace, state: State) -> None:

@@ -67,19 +67,23 @@ async def revoke(state: State, name: str) -> bool:
     """Take a service's rights, user and keys away; say whether anything runs that has to learn.
 
     Raises:
-        GrantError: it was never added.
-        ServicesFileError: the file of the added ones is wrong.
+        GrantError: it was never added, or what runs has to be stopped first.
+        ServicesFileError: the file of the added ones cannot be read.
         StateError: the state folder cannot be used.
     """
     with state.changing():
-        added = services.added_services(state)
+        added = services.noted_services(state)
         if name not in added.root:
             _check_not_ours(name)
             raise GrantError(f"no service {name} was added; there are {_listed(added.names)}")
+        ours = load_services(services.SERVICES_FILE).root
+        if name in ours and running_broker(state) is not None:  # it may be ours that runs
+            raise GrantError(f"{name} is one of our own services; stop 'postroad up' first")
         rest = {other: service for other, service in added.root.items() if other != name}
         state.write_services(_to_toml(Services(rest)))
         state.write_revoked(state.revoked() | {name})
-        services.write_trust(state, services.allowed_services(state))  # first: nobody trusts it
+        others = {other: service for other, service in (rest | ours).items() if other != name}
+        services.write_trust(state, Services(others))  # first: nobody trusts it
         state.forget(name)
         broker = running_broker(state)
         if broker is None:
@@ -93,10 +97,13 @@ async def revoke(state: State, name: str) -> bool:
 async def forget_revoked(state: State, broker: PrivateBroker) -> None:
     """Delete the broker users of those who have been revoked, with their connections.
 
+    Not of those that are our own services by now: they have been given new passwords.
+
     Raises:
         BrokerError: the broker did not do it.
+        ServicesFileError: the file of our own services is wrong.
     """
-    for name in sorted(state.revoked()):
+    for name in sorted(state.revoked() - load_services(services.SERVICES_FILE).root.keys()):
         try:
             await broker.ctl("delete_user", name)
         except BrokerError as error:

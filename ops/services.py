@@ -11,9 +11,16 @@ from ops.scaling_policy import SCALING_FILE, Policy, ScalingFileError, load_poli
 from ops.state import State
 from ops.supervisor import Program
 from shared.messaging.names import SCALER, VHOST
-from shared.messaging.services import Services, ServicesFileError, load_services, trust_bundle
+from shared.messaging.services import (
+    Services,
+    ServicesFileError,
+    load_services,
+    trust_bundle,
+    without_stale_rights,
+)
 from shared.messaging.topology import Definitions, QueueType, definitions, with_passwords
 
+OPERATOR = "operator"  # the service that people act as; made when it is first needed
 SERVICES_FILE = Path(__file__).parents[1] / "rabbitmq" / "services.toml"
 
 
@@ -43,7 +50,10 @@ def allowed_services(state: State) -> Services:
     """
     ours, added = load_services(SERVICES_FILE), added_services(state)
     if both := sorted(ours.root.keys() & added.root.keys()):
-        raise ServicesFileError(f"{state.services_file}: {both[0]} is one of our own services")
+        raise ServicesFileError(
+            f"{state.services_file}: {both[0]} is one of our own services; the keys of the one "
+            f"that was added have to go: 'postroad services revoke {both[0]}'"
+        )
     return Services(ours.root | added.root)
 
 
@@ -53,9 +63,39 @@ def added_services(state: State) -> Services:
     Raises:
         ServicesFileError: its file is wrong.
     """
+    added = noted_services(state)
+    try:
+        added.check()
+    except ServicesFileError as error:
+        raise ServicesFileError(
+            f"{state.services_file}: {error}; correct it there, or take the service out with "
+            "'postroad services revoke NAME'"
+        ) from error
+    return added
+
+
+def noted_services(state: State) -> Services:
+    """Read which services have been added, also those whose rights are to what is no more.
+
+    The operator's are renewed by who acts as it next; until then it has what is left of them.
+
+    Raises:
+        ServicesFileError: the file cannot be read.
+    """
     if not state.services_file.exists():
         return Services({})
-    return load_services(state.services_file)
+    try:
+        noted = Services.read(state.services_file.read_text())
+    except OSError as error:
+        raise ServicesFileError(f"cannot read {state.services_file}: {error.strerror}") from error
+    except ServicesFileError as error:
+        raise ServicesFileError(f"{state.services_file}: {error}; correct it there") from error
+    return Services(
+        {
+            name: without_stale_rights(service) if name == OPERATOR else service
+            for name, service in noted.root.items()
+        }
+    )
 
 
 def write_trust(state: State, allowed: Services) -> None:

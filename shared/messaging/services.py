@@ -2,15 +2,24 @@
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
+from shared.contracts.errors import explain
 from shared.contracts.registry import CONTRACTS, EVENTS, JOBS
 from shared.messaging.keys import Identity
 from shared.messaging.names import SCALER, work_queue
+
+# What each field of a service can name.
+_OFFERS: Mapping[str, Collection[str]] = {
+    "calls": CONTRACTS,
+    "publishes": EVENTS,
+    "listens": EVENTS,
+    "enqueues": JOBS,
+}
 
 
 class ServicesFileError(Exception):
@@ -58,25 +67,38 @@ class Services(RootModel[dict[str, Service]]):
         Raises:
             ServicesFileError: it is not TOML, or grants what no contract offers.
         """
+        services = cls.read(text)
+        services.check()
+        return services
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Read services.toml, whether or not there is what it grants.
+
+        Raises:
+            ServicesFileError: it is not TOML, or has other fields.
+        """
         try:
-            services = cls.model_validate(tomllib.loads(text))
-        except (tomllib.TOMLDecodeError, ValidationError) as error:
+            return cls.model_validate(tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
             raise ServicesFileError(str(error)) from error
-        for name, service in services.root.items():
+        except ValidationError as error:
+            raise ServicesFileError(explain(error)) from error
+
+    def check(self) -> None:
+        """Raise ``ServicesFileError`` for a bad name, or a right to what no contract offers."""
+        for name, service in self.root.items():
             _check_name(name)
             if name == SCALER:
                 raise ServicesFileError(f"{name} is the name of a broker user of our own")
-            _check_rights(name, "calls", service.calls, CONTRACTS)
-            _check_rights(name, "publishes", service.publishes, EVENTS)
-            _check_rights(name, "listens", service.listens, EVENTS)
-            _check_rights(name, "enqueues", service.enqueues, JOBS)
+            for field, contracts in _OFFERS.items():
+                _check_rights(name, field, getattr(service, field), contracts)
             for queue, taken in service.works.items():
                 _check_name(queue)
                 _check_rights(name, f"works.{queue}", taken, [*EVENTS, *JOBS])
-        for name, service in services.root.items():
-            if strange := set(service.watches) - services.work_queues:
+        for name, service in self.root.items():
+            if strange := set(service.watches) - self.work_queues:
                 raise ServicesFileError(f"{name}: there is no queue {min(strange)} to watch")
-        return services
 
 
 def _check_name(name: str) -> None:
@@ -86,8 +108,22 @@ def _check_name(name: str) -> None:
 
 def _check_rights(name: str, field: str, rights: Iterable[str], contracts: Iterable[str]) -> None:
     for right in rights:
-        if not any(re.fullmatch(key_pattern(right), contract) for contract in contracts):
+        if not _is_offered(right, contracts):
             raise ServicesFileError(f"{name}: there is no contract for {field} = {right!r}")
+
+
+def _is_offered(right: str, contracts: Iterable[str]) -> bool:
+    return any(re.fullmatch(key_pattern(right), contract) for contract in contracts)
+
+
+def without_stale_rights(service: Service) -> Service:
+    """Leave away what a service may call, publish, listen to or enqueue that is no more."""
+    return service.model_copy(
+        update={
+            field: tuple(each for each in getattr(service, field) if _is_offered(each, contracts))
+            for field, contracts in _OFFERS.items()
+        }
+    )
 
 
 def load_services(path: Path) -> Services:
@@ -100,6 +136,8 @@ def load_services(path: Path) -> Services:
         return Services.parse(path.read_text())
     except OSError as error:
         raise ServicesFileError(f"cannot read {path}: {error.strerror}") from error
+    except ServicesFileError as error:
+        raise ServicesFileError(f"{path}: {error}") from error
 
 
 def key_pattern(right: str) -> str:

@@ -2,11 +2,13 @@
 
 import json
 from argparse import ArgumentParser
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ops import direct_services, grants, services
+from ops.broker import PrivateBroker
 from ops.grants import GrantError
 from ops.ports import free_ports
 from ops.state import State
@@ -16,6 +18,26 @@ from shared.messaging.services import Service, Services, ServicesFileError, load
 from shared.messaging.topology import definitions
 
 SHOP = Service(calls=("catalog.products.*",), listens=("auth.login.*",))
+
+
+class Deleting(PrivateBroker):
+    """A broker that notes which users it deletes."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.deleted: list[str] = []
+
+    async def ctl(self, *arguments: str) -> str:
+        assert arguments[0] == "delete_user"
+        self.deleted.append(arguments[1])
+        return ""
+
+
+def command(state: State, *arguments: str) -> int:
+    """Run `postroad services`; give its exit status."""
+    parser = ArgumentParser()
+    direct_services.add_arguments(parser)
+    return direct_services.run(parser.parse_args([*arguments, "--state", str(state.folder)]))
 
 
 @pytest.fixture
@@ -143,6 +165,91 @@ async def test_a_name_that_we_take_ourselves_later_is_an_error(state: State) -> 
         services.allowed_services(state)
 
 
+@pytest.fixture
+def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Take a service among our own, as somebody does who writes one."""
+
+    def take(name: str) -> None:
+        file = tmp_path / "ours.toml"
+        file.write_text(f"{services.SERVICES_FILE.read_text()}\n[{name}]\nanswers = true\n")
+        monkeypatch.setattr(services, "SERVICES_FILE", file)
+
+    return take
+
+
+async def test_an_added_service_whose_name_we_take_is_revoked_and_then_ours(
+    state: State, ours: Callable[[str], None]
+) -> None:
+    await grants.add(state, "shop", SHOP)
+    theirs = state.identity("shop"), state.password("shop")
+    ours("shop")
+    with pytest.raises(ServicesFileError, match="'postroad services revoke shop'"):
+        services.allowed_services(state)
+
+    await grants.revoke(state, "shop")
+
+    assert "shop" not in TrustBundle.load(state.trust_file).services
+    services.write_trust(state, services.allowed_services(state))  # as the next start does
+    assert theirs[0].keys[0].public() not in (
+        TrustBundle.load(state.trust_file).services["shop"].keys
+    )
+    assert theirs[1] != state.password("shop")
+
+
+async def test_the_user_of_a_service_that_became_ours_is_not_deleted(
+    state: State, ours: Callable[[str], None]
+) -> None:
+    with state.changing():
+        state.write_revoked({"shop", "till"})
+    ours("shop")
+    broker = Deleting(state.broker_folder)
+
+    await grants.forget_revoked(state, broker)
+
+    assert broker.deleted == ["till"]
+    assert state.revoked() == set()
+
+
+async def test_what_may_be_our_own_is_not_revoked_while_it_may_run(
+    state: State, ours: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await grants.add(state, "shop", SHOP)
+    ours("shop")
+    monkeypatch.setattr(grants, "running_broker", lambda _: Deleting(state.broker_folder))
+
+    with pytest.raises(GrantError, match="stop 'postroad up' first"):
+        await grants.revoke(state, "shop")
+
+    assert services.noted_services(state).names == ["shop"]
+
+
+async def test_the_operator_keeps_what_is_left_of_its_rights(state: State) -> None:
+    stale = '[operator]\ncalls = ["auth.*", "orders.*"]\nlistens = ["orders.order.placed"]\n'
+    with state.changing():
+        state.write_services(stale)
+
+    operator = services.allowed_services(state).root["operator"]
+
+    assert operator == Service(calls=("auth.*",))
+
+
+def test_a_right_to_what_is_no_more_is_named_with_its_file_and_the_remedy(
+    state: State, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with state.changing():
+        state.write_services('[till]\ncalls = ["orders.*"]\n[feed]\ncalls = ["orders.*"]\n')
+
+    assert command(state, "list") == 1
+    listed = capsys.readouterr()
+    assert "till (added)\n  calls      orders.*\n" in listed.out
+    assert listed.err == (
+        f"postroad: {state.services_file}: till: there is no contract for calls = 'orders.*'; "
+        "correct it there, or take the service out with 'postroad services revoke NAME'\n"
+    )
+    assert [command(state, "revoke", name) for name in ("till", "feed")] == [0, 0]
+    assert command(state, "list") == 0
+
+
 async def test_a_broker_that_was_killed_is_not_taken_for_a_running_one(state: State) -> None:
     await grants.add(state, "shop", SHOP)
     amqp, management, distribution, epmd = free_ports(4)
@@ -157,9 +264,7 @@ def test_where_the_broker_is_cannot_be_said_while_nothing_runs(
     state: State, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(*arguments: str) -> int:
-        parser = ArgumentParser()
-        direct_services.add_arguments(parser)
-        return direct_services.run(parser.parse_args([*arguments, "--state", str(state.folder)]))
+        return command(state, *arguments)
 
     assert run("add", "shop", "--calls", "catalog.products.*") == 0
     assert "shop may call catalog.products.*, once 'postroad up' runs." in capsys.readouterr().out
