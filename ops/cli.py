@@ -1,5 +1,7 @@
 """The `postroad` command."""
 
+import os
+import signal
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import NoReturn
@@ -71,6 +73,17 @@ class _Parser(ArgumentParser):
 
 def main() -> int:
     """Run the subcommand that the arguments name; give its exit status."""
+    try:
+        try:
+            return _run()
+        finally:
+            print(end="", flush=True)  # now: at the interpreter's end it could not be caught
+    except BrokenPipeError:  # whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE  # as a shell says of other commands
+
+
+def _run() -> int:
     parser = _Parser(
         prog="postroad",
         description="Event microservices over RabbitMQ: run them, and look after them.",

@@ -91,6 +91,8 @@ def run(options: Namespace) -> int:
         return asyncio.run(_Desk(state, settings, options).work(queues))
     except KeyboardInterrupt:
         print("\npostroad: interrupted; run it again for the rest", file=sys.stderr)
+    except BrokenPipeError:  # not an error of ours: see ops.cli
+        raise
     except (
         *(BrokerError, CannotAct, CannotDo, CannotHold, GrantError, KeyFileError),
         *(NotMoved, OSError, ServicesFileError, StateError),

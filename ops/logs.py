@@ -1,6 +1,5 @@
 """`postroad logs`: what all processes log, as it happens."""
 
-import os
 import re
 import sys
 import time
@@ -60,9 +59,6 @@ def run(options: Namespace) -> int:
     try:
         _show(options, State(options.state))
     except KeyboardInterrupt:
-        return 0
-    except BrokenPipeError:  # whoever read has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (NoLogs, StateError) as error:
         print(f"postroad: {error}", file=sys.stderr)
