@@ -3,7 +3,9 @@
 import asyncio
 import json
 import logging
+import os
 import re
+import stat
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
@@ -69,24 +71,41 @@ def _chosen(pattern: str) -> list[type[Event]]:
 
 
 async def _tail(events: list[type[Event]], settings: MessagingSettings) -> None:
+    """Print events for ever, or until nobody reads them; then raise ``BrokenPipeError``."""
     keys = KeyRing.load(settings.identity_file, settings.trust_file)
+    unread = asyncio.Event()
     names = ", ".join(event.name for event in events)
     listener = EventListener(
-        {event: _printer(event.name) for event in events},
+        {event: _printer(event.name, unread) for event in events},
         broker=RabbitBroker(settings, keys.service),
         keys=keys,
         on_open=lambda: print(f"postroad: listening to {names}", file=sys.stderr, flush=True),
     )
     await listener.start()
+    _notice_end_of_pipe(unread)
+    watching = asyncio.create_task(
+        watch_key_files(keys, settings.identity_file, settings.trust_file)
+    )
     try:
-        await watch_key_files(keys, settings.identity_file, settings.trust_file)  # for ever
+        await unread.wait()
     finally:
+        watching.cancel()
         await listener.close()
+    raise BrokenPipeError
 
 
-def _printer(name: str) -> Callable[[Event], None]:
+def _notice_end_of_pipe(unread: asyncio.Event) -> None:
+    """Notice at once that nobody reads a pipe any more, not only when the next event is written."""
+    if stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):
+        asyncio.get_running_loop().add_reader(sys.stdout.fileno(), unread.set)  # pipe(7): POLLERR
+
+
+def _printer(name: str, unread: asyncio.Event) -> Callable[[Event], None]:
     def show(event: Event) -> None:
         line = {"event": name, **event.model_dump(mode="json")}
-        print(json.dumps(line, ensure_ascii=False), flush=True)
+        try:
+            print(json.dumps(line, ensure_ascii=False), flush=True)
+        except BrokenPipeError:  # in the listener it would end the connection
+            unread.set()
 
     return show

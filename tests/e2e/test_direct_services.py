@@ -8,6 +8,9 @@ import shlex
 import signal
 import subprocess
 import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pika
@@ -142,27 +145,45 @@ async def test_what_the_documentation_shows_runs(system: System, tmp_path: Path)
     assert (await postroad(system, "services", "revoke", "shop"))[0] == 0
 
 
-async def test_tail_shows_events_as_they_happen(system: System, visitor: AsyncClient) -> None:
+@asynccontextmanager
+async def tailing(system: System, pattern: str) -> AsyncIterator[Process]:
+    """Run `postroad tail events`; it listens when this is entered."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "ops.cli", "tail", "events", "auth.login.#"),
+        *(sys.executable, "-m", "ops.cli", "tail", "events", pattern),
         *("--state", str(system.state.folder)),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    assert process.stdout is not None
     assert process.stderr is not None
     try:
         async with asyncio.timeout(TIMEOUT_S):
             while not (await process.stderr.readline()).startswith(b"postroad: listening to auth."):
                 assert process.returncode is None
-            signed_in = await visitor.post("/auth", json={"username": "admin", "password": "admin"})
-            line = json.loads(await process.stdout.readline())
-            process.send_signal(signal.SIGINT)
-            await process.communicate()
+        yield process
     finally:
         if process.returncode is None:
             process.kill()
+            await process.wait()
+
+
+async def test_tail_shows_events_as_they_happen(system: System, visitor: AsyncClient) -> None:
+    async with tailing(system, "auth.login.#") as process, asyncio.timeout(TIMEOUT_S):
+        assert process.stdout is not None
+        signed_in = await visitor.post("/auth", json={"username": "admin", "password": "admin"})
+        line = json.loads(await process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
 
     assert signed_in.status_code == 200
     assert line["event"] == "auth.login.succeeded"
     assert process.returncode == 0
+
+
+async def test_tail_ends_without_a_word_when_nobody_reads_any_more(system: System) -> None:
+    async with tailing(system, "auth.#") as process, asyncio.timeout(TIMEOUT_S):
+        process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]
+        assert process.stderr is not None
+        said = await process.stderr.read()
+        await process.wait()
+
+    assert (process.returncode, said) == (141, b"")
