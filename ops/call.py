@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import re
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -16,6 +15,7 @@ from ops.arguments import add_state_argument
 from ops.broker import BrokerError
 from ops.grants import GrantError
 from ops.state import State, StateError
+from ops.terminal import wants_colours
 from shared.contracts.base import Request
 from shared.contracts.errors import ServiceError, explain
 from shared.contracts.registry import CONTRACTS
@@ -81,7 +81,7 @@ def run(options: Namespace) -> int:
     except KeyboardInterrupt:
         print("\npostroad: interrupted; the request may have been answered", file=sys.stderr)
     else:
-        print(_shown(reply.model_dump(mode="json"), in_colour=_wants_colour()))
+        print(_shown(reply.model_dump(mode="json"), in_colour=wants_colours()))
         return 0
     return 1
 
@@ -114,10 +114,6 @@ def _usage(contract: type[Request[Any]]) -> str:
         for name, field in contract.model_fields.items()
     ]
     return " ".join([contract.method, *fields])
-
-
-def _wants_colour() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")  # https://no-color.org
 
 
 def _shown(value: object, *, in_colour: bool) -> str:

@@ -11,6 +11,7 @@ from ops.arguments import add_state_argument
 from ops.log_files import LogFollower
 from ops.log_lines import LEVELS, Line, Renderer
 from ops.state import State, StateError
+from ops.terminal import wants_colours
 
 EXAMPLES = """\
 examples:
@@ -103,7 +104,7 @@ def _filter(options: Namespace) -> Callable[[Line], bool]:
 
 
 def _writer(options: Namespace) -> Callable[[Iterable[Line]], None]:
-    render = Renderer(has_colours=sys.stdout.isatty())
+    render = Renderer(has_colours=wants_colours())
 
     def write(lines: Iterable[Line]) -> None:
         for line in lines:

@@ -1,7 +1,6 @@
 """`postroad status`: queues, processes and scaling decisions of the running system."""
 
 import json
-import os
 import sys
 import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -12,6 +11,7 @@ from ops.management import DepthUnknown, Management, Queue
 from ops.report import read_report
 from ops.state import State, StateError
 from ops.status_page import Status, page
+from ops.terminal import wants_colours
 from shared.messaging.names import SCALER
 
 EXAMPLES = """\
@@ -90,6 +90,5 @@ def _show(status: Status, options: Namespace) -> None:
     if options.json:
         print(json.dumps(status.to_json()), flush=True)
         return
-    terminal = sys.stdout.isatty()
-    text = page(status, colours=terminal and not os.environ.get("NO_COLOR"))
-    print(f"{_CLEAR if terminal and options.watch else ''}{text}", flush=True)
+    text = page(status, colours=wants_colours())
+    print(f"{_CLEAR if sys.stdout.isatty() and options.watch else ''}{text}", flush=True)

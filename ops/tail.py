@@ -9,16 +9,21 @@ import stat
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
+from datetime import datetime
 
 import structlog
 
 from ops.acting import OPERATOR, CannotAct, settings_as
 from ops.arguments import add_state_argument
 from ops.broker import BrokerError
+from ops.explain import plain
 from ops.grants import GrantError
 from ops.state import State, StateError
+from ops.terminal import wants_colours
 from shared.contracts.base import Event
 from shared.contracts.registry import EVENTS
+from shared.logs import BOLD, CYAN, DIM, PLAIN
+from shared.messaging.envelope import Claims
 from shared.messaging.events import EventListener
 from shared.messaging.keyring import KeyRing, watch_key_files
 from shared.messaging.keys import KeyFileError
@@ -28,9 +33,11 @@ from shared.settings import MessagingSettings
 
 EXAMPLES = """\
 examples:
-  postroad tail events                     all of them, a line of JSON each
+  postroad tail events                     all of them; piped, a line of JSON each
   postroad tail events 'auth.login.*'      '*' is one word, '#' is any number of them
 """
+
+Line = Callable[[Claims, Event], str]
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -38,6 +45,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("what", choices=["events"], help="what to see")
     parser.add_argument("pattern", nargs="?", default="#", help="which of them (%(default)s)")
+    parser.add_argument(
+        "--json", action="store_true", help="a JSON object a line in a terminal, too"
+    )
     add_state_argument(parser)
 
 
@@ -48,7 +58,8 @@ def run(options: Namespace) -> int:
     try:
         events = _chosen(options.pattern)
         settings = settings_as(State(options.state), OPERATOR)
-        asyncio.run(_tail(events, settings))
+        line = _as_json if options.json or not sys.stdout.isatty() else _for_people(events)
+        asyncio.run(_tail(events, settings, line))
     except KeyboardInterrupt:
         return 0
     except (
@@ -70,16 +81,24 @@ def _chosen(pattern: str) -> list[type[Event]]:
     return chosen
 
 
-async def _tail(events: list[type[Event]], settings: MessagingSettings) -> None:
+async def _tail(events: list[type[Event]], settings: MessagingSettings, line: Line) -> None:
     """Print events for ever, or until nobody reads them; then raise ``BrokenPipeError``."""
     keys = KeyRing.load(settings.identity_file, settings.trust_file)
     unread = asyncio.Event()
+
+    def show(claims: Claims, event: Event) -> None:
+        try:
+            print(line(claims, event), flush=True)
+        except BrokenPipeError:  # in the listener it would end the connection
+            unread.set()
+
     names = ", ".join(event.name for event in events)
     listener = EventListener(
-        {event: _printer(event.name, unread) for event in events},
+        dict.fromkeys(events, lambda _: None),
         broker=RabbitBroker(settings, keys.service),
         keys=keys,
         on_open=lambda: print(f"postroad: listening to {names}", file=sys.stderr, flush=True),
+        on_heard=show,
     )
     await listener.start()
     _notice_end_of_pipe(unread)
@@ -100,12 +119,24 @@ def _notice_end_of_pipe(unread: asyncio.Event) -> None:
         asyncio.get_running_loop().add_reader(sys.stdout.fileno(), unread.set)  # pipe(7): POLLERR
 
 
-def _printer(name: str, unread: asyncio.Event) -> Callable[[Event], None]:
-    def show(event: Event) -> None:
-        line = {"event": name, **event.model_dump(mode="json")}
-        try:
-            print(json.dumps(line, ensure_ascii=False), flush=True)
-        except BrokenPipeError:  # in the listener it would end the connection
-            unread.set()
+def _as_json(_claims: Claims, event: Event) -> str:
+    return json.dumps({"event": event.name, **event.model_dump(mode="json")}, ensure_ascii=False)
 
-    return show
+
+def _for_people(events: list[type[Event]]) -> Line:
+    """Write when, what and from whom, in columns, then the fields."""
+    width = max(len(event.name) for event in events)
+    dim, bold, cyan, end = (DIM, BOLD, CYAN, PLAIN) if wants_colours() else ("",) * 4
+
+    def line(claims: Claims, event: Event) -> str:
+        fields = " ".join(
+            f"{cyan}{name}{end}={plain(json.dumps(value, ensure_ascii=False))}"
+            for name, value in event.model_dump(mode="json").items()
+        )
+        signed_at = datetime.fromtimestamp(claims.iat).astimezone()
+        return (
+            f"{dim}{signed_at:%H:%M:%S}{end} {bold}{event.name:{width}}{end} {claims.iss:8} "
+            f"{fields} {dim}message_id={claims.jti}{end}"
+        )
+
+    return line

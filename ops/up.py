@@ -28,6 +28,7 @@ from ops.scaling_policy import Policy, ScalingFileError
 from ops.selfcheck import SelfCheckError
 from ops.state import State, StateError
 from ops.supervisor import Supervisor
+from ops.terminal import wants_colours
 from shared.logs import configure_logging
 from shared.messaging.names import SCALER
 from shared.messaging.services import ServicesFileError
@@ -98,7 +99,7 @@ def _show(lines: bytes) -> None:
     if os.environ.get("LOG_FORMAT", "console") == "json":
         text = lines.decode(errors="replace")
     else:
-        render = Renderer(has_colours=sys.stdout.isatty())
+        render = Renderer(has_colours=wants_colours())
         text = "".join(f"{render(parse_line('', line))}\n" for line in lines.splitlines())
     with suppress(OSError):  # a terminal that has gone
         sys.stdout.write(text)

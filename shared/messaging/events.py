@@ -28,6 +28,7 @@ class EventListener:
 
     ``on_open`` is called each time it begins to hear: the moment to catch up with what was missed.
     ``wants`` is asked of each event that comes; one that is not wanted is not looked at.
+    ``on_heard`` is told of each that its listener has heard, with what its envelope says.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class EventListener:
         keys: KeyRing,
         on_open: Callable[[], None] = lambda: None,
         wants: Callable[[], bool] = lambda: True,
+        on_heard: Callable[[Claims, Event], None] = lambda *_: None,
     ) -> None:
         self._events = {event.name: event for event in listeners}
         self._listeners = listeners
         self._keys = keys
         self._verifier = Verifier(keys)
         self._wants = wants
+        self._on_heard = on_heard
         self._consumer = broker.event_consumer(
             keys.service, list(self._events), on_delivery=self._on_delivery, on_open=on_open
         )
@@ -84,6 +87,7 @@ class EventListener:
             self.counts[claims.op] += 1
             began = perf_counter()
             self._listeners[event_type](event)
+            self._on_heard(claims, event)
             trace = read_trace(delivery.properties.headers or {})
             log.info(
                 "event",
