@@ -1,7 +1,8 @@
 """What has changed between two AsyncAPI documents of ours, and whether it breaks somebody.
 
 Two kinds of body are looked at from opposite sides. What others send to us (requests, jobs) must
-be taken as before; what we send (replies, events) must be no more than its readers expect.
+be taken as before; what we send (replies, events) must be no more than its readers expect. What
+AsyncAPI has no field for (`x-…`) may be missing in a document: then it is not known.
 """
 
 from collections.abc import Iterator
@@ -72,8 +73,9 @@ def _operation(name: str, old: Document, new: Document) -> Iterator[Change]:
     yield from _deadline(name, before, after)
     if "reply" in before:
         yield from _scope(name, before.get("x-scope"), after.get("x-scope"))
-        yield from _idempotence(name, before["x-idempotent"], after["x-idempotent"])
-        yield from _errors(name, _codes(before), _codes(after))
+        yield from _idempotence(name, before.get("x-idempotent"), after.get("x-idempotent"))
+        if "x-errors" in before and "x-errors" in after:
+            yield from _errors(name, _codes(before), _codes(after))
         yield from _sent(
             f"the reply of {name}", _payload(old, _reply(before)), _payload(new, _reply(after))
         )
@@ -98,19 +100,21 @@ def _scope(name: str, was: str | None, now: str | None) -> Iterator[Change]:
         yield Change(Severity.BREAKING, f"{name}: the user needs the scope {now}, {before}")
 
 
-def _idempotence(name: str, was: bool, now: bool) -> Iterator[Change]:
-    if was and not now:
+def _idempotence(name: str, was: bool | None, now: bool | None) -> Iterator[Change]:
+    if was is None or now is None or was == now:
+        return
+    if was:
         yield Change(
             Severity.BREAKING,
             f"{name}: is idempotent no more, so a caller may not send it again",
         )
-    elif now and not was:
+    else:
         yield Change(Severity.ADDITION, f"{name}: is idempotent now")
 
 
 def _deadline(name: str, before: Document, after: Document) -> Iterator[Change]:
-    was, now = before["x-timeout-s"], after["x-timeout-s"]
-    if now != was:
+    was, now = before.get("x-timeout-s"), after.get("x-timeout-s")
+    if was is not None and now is not None and now != was:
         severity = Severity.WARNING if now < was else Severity.ADDITION
         yield Change(severity, f"{name}: its usual deadline is {now:g} s, and was {was:g} s")
 

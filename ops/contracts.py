@@ -32,6 +32,10 @@ Version = tuple[int, int, int]
 
 
 class ContractsError(Exception):
+    """The contracts or their document are not as they should be; the message says what to do."""
+
+
+class CannotRead(ContractsError):
     """A document cannot be used; the message says which and why."""
 
 
@@ -49,7 +53,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "diff",
         help="name what changed; fail when it breaks somebody",
         description="Name what changed from one AsyncAPI document to another. Fails when a change "
-        "breaks somebody who keeps to the old one.",
+        "breaks somebody who keeps to the old one, with status 1; with 2 when a document cannot be "
+        "read.",
     )
     comparing.add_argument("old", metavar="OLD", type=Path, help="a document")
     comparing.add_argument(
@@ -67,7 +72,7 @@ def run(options: Namespace) -> int:
         return int(options.action(options))
     except ContractsError as error:
         print(f"postroad: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, CannotRead) else 1
 
 
 def _show(_options: Namespace) -> int:
@@ -107,7 +112,13 @@ def _check(_options: Namespace) -> int:
 def _diff(options: Namespace) -> int:
     old = _load(options.old)
     new = _load(options.new) if options.new else build_document()
-    found = changes(old, new)
+    try:
+        found = changes(old, new)
+    except (AttributeError, KeyError, TypeError) as error:
+        which = f"{options.old} or {options.new}" if options.new else options.old
+        raise CannotRead(
+            f"{which} is no AsyncAPI 3.0 document of contracts (at {error})"
+        ) from error
     for change in found:
         print(f"{_MARKS[change.severity]:7} {change.sentence}")
     return 1 if breaks(found) else 0
@@ -157,11 +168,11 @@ def _load(path: Path) -> Document:
     try:
         document = json.loads(path.read_bytes())
     except OSError as error:
-        raise ContractsError(f"cannot read {path}: {error.strerror}") from error
+        raise CannotRead(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
-        raise ContractsError(f"{path} is no JSON") from error
+        raise CannotRead(f"{path} is no JSON") from error
     if not isinstance(document, dict) or not {"operations", "components"} <= document.keys():
-        raise ContractsError(f"{path} is no AsyncAPI document of contracts")
+        raise CannotRead(f"{path} is no AsyncAPI document of contracts")
     return document
 
 

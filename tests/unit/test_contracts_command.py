@@ -50,7 +50,13 @@ def test_diff_is_content_with_additions(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"), [(None, "cannot read"), ("{", "no JSON"), ("[]", "no AsyncAPI")]
+    ("content", "complaint"),
+    [
+        (None, "cannot read"),
+        ("{", "no JSON"),
+        ("[]", "no AsyncAPI"),
+        ('{"operations": {"a": {}}, "components": {}}', "no AsyncAPI"),
+    ],
 )
 def test_diff_says_what_is_wrong_with_a_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, complaint: str
@@ -61,7 +67,7 @@ def test_diff_says_what_is_wrong_with_a_file(
 
     status = contracts.run(Namespace(action=contracts._diff, old=path, new=None))
 
-    assert status == 1
+    assert status == 2
     assert complaint in capsys.readouterr().err
 
 

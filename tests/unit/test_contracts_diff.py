@@ -52,6 +52,15 @@ def test_an_event_that_has_become_a_job_is_gone() -> None:
     }
 
 
+@pytest.mark.parametrize("field", ["x-timeout-s", "x-idempotent", "x-errors"])
+def test_what_only_we_write_may_be_missing(field: str) -> None:
+    document, without = build_document(), build_document()
+    for operation in without["operations"].values():
+        operation.pop(field, None)
+
+    assert found(document, without) == found(without, document) == set()
+
+
 def test_the_scope_that_a_user_needs() -> None:
     free, read, write = (
         asking(doc=NO_ERRORS, scope=scope) for scope in (None, "shop:read", "shop:write")
