@@ -28,7 +28,9 @@ TIMEOUT_S = 60.0
 
 FILE = re.compile(r"^\*\*`(\S+)`\*\*\n\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NOT_COPIED = shutil.ignore_patterns(".*_cache", ".git", ".postroad", ".venv*", "node_modules")
+MADE = shutil.ignore_patterns(
+    *(".*_cache", "__pycache__", ".git", ".postroad", ".venv*", "node_modules")
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,21 @@ COMMANDS = [
     for typed in block.removeprefix("$ ").rstrip("\n").split("\n$ ")
 ]
 UP = [command.line for command in COMMANDS].index("make run")
+
+
+def not_copied(folder: str, names: list[str]) -> set[str]:
+    """Name what commands have made, and folders that hold nothing else: git does not see them."""
+    made = MADE(folder, names)
+    empty = {name for name in names if name not in made and _is_empty(Path(folder, name))}
+    return made | empty
+
+
+def _is_empty(path: Path) -> bool:
+    if not path.is_dir():
+        return False
+    inside = {each.name: each for each in path.iterdir()}
+    made = MADE(str(path), list(inside))
+    return all(_is_empty(each) for name, each in inside.items() if name not in made)
 
 
 def apply(snippet: Snippet, folder: Path) -> None:
@@ -119,7 +136,7 @@ def _argv(line: str) -> list[str]:
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy of the repository, in which all snippets have been applied."""
     folder = tmp_path_factory.mktemp("copy") / "postroad"
-    shutil.copytree(ROOT, folder, ignore=NOT_COPIED)
+    shutil.copytree(ROOT, folder, ignore=not_copied)
     run(COMMANDS[0], folder)  # makes a folder for what follows
     for snippet in SNIPPETS:
         apply(snippet, folder)
@@ -154,6 +171,17 @@ async def running(folder: Path) -> AsyncIterator[None]:
         if process.returncode is None:
             process.terminate()
             await process.wait()
+
+
+def test_what_is_left_of_a_service_that_somebody_took_back_is_not_copied(tmp_path: Path) -> None:
+    cache = tmp_path / "checkout" / "orders_worker" / "__pycache__"
+    cache.mkdir(parents=True)
+    (cache / "handlers.pyc").touch()
+    (cache.parents[1] / "README.md").touch()
+
+    shutil.copytree(cache.parents[1], tmp_path / "copy", ignore=not_copied)
+
+    assert [each.name for each in (tmp_path / "copy").iterdir()] == ["README.md"]
 
 
 def test_it_takes_fewer_lines_of_python_than_it_says() -> None:
