@@ -28,7 +28,12 @@ examples:
 """
 _POLL_S = 0.25
 _PATIENCE_S = 3.0  # before we say that nothing moves
+_START_S = 10.0  # in which a process is started where none was, and takes the sync
 _SILENCE_S = 30.0  # of the catalogue service, after which we ask no more
+_WHY = (
+    "postroad: nothing has moved for a while: the product API is away, and what failed is tried "
+    "again later, or no catalog_sync process runs; 'postroad logs --service catalog_sync' says more"
+)
 
 
 class Caller(Protocol):
@@ -85,8 +90,13 @@ def follow(
     """
     gauge = Gauge()
     moved_at = answered_at = clock()
+    is_explained = False
     while sync.status in ("requested", "running"):
         still_s = clock() - moved_at
+        if still_s >= _START_S and not is_explained:
+            gauge.close()
+            print(_WHY, file=sys.stderr)
+            is_explained = True
         gauge.show(sync.pages_done, sync.pages, _progress(sync, still_s))
         pause(_POLL_S)
         try:
@@ -107,7 +117,7 @@ def follow(
 def _progress(sync: Sync, still_s: float) -> str:
     is_still = still_s >= _PATIENCE_S
     if sync.status == "requested":
-        return "waiting for a catalog_sync process to take it" if is_still else "starting"
+        return f"not begun for {still_s:.0f} s" if is_still else "starting"
     text = f"{sync.pages_done} of {sync.pages} pages, {sync.products} products"
     return f"{text}; nothing new for {still_s:.0f} s" if is_still else text
 

@@ -103,14 +103,24 @@ def test_in_a_terminal_a_bar_grows_and_leaves_no_trace(
     ]
 
 
-def test_it_says_that_nobody_takes_it(
+def test_it_says_that_it_has_not_begun(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     in_a_terminal(monkeypatch)
 
     follow(REQUESTED, REQUESTED, DONE, step_s=2)
 
-    assert "waiting for a catalog_sync process" in capsys.readouterr().out
+    assert "not begun for 4 s" in capsys.readouterr().out
+
+
+def test_after_a_while_it_says_once_what_may_be_the_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    follow(REQUESTED, REQUESTED, REQUESTED, REQUESTED, RUNNING, DONE, step_s=4)
+
+    said = capsys.readouterr().err
+    assert said == f"{command._WHY}\n"
+    assert "the product API is away, and what failed is tried again later" in said
 
 
 def test_it_says_that_nothing_moves(
