@@ -19,6 +19,7 @@ from ops.grants import GrantError
 from ops.letter_moves import Audit, Plan, messages
 from ops.letters import Choice, DeadLetter, objection, read_letter
 from ops.state import State, StateError
+from shared.messaging.captured import as_management
 from shared.messaging.holding import CannotHold, QueueHolder
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import KeyFileError
@@ -35,6 +36,7 @@ examples:
   postroad dead-letters list --each --queue work.catalog.sync
   postroad dead-letters show 0199c1d2-…                       one of them, whole
   postroad dead-letters show --n 3                            the third of list --each
+  postroad dead-letters show --n 3 --json | postroad explain -
   postroad dead-letters redrive --reason failed --older-than 1h
   postroad dead-letters redrive --queue work.auth.audit --limit 10 --yes
   postroad dead-letters quarantine --caller orders --yes      kept until somebody is done with it
@@ -75,7 +77,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--each", action="store_true", help="list: a line for each letter")
     parser.add_argument("--n", type=_positive, metavar="N", help="show: the n-th of list --each")
-    parser.add_argument("--json", action="store_true", help="list: a line of JSON for each letter")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="list: a line of JSON for each letter; show: the message as its reader had it, with "
+        "the user's token if it has one",
+    )
     add_state_argument(parser)
 
 
@@ -159,6 +166,9 @@ class _Desk:
         if not letters[number - 1 : number]:
             raise CannotDo("there is no such dead letter; 'list --each' shows which there are")
         letter = letters[number - 1]
+        if self._options.json:
+            print(json.dumps(as_management(letter.message)))
+            return 0
         for line in letters_page.whole(letter, objection(letter, self._keys)):
             print(line)
         return 0
@@ -198,6 +208,10 @@ def _check(options: Namespace) -> None:
         raise CannotDo("an ID goes with show; the others take --id ID")
     if options.act == "show" and not (options.id or options.message_id or options.n):
         raise CannotDo("which one? show ID, or show --n N")
+    if options.act == "show" and options.json and sys.stdout.isatty():
+        raise CannotDo(
+            "it may hold a user's token: pipe it into 'postroad explain -', or into a file"
+        )
 
 
 def _queues(state: State, pattern: str | None) -> list[str]:

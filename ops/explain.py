@@ -20,9 +20,11 @@ from shared.messaging.topology import DELIVERY_LIMIT
 
 EXAMPLES = """\
 examples:
-  rabbitmqadmin --vhost=postroad --format=raw_json get queue=dead.rpc.catalog | postroad explain -
+  postroad dead-letters show --n 1 --json | postroad explain -
   postroad explain letter.json               as of when it was refused, or else signed
   postroad explain letter.json --at now      as of now: most have expired by then
+
+letter.json is also what RabbitMQ's management gives: GET /api/queues/postroad/QUEUE/get.
 """
 
 ADVICE = {

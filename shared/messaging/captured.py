@@ -118,6 +118,35 @@ def read_messages(text: str) -> list[Captured]:
     return [_read(message) for message in messages]
 
 
+def as_management(message: Captured) -> dict[str, Any]:
+    """Write a message as the management shows it, for ``read_messages``."""
+    properties = {name: getattr(message.properties, name) for name in _KNOWN}
+    try:
+        payload, encoding = message.body.decode(), "string"
+    except UnicodeDecodeError:
+        payload, encoding = base64.b64encode(message.body).decode(), "base64"
+    return {
+        "payload": payload,
+        "payload_encoding": encoding,
+        "payload_bytes": len(message.body),
+        "exchange": message.exchange,
+        "routing_key": message.routing_key,
+        "properties": {name: value for name, value in properties.items() if value is not None}
+        | {_HEADERS: _plain(message.headers)},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Write a header's value, of whatever type AMQP has for it, in JSON's types."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, datetime):
+        return int(value.replace(tzinfo=value.tzinfo or UTC).timestamp())
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
 def _read(message: object) -> Captured:
     if not isinstance(message, dict) or not {"payload", "properties"} <= message.keys():
         raise CannotRead(

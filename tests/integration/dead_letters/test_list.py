@@ -1,9 +1,15 @@
 """Looking at dead letters on a running broker: `postroad dead-letters list` and `show`."""
 
+import io
 import json
+import sys
+from argparse import ArgumentParser
+from datetime import UTC, datetime
 
 import pytest
 
+from ops import explain
+from shared.messaging.names import QUARANTINE
 from tests.integration.dead_letters.running import (
     DEAD_SYNC,
     Captured,
@@ -110,6 +116,62 @@ def test_no_secret_is_shown(running: Running, command: Command, capsys: Captured
     assert "its caller has long gone" in shown
     for secret in ("xyzzy", "a.users.token", '"t"'):
         assert secret not in shown
+
+
+def explained(running: Running, text: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Give `postroad explain` something to read."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    parser = ArgumentParser()
+    explain.add_arguments(parser)
+    return explain.run(parser.parse_args(["-", "--state", str(running.state.folder)]))
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_a_letter_as_json_is_what_explain_reads(
+    running: Running,
+    command: Command,
+    capsys: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+    is_kept: bool,
+) -> None:
+    (message_id,) = running.bury(headers={"since": datetime(2026, 1, 2, tzinfo=UTC)})
+    if is_kept:
+        assert command("quarantine", "--id", message_id, "--yes") == 0
+        running.comes_to(QUARANTINE, 1)
+        capsys.readouterr()
+
+    assert command("show", message_id, "--json") == 0
+
+    letter = capsys.readouterr().out
+    assert explained(running, letter, monkeypatch) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("job for catalog")
+    assert f"message id{' ' * 32}{message_id}" in shown
+    assert "its handler failed for good" in shown
+
+
+def test_a_refused_letter_as_json_is_refused_for_the_same_reason(
+    running: Running, command: Command, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running.bury(signed_at=1.0, body=b"\xff")
+
+    assert command("show", "--n", "1", "--json") == 0
+
+    assert explained(running, capsys.readouterr().out, monkeypatch) == 1
+    assert "Refused: expired" in capsys.readouterr().out
+
+
+def test_a_letter_as_json_is_not_shown_in_a_terminal(
+    running: Running, command: Command, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running.bury_request()
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    assert command("show", "--n", "1", "--json") == 1
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "pipe it into 'postroad explain -'" in said.err
 
 
 @pytest.mark.parametrize(
