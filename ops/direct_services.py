@@ -4,7 +4,7 @@ import asyncio
 import shlex
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ops import grants, services
 from ops.arguments import add_state_argument
@@ -22,7 +22,8 @@ examples:
   postroad services revoke shop
 
 A right is a whole name, or a prefix that ends in '.*'. Added services are kept in the state folder,
-for the next 'postroad up' too; a running system learns of them at once.
+for the next 'postroad up' or 'provision' too. What runs learns of them at once, but for a broker
+that others run: the command says what to do there.
 """
 
 
@@ -72,14 +73,13 @@ def _add(options: Namespace, state: State) -> None:
         listens=tuple(options.listens),
         acts_for_users=options.acts_for_users,
     )
-    is_known = asyncio.run(grants.add(state, options.name, service))
-    print(f"{options.name} may {_rights(service)}, {_from_when(is_known)}.")
-    print(
-        "\nIts team needs these three files, over a way that nobody else reads, and the broker:\n"
-    )
-    for line in _variables(state, options.name):
-        print(f"  {line}")
-    if not is_known:
+    begins_at_once = asyncio.run(grants.add(state, options.name, service))
+    when = "from now on" if begins_at_once else grants.from_when(state)
+    print(f"{options.name} may {_rights(service)}, {when}.")
+    print("\nIts team needs these files, over a way that nobody else reads, and the broker:\n")
+    environment = grants.environment(state, options.name)
+    _show(environment, indent="  ")
+    if "BROKER_URLS" not in environment:
         print(f"  and BROKER_URLS, from 'postroad services env {options.name}' when it runs")
     print(
         f"\nThe user at the broker is {options.name}. The trust bundle (TRUST_FILE) is no secret,"
@@ -104,30 +104,25 @@ def _list(_options: Namespace, state: State) -> None:
 def _env(options: Namespace, state: State) -> None:
     if options.name not in services.allowed_services(state).root:
         raise GrantError(f"no service {options.name}; 'postroad services list' names them")
-    if grants.running_broker(state) is None:
+    environment = grants.environment(state, options.name)
+    if "BROKER_URLS" not in environment:
         raise GrantError(f"nothing runs on {state.folder}; start it with 'postroad up'")
-    for line in _variables(state, options.name):
-        print(line)
+    _show(environment)
 
 
 def _revoke(options: Namespace, state: State) -> None:
     is_running = asyncio.run(grants.revoke(state, options.name))
     done = "and its connections are closed" if is_running else "and has no keys any more"
     print(f"{options.name} is revoked {done}")
+    if not is_running and grants.is_provisioned(state):
+        print(f"its connections end at the broker, by 'rabbitmqctl delete_user {options.name}'")
 
 
-def _variables(state: State, name: str) -> list[str]:
-    broker = grants.running_broker(state)
-    variables = services.messaging_environment(state, name, broker.address if broker else "")
-    if broker is None:  # it listens somewhere else at each start
-        del variables["BROKER_URLS"]
-    return [f"export {variable}={shlex.quote(value)}" for variable, value in variables.items()]
+def _show(environment: Mapping[str, str], *, indent: str = "") -> None:
+    for variable, value in environment.items():
+        print(f"{indent}export {variable}={shlex.quote(value)}")
 
 
 def _rights(service: Service) -> str:
     kinds = (("call", service.calls), ("listen to", service.listens))
     return " and ".join(f"{what} {', '.join(rights)}" for what, rights in kinds if rights)
-
-
-def _from_when(is_known: bool) -> str:
-    return "from now on" if is_known else "once 'postroad up' runs"

@@ -5,6 +5,7 @@ They stand in its ``services.toml``, which has the form of ``rabbitmq/services.t
 
 import asyncio
 import json
+import os
 from dataclasses import asdict
 from time import monotonic
 
@@ -15,6 +16,7 @@ from ops.files import write_private
 from ops.state import State
 from shared.messaging.keyring import WATCH_INTERVAL_S
 from shared.messaging.services import Service, Services, load_services
+from shared.messaging.topology import Definitions
 
 _SPREAD_S = WATCH_INTERVAL_S + 0.5  # until everybody has read a changed trust bundle
 _GRANTS = ("users", "permissions", "topic_permissions")
@@ -37,6 +39,31 @@ def running_broker(state: State) -> PrivateBroker | None:
     return PrivateBroker(state.broker_folder, ports=Ports(**running["broker"]))
 
 
+def environment(state: State, service: str) -> dict[str, str]:
+    """Say what a service's environment has to say; without BROKER_URLS when we are not told.
+
+    A broker that `postroad up` runs on the folder comes before the one of our own environment,
+    which may have stayed there from yesterday.
+    """
+    if broker := running_broker(state):
+        return services.messaging_environment(state, service, broker.address)
+    urls = os.environ.get("BROKER_URLS")
+    return ({"BROKER_URLS": urls} if urls else {}) | services.key_files(state, service)
+
+
+def is_provisioned(state: State) -> bool:
+    """Tell whether `postroad provision` has run here: then the broker is one that others run."""
+    return (state.authority_folder / "key.pem").exists()
+
+
+def from_when(state: State) -> str:
+    """Say what has to happen until those who were added while nothing ran may begin."""
+    if is_provisioned(state):
+        command = f"rabbitmqctl import_definitions {state.definitions_file}"
+        return f"once the broker has it, by '{command}'"
+    return "once 'postroad up' runs"
+
+
 async def add(state: State, name: str, service: Service) -> bool:
     """Add a service, or give one that was added other rights; say whether it may begin at once.
 
@@ -57,6 +84,9 @@ async def add(state: State, name: str, service: Service) -> bool:
         wanted = services.broker_definitions(state, allowed)
         broker = running_broker(state)
         if broker is None:
+            if is_provisioned(state):
+                state.certificates([name])
+                _write(state, wanted)
             return False
         await _import(state, broker, {kind: _of(name, wanted[kind]) for kind in _GRANTS})
     await asyncio.sleep(max(0.0, began + _SPREAD_S - monotonic()))
@@ -79,10 +109,13 @@ async def revoke(state: State, name: str) -> bool:
         rest = {other: service for other, service in added.root.items() if other != name}
         state.write_services(_to_toml(Services(rest)))
         state.write_revoked(state.revoked() | {name})
-        services.write_trust(state, services.allowed_services(state))  # first: nobody trusts it
+        allowed = services.allowed_services(state)
+        services.write_trust(state, allowed)  # first: nobody trusts it
         state.forget(name)
         broker = running_broker(state)
         if broker is None:
+            if is_provisioned(state):
+                _write(state, services.broker_definitions(state, allowed))
             return False
         began = monotonic()
         await forget_revoked(state, broker)
@@ -121,6 +154,12 @@ async def _import(state: State, broker: PrivateBroker, definitions: dict[str, ob
         raise GrantError(f"the running broker did not take it: {error}") from error
     finally:
         file.unlink()
+
+
+def _write(state: State, wanted: Definitions) -> None:
+    """Write users and rights for a broker that others run; its queues stay of their kind."""
+    kept = json.loads(state.definitions_file.read_bytes())
+    state.write_definitions(kept | {kind: wanted[kind] for kind in _GRANTS})
 
 
 def _of(name: str, entries: list[dict[str, object]]) -> list[dict[str, object]]:
