@@ -1,6 +1,7 @@
 """Services that are not in this repository: added to a state folder, and to what runs on it.
 
-They stand in its ``services.toml``, which has the form of ``rabbitmq/services.toml``.
+They stand in its ``services.toml``, which has the form of ``rabbitmq/services.toml``. A broker that
+others run is not ours to tell: for it the definitions are written that it has to import.
 """
 
 import asyncio
@@ -68,7 +69,7 @@ async def add(state: State, name: str, service: Service) -> bool:
     """Add a service, or give one that was added other rights; say whether it may begin at once.
 
     Raises:
-        GrantError: it is one of our own, or the running broker does not take it.
+        GrantError: it is one of our own, or the broker's definitions do not take it.
         ServicesFileError: its name or its rights make no sense.
         StateError: the state folder cannot be used.
     """
@@ -97,7 +98,7 @@ async def revoke(state: State, name: str) -> bool:
     """Take a service's rights, user and keys away; say whether anything runs that has to learn.
 
     Raises:
-        GrantError: it was never added.
+        GrantError: it was never added, or the broker's definitions cannot be read.
         ServicesFileError: the file of the added ones is wrong.
         StateError: the state folder cannot be used.
     """
@@ -158,7 +159,11 @@ async def _import(state: State, broker: PrivateBroker, definitions: dict[str, ob
 
 def _write(state: State, wanted: Definitions) -> None:
     """Write users and rights for a broker that others run; its queues stay of their kind."""
-    kept = json.loads(state.definitions_file.read_bytes())
+    try:
+        kept = json.loads(state.definitions_file.read_bytes())
+    except (OSError, ValueError) as error:
+        message = f"cannot read {state.definitions_file}; run 'postroad provision' again"
+        raise GrantError(message) from error
     state.write_definitions(kept | {kind: wanted[kind] for kind in _GRANTS})
 
 

@@ -189,11 +189,13 @@ def test_a_service_cannot_reach_the_database_of_another(compose: Compose) -> Non
     assert "authentication failed" in tried("auth_audit", "postgres", "auth")
 
 
-def test_the_broker_has_no_user_but_the_services_and_who_asks_for_depths(compose: Compose) -> None:
+def test_the_broker_has_no_user_but_services_the_operator_and_who_asks_for_depths(
+    compose: Compose,
+) -> None:
     listing = compose("exec", "--no-TTY", "broker", "rabbitmqctl", "--quiet", "list_users")
 
     assert sorted(line.split("\t")[0] for line in listing.splitlines()[1:]) == [
-        *("auth", "bridge", "catalog", "scaler"),
+        *("auth", "bridge", "catalog", "operator", "scaler"),
     ]
 
 
@@ -213,7 +215,7 @@ def test_a_user_who_was_added_signs_in_and_reads_products(reader: httpx.Client) 
 async def test_keys_are_renewed_without_a_request_refused(
     compose: Compose, reader: httpx.Client
 ) -> None:
-    compose("run", "--rm", "--no-TTY", "postroad", "keys", "rotate")
+    compose.postroad("keys", "rotate")
     until = monotonic() + 8  # five seconds until the new ones are in use
 
     while monotonic() < until:
@@ -232,10 +234,39 @@ async def test_a_sync_is_worked_off_in_the_background(reader: httpx.Client) -> N
 
 
 async def test_sign_ins_are_noted_by_the_audit(compose: Compose, reader: httpx.Client) -> None:
-    def history() -> str:
-        return compose("run", "--rm", "--no-TTY", "postroad", "users", "history", "reader")
+    def is_noted() -> bool:
+        return "signed in" in compose.postroad("users", "history", "reader")
 
-    await eventually(lambda: "signed in" in history(), timeout_s=30)
+    await eventually(is_noted, timeout_s=30)
+
+
+def test_an_operator_looks_for_dead_letters_and_renews_the_catalogue(compose: Compose) -> None:
+    assert compose.postroad("dead-letters", "list") == "no dead letters: all is well\n"
+    assert compose.postroad("sync").startswith("120 products: ")
+
+
+async def test_a_service_of_another_team_is_added_and_revoked_while_all_runs(
+    compose: Compose,
+) -> None:
+    def does_call() -> bool:
+        with suppress(CommandFailed):
+            call = ("call", "catalog.products.list", "limit=1", "--as", "shop")
+            return len(json.loads(compose.postroad(*call))["data"]) == 1
+        return False
+
+    def told(command: str) -> None:
+        """Do at the broker what the command line said."""
+        compose("exec", "--no-TTY", "broker", *command.partition("'")[2].partition("'")[0].split())
+
+    told(compose.postroad("services", "add", "shop", "--calls", "catalog.products.*"))
+    await eventually(does_call, timeout_s=30)  # the import may go on when its command has ended
+
+    told(compose.postroad("services", "revoke", "shop"))
+    trust = compose(
+        "exec", "--no-TTY", "catalog_worker", "cat", "/var/lib/postroad/trust/trust.json"
+    )
+    users = compose("exec", "--no-TTY", "broker", "rabbitmqctl", "--quiet", "list_users")
+    assert "shop" not in trust + users
 
 
 def test_three_catalogue_workers_share_the_queue(compose: Compose, reader: httpx.Client) -> None:

@@ -102,6 +102,10 @@ def test_every_queue_has_a_copy_on_each_node(compose: Compose) -> None:
         assert set(queue["members"]) == set(queue["online"]) == nodes  # type: ignore[call-overload]
 
 
+def test_an_operator_reaches_the_brokers(compose: Compose) -> None:
+    assert compose.postroad("dead-letters", "list") == "no dead letters: all is well\n"
+
+
 async def test_a_node_that_dies_under_load_costs_seconds_and_no_job_or_event(
     compose: Compose, user: httpx.Client
 ) -> None:
