@@ -84,9 +84,9 @@ class Compose:
             timeout_s=UP_TIMEOUT_S,
         )
 
-    def postroad(self, *arguments: str, stdin: str | None = None) -> str:
-        """Run the ``postroad`` command as an operator does."""
-        return self("run", "--rm", "--no-TTY", "postroad", *arguments, stdin=stdin)
+    def postroad(self, *arguments: str) -> str:
+        """Run the ``postroad`` command as an operator does, beside what runs already."""
+        return self("run", "--rm", "--no-TTY", "--no-deps", "postroad", *arguments)
 
     def inspect(self) -> dict[str, dict[str, Any]]:
         """Describe the containers, by the name of their service (the last of several)."""
@@ -99,7 +99,7 @@ class Compose:
     def sign_in(self, username: str, password: str, *, role: str) -> httpx.Client:
         """Make a user as an operator makes the first one, and sign in."""
         add = ("users", "add", username, "--role", role, "--password-stdin")
-        self.postroad(*add, stdin=f"{password}\n")
+        self("run", "--rm", "--no-TTY", "postroad", *add, stdin=f"{password}\n")
         credentials = {"username": username, "password": password}
         response = httpx.post(f"{self.url}/auth", json=credentials, timeout=10)
         assert response.status_code == 200, response.text

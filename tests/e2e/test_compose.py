@@ -215,7 +215,7 @@ def test_a_user_who_was_added_signs_in_and_reads_products(reader: httpx.Client) 
 async def test_keys_are_renewed_without_a_request_refused(
     compose: Compose, reader: httpx.Client
 ) -> None:
-    compose.postroad("keys", "rotate")
+    compose("run", "--rm", "--no-TTY", "postroad", "keys", "rotate")
     until = monotonic() + 8  # five seconds until the new ones are in use
 
     while monotonic() < until:
@@ -242,7 +242,7 @@ async def test_sign_ins_are_noted_by_the_audit(compose: Compose, reader: httpx.C
 
 def test_an_operator_looks_for_dead_letters_and_renews_the_catalogue(compose: Compose) -> None:
     assert compose.postroad("dead-letters", "list") == "no dead letters: all is well\n"
-    assert compose.postroad("sync").startswith("120 products: ")
+    assert "\n120 products: " in compose.postroad("sync")
 
 
 async def test_a_service_of_another_team_is_added_and_revoked_while_all_runs(
