@@ -194,6 +194,8 @@ def test_for_a_broker_that_others_run_the_definitions_are_written(
 
     run(provision, "--cluster")
     queues, before = kept()["queues"], known()
+    of_the_broker = state.broker_folder / "tls" / "certificate.pem"
+    certificate = of_the_broker.read_text()
 
     said = run(direct_services, "add", "shop", "--calls", "catalog.products.*")
     assert f"by 'rabbitmqctl import_definitions {state.definitions_file}'" in said
@@ -201,6 +203,7 @@ def test_for_a_broker_that_others_run_the_definitions_are_written(
     assert (state.folder / "services" / "shop" / "tls" / "key.pem").exists()
     assert known() == {*before, "shop"}
     assert kept()["queues"] == queues  # those of a cluster, as before
+    assert of_the_broker.read_text() == certificate
 
     said = run(direct_services, "revoke", "shop")
     assert "by 'rabbitmqctl delete_user shop'" in said
