@@ -29,10 +29,13 @@ def settings_as(state: State, service: str) -> MessagingSettings:
     """
     if "BROKER_URLS" not in grants.environment(state, service):
         raise CannotAct(f"nothing runs on {state.folder}; start it with 'postroad up'")
-    if service == OPERATOR:
-        if not make_operator(state):
-            raise CannotAct(f"it may be acted as {grants.from_when(state)}")
-    elif service not in services.allowed_services(state).root:
+    known = services.allowed_services(state).root
+    if service == OPERATOR and known.get(OPERATOR) != operator_rights():
+        begins_at_once = asyncio.run(grants.add(state, OPERATOR, operator_rights()))
+        print(f"postroad: made the service {OPERATOR}, to act as", file=sys.stderr)
+        if not begins_at_once:
+            raise CannotAct(f"one may act as {OPERATOR} {grants.from_when(state)}")
+    elif service not in known:
         raise CannotAct(f"no service {service}; add it with 'postroad services add'")
     environment = grants.environment(state, service)
     fields = {name.lower(): value for name, value in environment.items()}
@@ -40,19 +43,6 @@ def settings_as(state: State, service: str) -> MessagingSettings:
         return MessagingSettings.model_validate(fields)
     except ValidationError as error:
         raise CannotAct(explain(error)) from None
-
-
-def make_operator(state: State) -> bool:
-    """Make the operator, unless it is there with all its rights; say whether it may begin at once.
-
-    Raises:
-        BrokerError, GrantError, ServicesFileError, StateError: as ``grants.add`` does.
-    """
-    if services.allowed_services(state).root.get(OPERATOR) == operator_rights():
-        return True
-    begins_at_once = asyncio.run(grants.add(state, OPERATOR, operator_rights()))
-    print(f"postroad: made the service {OPERATOR}, to act as", file=sys.stderr)
-    return begins_at_once
 
 
 def operator_rights() -> Service:

@@ -74,12 +74,7 @@ async def add(state: State, name: str, service: Service) -> bool:
         StateError: the state folder cannot be used.
     """
     with state.changing():
-        added = services.added_services(state)
-        _check_not_ours(name)
-        added = Services.parse(_to_toml(Services(added.root | {name: service})))
-        state.write_services(_to_toml(added))
-        state.write_revoked(state.revoked() - {name})
-        allowed = services.allowed_services(state)
+        allowed = note(state, name, service)
         services.write_trust(state, allowed)
         began = monotonic()
         wanted = services.broker_definitions(state, allowed)
@@ -92,6 +87,21 @@ async def add(state: State, name: str, service: Service) -> bool:
         await _import(state, broker, {kind: _of(name, wanted[kind]) for kind in _GRANTS})
     await asyncio.sleep(max(0.0, began + _SPREAD_S - monotonic()))
     return True
+
+
+def note(state: State, name: str, service: Service) -> Services:
+    """Write down what an added service may do, while ``state.changing``; give all that there are.
+
+    Raises:
+        GrantError, ServicesFileError, StateError: as ``add`` does.
+    """
+    _check_not_ours(name)
+    added = services.added_services(state).root
+    if added.get(name) != service:
+        changed = Services.parse(_to_toml(Services(added | {name: service})))
+        state.write_services(_to_toml(changed))
+        state.write_revoked(state.revoked() - {name})
+    return services.allowed_services(state)
 
 
 async def revoke(state: State, name: str) -> bool:

@@ -10,7 +10,8 @@ that were added to it (`postroad services`) are provided for like our own.
 import sys
 from argparse import ArgumentParser, Namespace
 
-from ops.acting import make_operator
+from ops import grants
+from ops.acting import OPERATOR, operator_rights
 from ops.arguments import add_state_argument
 from ops.database_roles import roles
 from ops.services import allowed_services, broker_definitions, write_trust
@@ -48,14 +49,13 @@ def run(options: Namespace) -> int:
     """Make what is missing; give the exit status."""
     state = State(options.state)
     try:
-        with state.held("postroad provision"):
+        with state.held("postroad provision"), state.changing():
             if options.operator:
-                make_operator(state)
-            with state.changing():
-                services = allowed_services(state)
-                queue_type: QueueType = "quorum" if options.cluster else "classic"
-                state.write_definitions(provision(state, services, rpc_queue_type=queue_type))
-                new = state.certificates(services.names, options.broker_host or BROKER_HOSTS)
+                grants.note(state, OPERATOR, operator_rights())
+            services = allowed_services(state)
+            queue_type: QueueType = "quorum" if options.cluster else "classic"
+            state.write_definitions(provision(state, services, rpc_queue_type=queue_type))
+            new = state.certificates(services.names, options.broker_host or BROKER_HOSTS)
             state.server_secrets()
             state.write_roles(roles({name: state.database_password(name) for name in DATABASES}))
     except (ServicesFileError, StateError) as error:
