@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.docker import docker_answers
-from tests.e2e.compose import ROOT, CommandFailed, Compose, docker, running_project
+from tests.e2e.compose import ROOT, SETTINGS, CommandFailed, Compose, docker, running_project
 from tests.waiting import eventually
 
 pytestmark = [
@@ -26,7 +26,7 @@ PASSWORD = "a password of this test"
 AUTH, CATALOG = {"auth_worker", "auth_audit"}, {"catalog_worker", "catalog_sync"}
 SERVICES = {*AUTH, *CATALOG, "http_bridge", "upstream"}
 OURS = {*SERVICES, "provision", "auth_migrate", "catalog_migrate"}
-OVERRIDES = ((), ("compose.tls.yml",), ("compose.cluster.yml",))
+OVERRIDES = ((), ("compose.cluster.yml",))
 USER = 10001
 RECOVERY_S = 60.0  # of a broker that was killed, on a busy machine
 
@@ -64,11 +64,16 @@ def test_the_files_are_clean(overrides: tuple[str, ...]) -> None:
 
 
 def test_the_image_holds_no_tests_no_compiler_and_no_secrets(compose: Compose) -> None:
-    script = """
-        find /app /venv -type d '(' -name test -o -name tests ')'
-        find / -xdev -type f '(' -name '*.password' -o -name identity.json -o -name '.env*' ')'
+    compilers = "c[c+][+]?|g(cc|[+][+])|clang([+][+])?|cc1|tcc|rustc|go|ld|as|make|cmake"
+    script = f"""
+        find /app /venv -type d '(' -name test -o -name tests -o -name testing ')'
+        find /app -name 'test_*' -o -name '*_test.py' -o -name conftest.py
+        find / -xdev -type f '(' -name '*.password' -o -name identity.json -o -name '.env*' \
+            -o -name '.netrc' -o -name 'id_*' -o -name '*.key' ')' ! -path '/usr/share/*'
+        find / -xdev -regextype posix-extended '(' -type f -o -type l ')' -perm /111 \
+            -regex '.*/([a-z0-9_]+-)*({compilers})(-[0-9.]+)?'
         find /var/lib/postroad /tmp /root -type f ! -name '.bashrc' ! -name '.profile' 2>/dev/null
-        for name in cc gcc g++ clang make ld as rustc; do command -v $name; done
+        grep -rlIE '^-----BEGIN .*PRIVATE KEY' /app /venv /etc /opt /srv /usr /var 2>/dev/null
         true
     """
 
@@ -78,7 +83,8 @@ def test_the_image_holds_no_tests_no_compiler_and_no_secrets(compose: Compose) -
         *("requirements.txt", "shared"),
     ]
     environment = docker("image", "inspect", "--format", "{{.Config.Env}}", compose.name)
-    assert "PASSWORD" not in environment.upper()
+    history = docker("image", "history", "--no-trunc", "--format", "{{.CreatedBy}}", compose.name)
+    assert "PASSWORD" not in (environment + history).upper()
 
 
 def test_the_image_says_what_it_is_and_has_a_health_check(compose: Compose) -> None:
@@ -199,6 +205,36 @@ def test_the_broker_has_no_user_but_services_the_operator_and_who_asks_for_depth
     ]
 
 
+def test_everybody_shows_the_broker_a_certificate_and_nobody_gets_in_without_tls(
+    compose: Compose,
+) -> None:
+    ctl = ("exec", "--no-TTY", "broker", "rabbitmqctl", "--quiet", "list_connections")
+
+    connections = compose(*ctl, "user", "ssl", "ssl_protocol", "peer_cert_subject").splitlines()[1:]
+    listeners = compose("exec", "--no-TTY", "broker", "rabbitmq-diagnostics", "-q", "listeners")
+
+    names = ("auth", "bridge", "catalog")
+    assert set(connections) == {f"{name}\ttrue\ttlsv1.3\tCN={name}" for name in names}
+    assert " 5671, protocol: amqp/ssl" in listeners
+    assert " 5672," not in listeners
+
+
+def test_what_quorum_queues_have_written_waits_in_less_memory_than_there_is(
+    compose: Compose,
+) -> None:
+    asked = "{ok, Bytes} = application:get_env(ra, wal_max_size_bytes), Bytes."
+
+    answer = compose("exec", "--no-TTY", "broker", "rabbitmqctl", "--quiet", "eval", asked)
+
+    assert int(answer) == 64 * 2**20
+
+
+def test_a_setting_of_the_readme_comes_from_a_file(compose: Compose) -> None:
+    name, _, value = SETTINGS.strip().partition("=")
+
+    assert compose("exec", "--no-TTY", "catalog_sync", "printenv", name).strip() == value
+
+
 def test_there_is_no_user_that_one_could_guess(compose: Compose) -> None:
     credentials = {"username": "admin", "password": "admin"}
 
@@ -293,3 +329,15 @@ async def test_a_killed_broker_is_back_by_itself_and_users_see_503_at_most(
     await eventually(lambda: is_answered(200), timeout_s=RECOVERY_S)
 
     assert set(seen) <= {200, 503}
+
+
+def test_a_stop_lets_everybody_finish_and_down_leaves_the_data_alone(compose: Compose) -> None:
+    compose("stop")
+    ends = {name: each["State"]["ExitCode"] for name, each in compose.inspect().items()}
+    compose("down")
+
+    assert 137 not in ends.values(), ends  # nobody had to be killed
+    mine = ("--quiet", "--filter", f"label=com.docker.compose.project={compose.name}")
+    assert docker("ps", "--all", *mine) == ""
+    assert docker("network", "ls", *mine) == ""
+    assert len(docker("volume", "ls", *mine).split()) >= len(SERVICES)

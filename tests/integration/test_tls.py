@@ -1,4 +1,4 @@
-"""The broker by mutual TLS, with its settings from rabbitmq/tls.conf and our own certificates."""
+"""The broker by mutual TLS, as rabbitmq/rabbitmq.conf has it, with our own certificates."""
 
 import asyncio
 import ssl
@@ -34,7 +34,7 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
-TLS_CONF = SERVICES_FILE.with_name("tls.conf")
+CONF = SERVICES_FILE.with_name("rabbitmq.conf")
 IN_CONTAINER = "/var/lib/postroad/broker/tls"
 HEARTBEAT_S = 2
 STALLED_S = 30.0  # heartbeats are missed after 14 s; then the goodbye, a pause, and a busy machine
@@ -57,9 +57,9 @@ class TlsNode:
         (folder / "password").write_text(PASSWORD)
 
     def _settings(self) -> dict[str, str]:
-        text = TLS_CONF.read_text().replace(IN_CONTAINER, str(self.folder / "broker"))
+        text = CONF.read_text().replace(IN_CONTAINER, str(self.folder / "broker"))
         lines = [line.split(" = ") for line in text.splitlines() if " = " in line]
-        settings = {key: value for key, value in lines if not key.startswith("listeners")}
+        settings = {key: value for key, value in lines if key.startswith("ssl_options.")}
         return settings | {"listeners.ssl.1": f"{LOOPBACK}:{self.port}"}
 
     def certify(self, name: str, *, authority: str = "authority") -> None:
