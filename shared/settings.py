@@ -75,7 +75,7 @@ class TracingSettings(BaseSettings):
         return bool(self.endpoint) and self.traces_exporter == "otlp" and not self.sdk_disabled
 
 
-# What is in a file, or in the environment itself: the name of the one is that of the other + _file.
+# What may be given itself, as X, or in a file, as X_FILE; and what it has to be.
 CONTENTS: dict[str, type[BaseModel] | None] = {
     "broker_password": None,
     "identity": Identity,
@@ -93,7 +93,8 @@ class MessagingSettings(BaseSettings):
     that the system trusts, and there is none of ours.
 
     ``broker_password``, ``identity`` and ``trust`` are what would be in the three files. It is kept
-    in a file in memory, so there is one way to read it; but nobody can change it while we run.
+    in a file in memory, so there is one way to read it; but nobody can change it while we run. It
+    stays in the environment too: settings may be read again, and /proc shows it in any case.
     """
 
     model_config = SettingsConfigDict(frozen=True)

@@ -1,5 +1,6 @@
 """How the broker is reached: what a process that cannot start says."""
 
+import asyncio
 import ssl
 import subprocess
 from pathlib import Path
@@ -7,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from ops.certificates import Authority
+from shared.messaging import keyring
 from shared.messaging.keyring import KeyRing
+from shared.messaging.rotation import rotate
 from shared.settings import CONTENTS, MessagingSettings, read_settings
+from tests.waiting import eventually
 
 FILES = {
     "BROKER_CA_FILE": "ca.pem",
@@ -137,6 +141,28 @@ def test_what_would_be_in_a_file_may_be_given_instead(
         assert settings.read_broker_password().get_secret_value() == "a password"
         read = KeyRing.load(settings.identity_file, settings.trust_file)
         assert (read.identity, read.trust) == (keys["auth"].identity, keys["auth"].trust)
+
+
+async def test_a_new_key_that_came_so_is_used_once_its_time_has_come(
+    environment: pytest.MonkeyPatch, keys: dict[str, KeyRing], tmp_path: Path
+) -> None:
+    path = tmp_path / "identity.json"
+    rotate(keys["auth"].identity, lead_s=0.5).save(path)
+    give(environment, "identity", path.read_text())
+    give(environment, "trust", keys["auth"].trust.model_dump_json())
+    settings = read_settings(MessagingSettings)
+    ring = KeyRing.load(settings.identity_file, settings.trust_file)
+    before = ring.sending_key("catalog")
+    environment.setattr(keyring, "WATCH_INTERVAL_S", 0.01)
+
+    watch = asyncio.create_task(
+        keyring.watch_key_files(ring, settings.identity_file, settings.trust_file)
+    )
+
+    try:
+        await eventually(lambda: ring.sending_key("catalog") != before)
+    finally:
+        watch.cancel()
 
 
 def test_who_reads_it_again_opens_no_further_files(environment: pytest.MonkeyPatch) -> None:
