@@ -8,7 +8,7 @@ from ops import grants, services
 from ops.state import State
 from shared.contracts.registry import CONTRACTS, EVENTS
 from shared.messaging.services import Service
-from shared.settings import MessagingSettings
+from shared.settings import CONTENTS, MessagingSettings
 
 OPERATOR = "operator"  # the service that people act as; made when it is first needed
 
@@ -35,7 +35,8 @@ def settings_as(state: State, service: str) -> MessagingSettings:
         raise CannotAct(f"no service {service}; add it with 'postroad services add'")
     environment = services.messaging_environment(state, service, broker.address)
     fields = {name.lower(): value for name, value in environment.items()}
-    return MessagingSettings.model_validate(fields)
+    # the files, even where our own environment holds what another service would read
+    return MessagingSettings.model_validate(fields | dict.fromkeys(CONTENTS))
 
 
 def operator_rights() -> Service:
