@@ -8,10 +8,9 @@ from pydantic import ValidationError
 
 from ops import grants, services
 from ops.state import State
-from shared.contracts.errors import explain
 from shared.contracts.registry import CONTRACTS, EVENTS
 from shared.messaging.services import Service
-from shared.settings import MessagingSettings
+from shared.settings import CONTENTS, MessagingSettings, sentences
 
 OPERATOR = "operator"  # the service that people act as; made when it is first needed
 
@@ -40,9 +39,10 @@ def settings_as(state: State, service: str) -> MessagingSettings:
     environment = grants.environment(state, service)
     fields = {name.lower(): value for name, value in environment.items()}
     try:
-        return MessagingSettings.model_validate(fields)
+        # the files, even where our own environment holds what another service would read
+        return MessagingSettings.model_validate(fields | dict.fromkeys(CONTENTS))
     except ValidationError as error:
-        raise CannotAct(explain(error)) from None
+        raise CannotAct("; ".join(sentences(error))) from None
 
 
 def operator_rights() -> Service:

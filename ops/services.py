@@ -13,6 +13,7 @@ from ops.supervisor import Program
 from shared.messaging.names import SCALER, VHOST
 from shared.messaging.services import Services, ServicesFileError, load_services, trust_bundle
 from shared.messaging.topology import Definitions, QueueType, definitions, with_passwords
+from shared.settings import CONTENTS
 
 SERVICES_FILE = Path(__file__).parents[1] / "rabbitmq" / "services.toml"
 
@@ -143,9 +144,10 @@ def _program(
     """Give a program; what the user set in the environment reaches it unless we must differ."""
     # JSON: whoever starts it shows it to people
     ours = {"POSTROAD_ENV": "development", "PYTHONUNBUFFERED": "1", "LOG_FORMAT": "json"}
+    others = dict.fromkeys((content.upper() for content in CONTENTS), "")  # its keys are in files
     return Program(
         name,
         (sys.executable, "-m", module, *arguments),
-        {**os.environ, **ours, **env},
+        {**os.environ, **ours, **others, **env},
         has_metrics,
     )

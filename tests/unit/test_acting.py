@@ -35,7 +35,7 @@ def test_the_broker_is_where_the_environment_says(state: State) -> None:
 
     assert ",".join(settings.broker_urls) == URLS
     assert settings.identity_file == state.identity_file(OPERATOR)
-    assert settings.broker_password().get_secret_value() == state.password(OPERATOR)
+    assert settings.read_broker_password().get_secret_value() == state.password(OPERATOR)
     settings.broker_tls()  # its files are there, and fit
 
 
@@ -53,7 +53,7 @@ def test_a_broker_that_runs_on_the_folder_comes_first(state: State) -> None:
 def test_who_acts_without_a_certificate_is_told_so(state: State) -> None:
     (state.own_folder(OPERATOR) / "tls" / "key.pem").unlink()
 
-    with pytest.raises(CannotAct, match=r"broker_key_file: .*cannot read .*/operator/tls/key.pem"):
+    with pytest.raises(CannotAct, match=r"^BROKER_KEY_FILE: cannot read .*/operator/tls/key.pem"):
         settings_as(state, OPERATOR)
 
 
