@@ -31,7 +31,8 @@ def settings_as(state: State, service: str) -> MessagingSettings:
     known = services.allowed_services(state).root
     if service == OPERATOR and known.get(OPERATOR) != operator_rights():
         begins_at_once = asyncio.run(grants.add(state, OPERATOR, operator_rights()))
-        print(f"postroad: made the service {OPERATOR}, to act as", file=sys.stderr)
+        if OPERATOR not in known:
+            print(f"postroad: made the service {OPERATOR}, to act as", file=sys.stderr)
         if not begins_at_once:
             raise CannotAct(f"one may act as {OPERATOR} {grants.from_when(state)}")
     elif service not in known:

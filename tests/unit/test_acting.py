@@ -79,3 +79,16 @@ def test_an_operator_is_made_where_there_is_none_and_the_broker_has_to_learn_of_
 
     assert services.added_services(state).root == {OPERATOR: operator_rights()}
     assert settings_as(state, OPERATOR).identity_file.exists()
+
+
+def test_an_operator_is_renewed_without_a_word(
+    state: State, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state.write_services('[operator]\ncalls = ["auth.*", "orders.*"]\n')
+    capsys.readouterr()
+
+    with pytest.raises(CannotAct):  # the broker has to learn of it
+        settings_as(state, OPERATOR)
+
+    assert services.added_services(state).root == {OPERATOR: operator_rights()}
+    assert capsys.readouterr().err == ""
