@@ -2,9 +2,12 @@
 
 import json
 import logging
+import math
 import re
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -20,14 +23,19 @@ from shared.contracts.base import Request
 from shared.contracts.errors import ServiceError, explain
 from shared.contracts.registry import CONTRACTS
 from shared.messaging.blocking import BlockingClient
+from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import KeyFileError, TrustBundle
 from shared.messaging.services import ServicesFileError
+from shared.revocations import Revocations
+from shared.settings import MessagingSettings
+from shared.tokens import AccessToken, InvalidToken, TokenVerifier
 
 EXAMPLES = """\
 examples:
   postroad call catalog.products.list limit=5 category=lighting
   postroad call catalog.products.get product_id=7 --as shop
   postroad call catalog.products.list | jq '.data[].title'
+  postroad call auth.profiles.get --token-file token    for a user who has signed in
 
 methods:
 """
@@ -55,7 +63,15 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="call as this service (%(default)s, which is made when it is first needed)",
     )
     parser.add_argument(
-        "--timeout", metavar="SECONDS", type=float, help="how long to wait (the method's own time)"
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        help="how long to wait (the method's own time)",
+    )
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="call for the user whose access token is in this file; - is the standard input",
     )
     add_state_argument(parser)
 
@@ -69,8 +85,9 @@ def run(options: Namespace) -> int:
         state = State(options.state)
         settings = settings_as(state, options.service)
         _check_right(state, options.service, request)
+        user = _user(options.token_file, settings) if options.token_file else None
         with BlockingClient(settings) as client:
-            reply = client.call(request, timeout_s=options.timeout)
+            reply = client.call(request, timeout_s=options.timeout, user=user)
     except ServiceError as error:
         print(f"postroad: {error.code}: {error}", file=sys.stderr)
     except (
@@ -93,13 +110,35 @@ def _request(method: str, fields: list[str]) -> Request[Any]:
     values: dict[str, str] = {}
     for field in fields:
         name, is_given, value = field.partition("=")
-        if not is_given or name not in contract.model_fields:
+        if name in contract.model_fields and not is_given:
+            raise CannotCall(f"{name} has no value: write {name}=…")
+        if name not in contract.model_fields:
             raise CannotCall(f"{field!r} is no field: {_usage(contract)}")
         values[name] = value
     try:
         return contract.model_validate_strings(values)
     except ValidationError as error:
         raise CannotCall(explain(error)) from error
+
+
+def _user(file: str, settings: MessagingSettings) -> AccessToken:
+    """Read a user's token, and look at it as the bridge does before it sends it."""
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text()
+    except OSError as error:
+        raise CannotCall(f"cannot read {file}: {error.strerror}") from error
+    keys = KeyRing.load(settings.identity_file, settings.trust_file)
+    try:
+        return TokenVerifier(keys, Revocations()).verify(text.strip())
+    except InvalidToken as error:
+        raise CannotCall(f"{file} holds no access token that would be accepted: {error}") from error
+
+
+def _seconds(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < (seconds := float(text)) < math.inf:
+            return seconds
+    raise ArgumentTypeError(f"{text!r} is no time to wait; give seconds, more than 0")
 
 
 def _check_right(state: State, service: str, request: Request[Any]) -> None:

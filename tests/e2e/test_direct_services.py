@@ -116,6 +116,25 @@ async def test_a_call_that_fails_says_why_in_a_sentence(system: System) -> None:
     assert for_a_user[2] == "postroad: not_authenticated: no token\n"
 
 
+async def test_a_call_can_be_for_a_user(system: System, token: str, tmp_path: Path) -> None:
+    file, other = tmp_path / "token", tmp_path / "other"
+    file.write_text(f"{token}\n")
+    other.write_text("no token")
+    profile = ("call", "auth.profiles.get", "--as", "bridge", "--token-file")
+
+    status, said, _ = await postroad(system, *profile, str(file))
+    refused = await postroad(system, *profile, str(other))
+    missing = await postroad(system, *profile, str(tmp_path / "missing"))
+
+    assert (status, json.loads(said)["username"]) == (0, "admin")
+    assert refused[:2] == missing[:2] == (1, "")
+    assert refused[2].startswith(f"postroad: {other} holds no access token that would be accepted")
+    assert "no token\n" not in refused[2]
+    assert (
+        missing[2] == f"postroad: cannot read {tmp_path / 'missing'}: No such file or directory\n"
+    )
+
+
 async def test_what_the_documentation_shows_runs(system: System, tmp_path: Path) -> None:
     commands = re.findall(r"^\$ \.venv/bin/postroad (.*)$", GUIDE, re.MULTILINE)
     snippets = re.findall(r"^```python\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)

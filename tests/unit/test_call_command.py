@@ -32,7 +32,8 @@ def test_fields_are_read_as_the_contract_says() -> None:
         ("catalog.products.get", ["product_id=x"], "product_id: Input should be a valid integer"),
         ("catalog.products.list", ["limit=0"], "limit: Input should be greater than or equal to 1"),
         ("catalog.products.list", ["page=2"], "'page=2' is no field: catalog.products.list"),
-        ("catalog.products.list", ["limit"], "'limit' is no field"),
+        ("catalog.products.list", ["limit"], "limit has no value: write limit=…"),
+        ("catalog.products.list", ["lmit"], "'lmit' is no field"),
         ("catalog.products.list", ["q=a", "category=b"], "give q or category, not both"),
     ],
 )
@@ -41,6 +42,16 @@ def test_what_is_no_request_is_said_in_a_sentence(
 ) -> None:
     with pytest.raises(CannotCall, match=reason):
         call._request(method, fields)
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon"])
+def test_a_time_in_which_nobody_can_answer_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], seconds: str
+) -> None:
+    with pytest.raises(SystemExit):
+        run(tmp_path, "catalog.products.list", f"--timeout={seconds}")
+
+    assert f"'{seconds}' is no time to wait; give seconds" in capsys.readouterr().err
 
 
 def test_without_a_running_system_there_is_nobody_to_ask(
