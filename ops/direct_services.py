@@ -97,6 +97,8 @@ def _add(options: Namespace, state: State) -> None:
 
 
 def _list(_options: Namespace, state: State) -> None:
+    if not state.folder.is_dir():
+        raise GrantError(f"there is no folder {state.folder}; 'postroad up' makes it")
     ours = load_services(services.SERVICES_FILE).root
     for name, service in [*ours.items(), *services.noted_services(state).root.items()]:
         print(f"{name}{'' if service is ours.get(name) else ' (added)'}")

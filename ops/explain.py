@@ -1,8 +1,9 @@
 """`postroad explain`: why a captured message was refused, and what to do about it."""
 
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from time import time
@@ -268,10 +269,10 @@ def _bad_luck(message: Captured, place: Place) -> str:
 def moment(text: str) -> float:
     if text == "now":
         return time()
-    try:
-        return float(text)
-    except ValueError:
-        return datetime.fromisoformat(text).astimezone().timestamp()
+    for read in (float, lambda text: datetime.fromisoformat(text).astimezone().timestamp()):
+        with suppress(ValueError, OverflowError):
+            return read(text)
+    raise ArgumentTypeError(f"{text!r} is no time; write now, 2026-01-31T12:00:00Z or 1769860800")
 
 
 def clock_time(moment: float) -> str:

@@ -19,7 +19,7 @@ def postroad(*arguments: str, stdout: int = subprocess.PIPE) -> subprocess.Compl
     )
 
 
-@pytest.mark.parametrize("command", ["contracts show", "services list", "--help"])
+@pytest.mark.parametrize("command", ["contracts show", "definitions --check", "--help"])
 def test_a_command_that_nobody_reads_any_more_ends_without_a_word(command: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -28,3 +28,12 @@ def test_a_command_that_nobody_reads_any_more_ends_without_a_word(command: str) 
 
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("command", ["call", "services list"])
+def test_an_option_that_a_command_does_not_know_points_to_its_own_help(command: str) -> None:
+    done = postroad(*command.split(), *(["x"] if command == "call" else []), "--nope")
+
+    name = f"postroad {command}"
+    assert done.returncode == 2
+    assert done.stderr == f"{name}: unrecognized arguments: --nope; {name} --help says more\n"

@@ -1,6 +1,7 @@
 """`postroad explain`: as of which time it judges, what it prints, and what it reads."""
 
 import base64
+from argparse import ArgumentTypeError
 from collections.abc import Callable
 from time import time
 
@@ -53,6 +54,11 @@ def test_or_at_a_time_that_is_given(scene: Scene, explained: Callable[..., int])
 
     assert explained(captured(letter), arguments=("--at", str(time() - 3599))) == 0
     assert explained(captured(letter), arguments=("--at", "2020-01-01T00:00:00Z")) == 1
+
+
+def test_a_time_that_is_none_is_answered_with_those_that_are() -> None:
+    with pytest.raises(ArgumentTypeError, match="'foo' is no time; write now, 2026-"):
+        explain.moment("foo")
 
 
 # what it prints

@@ -252,6 +252,16 @@ def test_a_right_to_what_is_no_more_is_named_with_its_file_and_the_remedy(
     assert command(state, "list") == 0
 
 
+def test_a_folder_that_is_not_there_has_no_services(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(State(tmp_path / "nowhere"), "list") == 1
+    assert capsys.readouterr() == (
+        "",
+        f"postroad: there is no folder {tmp_path / 'nowhere'}; 'postroad up' makes it\n",
+    )
+
+
 async def test_a_broker_that_was_killed_is_not_taken_for_a_running_one(state: State) -> None:
     await grants.add(state, "shop", SHOP)
     amqp, management, distribution, epmd = free_ports(4)
