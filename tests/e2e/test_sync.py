@@ -136,7 +136,7 @@ async def test_the_command_leaves_a_sync_running_when_it_is_interrupted(
     process = await start_command(system)
     assert process.stdout is not None
     waiting = b""
-    while b"waiting for a catalog_sync process" not in waiting:
+    while b"not begun" not in waiting:
         waiting = await asyncio.wait_for(process.stdout.readline(), TIMEOUT_S)
     process.send_signal(signal.SIGINT)
     _, errors = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
