@@ -1,8 +1,8 @@
 """`postroad provision`: before the services: keys, passwords, certificates, broker definitions.
 
 It is for containers and servers; `postroad up` does the same for itself, but for certificates. What
-is there already is kept, so it may run before each start; certificates that end within 30 days are
-renewed, so it has to run once a month where they are used. `ops.state` shows the folder: each
+is there already is kept, so it may run before each start; certificates that end within a year are
+renewed, so it has to run once a year where they are used. `ops.state` shows the folder: each
 reader has a folder of its own in it, to be mounted, or copied to another server, alone. Services
 that were added to it (`postroad services`) are provided for like our own.
 """
