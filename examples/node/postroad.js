@@ -69,6 +69,11 @@ export class Client {
 
   /** Send a request, and give its reply; an error is a ServiceError with its `code`. */
   async call(method, request = {}, { timeoutMs = 5000, token, correlationId } = {}) {
+    this.#keys.refresh()
+    if (!isCovered(method, this.#keys.peer(this.#keys.service).calls)) {
+      // the broker would refuse it by closing the channel, and end every other call on it
+      throw new ServiceError('not_authorised', `${this.#keys.service} may not call ${method}`)
+    }
     const line = this.#line
     if (!line) throw new ServiceError('unavailable', 'the message broker is away', 1)
     const id = newId()
@@ -163,7 +168,6 @@ export class Client {
   }
 
   #publish(line, call, id, request, { timeoutMs, token, correlationId = id }) {
-    this.#keys.refresh()
     const now = Date.now()
     const body = Buffer.from(JSON.stringify(request))
     const signature = signRequest(this.#keys, call.service, body, {

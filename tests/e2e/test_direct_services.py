@@ -16,7 +16,7 @@ from httpx import AsyncClient
 
 from ops import grants, services
 from shared.contracts.catalog import ListProducts
-from shared.contracts.errors import Unavailable
+from shared.contracts.errors import NotAuthorised
 from shared.messaging.names import RPC
 from tests.e2e.system import System
 from tests.waiting import eventually
@@ -58,7 +58,7 @@ async def test_an_added_service_can_call_at_once_and_a_revoked_one_no_more(syste
         assert (status, errors) == (0, "")
 
         await eventually(lambda: not client.is_connected)  # the broker has closed its connections
-        with pytest.raises(Unavailable):
+        with pytest.raises(NotAuthorised):
             await client.call(ListProducts(limit=2))
     users = await system.broker.ctl("list_users")
     assert "shop" not in users.split()

@@ -138,6 +138,33 @@ async def test_it_says_which_error_a_service_answered(
     assert (status, output, errors) == (1, "", "upstream_busy: later, please\n")
 
 
+CALL_WHAT_IS_NOT_GRANTED = """\
+import { connect } from './postroad.js'
+
+const client = await connect()
+await client.call('auth.revocations.list').catch((error) => console.log(error.code, error.message))
+const page = await client.call('catalog.products.list')
+console.log(page.total)
+await client.close()
+"""
+
+
+@pytest.mark.integration
+@needs_npm
+async def test_its_call_that_was_not_granted_takes_no_other_along(
+    example: Path, rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing], shop: ServiceFiles
+) -> None:
+    async def list_products(request: ListProducts) -> ProductPage:
+        return ProductPage(data=[LAMP], total=1, skip=0, limit=request.limit)
+
+    (example / "forbidden.js").write_text(CALL_WHAT_IS_NOT_GRANTED)
+    async with serving(rabbit_broker, keys["catalog"], {ListProducts: list_products}):
+        status, output, errors = await run(example, "forbidden.js", files=shop)
+
+    said = "not_authorised shop may not call auth.revocations.list\n1\n"
+    assert (status, output, errors) == (0, said, "")
+
+
 @pytest.mark.integration
 @needs_npm
 async def test_it_takes_the_honest_reply_and_no_other(
