@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from shared.messaging.client import Client
 from shared.messaging.keyring import KeyRing, watch_key_files
 from shared.messaging.rabbitmq import RabbitBroker
-from shared.settings import MessagingSettings
+from shared.settings import MessagingSettings, settings_from_environment
 
 
 @asynccontextmanager
@@ -24,11 +24,11 @@ async def connect(settings: MessagingSettings | None = None) -> AsyncIterator[Cl
     are taken up as they appear in their files.
 
     Raises:
-        pydantic.ValidationError: a variable is missing or wrong.
+        SettingsError: variables are missing or wrong.
         KeyFileError: a key file is.
         OSError: the password file is.
     """
-    settings = settings or MessagingSettings()
+    settings = settings or settings_from_environment(MessagingSettings)
     keys = KeyRing.load(settings.identity_file, settings.trust_file)
     client = Client(RabbitBroker(settings, keys.service), keys)
     watch = asyncio.create_task(watch_key_files(keys, settings.identity_file, settings.trust_file))

@@ -16,6 +16,7 @@ from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import Identity, KeyFileError
 from shared.messaging.rotation import rotate, trust_rotated
 from shared.messaging.worker import Handlers, Worker
+from shared.settings import SettingsError
 from tests.auth import at_once
 from tests.brokers import RabbitUnderTest
 from tests.integration.direct.conftest import ServiceFiles
@@ -172,3 +173,19 @@ async def test_a_missing_key_file_is_named(shop: ServiceFiles, tmp_path: Path) -
     with pytest.raises(KeyFileError, match=r"cannot read the identity .*none\.json"):
         async with connect(settings):
             pass
+
+
+async def test_variables_that_are_missing_or_wrong_are_named_a_line_each(
+    shop: ServiceFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in (shop.environment | {"BROKER_URLS": "http://localhost"}).items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.delenv("TRUST_FILE")
+
+    with pytest.raises(SettingsError) as problem:
+        async with connect():
+            pass
+
+    wrong, missing = str(problem.value).splitlines()
+    assert wrong.startswith("BROKER_URLS: ")
+    assert missing == "TRUST_FILE: Field required"
