@@ -29,7 +29,7 @@ THREADS = 8
 CALLS_EACH = 25
 SCRIPT = """\
 from shared.contracts.catalog import ListProducts
-from shared.messaging.blocking import BlockingClient
+from shared.messaging import BlockingClient
 
 with BlockingClient() as client:
     page = client.call(ListProducts(limit=5))
