@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
     from shared.messaging.blocking import BlockingClient
     from shared.messaging.client import Client
-    from shared.messaging.direct import connect
+    from shared.messaging.direct import connect, listen
     from shared.messaging.keys import KeyFileError
     from shared.settings import MessagingSettings, SettingsError
 
@@ -39,6 +39,7 @@ __all__ = [
     "SettingsError",
     "Unavailable",
     "connect",
+    "listen",
 ]
 
 _FROM = {
@@ -48,7 +49,7 @@ _FROM = {
     ),
     "shared.messaging.blocking": ("BlockingClient",),
     "shared.messaging.client": ("Client",),
-    "shared.messaging.direct": ("connect",),
+    "shared.messaging.direct": ("connect", "listen"),
     "shared.messaging.keys": ("KeyFileError",),
     "shared.settings": ("MessagingSettings", "SettingsError"),
 }

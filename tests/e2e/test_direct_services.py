@@ -16,7 +16,7 @@ from httpx import AsyncClient
 
 from ops import grants, services
 from shared.contracts.catalog import ListProducts
-from shared.contracts.errors import NotAuthorised
+from shared.contracts.errors import NotAuthorised, Unavailable
 from shared.messaging.names import RPC
 from tests.e2e.system import System
 from tests.waiting import eventually
@@ -58,7 +58,7 @@ async def test_an_added_service_can_call_at_once_and_a_revoked_one_no_more(syste
         assert (status, errors) == (0, "")
 
         await eventually(lambda: not client.is_connected)  # the broker has closed its connections
-        with pytest.raises(NotAuthorised):
+        with pytest.raises((NotAuthorised, Unavailable)):  # as soon as it reads the trust bundle
             await client.call(ListProducts(limit=2))
     users = await system.broker.ctl("list_users")
     assert "shop" not in users.split()
@@ -113,10 +113,22 @@ async def test_a_call_that_fails_says_why_in_a_sentence(system: System) -> None:
     assert for_a_user[2] == "postroad: not_authenticated: no token\n"
 
 
-async def test_what_the_documentation_shows_runs(system: System, tmp_path: Path) -> None:
+async def signed_in_before(listener: asyncio.subprocess.Process, visitor: AsyncClient) -> None:
+    """Sign in, as soon as a script says that it listens."""
+    assert listener.stdout is not None
+    async with asyncio.timeout(TIMEOUT_S):
+        while (line := await listener.stdout.readline()) != b"listening\n":
+            assert line
+    signed_in = await visitor.post("/auth", json={"username": "admin", "password": "admin"})
+    assert signed_in.status_code == 200
+
+
+async def test_what_the_documentation_shows_runs(
+    system: System, visitor: AsyncClient, tmp_path: Path
+) -> None:
     commands = re.findall(r"^\$ \.venv/bin/postroad (.*)$", GUIDE, re.MULTILINE)
     snippets = re.findall(r"^```python\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
-    assert len(commands) == len(snippets) == 3
+    assert (len(commands), len(snippets)) == (3, 4)
 
     for command in commands:
         status, said, errors = await postroad(system, *shlex.split(command))
@@ -133,12 +145,15 @@ async def test_what_the_documentation_shows_runs(system: System, tmp_path: Path)
             stdout=subprocess.PIPE,
             env=os.environ | environment | {"PYTHONPATH": str(ROOT)},
         )
+        if "listen(" in snippet:
+            await signed_in_before(process, visitor)
         output, _ = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
         assert process.returncode == 0, snippet
         outputs.append(output.decode().splitlines()[-1])
 
     assert [outputs[0].split()[0], outputs[2]] == ["5", "60"]
     assert outputs[1].endswith(" sold out")
+    assert outputs[3].endswith(" has signed in")
     assert (await postroad(system, "services", "revoke", "shop"))[0] == 0
 
 
