@@ -12,7 +12,7 @@ COPY requirements.txt /tmp/
 RUN python -m venv --without-pip /venv \
  && python -m pip --python /venv/bin/python --disable-pip-version-check --no-input install \
         --no-cache-dir --require-hashes --only-binary :all: -r /tmp/requirements.txt \
- && find /venv -type d \( -name test -o -name tests \) -prune -exec rm -r {} +
+ && find /venv -type d \( -name test -o -name tests -o -name testing \) -prune -exec rm -r {} +
 
 # --- the image ------------------------------------------------------------------------------------
 FROM ${PYTHON_IMAGE}

@@ -1,14 +1,16 @@
-"""Acting as one of the services, on the system that runs on a state folder."""
+"""Acting as one of the services, on the system that a state folder belongs to."""
 
 import asyncio
 import sys
 from collections.abc import Iterable
 
+from pydantic import ValidationError
+
 from ops import grants, services
 from ops.state import State
 from shared.contracts.registry import CONTRACTS, EVENTS
 from shared.messaging.services import Service
-from shared.settings import MessagingSettings
+from shared.settings import CONTENTS, MessagingSettings, sentences
 
 OPERATOR = "operator"  # the service that people act as; made when it is first needed
 
@@ -21,21 +23,26 @@ def settings_as(state: State, service: str) -> MessagingSettings:
     """Give the settings with which to be a service; the operator is made when there is none.
 
     Raises:
-        CannotAct: nothing runs, or there is no such service.
+        CannotAct: nobody says where the broker is, or there is no such service.
         BrokerError, GrantError, ServicesFileError, StateError: as ``grants.add`` does.
     """
-    broker = grants.running_broker(state)
-    if broker is None:
+    if "BROKER_URLS" not in grants.environment(state, service):
         raise CannotAct(f"nothing runs on {state.folder}; start it with 'postroad up'")
     known = services.allowed_services(state).root
     if service == OPERATOR and known.get(OPERATOR) != operator_rights():
-        asyncio.run(grants.add(state, OPERATOR, operator_rights()))
+        begins_at_once = asyncio.run(grants.add(state, OPERATOR, operator_rights()))
         print(f"postroad: made the service {OPERATOR}, to act as", file=sys.stderr)
+        if not begins_at_once:
+            raise CannotAct(f"one may act as {OPERATOR} {grants.from_when(state)}")
     elif service not in known:
         raise CannotAct(f"no service {service}; add it with 'postroad services add'")
-    environment = services.messaging_environment(state, service, broker.address)
+    environment = grants.environment(state, service)
     fields = {name.lower(): value for name, value in environment.items()}
-    return MessagingSettings.model_validate(fields)
+    try:
+        # the files, even where our own environment holds what another service would read
+        return MessagingSettings.model_validate(fields | dict.fromkeys(CONTENTS))
+    except ValidationError as error:
+        raise CannotAct("; ".join(sentences(error))) from None
 
 
 def operator_rights() -> Service:

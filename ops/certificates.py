@@ -1,6 +1,6 @@
 """The system's own certificate authority, and what it issues: who the broker and the services are.
 
-Certificates hold for a year and are made anew in their last 30 days, with new keys. Everybody
+Certificates hold for two years and are made anew, with new keys, in the second of them. Everybody
 trusts this authority alone, so that no other, public or private, can speak for the broker.
 """
 
@@ -19,8 +19,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from ops.files import write_private
 
 AUTHORITY_LIFETIME = timedelta(days=3650)
-LIFETIME = timedelta(days=365)
-RENEWED_BEFORE_END = timedelta(days=30)
+LIFETIME = timedelta(days=730)
+RENEWED_BEFORE_END = timedelta(days=365)
 _CLOCKS_DIFFER = timedelta(hours=1)  # a certificate holds since then
 _CA, _CERTIFICATE, _KEY = "ca.pem", "certificate.pem", "key.pem"
 
@@ -72,7 +72,7 @@ class Authority:
     """Issues certificates, and keeps its own key in a folder that nobody else reads."""
 
     def __init__(self, folder: Path, *, now: datetime | None = None) -> None:
-        """Open the authority, made the first time and in the last 30 days of the one before.
+        """Open the authority, made the first time and in the last year of the one before.
 
         Raises:
             ValueError: a file of it is broken.

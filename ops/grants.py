@@ -1,10 +1,12 @@
 """Services that are not in this repository: added to a state folder, and to what runs on it.
 
-They stand in its ``services.toml``, which has the form of ``rabbitmq/services.toml``.
+They stand in its ``services.toml``, which has the form of ``rabbitmq/services.toml``. A broker that
+others run is not ours to tell: for it the definitions are written that it has to import.
 """
 
 import asyncio
 import json
+import os
 from dataclasses import asdict
 from time import monotonic
 
@@ -15,6 +17,7 @@ from ops.files import write_private
 from ops.state import State
 from shared.messaging.keyring import WATCH_INTERVAL_S
 from shared.messaging.services import Service, Services, load_services
+from shared.messaging.topology import Definitions
 
 _SPREAD_S = WATCH_INTERVAL_S + 0.5  # until everybody has read a changed trust bundle
 _GRANTS = ("users", "permissions", "topic_permissions")
@@ -37,37 +40,75 @@ def running_broker(state: State) -> PrivateBroker | None:
     return PrivateBroker(state.broker_folder, ports=Ports(**running["broker"]))
 
 
+def environment(state: State, service: str) -> dict[str, str]:
+    """Say what a service's environment has to say; without BROKER_URLS when we are not told.
+
+    A broker that `postroad up` runs on the folder comes before the one of our own environment,
+    which may have stayed there from yesterday.
+    """
+    if broker := running_broker(state):
+        return services.messaging_environment(state, service, broker.address)
+    urls = os.environ.get("BROKER_URLS")
+    return ({"BROKER_URLS": urls} if urls else {}) | services.key_files(state, service)
+
+
+def is_provisioned(state: State) -> bool:
+    """Tell whether `postroad provision` has run here: then the broker is one that others run."""
+    return (state.authority_folder / "key.pem").exists()
+
+
+def from_when(state: State) -> str:
+    """Say what has to happen until those who were added while nothing ran may begin."""
+    if is_provisioned(state):
+        command = f"rabbitmqctl import_definitions {state.definitions_file}"
+        return f"once the broker has it, by '{command}'"
+    return "once 'postroad up' runs"
+
+
 async def add(state: State, name: str, service: Service) -> bool:
     """Add a service, or give one that was added other rights; say whether it may begin at once.
 
     Raises:
-        GrantError: it is one of our own, or the running broker does not take it.
+        GrantError: it is one of our own, or the broker's definitions do not take it.
         ServicesFileError: its name or its rights make no sense.
         StateError: the state folder cannot be used.
     """
     with state.changing():
-        added = services.added_services(state)
-        _check_not_ours(name)
-        added = Services.parse(_to_toml(Services(added.root | {name: service})))
-        state.write_services(_to_toml(added))
-        state.write_revoked(state.revoked() - {name})
-        allowed = services.allowed_services(state)
+        allowed = note(state, name, service)
         services.write_trust(state, allowed)
         began = monotonic()
         wanted = services.broker_definitions(state, allowed)
         broker = running_broker(state)
         if broker is None:
+            if is_provisioned(state):
+                state.certificates([name])
+                _write(state, wanted)
             return False
         await _import(state, broker, {kind: _of(name, wanted[kind]) for kind in _GRANTS})
     await asyncio.sleep(max(0.0, began + _SPREAD_S - monotonic()))
     return True
 
 
+def note(state: State, name: str, service: Service) -> Services:
+    """Write down what an added service may do, while ``state.changing``; give all that there are.
+
+    Raises:
+        GrantError, ServicesFileError, StateError: as ``add`` does.
+    """
+    _check_not_ours(name)
+    added = services.added_services(state).root
+    if added.get(name) != service:
+        changed = Services.parse(_to_toml(Services(added | {name: service})))
+        state.write_services(_to_toml(changed))
+        state.write_revoked(state.revoked() - {name})
+    return services.allowed_services(state)
+
+
 async def revoke(state: State, name: str) -> bool:
     """Take a service's rights, user and keys away; say whether anything runs that has to learn.
 
     Raises:
-        GrantError: it was never added.
+        GrantError: it was never added, or the broker's definitions cannot be read.
         ServicesFileError: the file of the added ones is wrong.
         StateError: the state folder cannot be used.
     """
@@ -79,10 +120,13 @@ async def revoke(state: State, name: str) -> bool:
         rest = {other: service for other, service in added.root.items() if other != name}
         state.write_services(_to_toml(Services(rest)))
         state.write_revoked(state.revoked() | {name})
-        services.write_trust(state, services.allowed_services(state))  # first: nobody trusts it
+        allowed = services.allowed_services(state)
+        services.write_trust(state, allowed)  # first: nobody trusts it
         state.forget(name)
         broker = running_broker(state)
         if broker is None:
+            if is_provisioned(state):
+                _write(state, services.broker_definitions(state, allowed))
             return False
         began = monotonic()
         await forget_revoked(state, broker)
@@ -121,6 +165,16 @@ async def _import(state: State, broker: PrivateBroker, definitions: dict[str, ob
         raise GrantError(f"the running broker did not take it: {error}") from error
     finally:
         file.unlink()
+
+
+def _write(state: State, wanted: Definitions) -> None:
+    """Write users and rights for a broker that others run; its queues stay of their kind."""
+    try:
+        kept = json.loads(state.definitions_file.read_bytes())
+    except (OSError, ValueError) as error:
+        message = f"cannot read {state.definitions_file}; run 'postroad provision' again"
+        raise GrantError(message) from error
+    state.write_definitions(kept | {kind: wanted[kind] for kind in _GRANTS})
 
 
 def _of(name: str, entries: list[dict[str, object]]) -> list[dict[str, object]]:

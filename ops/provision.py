@@ -1,19 +1,22 @@
 """`postroad provision`: before the services: keys, passwords, certificates, broker definitions.
 
 It is for containers and servers; `postroad up` does the same for itself, but for certificates. What
-is there already is kept, so it may run before each start; certificates that end within 30 days are
-renewed, so it has to run once a month where they are used. `ops.state` shows the folder: each
-reader has a folder of its own in it, to be mounted, or copied to another server, alone.
+is there already is kept, so it may run before each start; certificates that end within a year are
+renewed, so it has to run once a year where they are used. `ops.state` shows the folder: each
+reader has a folder of its own in it, to be mounted, or copied to another server, alone. Services
+that were added to it (`postroad services`) are provided for like our own.
 """
 
 import sys
 from argparse import ArgumentParser, Namespace
 
+from ops import grants
+from ops.acting import OPERATOR, operator_rights
 from ops.arguments import add_state_argument
 from ops.database_roles import roles
-from ops.services import SERVICES_FILE, broker_definitions, write_trust
+from ops.services import allowed_services, broker_definitions, write_trust
 from ops.state import State, StateError
-from shared.messaging.services import Services, ServicesFileError, load_services
+from shared.messaging.services import Services, ServicesFileError
 from shared.messaging.topology import Definitions, QueueType
 
 DATABASES = ("auth", "catalog")  # whose services keep things in PostgreSQL
@@ -35,19 +38,26 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="for a cluster of brokers: keep requests, too, in queues with copies on several "
         "nodes; a broker that has its queues already does not change them",
     )
+    parser.add_argument(
+        "--operator",
+        action="store_true",
+        help="make the service as which people call and move dead letters, too",
+    )
 
 
 def run(options: Namespace) -> int:
     """Make what is missing; give the exit status."""
     state = State(options.state)
     try:
-        services = load_services(SERVICES_FILE)
-        with state.held("postroad provision"):
+        with state.held("postroad provision"), state.changing():
+            if options.operator:
+                grants.note(state, OPERATOR, operator_rights())
+            services = allowed_services(state)
             queue_type: QueueType = "quorum" if options.cluster else "classic"
             state.write_definitions(provision(state, services, rpc_queue_type=queue_type))
+            new = state.certificates(services.names, options.broker_host or BROKER_HOSTS)
             state.server_secrets()
             state.write_roles(roles({name: state.database_password(name) for name in DATABASES}))
-            new = state.certificates(services.names, options.broker_host or BROKER_HOSTS)
     except (ServicesFileError, StateError) as error:
         print(f"postroad: {error}", file=sys.stderr)
         return 1

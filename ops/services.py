@@ -13,6 +13,7 @@ from ops.supervisor import Program
 from shared.messaging.names import SCALER, VHOST
 from shared.messaging.services import Services, ServicesFileError, load_services, trust_bundle
 from shared.messaging.topology import Definitions, QueueType, definitions, with_passwords
+from shared.settings import CONTENTS
 
 SERVICES_FILE = Path(__file__).parents[1] / "rabbitmq" / "services.toml"
 
@@ -81,12 +82,24 @@ def broker_definitions(
 
 def messaging_environment(state: State, service: str, broker_address: str) -> dict[str, str]:
     """Say by environment variables how a service reaches the broker, and with which keys."""
-    return {
-        "BROKER_URLS": f"amqp://{broker_address}/{VHOST}",
-        "BROKER_PASSWORD_FILE": str(state.password_file(service)),
-        "IDENTITY_FILE": str(state.identity_file(service)),
-        "TRUST_FILE": str(state.trust_file),
+    return {"BROKER_URLS": f"amqp://{broker_address}/{VHOST}"} | key_files(state, service)
+
+
+def key_files(state: State, service: str) -> dict[str, str]:
+    """Say by environment variables who a service is; by a certificate too, where it has one."""
+    files = {
+        "BROKER_PASSWORD_FILE": state.password_file(service),
+        "IDENTITY_FILE": state.identity_file(service),
+        "TRUST_FILE": state.trust_file,
     }
+    tls = state.own_folder(service) / "tls"
+    if tls.exists():
+        files |= {
+            "BROKER_CA_FILE": tls / "ca.pem",
+            "BROKER_CERTIFICATE_FILE": tls / "certificate.pem",
+            "BROKER_KEY_FILE": tls / "key.pem",
+        }
+    return {variable: str(file) for variable, file in files.items()}
 
 
 def sample_upstream(port: int) -> Program:
@@ -131,9 +144,10 @@ def _program(
     """Give a program; what the user set in the environment reaches it unless we must differ."""
     # JSON: whoever starts it shows it to people
     ours = {"POSTROAD_ENV": "development", "PYTHONUNBUFFERED": "1", "LOG_FORMAT": "json"}
+    others = dict.fromkeys((content.upper() for content in CONTENTS), "")  # its keys are in files
     return Program(
         name,
         (sys.executable, "-m", module, *arguments),
-        {**os.environ, **ours, **env},
+        {**os.environ, **ours, **others, **env},
         has_metrics,
     )

@@ -9,7 +9,7 @@
     services.toml                  services added by `postroad services add`
     revoked                        those revoked while nothing ran, whom the broker still knows
     trust/trust.json               everybody's public keys and rights, made anew at each start
-    authority/                     the key that signs certificates, for `postroad provision` alone
+    authority/                     the key that signs certificates; made by `postroad provision`
     broker/                        the broker's settings (definitions.json), and its data
         erlang.cookie                  by which the nodes of a cluster know each other
         tls/                           its certificate and key, and whom it trusts
@@ -29,6 +29,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -75,11 +76,14 @@ class State:
         self._scaling_file = self.folder / "scaling.json"
         self._lock_file = self.folder / "lock"
 
+    def own_folder(self, service: str) -> Path:
+        return self.folder / "services" / service
+
     def identity_file(self, service: str) -> Path:
-        return self.folder / "services" / service / "identity.json"
+        return self.own_folder(service) / "identity.json"
 
     def password_file(self, service: str) -> Path:
-        return self.folder / "services" / service / "broker.password"
+        return self.own_folder(service) / "broker.password"
 
     @contextmanager
     def held(self, address: str) -> Iterator[None]:
@@ -157,7 +161,7 @@ class State:
 
     def database_password(self, service: str) -> str:
         """Give a service's password at PostgreSQL, as ``password`` does that at the broker."""
-        return self._password(self.folder / "services" / service / "database.password")
+        return self._password(self.own_folder(service) / "database.password")
 
     def server_secrets(self) -> None:
         """Make the secrets that RabbitMQ and PostgreSQL have for themselves."""
@@ -174,8 +178,8 @@ class State:
             raise StateError(self._broken(path, "it is empty"))
         return password
 
-    def certificates(self, services: Iterable[str], broker_hosts: Sequence[str]) -> list[str]:
-        """Make or renew the certificates of broker and services; name those that are new.
+    def certificates(self, services: Iterable[str], broker_hosts: Sequence[str] = ()) -> list[str]:
+        """Make or renew the certificates of services and of a broker; name those that are new.
 
         Raises:
             StateError: a file cannot be made or is broken.
@@ -183,63 +187,55 @@ class State:
         with self._usable(self.authority_folder):
             _make_folder(self.authority_folder)
             authority = Authority(self.authority_folder)
-            folder = self.broker_folder / "tls"
-            _make_folder(folder)
-            folder.chmod(_SHARED_FOLDER_MODE)
-            is_new = authority.keep(folder, "broker", hosts=broker_hosts, mode=_SHARED_MODE)
-            new = ["broker"] if is_new else []
+            new = []
+            if broker_hosts:
+                folder = self.broker_folder / "tls"
+                _make_folder(folder)
+                folder.chmod(_SHARED_FOLDER_MODE)
+                if authority.keep(folder, "broker", hosts=broker_hosts, mode=_SHARED_MODE):
+                    new.append("broker")
             for service in services:
-                folder = self.folder / "services" / service / "tls"
+                folder = self.own_folder(service) / "tls"
                 _make_folder(folder)
                 if authority.keep(folder, service):
                     new.append(service)
         return new
 
     def forget(self, service: str) -> None:
-        """Delete a service's keys and password."""
-        for path in (self.identity_file(service), self.password_file(service)):
-            with self._usable(path):
-                path.unlink(missing_ok=True)
+        """Delete a service's keys, password and certificate."""
+        folder = self.own_folder(service)
+        with self._usable(folder), suppress(FileNotFoundError):
+            shutil.rmtree(folder)
 
     def write_services(self, text: str) -> None:
         """Write which services have been added."""
-        with self._usable(self.services_file):
-            write_private(self.services_file, text)
+        self._write(self.services_file, text)
 
     def revoked(self) -> set[str]:
         """Name those whom the broker has to forget at its next start."""
-        with self._usable(self._revoked_file):
-            return set(
-                self._revoked_file.read_text().split() if self._revoked_file.exists() else ()
-            )
+        with self._usable(self._revoked_file), suppress(FileNotFoundError):
+            return set(self._revoked_file.read_text().split())
+        return set()
 
     def write_revoked(self, names: set[str]) -> None:
         """Note whom the broker has to forget."""
-        with self._usable(self._revoked_file):
-            write_private(self._revoked_file, "".join(f"{name}\n" for name in sorted(names)))
+        self._write(self._revoked_file, "".join(f"{name}\n" for name in sorted(names)))
 
     def write_trust(self, bundle: Mapping[str, object]) -> None:
         """Write what every service reads to know the others."""
-        with self._usable(self.trust_file):
-            _make_folder(self.trust_file.parent)
-            write_private(self.trust_file, json.dumps(bundle, indent=1))
+        self._write(self.trust_file, json.dumps(bundle, indent=1))
 
     def write_definitions(self, definitions: Mapping[str, object]) -> None:
         """Write what a broker that others run imports; of passwords it holds hashes only."""
-        with self._usable(self.definitions_file):
-            text = json.dumps(definitions, indent=1)
-            write_private(self.definitions_file, text, mode=_SHARED_MODE)
+        self._write(self.definitions_file, json.dumps(definitions, indent=1), mode=_SHARED_MODE)
 
     def write_roles(self, statements: str) -> None:
         """Write what PostgreSQL executes at its first start."""
-        path = self.database_folder / "roles.sql"
-        with self._usable(path):
-            write_private(path, statements, mode=_SHARED_MODE)
+        self._write(self.database_folder / "roles.sql", statements, mode=_SHARED_MODE)
 
     def write_running(self, addresses: Mapping[str, object]) -> None:
         """Tell other commands where the running system listens."""
-        with self._usable(self._running_file):
-            write_private(self._running_file, json.dumps(addresses, indent=1))
+        self._write(self._running_file, json.dumps(addresses, indent=1))
 
     def running(self) -> dict[str, Any] | None:
         """Read where the running system listens, none when nothing runs.
@@ -255,8 +251,7 @@ class State:
 
     def write_scaling(self, report: str) -> None:
         """Tell other commands which processes run, and why as many."""
-        with self._usable(self._scaling_file):
-            write_private(self._scaling_file, report)
+        self._write(self._scaling_file, report)
 
     def scaling(self) -> str | None:
         """Read which processes run, none when nothing runs.
@@ -267,6 +262,11 @@ class State:
         with self._usable(self._scaling_file), suppress(FileNotFoundError):
             return self._scaling_file.read_text()
         return None
+
+    def _write(self, path: Path, text: str, *, mode: int = 0o600) -> None:
+        with self._usable(path):
+            _make_folder(path.parent)
+            write_private(path, text, mode=mode)
 
     def _check_users_file(self) -> None:
         with self._usable(self.users_file):

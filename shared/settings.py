@@ -1,15 +1,26 @@
 """Settings that every service shares, read once from the environment."""
 
+import os
 import ssl
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from shared.tls import client_context
+from shared.messaging.keys import Identity, TrustBundle
+from shared.tls import client_context, public_context
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
@@ -64,24 +75,40 @@ class TracingSettings(BaseSettings):
         return bool(self.endpoint) and self.traces_exporter == "otlp" and not self.sdk_disabled
 
 
+# What may be given itself, as X, or in a file, as X_FILE; and what it has to be.
+CONTENTS: dict[str, type[BaseModel] | None] = {
+    "broker_password": None,
+    "identity": Identity,
+    "trust": TrustBundle,
+}
+
+
 class MessagingSettings(BaseSettings):
     """How to reach the broker, and with which keys.
 
     ``broker_urls``: one or more ``amqp://host:port/vhost``, separated by commas, without
-    credentials: the user name is the service's own, the password is in ``broker_password_file``.
-    With ``amqps://`` the broker has to show a certificate of ``broker_ca_file`` for its host name,
-    and is shown ours; the three files are read anew for each connection.
+    credentials: the user name is the service's own. With ``amqps://`` the broker has to show a
+    certificate for its host name. With the three ``broker_…_file`` it is one of our authority, and
+    is shown ours; they are read anew for each connection. Without them it is one of an authority
+    that the system trusts, and there is none of ours.
+
+    ``broker_password``, ``identity`` and ``trust`` are what would be in the three files. It is kept
+    in a file in memory, so there is one way to read it; but nobody can change it while we run. It
+    stays in the environment too: settings may be read again, and /proc shows it in any case.
     """
 
     model_config = SettingsConfigDict(frozen=True)
 
     broker_urls: Annotated[tuple[str, ...], NoDecode, Field(min_length=1)]
-    broker_password_file: Path
-    broker_ca_file: Path | None = Field(default=None, validate_default=True)
-    broker_certificate_file: Path | None = Field(default=None, validate_default=True)
-    broker_key_file: Path | None = Field(default=None, validate_default=True)
-    identity_file: Path
-    trust_file: Path
+    broker_ca_file: Path | None = None
+    broker_certificate_file: Path | None = None
+    broker_key_file: Path | None = None
+    broker_password: SecretStr | None = None
+    broker_password_file: Path = Field(default=Path(), validate_default=True)
+    identity: SecretStr | None = None
+    identity_file: Path = Field(default=Path(), validate_default=True)
+    trust: SecretStr | None = None
+    trust_file: Path = Field(default=Path(), validate_default=True)
     # pika notices a dead connection within twice this and 10 s: seen 30.2 s with 10
     broker_heartbeat_s: int = Field(default=8, ge=2, le=300)
     broker_blocked_timeout_s: float = Field(default=60.0, gt=0)
@@ -102,48 +129,69 @@ class MessagingSettings(BaseSettings):
             raise ValueError("write amqp://host:port/vhost, or amqps:// for TLS")
         if len(schemes) > 1:  # or to be away would be enough to be reached in the open
             raise ValueError("amqp:// and amqps:// cannot be mixed")
+        if any("@" in url for url in urls):
+            raise ValueError("leave out user and password: the user is the service's name")
         return urls
 
-    @field_validator("broker_ca_file", "broker_certificate_file", "broker_key_file")
+    @field_validator(*(f"{name}_file" for name in CONTENTS))
     @classmethod
-    def _there_for_tls(cls, path: Path | None, info: ValidationInfo) -> Path | None:
-        if not _is_encrypted(info.data.get("broker_urls", ())):
-            return path
-        if path is None:
-            raise ValueError("is missing, and BROKER_URLS has amqps://")
-        _try(path.read_bytes, f"cannot read {path}")
-        return path
+    def _file_or_content(cls, path: Path, info: ValidationInfo) -> Path:
+        name = str(info.field_name).removesuffix("_file")
+        given = info.data.get(name)
+        content = given.get_secret_value() if given else ""
+        is_there = path != Path()
+        if is_there and content:
+            raise ValueError(f"is set, and {name.upper()} too; leave one of them out")
+        if not is_there and not content:
+            raise ValueError(f"is missing; or set {name.upper()} to what would be in that file")
+        return _in_memory(name, content) if content else path
 
-    @field_validator("broker_key_file")
-    @classmethod
-    def _fits_the_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
-        ca, certificate = (info.data.get(f"broker_{name}_file") for name in ("ca", "certificate"))
-        if key and ca and certificate and _is_encrypted(info.data.get("broker_urls", ())):
-            _try(
-                lambda: client_context(ca, certificate, key),
-                f"cannot use {key} with {certificate} and {ca}",
-            )
-        return key
+    @model_validator(mode="after")
+    def _certificates_can_be_used(self) -> Self:
+        files = (self.broker_ca_file, self.broker_certificate_file, self.broker_key_file)
+        if not self.broker_urls[0].startswith("amqps:") or not any(files):
+            return self
+        for name, path in zip(("CA", "CERTIFICATE", "KEY"), files, strict=True):
+            variable = f"BROKER_{name}_FILE"
+            if path is None:
+                raise ValueError(f"{variable}: is missing; for amqps:// set all three, or none")
+            _try(path.read_bytes, f"{variable}: cannot read {path}")
+        ca, certificate, key = files
+        _try(self.broker_tls, f"BROKER_KEY_FILE: cannot use {key} with {certificate} and {ca}")
+        return self
 
     def broker_tls(self) -> ssl.SSLContext:
-        """Read who the broker must be, and who we are, from their files.
+        """Say who the broker must be, and who we are, by what is in the files now.
 
         Raises:
             OSError: one of them cannot be used; they were all right at the start.
         """
-        if not (self.broker_ca_file and self.broker_certificate_file and self.broker_key_file):
-            raise FileNotFoundError("there are no certificates")
-        return client_context(
-            self.broker_ca_file, self.broker_certificate_file, self.broker_key_file
-        )
+        if self.broker_ca_file and self.broker_certificate_file and self.broker_key_file:
+            return client_context(
+                self.broker_ca_file, self.broker_certificate_file, self.broker_key_file
+            )
+        return public_context()
 
-    def broker_password(self) -> SecretStr:
+    def read_broker_password(self) -> SecretStr:
         """Read the password from its file."""
         return SecretStr(self.broker_password_file.read_text().strip())
 
 
-def _is_encrypted(urls: Iterable[str]) -> bool:
-    return any(url.startswith("amqps:") for url in urls)
+@cache  # who reads the settings again is given the same file
+def _in_memory(name: str, content: str) -> Path:
+    """Keep what is good as ``name`` where no program that we start finds it (memfd_create(2)).
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if model := CONTENTS[name]:
+        try:
+            model.model_validate_json(content)
+        except ValidationError:
+            raise ValueError(f"{name.upper()} is not what is in such a file") from None
+    descriptor = os.memfd_create(name)
+    os.write(descriptor, content.encode())
+    return Path(f"/proc/self/fd/{descriptor}")
 
 
 def _try(act: Callable[[], object], problem: str) -> None:
@@ -180,11 +228,7 @@ def settings_from_environment(settings: type[SettingsT]) -> SettingsT:
         return settings()
     except ValidationError as error:
         prefix = settings.model_config.get("env_prefix", "")
-        problems = []
-        for problem in error.errors(include_input=False):
-            variable = f"{prefix}{problem['loc'][0] if problem['loc'] else ''}".upper()
-            problems.append(f"{variable}: {problem['msg']}")
-        raise SettingsError("\n".join(problems)) from None
+        raise SettingsError("\n".join(sentences(error, prefix))) from None
 
 
 def read_settings(settings: type[SettingsT]) -> SettingsT:
@@ -192,6 +236,15 @@ def read_settings(settings: type[SettingsT]) -> SettingsT:
     try:
         return settings_from_environment(settings)
     except SettingsError as error:
-        for problem in str(error).splitlines():
-            sys.stderr.write(f"cannot start: {problem}\n")
+        for sentence in str(error).splitlines():
+            sys.stderr.write(f"cannot start: {sentence}\n")
         raise SystemExit(2) from None
+
+
+def sentences(error: ValidationError, prefix: str = "") -> Iterator[str]:
+    """Say what is wrong with settings, without quoting their values."""
+    for problem in error.errors(include_input=False):
+        said = problem["msg"].removeprefix("Value error, ")
+        if problem["loc"]:  # else the sentence names them itself
+            said = f"{prefix}{problem['loc'][0]}".upper() + f": {said}"
+        yield said

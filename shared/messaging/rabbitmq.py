@@ -19,7 +19,7 @@ class RabbitBroker:
     """
 
     def __init__(self, settings: MessagingSettings, user: str) -> None:
-        self._login = Login(settings, user, settings.broker_password())
+        self._login = Login(settings, user, settings.read_broker_password())
         self.traffic = self._login.traffic
 
     def publisher(self) -> RabbitPublisher:

@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 import httpx
@@ -17,6 +19,7 @@ from shared.messaging.ids import new_id
 ROOT = Path(__file__).parents[2]
 UP_TIMEOUT_S = 300.0  # with images to pull and to build
 TIMEOUT_S = 90.0
+SETTINGS = "CATALOG_SYNC_PAGE_SIZE=50\n"  # what an operator has in settings.env
 
 
 class CommandFailed(Exception):
@@ -60,12 +63,14 @@ class Compose:
         (port,) = free_ports(1)
         self.name = f"postroad-test-{new_id()[-12:]}"
         self.url = f"http://{LOOPBACK}:{port}"
+        self.settings = Path(mkdtemp()) / "settings.env"
         self._command = ["compose", "--project-name", self.name]
         for file in ("docker-compose.yml", *overrides):
             self._command += ["--file", file]
         self._env = {
             "PORT": str(port),
             "POSTROAD_IMAGE": self.name,
+            "SETTINGS": str(self.settings),
             "BROKER_SUBNET": f"10.{random.randint(64, 254)}.{random.randint(0, 254)}",
         }
 
@@ -83,6 +88,10 @@ class Compose:
             env=self._env,
             timeout_s=UP_TIMEOUT_S,
         )
+
+    def postroad(self, *arguments: str) -> str:
+        """Run the ``postroad`` command as an operator does, beside what runs already."""
+        return self("run", "--rm", "--no-TTY", "--no-deps", "postroad", *arguments)
 
     def inspect(self) -> dict[str, dict[str, Any]]:
         """Describe the containers, by the name of their service (the last of several)."""
@@ -112,9 +121,11 @@ class Compose:
 def running_project(*overrides: str) -> Iterator[Compose]:
     """Build and start the whole system; remove all of it, whatever happens."""
     compose = Compose(*overrides)
+    compose.settings.write_text(SETTINGS)
     try:
         compose.up("--build")
         yield compose
     finally:
         compose("down", "--volumes", "--remove-orphans", "--timeout", "25", "--rmi", "local")
         docker("image", "rm", "--force", compose.name)
+        rmtree(compose.settings.parent)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.docker import docker_answers
-from tests.e2e.compose import ROOT, CommandFailed, Compose, docker, running_project
+from tests.e2e.compose import ROOT, SETTINGS, CommandFailed, Compose, docker, running_project
 from tests.waiting import eventually
 
 pytestmark = [
@@ -26,7 +26,7 @@ PASSWORD = "a password of this test"
 AUTH, CATALOG = {"auth_worker", "auth_audit"}, {"catalog_worker", "catalog_sync"}
 SERVICES = {*AUTH, *CATALOG, "http_bridge", "upstream"}
 OURS = {*SERVICES, "provision", "auth_migrate", "catalog_migrate"}
-OVERRIDES = ((), ("compose.tls.yml",), ("compose.cluster.yml",))
+OVERRIDES = ((), ("compose.cluster.yml",))
 USER = 10001
 RECOVERY_S = 60.0  # of a broker that was killed, on a busy machine
 
@@ -64,11 +64,17 @@ def test_the_files_are_clean(overrides: tuple[str, ...]) -> None:
 
 
 def test_the_image_holds_no_tests_no_compiler_and_no_secrets(compose: Compose) -> None:
-    script = """
-        find /app /venv -type d '(' -name test -o -name tests ')'
-        find / -xdev -type f '(' -name '*.password' -o -name identity.json -o -name '.env*' ')'
+    compilers = "c[c+][+]?|g(cc|[+][+])|clang([+][+])?|cc1|tcc|rustc|go|ld|as|make|cmake"
+    script = f"""
+        find /app /venv -type d '(' -name test -o -name tests -o -name testing ')'
+        find /app -name 'test_*' -o -name '*_test.py' -o -name conftest.py
+        find / -xdev -type f '(' -name '*.password' -o -name identity.json -o -name '.env*' \
+            -o -name '.netrc' -o -name 'id_rsa*' -o -name 'id_ed*' -o -name '*.key' ')' \
+            ! -path '/usr/share/*' 2>/dev/null
+        find / -xdev -regextype posix-extended '(' -type f -o -type l ')' -perm /111 \
+            -regex '.*/([a-z0-9_]+-)*({compilers})(-[0-9.]+)?' 2>/dev/null
         find /var/lib/postroad /tmp /root -type f ! -name '.bashrc' ! -name '.profile' 2>/dev/null
-        for name in cc gcc g++ clang make ld as rustc; do command -v $name; done
+        grep -rlIE '^-----BEGIN .*PRIVATE KEY' /app /venv /etc /opt /srv /usr /var 2>/dev/null
         true
     """
 
@@ -78,7 +84,8 @@ def test_the_image_holds_no_tests_no_compiler_and_no_secrets(compose: Compose) -
         *("requirements.txt", "shared"),
     ]
     environment = docker("image", "inspect", "--format", "{{.Config.Env}}", compose.name)
-    assert "PASSWORD" not in environment.upper()
+    history = docker("image", "history", "--no-trunc", "--format", "{{.CreatedBy}}", compose.name)
+    assert "PASSWORD" not in (environment + history).upper()
 
 
 def test_the_image_says_what_it_is_and_has_a_health_check(compose: Compose) -> None:
@@ -189,12 +196,44 @@ def test_a_service_cannot_reach_the_database_of_another(compose: Compose) -> Non
     assert "authentication failed" in tried("auth_audit", "postgres", "auth")
 
 
-def test_the_broker_has_no_user_but_the_services_and_who_asks_for_depths(compose: Compose) -> None:
+def test_the_broker_has_no_user_but_services_the_operator_and_who_asks_for_depths(
+    compose: Compose,
+) -> None:
     listing = compose("exec", "--no-TTY", "broker", "rabbitmqctl", "--quiet", "list_users")
 
     assert sorted(line.split("\t")[0] for line in listing.splitlines()[1:]) == [
-        *("auth", "bridge", "catalog", "scaler"),
+        *("auth", "bridge", "catalog", "operator", "scaler"),
     ]
+
+
+def test_everybody_shows_the_broker_a_certificate_and_nobody_gets_in_without_tls(
+    compose: Compose,
+) -> None:
+    ctl = ("exec", "--no-TTY", "broker", "rabbitmqctl", "--quiet", "list_connections")
+
+    connections = compose(*ctl, "user", "ssl", "ssl_protocol", "peer_cert_subject").splitlines()[1:]
+    listeners = compose("exec", "--no-TTY", "broker", "rabbitmq-diagnostics", "-q", "listeners")
+
+    names = ("auth", "bridge", "catalog")
+    assert set(connections) == {f"{name}\ttrue\ttlsv1.3\tCN={name}" for name in names}
+    assert " 5671, protocol: amqp/ssl" in listeners
+    assert " 5672," not in listeners
+
+
+def test_what_quorum_queues_have_written_waits_in_less_memory_than_there_is(
+    compose: Compose,
+) -> None:
+    asked = "{ok, Bytes} = application:get_env(ra, wal_max_size_bytes), Bytes."
+
+    answer = compose("exec", "--no-TTY", "broker", "rabbitmqctl", "--quiet", "eval", asked)
+
+    assert int(answer) == 64 * 2**20
+
+
+def test_a_setting_of_the_readme_comes_from_a_file(compose: Compose) -> None:
+    name, _, value = SETTINGS.strip().partition("=")
+
+    assert compose("exec", "--no-TTY", "catalog_sync", "printenv", name).strip() == value
 
 
 def test_there_is_no_user_that_one_could_guess(compose: Compose) -> None:
@@ -232,10 +271,39 @@ async def test_a_sync_is_worked_off_in_the_background(reader: httpx.Client) -> N
 
 
 async def test_sign_ins_are_noted_by_the_audit(compose: Compose, reader: httpx.Client) -> None:
-    def history() -> str:
-        return compose("run", "--rm", "--no-TTY", "postroad", "users", "history", "reader")
+    def is_noted() -> bool:
+        return "signed in" in compose.postroad("users", "history", "reader")
 
-    await eventually(lambda: "signed in" in history(), timeout_s=30)
+    await eventually(is_noted, timeout_s=30)
+
+
+def test_an_operator_looks_for_dead_letters_and_renews_the_catalogue(compose: Compose) -> None:
+    assert compose.postroad("dead-letters", "list") == "no dead letters: all is well\n"
+    assert "\n120 products: " in compose.postroad("sync")
+
+
+async def test_a_service_of_another_team_is_added_and_revoked_while_all_runs(
+    compose: Compose,
+) -> None:
+    def does_call() -> bool:
+        with suppress(CommandFailed):
+            call = ("call", "catalog.products.list", "limit=1", "--as", "shop")
+            return len(json.loads(compose.postroad(*call))["data"]) == 1
+        return False
+
+    def told(command: str) -> None:
+        """Do at the broker what the command line said."""
+        compose("exec", "--no-TTY", "broker", *command.partition("'")[2].partition("'")[0].split())
+
+    told(compose.postroad("services", "add", "shop", "--calls", "catalog.products.*"))
+    await eventually(does_call, timeout_s=30)  # the import may go on when its command has ended
+
+    told(compose.postroad("services", "revoke", "shop"))
+    trust = compose(
+        "exec", "--no-TTY", "catalog_worker", "cat", "/var/lib/postroad/trust/trust.json"
+    )
+    users = compose("exec", "--no-TTY", "broker", "rabbitmqctl", "--quiet", "list_users")
+    assert "shop" not in trust + users
 
 
 def test_three_catalogue_workers_share_the_queue(compose: Compose, reader: httpx.Client) -> None:
@@ -262,3 +330,15 @@ async def test_a_killed_broker_is_back_by_itself_and_users_see_503_at_most(
     await eventually(lambda: is_answered(200), timeout_s=RECOVERY_S)
 
     assert set(seen) <= {200, 503}
+
+
+def test_a_stop_lets_everybody_finish_and_down_leaves_the_data_alone(compose: Compose) -> None:
+    compose("stop")
+    ends = {name: each["State"]["ExitCode"] for name, each in compose.inspect().items()}
+    compose("down")
+
+    assert 137 not in ends.values(), ends  # nobody had to be killed
+    mine = ("--quiet", "--filter", f"label=com.docker.compose.project={compose.name}")
+    assert docker("ps", "--all", *mine) == ""
+    assert docker("network", "ls", *mine) == ""
+    assert len(docker("volume", "ls", *mine).split()) >= len(SERVICES)

@@ -1,6 +1,7 @@
-"""The broker by mutual TLS, with its settings from rabbitmq/tls.conf and our own certificates."""
+"""The broker by mutual TLS, as rabbitmq/rabbitmq.conf has it, with our own certificates."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -25,7 +26,7 @@ from shared.messaging.rabbitmq import RabbitBroker
 from shared.messaging.services import load_services
 from shared.messaging.topology import definitions, with_passwords
 from shared.settings import MessagingSettings
-from shared.tls import client_context
+from shared.tls import client_context, public_context
 from tests.brokers import PASSWORD
 from tests.conftest import SERVICES_FILE
 from tests.proxy import Proxy
@@ -34,7 +35,7 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
-TLS_CONF = SERVICES_FILE.with_name("tls.conf")
+CONF = SERVICES_FILE.with_name("rabbitmq.conf")
 IN_CONTAINER = "/var/lib/postroad/broker/tls"
 HEARTBEAT_S = 2
 STALLED_S = 30.0  # heartbeats are missed after 14 s; then the goodbye, a pause, and a busy machine
@@ -57,9 +58,9 @@ class TlsNode:
         (folder / "password").write_text(PASSWORD)
 
     def _settings(self) -> dict[str, str]:
-        text = TLS_CONF.read_text().replace(IN_CONTAINER, str(self.folder / "broker"))
+        text = CONF.read_text().replace(IN_CONTAINER, str(self.folder / "broker"))
         lines = [line.split(" = ") for line in text.splitlines() if " = " in line]
-        settings = {key: value for key, value in lines if not key.startswith("listeners")}
+        settings = {key: value for key, value in lines if key.startswith("ssl_options.")}
         return settings | {"listeners.ssl.1": f"{LOOPBACK}:{self.port}"}
 
     def certify(self, name: str, *, authority: str = "authority") -> None:
@@ -259,6 +260,30 @@ def test_who_has_no_certificate_or_a_strangers_is_refused(node: TlsNode) -> None
             node.as_somebody(context)
     with node.as_somebody(node.context("bridge")) as connection:
         assert connection.is_open
+
+
+def test_without_files_of_ours_it_must_be_a_server_that_the_system_trusts(
+    node: TlsNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(node.folder / "bridge" / "ca.pem"))
+    assert greet(node, LOOPBACK) in ("TLSv1.2", "TLSv1.3")
+
+    with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+        greet(node, "localhost")
+
+    node.certify("catalog", authority="another")
+    monkeypatch.setenv("SSL_CERT_FILE", str(node.folder / "catalog" / "ca.pem"))
+    with pytest.raises(ssl.SSLCertVerificationError, match="certificate verify failed"):
+        greet(node, LOOPBACK)
+
+
+def greet(node: TlsNode, name: str) -> str | None:
+    """Shake hands with the broker as one that is called by this name; give the version of TLS."""
+    with (
+        socket.create_connection((LOOPBACK, node.port), timeout=5) as plain,
+        public_context().wrap_socket(plain, server_hostname=name) as encrypted,
+    ):
+        return encrypted.version()
 
 
 def test_a_certificate_does_not_do_instead_of_the_password(node: TlsNode) -> None:

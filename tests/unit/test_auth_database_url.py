@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from shared.storage.database import InvalidDatabaseUrl, database_url, parse_url
+from shared.storage.database import Database, InvalidDatabaseUrl, database_url, parse_url
 from tests.auth import make_settings
 
 URL = "postgresql://postroad@database/auth"
@@ -15,6 +15,19 @@ def test_without_a_password_file_the_url_is_used_as_it_is() -> None:
     settings = make_settings(database_url=SecretStr("postgresql://postroad:a@database/auth"))
 
     assert database_url(settings) == "postgresql://postroad:a@database/auth"
+
+
+def test_the_url_of_a_managed_database_is_taken_as_it_comes() -> None:
+    given = "postgres://someone:p%40ss@db.example:5432/d1?sslmode=require"
+    settings = make_settings(database_url=SecretStr(given))
+
+    engine = Database(database_url(settings)).engine
+
+    _, options = engine.dialect.create_connect_args(engine.url)
+    assert engine.url.drivername == "postgresql+psycopg"
+    assert (options["host"], options["port"]) == ("db.example", 5432)
+    assert (options["user"], options["password"]) == ("someone", "p@ss")
+    assert (options["dbname"], options["sslmode"]) == ("d1", "require")
 
 
 @pytest.mark.parametrize("password", ["simple", "p@ss:w/rd?%40"])

@@ -3,10 +3,12 @@
 import json
 from argparse import ArgumentParser
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
-from ops import direct_services, grants, services
+from ops import direct_services, grants, provision, services
 from ops.grants import GrantError
 from ops.ports import free_ports
 from ops.state import State
@@ -171,3 +173,46 @@ def test_where_the_broker_is_cannot_be_said_while_nothing_runs(
     assert "shop (added)\n  calls      catalog.products.*\n" in capsys.readouterr().out
     assert run("revoke", "shop") == 0
     assert run("revoke", "shop") == 1
+
+
+def test_for_a_broker_that_others_run_the_definitions_are_written(
+    state: State, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(command: ModuleType, *arguments: str) -> str:
+        parser = ArgumentParser()
+        command.add_arguments(parser)
+        status = command.run(parser.parse_args([*arguments, "--state", str(state.folder)]))
+        assert status == 0
+        return capsys.readouterr().out
+
+    def kept() -> Any:
+        return json.loads(state.definitions_file.read_text())
+
+    def known() -> set[str]:
+        own = {user["name"] for user in kept()["users"]}
+        return own & {entry["user"] for entry in kept()["permissions"]}
+
+    run(provision, "--cluster")
+    queues, before = kept()["queues"], known()
+    of_the_broker = state.broker_folder / "tls" / "certificate.pem"
+    certificate = of_the_broker.read_text()
+
+    said = run(direct_services, "add", "shop", "--calls", "catalog.products.*")
+    assert f"by 'rabbitmqctl import_definitions {state.definitions_file}'" in said
+    assert f"export BROKER_KEY_FILE={state.folder}/services/shop/tls/key.pem" in said
+    assert (state.folder / "services" / "shop" / "tls" / "key.pem").exists()
+    assert known() == {*before, "shop"}
+    assert kept()["queues"] == queues  # those of a cluster, as before
+    assert of_the_broker.read_text() == certificate
+
+    said = run(direct_services, "revoke", "shop")
+    assert "by 'rabbitmqctl delete_user shop'" in said
+    assert not (state.folder / "services" / "shop").exists()
+    assert known() == before
+
+
+async def test_definitions_that_cannot_be_read_are_named(state: State) -> None:
+    state.certificates([])  # an authority, and nothing else of `postroad provision`
+
+    with pytest.raises(GrantError, match=r"cannot read .*definitions.json; run 'postroad prov"):
+        await grants.add(state, "shop", SHOP)

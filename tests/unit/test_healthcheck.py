@@ -5,9 +5,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
+
+from ops import healthcheck
+
+# the first columns of /proc/net/tcp, and in it a connection to 127.0.0.1:5672
+HEADER = "  sl  local_address rem_address   st tx_queue rx_queue"
+TO_5672 = "   0: 0100007F:B2C4 0100007F:1628 01 00000000:00000000"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -29,6 +36,16 @@ def port() -> Iterator[int]:
         thread.join()
 
 
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The /proc of a machine without IPv6, on which nothing runs yet."""
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "tcp").write_text(f"{HEADER}\n")
+    monkeypatch.setattr(healthcheck, "PROC", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["healthcheck"])
+    return tmp_path
+
+
 def check(*arguments: str, **environment: str) -> int:
     command = [sys.executable, "-m", "ops.healthcheck", *arguments]
     return subprocess.run(command, check=False, env=environment, timeout=20).returncode
@@ -47,6 +64,42 @@ def test_a_proxy_is_not_asked(port: int) -> None:
 def test_any_status_but_200_is_a_failure(port: int) -> None:
     assert check(f"http://127.0.0.1:{port}/healthz") == 0
     assert check(f"http://127.0.0.1:{port}/readyz") == 1
+
+
+def test_without_an_argument_it_asks_for_the_connection_where_no_bridge_runs(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BROKER_URLS", "amqp://broker:5672/postroad")
+    run(machine, 1, "/sbin/docker-init", "--", "python", "-m", "catalog_worker")
+    run(machine, 7, "python", "-m", "catalog_worker")
+
+    assert healthcheck.main() == 1
+    assert capsys.readouterr().out == "connected: no connection is open\n"
+
+    (machine / "net" / "tcp").write_text(f"{HEADER}\n{TO_5672}\n")
+
+    assert healthcheck.main() == 0
+
+
+def test_without_an_argument_it_asks_the_bridge_where_one_runs_under_an_init(
+    machine: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROKER_URLS", "amqp://broker:5672/postroad")
+    monkeypatch.setenv("PORT", str(port))
+    run(machine, 1, "/bin/sh", "-c", "python -m http_bridge")
+    (machine / "6" / "cmdline").mkdir(parents=True)  # a process that cannot be looked at
+    run(machine, 7, "python", "-m", "http_bridge")
+
+    assert healthcheck.main() == 0
+
+    monkeypatch.setenv("PORT", "1")
+
+    assert healthcheck.main() == 1
+
+
+def run(machine: Path, pid: int, *command: str) -> None:
+    (machine / str(pid)).mkdir()
+    (machine / str(pid) / "cmdline").write_text("\0".join(command) + "\0")
 
 
 def test_a_connection_to_any_of_the_brokers_is_seen_while_it_is_open() -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from ops import provision
+from ops.acting import OPERATOR, operator_rights
 from ops.provision import DATABASES
-from ops.services import SERVICES_FILE
+from ops.services import SERVICES_FILE, added_services
 from ops.state import State
 from shared.messaging.keys import Identity, TrustBundle
 from shared.messaging.names import SCALER
@@ -97,6 +98,41 @@ def test_in_a_cluster_requests_have_copies_too(tmp_path: Path) -> None:
     run(tmp_path, "--cluster")
 
     assert set(types().values()) == {"quorum"}
+
+
+def test_an_operator_is_made_for_who_asks_for_one(tmp_path: Path) -> None:
+    run(tmp_path)
+    assert not (tmp_path / "services" / OPERATOR).exists()
+
+    run(tmp_path, "--operator")
+
+    state = State(tmp_path)
+    users = json.loads(state.definitions_file.read_text())["users"]
+    assert {user["name"] for user in users} == {*SERVICES.names, OPERATOR, SCALER}
+    assert TrustBundle.load(state.trust_file).services[OPERATOR].redrives
+    assert (tmp_path / "services" / OPERATOR / "tls" / "certificate.pem").exists()
+
+
+def test_an_operator_is_given_the_rights_that_a_new_release_has(tmp_path: Path) -> None:
+    run(tmp_path, "--operator")
+    state = State(tmp_path)
+    state.write_services('[operator]\ncalls = ["auth.*"]\n')
+
+    run(tmp_path, "--operator")
+
+    assert added_services(state).root == {OPERATOR: operator_rights()}
+
+
+def test_services_that_were_added_are_provided_for_too(tmp_path: Path) -> None:
+    state = State(tmp_path)
+    state.write_services('[shop]\ncalls = ["catalog.products.*"]\n')
+
+    run(tmp_path)
+
+    users = json.loads(state.definitions_file.read_text())["users"]
+    assert "shop" in {user["name"] for user in users}
+    assert TrustBundle.load(state.trust_file).services["shop"].calls == ("catalog.products.*",)
+    assert (tmp_path / "services" / "shop" / "tls" / "certificate.pem").exists()
 
 
 def test_a_broken_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
