@@ -88,6 +88,7 @@ def test_it_speaks_the_protocol_of_the_vectors() -> None:
 
     assert checked.returncode == 0, checked.stderr
     assert checked.stdout.endswith("checks passed\n")
+    assert checked.stdout in (EXAMPLE / "README.md").read_text()
 
 
 @needs_node
