@@ -155,6 +155,8 @@ def _who_may(kind: str, operation: Document) -> str:
     text = f"a service whose <code>{verb}</code> cover it"
     if scope := operation.get("x-scope"):
         text += f", for a user with the scope <code>{escape(scope)}</code>"
+    elif "security" in operation:
+        text += ", with the user's token"
     return text
 
 

@@ -214,13 +214,29 @@ class EnvironmentSettings(BaseSettings):
         return self.postroad_env == "development"
 
 
-def read_settings(settings: type[SettingsT]) -> SettingsT:
-    """Read settings from the environment, or end the process with one sentence a variable."""
+class SettingsError(Exception):
+    """Variables are missing or wrong; the message has a line for each."""
+
+
+def settings_from_environment(settings: type[SettingsT]) -> SettingsT:
+    """Read settings from the environment.
+
+    Raises:
+        SettingsError: they are not all there and right.
+    """
     try:
         return settings()
     except ValidationError as error:
         prefix = settings.model_config.get("env_prefix", "")
-        for sentence in sentences(error, prefix):
+        raise SettingsError("\n".join(sentences(error, prefix))) from None
+
+
+def read_settings(settings: type[SettingsT]) -> SettingsT:
+    """Read settings from the environment, or end the process with one sentence a variable."""
+    try:
+        return settings_from_environment(settings)
+    except SettingsError as error:
+        for sentence in str(error).splitlines():
             sys.stderr.write(f"cannot start: {sentence}\n")
         raise SystemExit(2) from None
 

@@ -84,7 +84,7 @@ export class Keys {
 
   peer(service) {
     const services = this.trust.services
-    return Object.hasOwn(services, service) ? services[service] : { keys: [], publishes: [] }
+    return Object.hasOwn(services, service) ? services[service] : { keys: [], calls: [], publishes: [] }
   }
 
   /** The id and the key for messages to a service. */

@@ -24,16 +24,25 @@ export class ServiceError extends Error {
   }
 }
 
+/** Say in one line what went wrong. */
+export const describe = (error) =>
+  error instanceof ServiceError ? `${error.code}: ${error.message}` : `postroad: ${error.message}`
+
+const NEEDED = ['BROKER_URLS', 'BROKER_PASSWORD_FILE', 'IDENTITY_FILE', 'TRUST_FILE']
+
 /** Connect as the environment says; see README.md. */
 export async function connect(environment = process.env) {
-  const file = (variable) => {
-    if (!environment[variable]) throw new Error(`${variable} is not set`)
-    return environment[variable]
-  }
+  const missing = NEEDED.filter((variable) => !environment[variable])
+  if (missing.length) throw new Error(`not set: ${missing.join(', ')}`)
   const client = new Client(
-    file('BROKER_URLS').split(','),
-    readFileSync(file('BROKER_PASSWORD_FILE'), 'utf8').trim(),
-    Keys.load(file('IDENTITY_FILE'), file('TRUST_FILE')),
+    environment.BROKER_URLS.split(','),
+    readFileSync(environment.BROKER_PASSWORD_FILE, 'utf8').trim(),
+    Keys.load(environment.IDENTITY_FILE, environment.TRUST_FILE),
+    {
+      ca: environment.BROKER_CA_FILE,
+      cert: environment.BROKER_CERTIFICATE_FILE,
+      key: environment.BROKER_KEY_FILE,
+    },
   )
   await client.open()
   return client
@@ -43,32 +52,41 @@ export class Client {
   #urls
   #password
   #keys
+  #tlsFiles
   #line = null // what is open: both connections, their channels, the reply queue
   #waiting = new Map() // calls under way, by message id
   #listeners = []
   #isClosed = false
 
-  constructor(urls, password, keys) {
+  /** `tlsFiles`, for amqps://: `ca`, whom to trust as the broker; `cert` and `key`, who we are. */
+  constructor(urls, password, keys, tlsFiles = {}) {
     this.#urls = urls
     this.#password = password
     this.#keys = keys
+    this.#tlsFiles = tlsFiles
   }
 
   /** Connect; when that is lost later, it comes back by itself. */
   async open() {
-    let error
+    const reasons = []
     for (const url of this.#urls) {
       try {
         return await this.#connect(new URL(url.trim()))
-      } catch (failed) {
-        error = failed
+      } catch (error) {
+        const { message } = error.errors?.[0] ?? error // of all addresses that a name has
+        reasons.push(`${url.trim()}: ${message}`)
       }
     }
-    throw error
+    throw new Error(`cannot connect to the broker: ${reasons.join('; ')}`)
   }
 
   /** Send a request, and give its reply; an error is a ServiceError with its `code`. */
   async call(method, request = {}, { timeoutMs = 5000, token, correlationId } = {}) {
+    this.#keys.refresh()
+    if (!isCovered(method, this.#keys.peer(this.#keys.service).calls)) {
+      // the broker would refuse it by closing the channel, and end every other call on it
+      throw new ServiceError('not_authorised', `${this.#keys.service} may not call ${method}`)
+    }
     const line = this.#line
     if (!line) throw new ServiceError('unavailable', 'the message broker is away', 1)
     const id = newId()
@@ -93,6 +111,16 @@ export class Client {
 
   /** Hear events by their names, or by patterns within those granted, such as `auth.login.*`. */
   async listen(patterns, onEvent) {
+    this.#keys.refresh()
+    const rights = this.#keys.peer(this.#keys.service).listens ?? []
+    for (const pattern of patterns) {
+      if (!isCovered(pattern, rights)) {
+        throw new ServiceError(
+          'not_authorised',
+          `${this.#keys.service} may not listen to ${pattern}, but to: ${rights.join(', ') || 'nothing'}`,
+        )
+      }
+    }
     const listener = { patterns, onEvent }
     this.#listeners.push(listener)
     if (this.#line) await this.#hear(this.#line, listener)
@@ -134,19 +162,28 @@ export class Client {
   }
 
   async #dial(url, line) {
-    const connection = await amqp.connect({
-      protocol: url.protocol.slice(0, -1),
-      hostname: url.hostname,
-      port: Number(url.port) || 5672,
-      username: this.#keys.service,
-      password: this.#password,
-      vhost: decodeURIComponent(url.pathname.slice(1)),
-      heartbeat: 10,
-    })
+    const connection = await amqp.connect(
+      {
+        protocol: url.protocol.slice(0, -1),
+        hostname: url.hostname,
+        port: Number(url.port), // 0 is the protocol's own
+        username: this.#keys.service,
+        password: this.#password,
+        vhost: decodeURIComponent(url.pathname.slice(1)),
+        heartbeat: 10,
+      },
+      this.#readTlsFiles(),
+    )
     line.connections.push(connection)
     connection.on('error', (error) => console.error(`postroad: ${error.message}`))
     connection.on('close', () => this.#lost(line))
     return connection
+  }
+
+  /** Read them anew for each connection: certificates are renewed. */
+  #readTlsFiles() {
+    const given = Object.entries(this.#tlsFiles).filter(([, file]) => file)
+    return Object.fromEntries(given.map(([option, file]) => [option, readFileSync(file)]))
   }
 
   async #ownQueue(line, kind, exchange, routingKeys, onMessage) {
@@ -163,7 +200,6 @@ export class Client {
   }
 
   #publish(line, call, id, request, { timeoutMs, token, correlationId = id }) {
-    this.#keys.refresh()
     const now = Date.now()
     const body = Buffer.from(JSON.stringify(request))
     const signature = signRequest(this.#keys, call.service, body, {
@@ -258,7 +294,7 @@ export class Client {
       try {
         return await this.open()
       } catch (error) {
-        console.error(`postroad: cannot connect: ${error.message}`)
+        console.error(`postroad: ${error.message}`)
       }
     }
   }

@@ -164,8 +164,9 @@ def _request_operation(request: type[Request[Any]]) -> Document:
             for error, when in errors_of(request).items()
         ],
     }
-    if request.scope:
+    if request.scope or request.needs_user:
         operation["security"] = [{"$ref": "#/components/securitySchemes/user_token"}]
+    if request.scope:
         operation["x-scope"] = request.scope
     return operation
 

@@ -76,7 +76,7 @@ class UserProfile(Message):
     scopes: list[str]
 
 
-class GetOwnUser(Request[UserProfile], method="auth.profiles.get"):
+class GetOwnUser(Request[UserProfile], method="auth.profiles.get", needs_user=True):
     """The user whose access token the request carries.
 
     Raises:

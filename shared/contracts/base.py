@@ -41,12 +41,14 @@ class Request(Message, Generic[ReplyT]):
 
     - ``method``: ``<service>.<noun>.<verb>``; also the routing key on the ``rpc`` exchange.
     - ``scope``: what the user's token must hold when the caller acts for a user.
+    - ``needs_user``: it is about the user, so that every caller gives the user's token.
     - ``timeout_s``: the deadline of a call that names none, in seconds.
     - ``idempotent``: a second delivery changes nothing, so an unknown outcome may be retried.
     """
 
     method: ClassVar[str]
     scope: ClassVar[str | None]
+    needs_user: ClassVar[bool]
     timeout_s: ClassVar[float]
     idempotent: ClassVar[bool]
     reply: ClassVar[type[Message]]
@@ -60,6 +62,7 @@ class Request(Message, Generic[ReplyT]):
         *,
         method: str = "",
         scope: str | None = None,
+        needs_user: bool = False,
         timeout_s: float = 5.0,
         idempotent: bool = True,
         **kwargs: Any,
@@ -69,6 +72,7 @@ class Request(Message, Generic[ReplyT]):
             return
         cls.method = method
         cls.scope = scope
+        cls.needs_user = needs_user
         cls.timeout_s = timeout_s
         cls.idempotent = idempotent
         cls.reply = _reply_type(cls)

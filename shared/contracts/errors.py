@@ -6,7 +6,7 @@ ServiceError
 ├── InvalidRefreshToken    not one of ours, expired, or used before
 ├── TooManyAttempts        wait before signing in again
 ├── NotAuthenticated       the user's token is missing, malformed, expired or forged
-├── NotAuthorised          the user's token does not hold the scope
+├── NotAuthorised          the user's token does not hold the scope, or the caller no right
 ├── ProductNotFound
 ├── SyncNotFound
 ├── UpstreamFailed         the product API is broken or answers nonsense

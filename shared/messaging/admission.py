@@ -79,7 +79,8 @@ class Admission:
             raise InvalidRequest(f"no method {claims.op}")
         if token is None:
             caller = self._keys.trust.services.get(claims.iss)  # it may have been revoked by now
-            if contract.scope and (caller is None or caller.acts_for_users):
+            for_user = contract.scope and (caller is None or caller.acts_for_users)
+            if for_user or contract.needs_user:
                 raise NotAuthenticated("no token")
             return Admitted(claims, contract, None)
         try:

@@ -15,6 +15,7 @@ from shared.contracts.base import ReplyT, Request
 from shared.contracts.errors import (
     InternalError,
     InvalidRequest,
+    NotAuthorised,
     OutcomeUnknown,
     Overloaded,
     PeerError,
@@ -88,6 +89,7 @@ class Client:
         A ``publisher`` that is given is the giver's to start and close.
         """
         self._service = keys.service
+        self._keys = keys
         self._signer = Signer(keys)
         self._verifier = Verifier(keys)
         self._publisher = publisher or broker.publisher()
@@ -154,6 +156,7 @@ class Client:
         that one's correlation id. Not its user: pass ``current_call.get().user`` to act for them.
 
         Raises:
+            NotAuthorised: the trust bundle does not let us; nothing was sent.
             Unavailable: the broker is away, or no worker listens; nothing was sent.
             Overloaded: the queue is full; nothing was done.
             ReplyTimeout: no reply within ``timeout_s`` (default: the contract's).
@@ -199,6 +202,7 @@ class Client:
     ) -> Reply:
         loop = asyncio.get_running_loop()
         service = request.service()
+        self._check_right(request.method)
         self._check_open(service)
         timeout_s = request.timeout_s if timeout_s is None else timeout_s
         answering = current_call.get(None)
@@ -225,6 +229,11 @@ class Client:
             timer.cancel()
             del self._waiting[message_id]
             last_trip.set(waiting.trip)
+
+    def _check_right(self, method: str) -> None:
+        """Refuse what the broker would: by closing the channel, with all other calls on it."""
+        if not self._keys.may_call(method):
+            raise NotAuthorised(f"{self._service} may not call {method}")
 
     def _check_open(self, service: str) -> None:
         if not self.is_connected:

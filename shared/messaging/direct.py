@@ -1,19 +1,35 @@
-"""A client from settings alone, for services that are not one of ours, and for scripts.
+"""Calling and listening with settings alone, for services that are not one of ours, and scripts.
 
     async with connect() as client:
         page = await client.call(ListProducts(limit=5))
 
-``shared.messaging.blocking`` does the same without ``async``.
+    async with listen(LoginSucceeded, LoginFailed) as events:
+        async for event in events:
+            print(event)
+
+``shared.messaging.blocking`` calls without ``async``.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
 
+import structlog
+
+from shared.contracts.base import Event
+from shared.contracts.errors import NotAuthorised
 from shared.messaging.client import Client
+from shared.messaging.events import EventListener
 from shared.messaging.keyring import KeyRing, watch_key_files
 from shared.messaging.rabbitmq import RabbitBroker
-from shared.settings import MessagingSettings
+from shared.settings import MessagingSettings, settings_from_environment
+
+log = structlog.get_logger()
+
+BACKLOG = 1000  # events that one who listens may be behind
+
+EventT = TypeVar("EventT", bound=Event)
 
 
 @asynccontextmanager
@@ -24,19 +40,94 @@ async def connect(settings: MessagingSettings | None = None) -> AsyncIterator[Cl
     are taken up as they appear in their files.
 
     Raises:
-        pydantic.ValidationError: a variable is missing or wrong.
+        SettingsError: variables are missing or wrong.
         KeyFileError: a key file is.
         OSError: the password file is.
     """
-    settings = settings or MessagingSettings()
+    settings = settings or settings_from_environment(MessagingSettings)
+    async with _renewed_keys(settings) as keys:
+        client = Client(RabbitBroker(settings, keys.service), keys)
+        try:
+            await client.start()
+            await client.opened(settings.broker_connect_timeout_s)
+            yield client
+        finally:
+            await client.close()
+
+
+@asynccontextmanager
+async def listen(
+    *events: type[EventT],
+    settings: MessagingSettings | None = None,
+    on_open: Callable[[], None] = lambda: None,
+) -> AsyncIterator[AsyncIterator[EventT]]:
+    """Give events as they happen, verified and typed, for as long as the context lasts.
+
+    What happens while nobody listens is missed, and so is what happens while the connection is
+    lost; it comes back by itself. ``on_open`` is called each time it begins to hear: the moment to
+    ask for what was missed. An event may come twice. Who is ``BACKLOG`` events behind misses the
+    next ones, and the log says so.
+
+    Raises:
+        NotAuthorised: the trust bundle does not let us hear one of them.
+        SettingsError, KeyFileError, OSError: as ``connect`` does.
+    """
+    settings = settings or settings_from_environment(MessagingSettings)
+    async with _renewed_keys(settings) as keys:
+        _check_rights(keys, events)
+        heard = _Heard[EventT]()
+        opened = asyncio.Event()
+
+        def begin() -> None:
+            opened.set()
+            on_open()
+
+        listener = EventListener(
+            dict.fromkeys(events, heard.put),
+            broker=RabbitBroker(settings, keys.service),
+            keys=keys,
+            on_open=begin,
+        )
+        try:
+            await listener.start()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(opened.wait(), settings.broker_connect_timeout_s)
+            yield heard
+        finally:
+            await listener.close()
+
+
+class _Heard(AsyncIterator[EventT]):
+    """Events that have come and not been taken yet."""
+
+    def __init__(self) -> None:
+        self._waiting: asyncio.Queue[EventT] = asyncio.Queue(BACKLOG)
+
+    def put(self, event: EventT) -> None:
+        try:
+            self._waiting.put_nowait(event)
+        except asyncio.QueueFull:
+            log.warning("event missed", name=event.name, reason=f"{BACKLOG} others wait")
+
+    async def __anext__(self) -> EventT:
+        return await self._waiting.get()
+
+
+def _check_rights(keys: KeyRing, events: tuple[type[Event], ...]) -> None:
+    """Refuse what the broker would, which says so by closing the channel again and again."""
+    own = keys.trust.services.get(keys.service)
+    for event in events:
+        if own is None or not own.may_hear(event.name):
+            raise NotAuthorised(f"{keys.service} may not listen to {event.name}")
+
+
+@asynccontextmanager
+async def _renewed_keys(settings: MessagingSettings) -> AsyncIterator[KeyRing]:
+    """Give a service's keys, and renew them as their files change."""
     keys = KeyRing.load(settings.identity_file, settings.trust_file)
-    client = Client(RabbitBroker(settings, keys.service), keys)
     watch = asyncio.create_task(watch_key_files(keys, settings.identity_file, settings.trust_file))
     try:
-        await client.start()
-        await client.opened(settings.broker_connect_timeout_s)
-        yield client
+        yield keys
     finally:
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
-        await client.close()

@@ -38,6 +38,7 @@ class KeyRing:
     generation: int = 0
     _sending: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     _receiving: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    _granted: set[str] = field(default_factory=set)
 
     @classmethod
     def load(cls, identity_file: Path, trust_file: Path) -> "KeyRing":
@@ -59,6 +60,16 @@ class KeyRing:
         self.generation += 1
         self._sending.clear()
         self._receiving.clear()
+        self._granted.clear()
+
+    def may_call(self, method: str) -> bool:
+        """Say whether the service whose keys these are may call a method, as the bundle has it."""
+        if method not in self._granted:
+            own = self.trust.services.get(self.service)
+            if own is None or not own.may_call(method):
+                return False
+            self._granted.add(method)
+        return True
 
     def sending_key(self, audience: str) -> tuple[str, bytes]:
         """Give the id and the HS256 key for messages to one service.

@@ -166,6 +166,7 @@ class TrustedService(BaseModel):
     calls: tuple[str, ...] = ()
     publishes: tuple[str, ...] = ()
     enqueues: tuple[str, ...] = ()
+    listens: tuple[str, ...] = ()
     acts_for_users: bool = False
     issues_tokens: bool = False
     redrives: bool = False
@@ -173,6 +174,10 @@ class TrustedService(BaseModel):
     def may_call(self, method: str) -> bool:
         """Say whether this service may call a method, by whole name or by prefix ``name.*``."""
         return _is_covered(method, self.calls)
+
+    def may_hear(self, event: str) -> bool:
+        """Say whether this service may listen to an event while it runs."""
+        return _is_covered(event, self.listens)
 
     def may_send(self, typ: str, name: str) -> bool:
         """Say whether this service may send a request, an event or a job (the claim ``typ``)."""

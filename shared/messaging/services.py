@@ -154,6 +154,7 @@ def trust_bundle(services: Services, identities: Iterable[Identity]) -> dict[str
                 "calls": list(services.root[identity.service].calls),
                 "publishes": list(services.root[identity.service].publishes),
                 "enqueues": list(services.root[identity.service].enqueues),
+                "listens": list(services.root[identity.service].listens),
                 "acts_for_users": services.root[identity.service].acts_for_users,
                 "issues_tokens": services.root[identity.service].issues_tokens,
                 "redrives": services.root[identity.service].redrives,

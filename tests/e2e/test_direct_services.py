@@ -19,7 +19,7 @@ from httpx import AsyncClient
 
 from ops import grants, services
 from shared.contracts.catalog import ListProducts
-from shared.contracts.errors import Unavailable
+from shared.contracts.errors import NotAuthorised, Unavailable
 from shared.messaging.names import RPC
 from tests.e2e.system import System
 from tests.waiting import eventually
@@ -61,7 +61,7 @@ async def test_an_added_service_can_call_at_once_and_a_revoked_one_no_more(syste
         assert (status, errors) == (0, "")
 
         await eventually(lambda: not client.is_connected)  # the broker has closed its connections
-        with pytest.raises(Unavailable):
+        with pytest.raises((NotAuthorised, Unavailable)):  # as soon as it reads the trust bundle
             await client.call(ListProducts(limit=2))
     users = await system.broker.ctl("list_users")
     assert "shop" not in users.split()
@@ -135,10 +135,22 @@ async def test_a_call_can_be_for_a_user(system: System, token: str, tmp_path: Pa
     )
 
 
-async def test_what_the_documentation_shows_runs(system: System, tmp_path: Path) -> None:
+async def signed_in_before(listener: asyncio.subprocess.Process, visitor: AsyncClient) -> None:
+    """Sign in, as soon as a script says that it listens."""
+    assert listener.stdout is not None
+    async with asyncio.timeout(TIMEOUT_S):
+        while (line := await listener.stdout.readline()) != b"listening\n":
+            assert line
+    signed_in = await visitor.post("/auth", json={"username": "admin", "password": "admin"})
+    assert signed_in.status_code == 200
+
+
+async def test_what_the_documentation_shows_runs(
+    system: System, visitor: AsyncClient, tmp_path: Path
+) -> None:
     commands = re.findall(r"^\$ \.venv/bin/postroad (.*)$", GUIDE, re.MULTILINE)
     snippets = re.findall(r"^```python\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
-    assert len(commands) == len(snippets) == 3
+    assert (len(commands), len(snippets)) == (3, 4)
 
     for command in commands:
         status, said, errors = await postroad(system, *shlex.split(command))
@@ -155,12 +167,15 @@ async def test_what_the_documentation_shows_runs(system: System, tmp_path: Path)
             stdout=subprocess.PIPE,
             env=os.environ | environment | {"PYTHONPATH": str(ROOT)},
         )
+        if "listen(" in snippet:
+            await signed_in_before(process, visitor)
         output, _ = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
         assert process.returncode == 0, snippet
         outputs.append(output.decode().splitlines()[-1])
 
     assert [outputs[0].split()[0], outputs[2]] == ["5", "60"]
     assert outputs[1].endswith(" sold out")
+    assert outputs[3].endswith(" has signed in")
     assert (await postroad(system, "services", "revoke", "shop"))[0] == 0
 
 

@@ -1,4 +1,4 @@
-"""The fields of KEDA 2.17+ and of the RabbitMQ cluster operator 2.x that we use, and no others.
+"""The fields of KEDA 2.17+ and of the RabbitMQ cluster operator 2.17+ that we use, and no others.
 
 Kubernetes itself refuses a field that a custom resource does not have; these models do so without
 a cluster. What they embed of Kubernetes' own kinds is put into such a kind, whose schema is known.

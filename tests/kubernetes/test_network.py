@@ -57,6 +57,21 @@ def test_the_broker_lets_a_service_in_at_the_port_of_messages_only(name: str) ->
     assert opened == {5672}
 
 
+def test_another_teams_service_reaches_the_broker_if_its_namespace_is_let_in() -> None:
+    labelled = {"matchLabels": {"postroad.example/calls": "true"}}
+    both = {"namespaceSelector": labelled, "podSelector": labelled}
+
+    opened = [ports(rule) for rule in rules("broker", "ingress") if both in rule["from"]]
+    others = [
+        rule["from"]
+        for rule in rules("broker", "ingress")
+        if 5672 in ports(rule) and both not in rule["from"]
+    ]
+
+    assert opened == [{5672}]
+    assert others == [[{"podSelector": {"matchLabels": {"app.kubernetes.io/part-of": "postroad"}}}]]
+
+
 def test_nobody_but_the_bridge_is_reached_from_outside() -> None:
     open_to_all = {
         name: {

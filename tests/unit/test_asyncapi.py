@@ -199,6 +199,13 @@ def test_a_request_says_what_its_contract_does(document: Document) -> None:
     assert operation["security"] == [{"$ref": "#/components/securitySchemes/user_token"}]
 
 
+def test_a_method_about_the_user_asks_for_a_token_and_no_scope(document: Document) -> None:
+    operation = document["operations"]["auth.profiles.get"]
+
+    assert operation["security"] == [{"$ref": "#/components/securitySchemes/user_token"}]
+    assert "x-scope" not in operation
+
+
 def test_a_method_without_a_scope_asks_for_no_token(document: Document) -> None:
     operation = document["operations"]["auth.sessions.create"]
 

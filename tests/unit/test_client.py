@@ -7,7 +7,13 @@ import pytest
 
 from shared.contracts.auth import CreateSession, Session
 from shared.contracts.catalog import GetProduct
-from shared.contracts.errors import OutcomeUnknown, Overloaded, ReplyTimeout, Unavailable
+from shared.contracts.errors import (
+    NotAuthorised,
+    OutcomeUnknown,
+    Overloaded,
+    ReplyTimeout,
+    Unavailable,
+)
 from shared.messaging.admission import Admission
 from shared.messaging.client import Client
 from shared.messaging.envelope import token_hash
@@ -128,6 +134,25 @@ async def test_without_a_reply_a_call_ends_at_its_deadline(client: Client, reque
 
     assert 0.05 <= monotonic() - began < 1
     assert client._waiting == {}
+
+
+async def test_a_call_that_the_trust_bundle_no_longer_grants_is_refused_and_not_sent(
+    memory_broker: MemoryUnderTest, requests: Inbox, keys: Keys
+) -> None:
+    own = KeyRing(keys["bridge"].identity, keys["bridge"].trust)
+    reduced = own.trust.services["bridge"].model_copy(update={"calls": ("catalog.*",)})
+    async with calling(memory_broker, own) as client:
+        call = in_the_background(client)
+        await requests.next()
+        call.cancel()
+        services = own.trust.services | {"bridge": reduced}
+        own.renew(own.identity, own.trust.model_copy(update={"services": services}))
+
+        with pytest.raises(NotAuthorised, match=r"bridge may not call auth\.sessions\.create"):
+            await client.call(SIGN_IN)
+
+    assert client._waiting == {}
+    assert len(requests) == 0
 
 
 async def test_a_call_before_the_start_is_unavailable(

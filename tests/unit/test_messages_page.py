@@ -52,6 +52,10 @@ def test_a_request_says_all_that_a_caller_needs(page: str) -> None:
         assert part in shown
 
 
+def test_a_request_about_the_user_says_that_it_takes_their_token(page: str) -> None:
+    assert "cover it, with the user's token" in text(article(page, "auth.profiles.get"))
+
+
 def test_a_required_field_is_said_to_be(page: str) -> None:
     assert "product_idinteger1 to 2\u202f147\u202f483\u202f647required" in text(
         article(page, "catalog.products.get")

@@ -8,7 +8,7 @@ from time import time
 
 import pytest
 
-from shared.contracts.auth import CreateSession, Session
+from shared.contracts.auth import CreateSession, GetOwnUser, Session
 from shared.contracts.catalog import GetProduct, Product
 from shared.contracts.errors import (
     InternalError,
@@ -285,6 +285,14 @@ async def test_a_request_for_a_user_needs_a_token(
     async with serving(memory_broker, keys["catalog"], {GetProduct: explode}):
         with pytest.raises(NotAuthenticated, match="no token"):
             await client.call(GET_LAMP)
+
+
+async def test_a_request_about_the_user_needs_a_token_whatever_its_scope(
+    memory_broker: MemoryUnderTest, client: Client, keys: Keys
+) -> None:
+    async with serving(memory_broker, keys["auth"], {GetOwnUser: explode}):
+        with pytest.raises(NotAuthenticated, match="no token"):
+            await client.call(GetOwnUser())
 
 
 async def test_a_token_without_the_scope_is_not_enough(

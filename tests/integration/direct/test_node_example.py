@@ -12,6 +12,7 @@ from time import time
 
 import pytest
 
+from shared.contracts.auth import CreateSession
 from shared.contracts.catalog import ListProducts, ProductPage
 from shared.contracts.errors import UpstreamBusy
 from shared.contracts.events import LoginSucceeded
@@ -21,7 +22,8 @@ from shared.messaging.names import REPLIES, rpc_queue
 from shared.messaging.posting import MessagePublisher
 from tests.brokers import RabbitUnderTest
 from tests.integration.direct.conftest import ServiceFiles
-from tests.services import LAMP, serving
+from tests.integration.test_tls import ByTls, TlsNode
+from tests.services import LAMP, SESSION, serving, sign_in
 from tests.traffic import consuming, publish, publishing
 from tests.waiting import eventually
 
@@ -86,6 +88,7 @@ def test_it_speaks_the_protocol_of_the_vectors() -> None:
 
     assert checked.returncode == 0, checked.stderr
     assert checked.stdout.endswith("checks passed\n")
+    assert checked.stdout in (EXAMPLE / "README.md").read_text()
 
 
 @needs_node
@@ -138,6 +141,33 @@ async def test_it_says_which_error_a_service_answered(
     assert (status, output, errors) == (1, "", "upstream_busy: later, please\n")
 
 
+CALL_WHAT_IS_NOT_GRANTED = """\
+import { connect } from './postroad.js'
+
+const client = await connect()
+await client.call('auth.revocations.list').catch((error) => console.log(error.code, error.message))
+const page = await client.call('catalog.products.list')
+console.log(page.total)
+await client.close()
+"""
+
+
+@pytest.mark.integration
+@needs_npm
+async def test_its_call_that_was_not_granted_takes_no_other_along(
+    example: Path, rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing], shop: ServiceFiles
+) -> None:
+    async def list_products(request: ListProducts) -> ProductPage:
+        return ProductPage(data=[LAMP], total=1, skip=0, limit=request.limit)
+
+    (example / "forbidden.js").write_text(CALL_WHAT_IS_NOT_GRANTED)
+    async with serving(rabbit_broker, keys["catalog"], {ListProducts: list_products}):
+        status, output, errors = await run(example, "forbidden.js", files=shop)
+
+    said = "not_authorised shop may not call auth.revocations.list\n1\n"
+    assert (status, output, errors) == (0, said, "")
+
+
 @pytest.mark.integration
 @needs_npm
 async def test_it_takes_the_honest_reply_and_no_other(
@@ -174,6 +204,95 @@ async def test_it_takes_the_honest_reply_and_no_other(
 
     assert output == b"7\t12.5\tHonest\n"
     assert errors == b"postroad: a reply was refused: bad_signature\n"
+
+
+@pytest.mark.integration
+@needs_npm
+@pytest.mark.parametrize(
+    ("arguments", "changes", "said"),
+    [
+        (
+            ["list-products.js"],
+            {"TRUST_FILE": "", "BROKER_URLS": ""},
+            "postroad: not set: BROKER_URLS, TRUST_FILE\n",
+        ),
+        (
+            ["list-products.js"],
+            {"BROKER_URLS": "amqp://localhost:1/x, amqp://127.0.0.1:1/x"},
+            "postroad: cannot connect to the broker: amqp://localhost:1/x: connect ECONNREFUSED ",
+        ),
+        (
+            ["list-products.js"],
+            {"TRUST_FILE": "/nowhere"},
+            "postroad: ENOENT: no such file or directory, ",
+        ),
+        (
+            ["listen.js", "auth.login.*", "catalog.*"],
+            {},
+            "not_authorised: shop may not listen to catalog.*, but to: auth.login.*\n",
+        ),
+    ],
+)
+async def test_what_keeps_it_from_its_work_is_one_sentence(
+    example: Path, shop: ServiceFiles, arguments: list[str], changes: dict[str, str], said: str
+) -> None:
+    files = ServiceFiles(shop.environment | changes)
+
+    status, output, errors = await run(example, *arguments, files=files)
+
+    assert (status, output) == (1, "")
+    assert errors.startswith(said)
+    assert len(errors.splitlines()) == 1
+
+
+@pytest.fixture
+async def tls_node(tmp_path: Path) -> AsyncIterator[TlsNode]:
+    node = TlsNode(tmp_path)
+    await node.broker.start()
+    yield node
+    node.broker.kill()
+
+
+SIGN_IN_BY_TLS = """\
+import { connect } from './postroad.js'
+
+const client = await connect()
+const session = await client.call('auth.sessions.create', { username: 'x', sealed_password: 'x' })
+console.log(session.access_token)
+await client.close()
+"""
+
+
+@pytest.mark.integration
+@needs_npm
+async def test_it_calls_by_mutual_tls(
+    example: Path, tls_node: TlsNode, keys: dict[str, KeyRing], shop: ServiceFiles
+) -> None:
+    own = tls_node.folder / "bridge"
+    keys["bridge"].identity.save(own / "identity.json")
+    certificate = {
+        "BROKER_CERTIFICATE_FILE": str(own / "certificate.pem"),
+        "BROKER_KEY_FILE": str(own / "key.pem"),
+    }
+    without = ServiceFiles(
+        shop.environment
+        | {
+            "BROKER_URLS": f"amqps://127.0.0.1:{tls_node.port}/postroad",
+            "IDENTITY_FILE": str(own / "identity.json"),
+            "BROKER_CA_FILE": str(own / "ca.pem"),
+        }
+    )
+    (example / "tls.js").write_text(SIGN_IN_BY_TLS)
+
+    async with serving(ByTls(tls_node), keys["auth"], {CreateSession: sign_in}):
+        answered = await run(
+            example, "tls.js", files=ServiceFiles(without.environment | certificate)
+        )
+        refused = await run(example, "list-products.js", files=without)
+
+    assert answered == (0, f"{SESSION.access_token}\n", "")
+    assert refused[0] == 1
+    assert "certificate required" in refused[2]
 
 
 @pytest.mark.integration

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from shared.contracts.auth import ListRevocations
 from shared.contracts.catalog import GetProduct, ListProducts, Product, ProductPage
-from shared.contracts.errors import ProductNotFound, Unavailable
+from shared.contracts.errors import NotAuthorised, ProductNotFound, Unavailable
 from shared.messaging.blocking import BlockingClient
 from shared.messaging.direct import connect
 from shared.messaging.keyring import KeyRing
 from shared.messaging.keys import Identity, KeyFileError
 from shared.messaging.rotation import rotate, trust_rotated
 from shared.messaging.worker import Handlers, Worker
+from shared.settings import SettingsError
 from tests.auth import at_once
 from tests.brokers import RabbitUnderTest
 from tests.integration.direct.conftest import ServiceFiles
@@ -27,7 +29,7 @@ THREADS = 8
 CALLS_EACH = 25
 SCRIPT = """\
 from shared.contracts.catalog import ListProducts
-from shared.messaging.blocking import BlockingClient
+from shared.messaging import BlockingClient
 
 with BlockingClient() as client:
     page = client.call(ListProducts(limit=5))
@@ -96,6 +98,34 @@ async def test_an_async_service_calls_and_is_told_of_errors(
     assert product == LAMP
 
 
+async def test_a_call_that_was_not_granted_takes_no_other_along(
+    worker: Worker, shop: ServiceFiles
+) -> None:
+    async with connect(shop.settings()) as client:
+        for _ in range(3):
+            with pytest.raises(NotAuthorised, match=r"shop may not call auth\.revocations\.list"):
+                await client.call(ListRevocations())
+
+            assert await client.call(GetProduct(product_id=7)) == LAMP
+
+
+async def test_rights_that_are_widened_while_it_runs_are_used(
+    worker: Worker, shop: ServiceFiles, keys: dict[str, KeyRing]
+) -> None:
+    settings, trust = shop.settings(), keys["shop"].trust
+    before = trust.services["shop"].model_copy(update={"calls": ("catalog.products.list",)})
+    narrow = trust.model_copy(update={"services": trust.services | {"shop": before}})
+    settings.trust_file.write_text(narrow.model_dump_json())
+
+    async with connect(settings) as client:
+        with pytest.raises(NotAuthorised):
+            await client.call(GetProduct(product_id=7))
+        settings.trust_file.write_text(trust.model_dump_json())
+        await eventually(lambda: client._keys.generation > 0 and client._keys.trust == trust)
+
+        assert await client.call(GetProduct(product_id=7)) == LAMP
+
+
 async def test_new_keys_are_taken_up_while_it_runs(
     worker: Worker, shop: ServiceFiles, keys: dict[str, KeyRing]
 ) -> None:
@@ -143,3 +173,19 @@ async def test_a_missing_key_file_is_named(shop: ServiceFiles, tmp_path: Path) -
     with pytest.raises(KeyFileError, match=r"cannot read the identity .*none\.json"):
         async with connect(settings):
             pass
+
+
+async def test_variables_that_are_missing_or_wrong_are_named_a_line_each(
+    shop: ServiceFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in (shop.environment | {"BROKER_URLS": "http://localhost"}).items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.delenv("TRUST_FILE")
+
+    with pytest.raises(SettingsError) as problem:
+        async with connect():
+            pass
+
+    wrong, missing = str(problem.value).splitlines()
+    assert wrong.startswith("BROKER_URLS: ")
+    assert missing.startswith("TRUST_FILE: is missing")

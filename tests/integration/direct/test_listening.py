@@ -1,0 +1,99 @@
+"""Python services of other teams that hear our events, over the real broker."""
+
+import asyncio
+from time import time
+from typing import assert_type
+
+import pytest
+import structlog
+
+from shared.contracts.base import Event
+from shared.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
+from shared.messaging import NotAuthorised, direct, listen
+from shared.messaging.broker import Publisher
+from shared.messaging.keyring import KeyRing
+from shared.messaging.posting import MessagePublisher
+from tests.brokers import RabbitUnderTest
+from tests.integration.direct.conftest import ServiceFiles
+from tests.traffic import publishing
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.integration
+
+Keys = dict[str, KeyRing]
+
+
+def login(user_id: int) -> LoginSucceeded:
+    return LoginSucceeded(user_id=user_id, session_id="s", at=time(), client_network=None)
+
+
+async def tell(publisher: Publisher, keys: KeyRing, event: Event) -> None:
+    events = MessagePublisher(publisher, keys)
+    events._service = "auth"  # the broker lets nobody name another user
+    body = event.model_dump_json().encode()
+    await events.publish("event", event.name, body, message_id="m", correlation_id="c")
+
+
+async def test_events_come_typed_and_forged_ones_do_not(
+    rabbit_broker: RabbitUnderTest, keys: Keys, shop: ServiceFiles
+) -> None:
+    succeeded = login(2)
+    failed = LoginFailed(user_id=None, reason="unknown_user", at=time(), client_network=None)
+    async with (
+        listen(LoginSucceeded, LoginFailed, settings=shop.settings()) as events,
+        publishing(rabbit_broker, "auth") as auth,
+    ):
+        await tell(auth, keys["catalog"], login(1))
+        await tell(auth, keys["auth"], succeeded)
+        await tell(auth, keys["auth"], failed)
+
+        async with asyncio.timeout(10):
+            heard = [await anext(events), await anext(events)]
+
+    assert heard == [succeeded, failed]
+
+
+async def test_an_event_that_was_not_granted_is_refused_at_once(shop: ServiceFiles) -> None:
+    with pytest.raises(NotAuthorised, match=r"shop may not listen to auth\.session\.revoked"):
+        async with listen(LoginSucceeded, SessionRevoked, settings=shop.settings()):
+            pass
+
+
+async def test_who_is_too_far_behind_misses_events_and_is_told(
+    rabbit_broker: RabbitUnderTest,
+    keys: Keys,
+    shop: ServiceFiles,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(direct, "BACKLOG", 2)
+    with structlog.testing.capture_logs() as logs:
+        async with (
+            listen(LoginSucceeded, settings=shop.settings()) as events,
+            publishing(rabbit_broker, "auth") as auth,
+        ):
+            for number in range(3):
+                await tell(auth, keys["auth"], login(number))
+            await eventually(lambda: any(log["event"] == "event missed" for log in logs))
+
+            async with asyncio.timeout(10):
+                heard = [await anext(events) for _ in range(2)]
+
+    assert_type(heard, list[LoginSucceeded])
+    assert [event.user_id for event in heard] == [0, 1]
+
+
+async def test_it_says_each_time_that_it_begins_to_hear(
+    rabbit_broker: RabbitUnderTest, shop: ServiceFiles
+) -> None:
+    opened: list[None] = []
+    line = rabbit_broker.line("shop")
+    await line.as_user("shop")  # opens the way that is cut below
+    url = f"amqp://127.0.0.1:{rabbit_broker._proxies['shop'].port}/{rabbit_broker.vhost}"
+    settings = shop.settings().model_copy(update={"broker_urls": (url,)})
+
+    async with listen(LoginSucceeded, settings=settings, on_open=lambda: opened.append(None)):
+        assert len(opened) == 1
+        await rabbit_broker.lose("shop")
+        await rabbit_broker._proxies["shop"].open()
+
+        await eventually(lambda: len(opened) == 2, timeout_s=10)
