@@ -10,11 +10,13 @@ from benchmarks.scaling.results import StepResults
 from benchmarks.scaling.series import Sample, Second
 from benchmarks.scaling.simulation import Simulated, World, simulate
 from benchmarks.scaling.step import StepRun
+from http_bridge.settings import BridgeSettings
 from ops.scaling_policy import Policy
 
 _LAG_S = 2.0  # until the depth that is seen is that of the burst
 _WHILE_S = 5
 _SLOW_MS = 500.0  # p95 above this is not recovered; upstream takes 100
+_WELL = 0.95  # nor is a second in which fewer than these were answered: a refusal is quick
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Outline:
     peak_depth: int
     peak_at_s: float  # after the burst began
     recovered_after_s: float  # the burst's begin: p95 was then as it should be for a while
-    slow_s: int  # seconds in which p95 was not
+    slow_s: int  # seconds in which p95 was not, or too many were refused
     failed: int
     most_replicas: int
     replica_seconds: float
@@ -51,12 +53,11 @@ def simulated_runs(results: StepResults) -> dict[str, Simulated]:
 def worlds(results: StepResults) -> dict[str, World]:
     """Describe the system of each measured run.
 
-    How fast a process is comes from the run with one: what it can do is what the burst brings, less
-    what the queue then grows by. How long a start takes, and the beat at which the autoscaler
-    asked, come from the scaled runs themselves.
+    How fast a process is comes from the run with one: from what it answered while more was asked of
+    it. How long a start takes, and the beat at which the autoscaler asked, come from the scaled
+    runs themselves.
     """
-    burst = results.stages[1]
-    service_s = step.CONNECTIONS / (burst.rate_per_s - _growth_per_s(results))
+    service_s = step.CONNECTIONS / _answered_per_s(results)
     calm_s = results.stages[0].seconds
     took_ms = [second.p50_ms for second in results.fixed.seconds if second.at_s < calm_s]
     fixed = World(
@@ -68,6 +69,7 @@ def worlds(results: StepResults) -> dict[str, World]:
         start_s=0.0,
         statistics_s=1.0,
         deadline_s=results.deadline_s,
+        gate_most=BridgeSettings.model_fields["in_flight_max"].default,
     )
     return {
         "fixed": fixed,
@@ -86,16 +88,14 @@ def _scaled(fixed: World, rule: Policy, run: StepRun, calm_s: float) -> World:
     )
 
 
-def _growth_per_s(results: StepResults) -> float:
-    """Tell how fast the one worker's queue grows, before requests have waited for too long."""
-    burst_s = results.stages[0].seconds
-    growing = [
-        sample
-        for sample in results.fixed.samples
-        if _LAG_S <= sample.at_s - burst_s <= results.deadline_s
+def _answered_per_s(results: StepResults) -> float:
+    """Tell how many requests one worker answers a second, when it always has some to do."""
+    calm, burst, _ = results.stages
+    ends_s = calm.seconds + burst.seconds
+    busy = [
+        second for second in results.fixed.seconds if calm.seconds + _LAG_S <= second.at_s < ends_s
     ]
-    first, last = growing[0], growing[-1]
-    return (last.depth - first.depth) / (last.at_s - first.at_s)
+    return sum(second.answers.get("200", 0) for second in busy) / len(busy)
 
 
 def _start_s(run: StepRun) -> float:
@@ -126,7 +126,11 @@ def outline(seconds: list[Second], samples: list[Sample], stages: Sequence[Stage
     """Sum a run up."""
     began_s = stages[0].seconds
     deepest = max(samples, key=lambda sample: sample.depth)
-    slow = {second.at_s for second in seconds if second.p95_ms > _SLOW_MS}
+    slow = {
+        second.at_s
+        for second in seconds
+        if second.p95_ms > _SLOW_MS or second.answers.get("200", 0) < _WELL * second.offered
+    }
     return Outline(
         peak_depth=deepest.depth,
         peak_at_s=round(deepest.at_s - began_s, 1),

@@ -1,8 +1,9 @@
 """The scaling rule on paper: requests, a queue and processes, event by event.
 
-It is the rule itself that decides (``ops.scaling.decide``). Simulated are the requests that come,
-the queue, and processes that take some at a time, take a while to start and finish what they hold
-before they end. Left out: how fast CPUs and the broker are, and failures.
+It is the rule itself that decides (``ops.scaling.decide``), and the bridge's own gate that admits
+(``http_bridge.admission.Gate``). Simulated are the requests that come, the queue, and processes
+that take some at a time, take a while to start and finish what they hold before they end. Left out:
+how fast CPUs and the broker are, and failures.
 
 A message of the simulation may stand for a lot of requests that come, wait and are worked on
 together. That keeps a million requests a second within reach.
@@ -19,8 +20,10 @@ from typing import Literal
 
 from benchmarks.scaling.load import Answer
 from benchmarks.scaling.series import Sample, Second, Tally
+from http_bridge.admission import Gate, Place
 from ops.scaling import Memory, decide
 from ops.scaling_policy import Policy
+from shared.contracts.errors import Overloaded
 
 _INSTANT_S = 1e-9
 _OK, _REFUSED, _LATE = 200, 503, 504  # as the bridge answers
@@ -39,6 +42,7 @@ class World:
     statistics_s: float  # how often queues report, and how often reports are looked at
     first_poll_s: float = 0.0  # when the autoscaler first asks
     deadline_s: float = math.inf  # how long a caller waits
+    gate_most: int | None = None  # a bridge's gate admits, and never more than these; None: no gate
     max_length: int | None = None  # how many requests may wait; one more is refused
     lot: int = 1  # requests to a message of the simulation
 
@@ -61,12 +65,16 @@ class _Depth:
 
 
 @dataclass(eq=False, slots=True)
-class _Process:
-    """Messages are the times at which they were due."""
+class _Message:
+    due_s: float
+    place: Place | None = None  # at the gate
 
+
+@dataclass(eq=False, slots=True)
+class _Process:
     state: _State = "ready"
     busy: int = 0
-    held: deque[float] = field(default_factory=deque)  # taken, and not yet worked on
+    held: deque[_Message] = field(default_factory=deque)  # taken, and not yet worked on
 
     @property
     def holds(self) -> int:
@@ -89,7 +97,8 @@ class _Simulation:
         self._now_s = 0.0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
-        self._queue: deque[float] = deque()
+        self._queue: deque[_Message] = deque()
+        self._gate = self._new_gate()
         self._unacked = 0
         self._active = [_Process() for _ in range(world.policy.min_replicas)]
         self._draining: set[_Process] = set()
@@ -102,6 +111,11 @@ class _Simulation:
         self._prefetch = world.prefetch // world.lot
         most = world.max_length
         self._max_length = math.inf if most is None else most // world.lot
+
+    def _new_gate(self) -> Gate | None:
+        if (most := self._world.gate_most) is None:
+            return None
+        return Gate(deadline_s=self._world.deadline_s, most=most, clock=lambda: self._now_s)
 
     def run(self, until_s: float) -> Simulated:
         self._at(0.0, self._report)
@@ -129,12 +143,22 @@ class _Simulation:
 
     def _arrive(self) -> None:
         self._expire()
-        if len(self._queue) >= self._max_length:
-            self._answer(self._now_s, _REFUSED)
+        message = _Message(self._now_s)
+        if len(self._queue) >= self._max_length or not self._is_admitted(message):
+            self._answer(message, _REFUSED)
         else:
-            self._queue.append(self._now_s)
+            self._queue.append(message)
             self._deliver()
         self._next_arrival()
+
+    def _is_admitted(self, message: _Message) -> bool:
+        """Have the gate decide; all requests are one caller's, as in what was measured."""
+        if self._gate is not None:
+            try:
+                message.place = self._gate.enter("the caller")
+            except Overloaded:
+                return False
+        return True
 
     def _deliver(self) -> None:
         """Hand out what waits, to each process in turn that may hold more."""
@@ -156,19 +180,21 @@ class _Simulation:
 
     def _work(self, process: _Process) -> None:
         while process.held and process.busy < self._slots:
-            due_s = process.held.popleft()
-            if self._is_late(due_s):
-                self._answer(due_s, _LATE)
+            message = process.held.popleft()
+            if self._is_late(message):
+                self._answer(message, _LATE)
                 self._unacked -= 1
                 self._has_room(process)
             else:
                 process.busy += 1
-                left_s = due_s + self._world.deadline_s - self._now_s  # it is given up then
-                self._after(min(self._world.service_s, left_s), partial(self._done, process, due_s))
+                left_s = message.due_s + self._world.deadline_s - self._now_s  # given up then
+                took_s = min(self._world.service_s, left_s)
+                self._after(took_s, partial(self._done, process, message))
 
-    def _done(self, process: _Process, due_s: float) -> None:
-        late = self._now_s + self._world.way_s - due_s > self._world.deadline_s - _INSTANT_S
-        self._answer(due_s, _LATE if late else _OK)
+    def _done(self, process: _Process, message: _Message) -> None:
+        took_s = self._now_s + self._world.way_s - message.due_s
+        late = took_s > self._world.deadline_s - _INSTANT_S
+        self._answer(message, _LATE if late else _OK)
         process.busy -= 1
         self._unacked -= 1
         self._has_room(process)
@@ -182,16 +208,18 @@ class _Simulation:
         if process.state == "draining" and not process.holds:
             self._end(process)
 
-    def _is_late(self, due_s: float) -> bool:
-        return self._now_s - due_s > self._world.deadline_s - _INSTANT_S
+    def _is_late(self, message: _Message) -> bool:
+        return self._now_s - message.due_s > self._world.deadline_s - _INSTANT_S
 
-    def _answer(self, due_s: float, status: int) -> None:
+    def _answer(self, message: _Message, status: int) -> None:
         took_s = {
-            _OK: self._now_s - due_s + self._world.way_s,
+            _OK: self._now_s - message.due_s + self._world.way_s,
             _REFUSED: self._world.way_s,
             _LATE: self._world.deadline_s,
         }[status]
-        self._tally.add(Answer(due_s, took_s, status))
+        self._tally.add(Answer(message.due_s, took_s, status))
+        if message.place is not None and self._gate is not None:
+            self._gate.leave(message.place, was_answered=status == _OK)
 
     # processes
 

@@ -112,6 +112,16 @@ def test_what_has_waited_for_too_long_is_not_begun() -> None:
     assert max(second.p95_ms for second in simulated.seconds) == 5000.0
 
 
+def test_a_gate_refuses_at_once_what_would_not_be_answered_in_time() -> None:
+    fixed = replace(WORLD, policy=replace(RULE, max_replicas=1), gate_most=2000)
+
+    simulated = run(fixed, (Stage(100, 60),))
+
+    assert answers(simulated, "504") == 0
+    assert answers(simulated, "200") == pytest.approx(60 * 4 / 0.1, rel=0.1)
+    assert max(second.p95_ms for second in simulated.seconds) < 2750
+
+
 def test_processes_come_and_go_with_the_load() -> None:
     samples = run().samples
 
@@ -187,21 +197,27 @@ def comparisons() -> dict[str, Comparison]:
     }
 
 
-@pytest.mark.parametrize("name", ["fixed", "scaled", "patient"])
-def test_it_comes_near_what_was_measured(comparisons: dict[str, Comparison], name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "peak_error"),
+    # at its second peak eight processes took longer to start than the four that it is told of
+    [("fixed", 0.1), ("scaled", 0.1), ("patient", 0.25)],
+)
+def test_it_comes_near_what_was_measured(
+    comparisons: dict[str, Comparison], name: str, peak_error: float
+) -> None:
     comparison = comparisons[name]
     measured, simulated = comparison.measured, comparison.simulated
 
-    assert simulated.peak_depth == pytest.approx(measured.peak_depth, rel=0.1)
-    assert simulated.recovered_after_s == pytest.approx(measured.recovered_after_s, abs=3)
-    assert comparison.depth_error < 0.05
-    assert comparison.p95_error < 0.25
+    assert simulated.peak_depth == pytest.approx(measured.peak_depth, rel=peak_error)
+    assert simulated.recovered_after_s == pytest.approx(measured.recovered_after_s, abs=1)
+    assert simulated.failed == pytest.approx(measured.failed, rel=0.15)
+    assert comparison.depth_error < 0.02
+    assert comparison.p95_error < 0.05
+    assert comparison.replicas_equal > 0.98
 
 
-def test_it_knows_that_one_worker_answers_almost_nobody_in_time(
+def test_a_burst_of_ten_times_the_requests_was_over_within_fifteen_seconds(
     comparisons: dict[str, Comparison],
 ) -> None:
-    fixed = comparisons["fixed"]
-
-    assert fixed.simulated.failed == pytest.approx(fixed.measured.failed, rel=0.05)
-    assert fixed.replicas_equal == 1.0
+    assert comparisons["scaled"].measured.recovered_after_s <= 15
+    assert comparisons["fixed"].measured.recovered_after_s > 100
