@@ -44,7 +44,7 @@ def run(installed: Path, *arguments: str) -> str:
 
 
 def test_the_command_that_is_installed_knows_who_there_is(installed: Path) -> None:
-    listed = run(installed, "-m", "ops.cli", "services", "list", "--state", "state")
+    listed = run(installed, "-m", "ops.cli", "services", "list", "--state", ".")
 
     assert [line for line in listed.splitlines() if not line.startswith(" ")] == list(
         load_services(SERVICES_FILE).root
