@@ -78,10 +78,12 @@ class BacklogRun:
 
 
 async def watch_one(folder: Path, backlog: Backlog, *, for_s: float) -> BacklogRun:
-    """Watch one consumer begin with the backlog."""
+    """Watch one consumer begin with the backlog, for so long from its first job on."""
     async with AsyncExitStack() as context:
         work = await _begin(context, folder, backlog, consumers=1)
-        await work.follow(until=lambda: work.recorder.elapsed_s >= for_s)
+        await work.follow(until=lambda: work.sync().pages_done > 0)
+        until_s = work.recorder.elapsed_s + for_s
+        await work.follow(until=lambda: work.recorder.elapsed_s >= until_s)
         return work.result()
 
 
