@@ -34,7 +34,7 @@ RUN groupadd --gid 10001 postroad \
 COPY --from=dependencies /venv /venv
 
 ENV PATH=/venv/bin:$PATH \
-    PYTHONPATH=/app \
+    PYTHONPATH=/app:/app/shared \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     POSTROAD_STATE=/var/lib/postroad \
@@ -48,10 +48,10 @@ RUN chmod -R a+rX . && python -m compileall -q --invalidation-mode unchecked-has
 
 USER 10001:10001
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["python", "-m", "ops.healthcheck"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["python", "-m", "ops.health.container"]
 CMD ["python", "-m", "http_bridge"]
 
-ARG VERSION=0.1.0
+ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Postroad" \
       org.opencontainers.image.description="Event microservices that talk through RabbitMQ instead of HTTP" \

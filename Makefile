@@ -2,7 +2,7 @@
 
 PORT ?= 8000
 UPSTREAM ?=
-PACKAGES := shared $(wildcard *_worker) http_bridge ops
+PACKAGES := shared/postroad $(wildcard *_worker) http_bridge ops sample_api
 CHECKED := $(PACKAGES) tests $(wildcard benchmarks)
 VENV ?= .venv
 export VENV
@@ -52,8 +52,8 @@ LOCK := $(PYTHON) -m uv pip compile --quiet --upgrade --universal --python-versi
 lock: ## renew the requirements*.txt to the newest versions that pyproject.toml allows
 	@bin/setup --dev
 	$(PYTHON) -m pip install --quiet uv
-	$(LOCK) pyproject.toml --group build --extra tracing --output-file requirements.txt
-	$(LOCK) pyproject.toml --group build --extra tracing --extra dev --constraint requirements.txt \
+	$(LOCK) pyproject.toml --no-emit-package postroad --group build --extra tracing --output-file requirements.txt
+	$(LOCK) pyproject.toml --no-emit-package postroad --group build --extra tracing --extra dev --constraint requirements.txt \
 		--output-file requirements-dev.txt
 	for lock in $(notdir $(basename $(wildcard benchmarks/peers/locks/*.txt))); do \
 		$(LOCK) --group peer-$$lock --output-file benchmarks/peers/locks/$$lock.txt || exit; done

@@ -12,13 +12,13 @@ from auth_worker.wiring import (
     build_relay,
     build_service,
 )
-from shared.logs import configure_logging
-from shared.messaging.keyring import KeyRing
-from shared.messaging.service import serve
-from shared.metrics.outbox import outbox_measures
-from shared.settings import EnvironmentSettings, LogSettings, read_settings
-from shared.storage.migrate import open_database
-from shared.storage.relay import Publisher
+from postroad.observability.logging import configure_logging
+from postroad.runtime.serve import serve
+from postroad.security.keyring import KeyRing
+from postroad.settings import EnvironmentSettings, LogSettings, read_settings
+from postroad.storage.metrics import outbox_measures
+from postroad.storage.migrate import open_database
+from postroad.storage.relay import Publisher
 
 log = structlog.get_logger()
 

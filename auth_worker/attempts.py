@@ -18,9 +18,9 @@ from sqlalchemy import and_, func, select
 from auth_worker.networks import counted_network
 from auth_worker.settings import AuthSettings
 from auth_worker.tables import sign_in_failures
-from shared.contracts.errors import TooManyAttempts
-from shared.messaging.ids import new_id
-from shared.storage.database import Database, Transaction
+from postroad.contracts.errors import TooManyAttempts
+from postroad.ids import new_id
+from postroad.storage.database import Database, Transaction
 
 _LOOK_AGAIN_S = 0.05
 _WAIT_AT_MOST_S = 3.0

@@ -6,8 +6,8 @@ from time import time
 from sqlalchemy import and_, or_
 
 from auth_worker.tables import audit, refresh_tokens, sessions, sign_in_failures
-from shared.storage.database import Database
-from shared.storage.regularly import regularly
+from postroad.storage.database import Database
+from postroad.storage.regularly import regularly
 
 
 class Cleaner:

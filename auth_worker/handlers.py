@@ -3,7 +3,8 @@
 from auth_worker.refresh_tokens import name_use
 from auth_worker.sessions import Sessions, Tokens
 from auth_worker.sign_in import SignIn
-from shared.contracts.auth import (
+from postroad.context import current_call
+from postroad.contracts.auth import (
     REFRESH_CONTEXT,
     CreateSession,
     Ended,
@@ -16,10 +17,9 @@ from shared.contracts.auth import (
     UserProfile,
     password_context,
 )
-from shared.contracts.errors import InvalidRefreshToken, InvalidRequest, NotAuthenticated
-from shared.messaging.call import current_call
-from shared.messaging.keyring import KeyRing
-from shared.messaging.sealing import CannotUnseal, seal, unseal
+from postroad.contracts.errors import InvalidRefreshToken, InvalidRequest, NotAuthenticated
+from postroad.security.keyring import KeyRing
+from postroad.security.sealing import CannotUnseal, seal, unseal
 
 
 def create_session(request: CreateSession, *, sign_in: SignIn, keys: KeyRing) -> Session:

@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import Row
 
 from auth_worker.tables import refresh_tokens, sessions
-from shared.messaging.call import Call
-from shared.messaging.keyring import KeyRing
-from shared.messaging.keys import PrivateKey, unpadded_b64encode
-from shared.storage.database import Transaction
+from postroad.context import Call
+from postroad.security.keyring import KeyRing
+from postroad.security.keys import PrivateKey, unpadded_b64encode
+from postroad.storage.database import Transaction
 
 _INFO = b"postroad/1 refresh token rotation"
 

@@ -6,9 +6,9 @@ from typing import Literal
 from sqlalchemy import ColumnElement
 
 from auth_worker.tables import sessions
-from shared.contracts.events import SessionRevoked
-from shared.storage.database import Transaction
-from shared.storage.outbox import Messages
+from postroad.contracts.events import SessionRevoked
+from postroad.storage.database import Transaction
+from postroad.storage.outbox import Messages
 
 EndReason = Literal["signed_out", "token_reused", "disabled", "new_password"]
 

@@ -18,11 +18,11 @@ from auth_worker.revocation import end_sessions
 from auth_worker.tables import sessions
 from auth_worker.tokens import TokenIssuer
 from auth_worker.users import User, UserStore
-from shared.contracts.auth import Revocation
-from shared.contracts.errors import InvalidRefreshToken
-from shared.messaging.ids import new_id
-from shared.storage.database import Database, Transaction
-from shared.storage.outbox import Messages
+from postroad.contracts.auth import Revocation
+from postroad.contracts.errors import InvalidRefreshToken
+from postroad.ids import new_id
+from postroad.storage.database import Database, Transaction
+from postroad.storage.outbox import Messages
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.messaging.rotation import OVERLAP_S
-from shared.settings import MessagingSettings
-from shared.storage.settings import DatabaseSettings
+from postroad.security.rotation import OVERLAP_S
+from postroad.settings import MessagingSettings
+from postroad.storage.settings import DatabaseSettings
 
 _DAY_S = 86_400
 

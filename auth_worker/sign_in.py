@@ -8,10 +8,10 @@ from auth_worker.networks import told_network
 from auth_worker.passwords import Passwords
 from auth_worker.sessions import Sessions, Tokens
 from auth_worker.users import User, UserStore
-from shared.contracts.errors import InvalidCredentials, TooManyAttempts
-from shared.contracts.events import LoginFailed, LoginSucceeded
-from shared.storage.database import Database
-from shared.storage.outbox import Messages
+from postroad.contracts.errors import InvalidCredentials, TooManyAttempts
+from postroad.contracts.events import LoginFailed, LoginSucceeded
+from postroad.storage.database import Database
+from postroad.storage.outbox import Messages
 
 Reason = Literal["unknown_user", "wrong_password", "disabled", "locked_out"]
 

@@ -5,7 +5,7 @@ Times are seconds since 1970. No password and no token is kept: only what they a
 
 from sqlalchemy import Boolean, Column, Double, ForeignKey, Index, Integer, String, Table
 
-from shared.storage.tables import new_metadata, outbox_table
+from postroad.storage.tables import new_metadata, outbox_table
 
 metadata = new_metadata()
 

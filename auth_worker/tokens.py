@@ -3,13 +3,13 @@
 import jwt
 
 from auth_worker.users import User
-from shared.messaging.ids import new_id
-from shared.messaging.keyring import KeyRing
-from shared.tokens import ALGORITHM, AUDIENCE, ISSUER, TOKEN_TYPE
+from postroad.ids import new_id
+from postroad.security.access_tokens import ALGORITHM, AUDIENCE, ISSUER, TOKEN_TYPE
+from postroad.security.keyring import KeyRing
 
 
 class TokenIssuer:
-    """Issues tokens with the auth service's key; everybody checks them with ``shared.tokens``."""
+    """Issues tokens with the auth key; ``postroad.security.access_tokens`` checks them."""
 
     def __init__(self, keys: KeyRing, *, lifetime_s: int) -> None:
         self._keys = keys

@@ -13,8 +13,8 @@ from auth_worker.roles import DEFAULT_ROLE, UnknownRole
 from auth_worker.tables import USERNAME_MAX, users
 from auth_worker.usernames import BadUsername
 from auth_worker.users import UserExists, new_user
-from shared.contracts.errors import explain
-from shared.storage.database import Database
+from postroad.contracts.errors import explain
+from postroad.storage.database import Database
 
 PASSWORD_MAX = 1000  # the HTTP bridge takes no longer ones
 

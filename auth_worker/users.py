@@ -11,8 +11,8 @@ from auth_worker.revocation import EndReason, end_sessions
 from auth_worker.roles import DEFAULT_ROLE, check_roles, scopes_of
 from auth_worker.tables import sessions, users
 from auth_worker.usernames import BadUsername, check_username
-from shared.storage.database import Database, Transaction
-from shared.storage.outbox import Messages
+from postroad.storage.database import Database, Transaction
+from postroad.storage.outbox import Messages
 
 
 class UserExists(Exception):

@@ -20,18 +20,18 @@ from auth_worker.sign_in import SignIn
 from auth_worker.tables import outbox as outbox_table
 from auth_worker.tokens import TokenIssuer
 from auth_worker.users import UserStore
-from shared.contracts.auth import (
+from postroad.contracts.auth import (
     CreateSession,
     EndSession,
     GetOwnUser,
     ListRevocations,
     RefreshSession,
 )
-from shared.messaging.keyring import KeyRing
-from shared.messaging.worker import Handlers
-from shared.storage.database import Database
-from shared.storage.outbox import Outbox
-from shared.storage.relay import Publisher, Relay, relay_of
+from postroad.messaging.rpc_worker import Handlers
+from postroad.security.keyring import KeyRing
+from postroad.storage.database import Database
+from postroad.storage.outbox import Outbox
+from postroad.storage.relay import Publisher, Relay, relay_of
 
 
 @dataclass(frozen=True, slots=True)

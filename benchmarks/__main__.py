@@ -36,7 +36,7 @@ from benchmarks.machine import ROOT
 from benchmarks.results import FOLDER, read, write
 from benchmarks.startup import Startup, StartupError, measure_startup
 from benchmarks.usage import ProcessGone
-from ops.broker import BrokerError
+from ops.local.broker import BrokerError
 
 DOCS = "docs"
 STATE = Path(".postroad/bench")

@@ -15,8 +15,8 @@ import requests
 from benchmarks.environments import prepare_environment
 from benchmarks.load import Target
 from benchmarks.system import System
-from ops import ports, processes
-from ops.ports import LOOPBACK
+from ops.local import ports, processes
+from ops.local.ports import LOOPBACK
 
 HERE = Path(__file__).parent
 LOCKS = HERE / "peers" / "locks"

@@ -15,8 +15,8 @@ from benchmarks.machine import Machine
 from benchmarks.system import running
 from benchmarks.tables import by_process, figure, table
 from benchmarks.usage import memory_by_group
-from ops.ports import LOOPBACK
-from ops.supervisor import Program
+from ops.local.ports import LOOPBACK
+from ops.local.supervisor import Program
 
 WORKERS = (1, 2, 4)
 UPSTREAM_MS = 20

@@ -23,9 +23,9 @@ from benchmarks.load import measure, run_wrk
 from benchmarks.machine import Machine
 from benchmarks.system import System, running
 from benchmarks.tables import figure, table
-from shared.messaging.envelope import Signer, Verifier, token_hash
-from shared.messaging.ids import new_id
-from shared.messaging.keyring import KeyRing
+from postroad.ids import new_id
+from postroad.security.keyring import KeyRing
+from postroad.security.signatures import Signer, Verifier, token_hash
 
 LOCK = Path(__file__).with_name("profiler.txt")
 SAMPLES_PER_S = 250
@@ -40,20 +40,20 @@ VERIFYING = {"verify", "read_signature", "_is_authentic"} | {
 }
 # A layer claims a frame by a part of its file's name; the first rule that fits decides.
 FILES = {
-    "shared/messaging/checks.py": "verify",
-    "shared/messaging/admission.py": "verify",
-    "shared/messaging/replay.py": "verify",
-    "shared/messaging/keyring.py": "verify",
-    "shared/messaging/transport.py": "socket",
-    "shared/messaging/call.py": "handler",
-    "shared/messaging/handling.py": "handler",
-    "shared/messaging/": "messaging",
-    "shared/tokens.py": "token",
-    "http_bridge/tokens.py": "token",
-    "shared/revocations.py": "token",
-    "shared/contracts/": "contract",
-    "http_bridge/products.py": "contract",
-    "shared/logs.py": "log",
+    "/postroad/security/checks.py": "verify",
+    "/postroad/messaging/admission.py": "verify",
+    "/postroad/security/replay_cache.py": "verify",
+    "/postroad/security/keyring.py": "verify",
+    "/postroad/broker/pika_transport.py": "socket",
+    "/postroad/context.py": "handler",
+    "/postroad/messaging/in_flight.py": "handler",
+    "/postroad/security/access_tokens.py": "token",
+    "http_bridge/http/authentication.py": "token",
+    "/postroad/security/revocations.py": "token",
+    "/postroad/contracts/": "contract",
+    "http_bridge/routes/products.py": "contract",
+    "/postroad/observability/logging.py": "log",
+    "/postroad/": "messaging",
     "/structlog/": "log",
     "/pika/": "pika",
     "http_bridge/": "HTTP",
@@ -177,7 +177,7 @@ def _layer_of(frame: str) -> str | None:
     if match is None:
         return None
     function, file, line = match[1].rpartition(".")[2], match[2], int(match[3])
-    if file.endswith("shared/messaging/envelope.py"):
+    if file.endswith("/postroad/security/signatures.py"):
         return "sign" if function in SIGNING else "verify" if function in VERIFYING else None
     layer = next((layer for part, layer in FILES.items() if part in file), None)
     if layer == "messaging" and WRITES_JSON.search(linecache.getline(file, line)):

@@ -12,15 +12,15 @@ from timeit import timeit
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client import Counter as TheirCounter
 
-from http_bridge.exchange import Request
-from http_bridge.measures import Exchanges
-from http_bridge.timing import server_timing
-from shared.messaging.envelope import Claims, Signer, Verifier
-from shared.messaging.ids import new_id
-from shared.messaging.keyring import KeyRing
-from shared.messaging.keys import Identity, TrustBundle, TrustedService
-from shared.metrics.measures import BUCKETS_S, Spreads
-from shared.telemetry import Trip, times_us
+from http_bridge.asgi.messages import Request
+from http_bridge.http.metrics import Exchanges
+from http_bridge.http.server_timing import server_timing
+from postroad.ids import new_id
+from postroad.observability.metrics import BUCKETS_S, Spreads
+from postroad.observability.timing import Trip, times_us
+from postroad.security.keyring import KeyRing
+from postroad.security.keys import Identity, TrustBundle, TrustedService
+from postroad.security.signatures import Claims, Signer, Verifier
 
 NUMBER, ROUNDS = 500, 200
 METHOD = "catalog.products.list"

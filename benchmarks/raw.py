@@ -10,7 +10,7 @@ from benchmarks.contenders import environment
 from benchmarks.load import LoadError, Report, Result, used_since
 from benchmarks.system import System
 from benchmarks.usage import cpu_by_group, memory_by_group
-from ops import processes
+from ops.local import processes
 
 VIRTUAL_HOST = "raw"
 MODULE = "benchmarks.limits.raw_rpc"

@@ -19,8 +19,9 @@ from statistics import median
 from benchmarks.machine import ROOT, Machine
 from benchmarks.system import running
 from benchmarks.tables import figure, table
-from ops import ports, processes, services
-from ops.ports import LOOPBACK
+from ops.local import ports, processes
+from ops.local.ports import LOOPBACK
+from ops.services import programs
 
 MODULES = ("catalog_worker", "http_bridge", "auth_worker")
 READY = "Postroad is up at"
@@ -99,7 +100,7 @@ async def _worker_ready(folder: Path) -> float:
     async with running(folder / "startup") as system:
         [program] = [
             each
-            for each in services.programs(
+            for each in programs.programs(
                 system.state,
                 broker_address=system.broker.address,
                 upstream=f"http://{LOOPBACK}:9",

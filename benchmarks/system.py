@@ -10,14 +10,16 @@ from typing import Any
 import requests
 
 from benchmarks.load import Target
-from ops import ports, selfcheck, services
-from ops.broker import PrivateBroker
-from ops.ports import LOOPBACK
-from ops.provision import provision
-from ops.state import State
-from ops.supervisor import Program, Supervisor
-from shared.messaging.names import VHOST
-from shared.messaging.services import load_services
+from ops.commands.provision import provision
+from ops.health import selfcheck
+from ops.local import ports
+from ops.local.broker import PrivateBroker
+from ops.local.ports import LOOPBACK
+from ops.local.supervisor import Program, Supervisor
+from ops.services import programs
+from ops.state.folder import State
+from postroad.topology.names import VHOST
+from postroad.topology.services import load_services
 
 READY_TIMEOUT_S = 60.0
 CREDENTIALS = {"username": "admin", "password": "admin"}
@@ -81,7 +83,7 @@ async def running(
     upstream_port, port = ports.free_ports(2)
     url = f"http://{LOOPBACK}:{port}"
     with state.held(url):
-        definitions = provision(state, load_services(services.SERVICES_FILE))
+        definitions = provision(state, load_services(programs.SERVICES_FILE))
         broker = PrivateBroker(
             state.broker_folder, with_guests(definitions, state.password(GUEST), virtual_hosts)
         )
@@ -90,8 +92,8 @@ async def running(
             for program in (
                 _at(upstream, upstream_port)
                 if upstream
-                else services.sample_upstream(upstream_port),
-                *services.programs(
+                else programs.sample_upstream(upstream_port),
+                *programs.programs(
                     state,
                     broker_address=broker.address,
                     upstream=f"http://{LOOPBACK}:{upstream_port}",

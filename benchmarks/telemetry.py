@@ -19,8 +19,8 @@ from benchmarks.load import Result, measure
 from benchmarks.machine import Machine
 from benchmarks.system import System, running
 from benchmarks.tables import by_process, figure, table
-from ops.ports import LOOPBACK
-from ops.services import PROGRAMS
+from ops.local.ports import LOOPBACK
+from ops.services.programs import PROGRAMS
 
 CONNECTIONS = 64
 ASKED_EVERY_S = 1.0  # fifteen times as often as deploy/observability asks

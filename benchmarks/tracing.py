@@ -9,9 +9,15 @@ import sys
 from collections.abc import Callable
 from timeit import timeit
 
-from shared.tracing.context import TraceContext, current_trace, new_trace, parse, read_trace
-from shared.tracing.messaging import processing, sending
-from shared.tracing.spans import record_with
+from postroad.observability.message_spans import processing, sending
+from postroad.observability.spans import record_with
+from postroad.observability.trace_context import (
+    TraceContext,
+    current_trace,
+    new_trace,
+    parse,
+    read_trace,
+)
 
 NUMBER, ROUNDS = 500, 100
 PARENT = f"00-{'a' * 32}-{'b' * 16}-01"
@@ -36,7 +42,7 @@ def main() -> None:
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
         "OTEL_BSP_SCHEDULE_DELAY": "3600000",
     }
-    from shared.tracing.otel import OtelRecorder  # noqa: PLC0415  # as in a process that wants it
+    from postroad.observability.otel import OtelRecorder  # noqa: PLC0415  # as in a process that wants it
 
     record_with(OtelRecorder("bench"))
     spans: dict[str, Step] = {"client: a span of sending": send, "worker: of processing": process}

@@ -1,22 +1,22 @@
 """Start the catalogue service: ``python -m catalog_worker``."""
 
-from catalog_worker.cache import CachedCatalog
-from catalog_worker.fallback import FallbackCatalog
-from catalog_worker.fetcher import Fetcher
+from catalog_worker.catalog.cache import CachedCatalog
+from catalog_worker.catalog.fallback import FallbackCatalog
+from catalog_worker.catalog.fetcher import Fetcher
+from catalog_worker.catalog.stored import StoredCatalog
+from catalog_worker.catalog.upstream import UpstreamCatalog
 from catalog_worker.measures import cache_measures, upstream_measures
 from catalog_worker.migrate import SCHEMA
 from catalog_worker.settings import CatalogSettings, StoreSettings
-from catalog_worker.stored_catalog import StoredCatalog
-from catalog_worker.upkeep import clean_up, keep_schedule
-from catalog_worker.upstream import UpstreamCatalog
+from catalog_worker.sync.schedule import clean_up, keep_schedule
 from catalog_worker.wiring import build_handlers, build_storage
-from shared.logs import configure_logging
-from shared.messaging.keyring import KeyRing
-from shared.messaging.service import serve
-from shared.metrics.outbox import outbox_measures
-from shared.settings import EnvironmentSettings, LogSettings, MessagingSettings, read_settings
-from shared.storage.migrate import open_database
-from shared.storage.relay import Publisher, relay_of
+from postroad.observability.logging import configure_logging
+from postroad.runtime.serve import serve
+from postroad.security.keyring import KeyRing
+from postroad.settings import EnvironmentSettings, LogSettings, MessagingSettings, read_settings
+from postroad.storage.metrics import outbox_measures
+from postroad.storage.migrate import open_database
+from postroad.storage.relay import Publisher, relay_of
 
 
 def main() -> None:

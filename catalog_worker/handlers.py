@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from shared.contracts.catalog import (
+from postroad.contracts.catalog import (
     CategoryList,
     GetProduct,
     GetSync,
@@ -13,7 +13,7 @@ from shared.contracts.catalog import (
     StartSync,
     Sync,
 )
-from shared.contracts.errors import ProductNotFound
+from postroad.contracts.errors import ProductNotFound
 
 
 class Catalog(Protocol):

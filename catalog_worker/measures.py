@@ -1,8 +1,8 @@
 """What the catalogue service counts besides its messages."""
 
-from catalog_worker.cache import CachedCatalog
-from catalog_worker.fetcher import Fetcher
-from shared.metrics.measures import Measure, by_label, number
+from catalog_worker.catalog.cache import CachedCatalog
+from catalog_worker.catalog.fetcher import Fetcher
+from postroad.observability.metrics import Measure, by_label, number
 
 BREAKER_STATES = ("closed", "half_open", "open")
 

@@ -4,7 +4,7 @@ It may run while workers do, and any number of times: whoever comes second finds
 """
 
 from catalog_worker.settings import StoreSettings
-from shared.storage.migrate import Schema, run_migration
+from postroad.storage.migrate import Schema, run_migration
 
 SCHEMA = Schema(
     service="catalog",

@@ -3,8 +3,8 @@
 from pydantic import AnyHttpUrl, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.settings import MessagingSettings
-from shared.storage.settings import DatabaseSettings
+from postroad.settings import MessagingSettings
+from postroad.storage.settings import DatabaseSettings
 
 
 class CatalogSettings(BaseSettings):

@@ -5,7 +5,7 @@ Times are seconds since 1970.
 
 from sqlalchemy import Boolean, Column, Double, Index, Integer, String, Table, Text
 
-from shared.storage.tables import BIG_INTEGER, inbox_table, new_metadata, outbox_table
+from postroad.storage.tables import BIG_INTEGER, inbox_table, new_metadata, outbox_table
 
 metadata = new_metadata()
 
@@ -33,7 +33,7 @@ syncs = Table(
     "syncs",
     metadata,
     Column("id", String(36), primary_key=True),
-    Column("status", String(10), nullable=False),  # shared.contracts.catalog.SyncStatus
+    Column("status", String(10), nullable=False),  # postroad.contracts.catalog.SyncStatus
     Column("requested_at", Double, nullable=False),
     Column("progress_at", Double, nullable=False),  # when a page was last stored
     Column("finished_at", Double),

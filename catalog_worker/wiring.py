@@ -13,14 +13,14 @@ from catalog_worker.handlers import (
     start_sync,
 )
 from catalog_worker.settings import StoreSettings
-from catalog_worker.syncs import Syncs
+from catalog_worker.sync.syncs import Syncs
 from catalog_worker.tables import inbox as inbox_table
 from catalog_worker.tables import outbox as outbox_table
-from shared.contracts.catalog import GetProduct, GetSync, ListCategories, ListProducts, StartSync
-from shared.messaging.worker import Handlers
-from shared.storage.database import Database
-from shared.storage.inbox import Inbox
-from shared.storage.outbox import Outbox
+from postroad.contracts.catalog import GetProduct, GetSync, ListCategories, ListProducts, StartSync
+from postroad.messaging.rpc_worker import Handlers
+from postroad.storage.database import Database
+from postroad.storage.inbox import Inbox
+from postroad.storage.outbox import Outbox
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,26 +5,26 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from http_bridge.app import Bridge
-from http_bridge.limits import Limits, allow_connections, limited_protocol
-from http_bridge.server import run
+from http_bridge.asgi.limited_protocol import Limits, allow_connections, limited_protocol
+from http_bridge.asgi.server import run
+from http_bridge.calls.broker_watch import Watch
 from http_bridge.settings import BridgeSettings
-from http_bridge.watch import Watch
-from shared.logs import configure_logging
-from shared.messaging.client import Client
-from shared.messaging.keyring import KeyRing, watch_key_files
-from shared.messaging.rabbitmq import RabbitBroker
-from shared.metrics.exposition import serving_metrics
-from shared.metrics.messaging import client_measures, traffic_measures
-from shared.revocation_feed import RevocationFeed
-from shared.revocations import Revocations
-from shared.settings import (
+from postroad.broker.rabbitmq import RabbitBroker
+from postroad.messaging.client import Client
+from postroad.observability.exporting import exporting_spans
+from postroad.observability.logging import configure_logging
+from postroad.observability.prometheus import serving_metrics
+from postroad.runtime.metrics import client_measures, traffic_measures
+from postroad.runtime.revocation_feed import RevocationFeed
+from postroad.security.keyring import KeyRing, watch_key_files
+from postroad.security.revocations import Revocations
+from postroad.settings import (
     LogSettings,
     MessagingSettings,
     MetricsSettings,
     TracingSettings,
     read_settings,
 )
-from shared.tracing.exporting import exporting_spans
 
 
 def main() -> None:

@@ -8,10 +8,7 @@ from time import perf_counter
 import orjson
 import structlog
 
-from http_bridge.auth import Auth
-from http_bridge.calls import Calls
-from http_bridge.docs import Docs
-from http_bridge.exchange import (
+from http_bridge.asgi.messages import (
     JSON,
     PRIVATE,
     ClientGone,
@@ -22,27 +19,30 @@ from http_bridge.exchange import (
     Send,
     Stream,
 )
-from http_bridge.live import Live
-from http_bridge.measures import Exchanges
-from http_bridge.page import Page, wants_html
-from http_bridge.problems import MethodNotAllowed, NotFound, problem_response
-from http_bridge.products import Products
+from http_bridge.calls.broker_watch import Watch
+from http_bridge.calls.client import Calls
+from http_bridge.http.authentication import RequestTokens
+from http_bridge.http.metrics import Exchanges
+from http_bridge.http.problems import MethodNotAllowed, NotFound, problem_response
+from http_bridge.http.server_timing import server_timing
+from http_bridge.http.tracing import PROBES, begin_trace
+from http_bridge.routes.docs import Docs
+from http_bridge.routes.live import Live
+from http_bridge.routes.page import Page, wants_html
+from http_bridge.routes.products import Products
+from http_bridge.routes.sessions import Auth
+from http_bridge.routes.syncs import Syncs
 from http_bridge.settings import BridgeSettings
-from http_bridge.syncs import Syncs
-from http_bridge.timing import server_timing
-from http_bridge.tokens import RequestTokens
-from http_bridge.tracing import PROBES, begin_trace
-from http_bridge.watch import Watch
-from shared.contracts.errors import InternalError, ServiceError, Unavailable
-from shared.messaging.client import Client
-from shared.messaging.envelope import is_plain_id
-from shared.messaging.ids import new_id
-from shared.messaging.keyring import KeyRing
-from shared.metrics.measures import Measure
-from shared.revocations import Revocations
-from shared.telemetry import last_trip
-from shared.tokens import TokenVerifier
-from shared.tracing.http import served
+from postroad.contracts.errors import InternalError, ServiceError, Unavailable
+from postroad.ids import new_id
+from postroad.messaging.client import Client
+from postroad.observability.http_spans import served
+from postroad.observability.metrics import Measure
+from postroad.observability.timing import last_trip
+from postroad.security.access_tokens import TokenVerifier
+from postroad.security.keyring import KeyRing
+from postroad.security.revocations import Revocations
+from postroad.security.signatures import is_plain_id
 
 log = structlog.get_logger()
 

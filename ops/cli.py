@@ -6,17 +6,17 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import Any, NoReturn
 
-from ops import (
+from ops.commands import (
     call,
     contracts,
     dead_letters,
     definitions,
-    direct_services,
     doctor,
     explain,
     keys,
     logs,
     provision,
+    services,
     status,
     sync,
     tail,
@@ -55,7 +55,7 @@ COMMANDS = {
     "doctor": (doctor, "say what is wrong with the running system, and what to do about it"),
     "dead-letters": (dead_letters, "look at what was refused or failed, and move it"),
     "explain": (explain, "say why a captured message is refused"),
-    "services": (direct_services, "let services of other teams call ours, and listen"),
+    "services": (services, "let services of other teams call ours, and listen"),
     "users": (users, "add, list, disable and import who may sign in"),
     "keys": (keys, "show the services' keys, or give them new ones"),
     "provision": (provision, "make keys, passwords and broker definitions for containers, servers"),

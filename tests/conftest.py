@@ -8,12 +8,17 @@ from pathlib import Path
 import pytest
 import structlog
 
-from shared.messaging.keyring import KeyRing
-from shared.messaging.keys import Identity, TrustBundle
-from shared.messaging.services import Services, load_services, trust_bundle
-from shared.messaging.topology import Definitions, definitions
-from tests.brokers import BrokerUnderTest, MemoryUnderTest, RabbitUnderTest, rabbit_under_test
-from tests.nodes import Node, running_node
+from postroad.security.keyring import KeyRing
+from postroad.security.keys import Identity, TrustBundle
+from postroad.topology.definitions import Definitions, definitions
+from postroad.topology.services import Services, load_services, trust_bundle
+from tests.support.brokers import (
+    BrokerUnderTest,
+    MemoryUnderTest,
+    RabbitUnderTest,
+    rabbit_under_test,
+)
+from tests.support.nodes import Node, running_node
 
 SERVICES_FILE = Path(__file__).parents[1] / "rabbitmq" / "services.toml"
 

@@ -4,11 +4,11 @@ from auth_worker.audit.trail import AuditTrail
 from auth_worker.audit.wiring import build_handlers
 from auth_worker.migrate import SCHEMA
 from auth_worker.settings import AuditMessagingSettings, AuthSettings
-from shared.logs import configure_logging
-from shared.messaging.keyring import KeyRing
-from shared.messaging.service import consume
-from shared.settings import EnvironmentSettings, LogSettings, read_settings
-from shared.storage.migrate import open_database
+from postroad.observability.logging import configure_logging
+from postroad.runtime.serve import consume
+from postroad.security.keyring import KeyRing
+from postroad.settings import EnvironmentSettings, LogSettings, read_settings
+from postroad.storage.migrate import open_database
 
 
 def main() -> None:

@@ -4,8 +4,8 @@ from time import time
 
 from auth_worker.audit.trail import AuditTrail, Entry
 from auth_worker.tables import REASON_MAX
-from shared.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
-from shared.messaging.call import current_call
+from postroad.context import current_call
+from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
 
 
 def note_sign_in(event: LoginSucceeded, *, trail: AuditTrail) -> None:

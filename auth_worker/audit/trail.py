@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import Row
 
 from auth_worker.tables import audit, users
-from shared.storage.database import Database
+from postroad.storage.database import Database
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from functools import partial
 
 from auth_worker.audit.handlers import note_end, note_failure, note_sign_in
 from auth_worker.audit.trail import AuditTrail
-from shared.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
-from shared.messaging.background import BackgroundHandlers
+from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
+from postroad.messaging.background_worker import BackgroundHandlers
 
 
 def build_handlers(trail: AuditTrail) -> BackgroundHandlers:

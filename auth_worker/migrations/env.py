@@ -1,4 +1,4 @@
-"""Run by Alembic, on the connection that ``shared.storage.migrate`` hands over."""
+"""Run by Alembic, on the connection that ``postroad.storage.migrate`` hands over."""
 
 from alembic import context
 

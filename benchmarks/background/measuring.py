@@ -22,8 +22,9 @@ from benchmarks.machine import Machine, locked_versions
 from benchmarks.system import System, running
 from benchmarks.tables import figure, table
 from benchmarks.usage import Groups, ProcessGone, cpu_by_group, memory_by_group
-from ops import processes, services
-from shared.messaging.names import VHOST, work_queue
+from ops.local import processes
+from ops.services import programs
+from postroad.topology.names import VHOST, work_queue
 
 OURS = "benchmarks.background.ours"
 IDLE = {"catalog_sync": 0, "auth_audit": 0}
@@ -147,15 +148,15 @@ async def measure_background(folder: Path, *, jobs: int) -> Background:
 
 
 async def _measure(line: Line, system: System, folder: Path, jobs: int) -> LineResult:
-    env, programs = await asyncio.to_thread(_prepare, line, system, folder)
+    env, binaries = await asyncio.to_thread(_prepare, line, system, folder)
     depth = Depth(system.broker_url(line.virtual_host), line.queue)
     broker = {"rabbitmq": [system.broker.pid or 0]}
-    give: Command = [programs / line.give[0], *line.give[1:], str(jobs)]
+    give: Command = [binaries / line.give[0], *line.give[1:], str(jobs)]
     before = cpu_by_group(broker)
     given = await _give(give, env)
     used = {"gives": given.cpu_s} | used_since(before, broker)
     speeds = {"in": _speed(jobs, given.seconds, used)}
-    take: Command = [programs / line.take[0], *line.take[1:]]
+    take: Command = [binaries / line.take[0], *line.take[1:]]
     async with _taking(take, env, folder / f"{line.virtual_host}.log") as pid:
         groups = {"takes": [pid], **broker}
         speeds["out"] = await _out(depth, groups, jobs)
@@ -192,7 +193,7 @@ def _prepare(line: Line, system: System, folder: Path) -> tuple[dict[str, str], 
     """Give a line's environment variables, and the folder of its programs."""
     env = environment(system, virtual_host=line.virtual_host, page=b"{}") | dict(line.env)
     if line.lock is None:
-        ours = services.messaging_environment(system.state, "catalog", system.broker.address)
+        ours = programs.messaging_environment(system.state, "catalog", system.broker.address)
         return env | ours | {"LOG_FORMAT": "json"}, Path(sys.executable).parent
     python = prepare_environment(folder / "peers" / line.lock, LOCKS / f"{line.lock}.txt")
     return env | {"PATH": f"{python.parent}:{env['PATH']}"}, python.parent

@@ -12,17 +12,17 @@ from time import perf_counter, process_time, time
 
 import uvloop
 
-from shared.contracts.base import Event, Job
-from shared.contracts.catalog import FetchPage
-from shared.contracts.events import SyncRequested
-from shared.logs import configure_logging
-from shared.messaging.background import BackgroundHandlers
-from shared.messaging.ids import new_id
-from shared.messaging.keyring import KeyRing
-from shared.messaging.posting import Kind, MessagePublisher
-from shared.messaging.rabbitmq import RabbitBroker
-from shared.messaging.service import consume
-from shared.settings import LogSettings, MessagingSettings, read_settings
+from postroad.broker.rabbitmq import RabbitBroker
+from postroad.contracts.base import Event, Job
+from postroad.contracts.catalog import FetchPage
+from postroad.contracts.events import SyncRequested
+from postroad.ids import new_id
+from postroad.messaging.background_worker import BackgroundHandlers
+from postroad.messaging.publishing import Kind, MessagePublisher
+from postroad.observability.logging import configure_logging
+from postroad.runtime.serve import consume
+from postroad.security.keyring import KeyRing
+from postroad.settings import LogSettings, MessagingSettings, read_settings
 
 QUEUE = "sync"
 UNDER_WAY = 64  # messages that wait for their confirm at a time

@@ -2,7 +2,7 @@
 
 ``raw_rpc answer`` answers with the page; ``raw_rpc ask --in-flight 64 --seconds 4`` keeps so many
 requests under way and prints what it saw. ``--joined`` puts pika on the transport of
-``shared/messaging/transport.py``, on uvloop; without it, pika's own adapter is on asyncio's loop.
+``postroad.broker.pika_transport``, on uvloop; without it, pika's own adapter is on asyncio's loop.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pika.channel import Channel
 
 from benchmarks.scaling.series import percentile
 from benchmarks.usage import memory_by_group
-from shared.messaging.transport import LoopServices
+from postroad.broker.pika_transport import LoopServices
 
 
 def main() -> None:

@@ -19,9 +19,9 @@ from benchmarks.scaling import step
 from benchmarks.scaling.recorder import recording, scaled
 from benchmarks.scaling.system import System, running
 from benchmarks.system import CREDENTIALS
-from ops import services
-from ops.broker import BrokerError
-from shared.messaging.names import rpc_queue
+from ops.local.broker import BrokerError
+from ops.services import programs
+from postroad.topology.names import rpc_queue
 
 CASES = ("products", "sign-in", "scaled")
 TIMES = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -104,7 +104,7 @@ async def measure_scaled(running_system: System, crowd: Crowd, capacity: float) 
     program = step.PROGRAM
     queue, rule = (
         rpc_queue("catalog"),
-        step.sized(services.policies()[program]).capped(MOST_WORKERS),
+        step.sized(programs.policies()[program]).capped(MOST_WORKERS),
     )
     async with (
         recording(running_system, program=program, queue=queue) as recorder,

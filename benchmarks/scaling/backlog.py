@@ -22,10 +22,10 @@ from benchmarks.scaling.system import System, running
 from catalog_worker.settings import StoreSettings
 from catalog_worker.tables import products
 from catalog_worker.wiring import Storage, build_storage
-from ops.scaling_policy import Policy
-from shared.contracts.catalog import Sync
-from shared.messaging.names import dead_queue, work_queue
-from shared.storage.database import Database
+from ops.scaling.policy import Policy
+from postroad.contracts.catalog import Sync
+from postroad.storage.database import Database
+from postroad.topology.names import dead_queue, work_queue
 
 PROGRAM = "catalog_sync"
 QUEUE = work_queue("catalog", "sync")

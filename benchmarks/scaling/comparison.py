@@ -11,7 +11,7 @@ from benchmarks.scaling.series import Sample, Second
 from benchmarks.scaling.simulation import Simulated, World, simulate
 from benchmarks.scaling.step import StepRun
 from http_bridge.settings import BridgeSettings
-from ops.scaling_policy import Policy
+from ops.scaling.policy import Policy
 
 _LAG_S = 2.0  # until the depth that is seen is that of the burst
 _WHILE_S = 5

@@ -11,7 +11,7 @@ from benchmarks.scaling import step
 from benchmarks.scaling.comparison import Comparison, compare, simulated_runs, worlds
 from benchmarks.scaling.results import BacklogResults, StepResults, write
 from benchmarks.scaling.shapes import Summary, shapes
-from ops import services
+from ops.services import programs
 
 HERE = Path(__file__).parent
 ENVIRONMENT = Path(".postroad/charts").resolve()
@@ -37,7 +37,7 @@ def work_out(measured: StepResults, jobs: BacklogResults, folder: Path) -> None:
         name: compare(runs[name], run, measured.stages) for name, run in simulated.items()
     }
     print("Simulation of a million requests a second (some minutes)", flush=True)
-    large = shapes(services.policies()[step.PROGRAM])
+    large = shapes(programs.policies()[step.PROGRAM])
     world = worlds(measured)["scaled"]
     write(
         folder / "simulation.json",

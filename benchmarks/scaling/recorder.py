@@ -8,9 +8,9 @@ from typing import Any
 
 from benchmarks.scaling.series import Change, Poll, Sample
 from benchmarks.scaling.system import System
-from ops.autoscaler import Autoscaler
-from ops.management import DepthUnknown
-from ops.scaling_policy import Policy
+from ops.scaling.autoscaler import Autoscaler
+from ops.scaling.management_api import DepthUnknown
+from ops.scaling.policy import Policy
 
 
 class Recorder:

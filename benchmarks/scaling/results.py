@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from benchmarks.scaling.backlog import BacklogRun
 from benchmarks.scaling.load import Stage
 from benchmarks.scaling.step import StepRun
-from ops.scaling_policy import Policy
+from ops.scaling.policy import Policy
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from benchmarks.scaling.series import Sample, Second
 from benchmarks.scaling.simulation import World, simulate
-from ops.scaling_policy import Policy
+from ops.scaling.policy import Policy
 
 CALM_PER_S, BURST_PER_S = 100_000.0, 1_000_000.0
 CONCURRENCY = 100  # assumed: a process waits for so many answers at a time

@@ -1,7 +1,7 @@
 """The scaling rule on paper: requests, a queue and processes, event by event.
 
-It is the rule itself that decides (``ops.scaling.decide``), and the bridge's own gate that admits
-(``http_bridge.admission.Gate``). Simulated are the requests that come, the queue, and processes
+It is the rule itself that decides (``ops.scaling.rule.decide``), and the bridge's own gate that
+admits (``http_bridge.calls.gate.Gate``). Simulated are requests, the queue, and workers
 that take some at a time, take a while to start and finish what they hold before they end. Left out:
 how fast CPUs and the broker are, and failures.
 
@@ -20,10 +20,10 @@ from typing import Literal
 
 from benchmarks.scaling.load import Answer
 from benchmarks.scaling.series import Sample, Second, Tally
-from http_bridge.admission import Gate, Place
-from ops.scaling import Memory, decide
-from ops.scaling_policy import Policy
-from shared.contracts.errors import Overloaded
+from http_bridge.calls.gate import Gate, Place
+from ops.scaling.policy import Policy
+from ops.scaling.rule import Memory, decide
+from postroad.contracts.errors import Overloaded
 
 _INSTANT_S = 1e-9
 _OK, _REFUSED, _LATE = 200, 503, 504  # as the bridge answers

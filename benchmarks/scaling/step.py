@@ -11,8 +11,8 @@ from benchmarks.scaling.load import Stage, send
 from benchmarks.scaling.recorder import recording, scaled
 from benchmarks.scaling.series import Change, Poll, Sample, Second, by_second
 from benchmarks.scaling.system import LOG, running
-from ops.scaling_policy import Policy
-from shared.messaging.names import rpc_queue
+from ops.scaling.policy import Policy
+from postroad.topology.names import rpc_queue
 
 PROGRAM = "catalog_worker"
 UPSTREAM_MS = 100

@@ -7,15 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.system import READY_TIMEOUT_S, logging_to, sign_in
-from ops import ports, selfcheck, services
-from ops.broker import PrivateBroker
-from ops.management import FRESH_DEPTHS, Management
-from ops.ports import LOOPBACK
-from ops.provision import provision
-from ops.state import State
-from ops.supervisor import Program, Supervisor
-from shared.messaging.names import SCALER
-from shared.messaging.services import load_services
+from ops.commands.provision import provision
+from ops.health import selfcheck
+from ops.local import ports
+from ops.local.broker import PrivateBroker
+from ops.local.ports import LOOPBACK
+from ops.local.supervisor import Program, Supervisor
+from ops.scaling.management_api import FRESH_DEPTHS, Management
+from ops.services import programs
+from ops.state.folder import State
+from postroad.topology.names import SCALER
+from postroad.topology.services import load_services
 
 LOG = "services.log"
 _PLAIN = {
@@ -57,7 +59,7 @@ async def running(
     with state.held(url):
         broker = PrivateBroker(
             state.broker_folder,
-            provision(state, load_services(services.SERVICES_FILE)),
+            provision(state, load_services(programs.SERVICES_FILE)),
             settings=FRESH_DEPTHS,
             management=True,
         )
@@ -65,7 +67,7 @@ async def running(
             await broker.start()
             for program in (
                 _upstream(upstream_port, products=products, delay_ms=delay_ms),
-                *services.programs(
+                *programs.programs(
                     state,
                     broker_address=broker.address,
                     upstream=f"http://{LOOPBACK}:{upstream_port}",
@@ -86,7 +88,7 @@ async def running(
 
 
 def _upstream(port: int, *, products: int, delay_ms: int) -> Program:
-    program = services.sample_upstream(port)
+    program = programs.sample_upstream(port)
     python, option, _, *rest = program.argv
     argv = [python, option, "benchmarks.scaling.upstream", *rest, "--products", str(products)]
     return replace(

@@ -7,8 +7,8 @@ import argparse
 
 import uvicorn
 
-from catalog_worker.sample_upstream.faults import Faults
-from catalog_worker.sample_upstream.server import build_app
+from sample_api.faults import Faults
+from sample_api.server import build_app
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from benchmarks.soak.load import Load
 from benchmarks.soak.processes import belongings
 from benchmarks.soak.system import System, running
 from benchmarks.soak.trend import Trend, lows, trend_of
-from ops.broker import BrokerError
+from ops.local.broker import BrokerError
 
 HERE = Path(__file__).parent
 CHARTS = HERE.parent / "scaling" / "requirements.txt"

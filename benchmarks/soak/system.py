@@ -9,16 +9,18 @@ from pathlib import Path
 import requests
 
 from benchmarks.system import READY_TIMEOUT_S, logging_to, sign_in
-from ops import ports, selfcheck, services
-from ops.broker import PrivateBroker
-from ops.management import FRESH_DEPTHS
-from ops.ports import LOOPBACK
-from ops.provision import provision
-from ops.state import State
-from ops.supervisor import Supervisor
-from shared.messaging.names import VHOST
-from shared.messaging.services import load_services
-from shared.messaging.topology import with_passwords
+from ops.commands.provision import provision
+from ops.health import selfcheck
+from ops.local import ports
+from ops.local.broker import PrivateBroker
+from ops.local.ports import LOOPBACK
+from ops.local.supervisor import Supervisor
+from ops.scaling.management_api import FRESH_DEPTHS
+from ops.services import programs
+from ops.state.folder import State
+from postroad.topology.definitions import with_passwords
+from postroad.topology.names import VHOST
+from postroad.topology.services import load_services
 
 MONITOR = "monitor"  # a broker user that may look at everything, and no more
 SETTINGS = {
@@ -64,7 +66,7 @@ async def running(folder: Path) -> AsyncIterator[System]:
     upstream_port, port = ports.free_ports(2)
     url = f"http://{LOOPBACK}:{port}"
     with state.held(url):
-        wanted = provision(state, load_services(services.SERVICES_FILE))
+        wanted = provision(state, load_services(programs.SERVICES_FILE))
         monitor = {"users": [{"name": MONITOR, "tags": ["monitoring"]}]}
         wanted["users"] += with_passwords(monitor, {MONITOR: MONITOR})["users"]
         wanted["permissions"].append(
@@ -74,8 +76,8 @@ async def running(folder: Path) -> AsyncIterator[System]:
         try:
             await broker.start()
             for program in (
-                services.sample_upstream(upstream_port),
-                *services.programs(
+                programs.sample_upstream(upstream_port),
+                *programs.programs(
                     state,
                     broker_address=broker.address,
                     upstream=f"http://{LOOPBACK}:{upstream_port}",

@@ -1,19 +1,19 @@
 """Start what works off syncs: ``python -m catalog_worker.sync``."""
 
-from catalog_worker.fetcher import Fetcher
+from catalog_worker.catalog.fetcher import Fetcher
+from catalog_worker.catalog.upstream import UpstreamCatalog
 from catalog_worker.measures import upstream_measures
 from catalog_worker.migrate import SCHEMA
 from catalog_worker.settings import CatalogSettings, StoreSettings, SyncMessagingSettings
 from catalog_worker.sync.wiring import build_handlers
-from catalog_worker.upstream import UpstreamCatalog
 from catalog_worker.wiring import build_storage
-from shared.logs import configure_logging
-from shared.messaging.keyring import KeyRing
-from shared.messaging.service import consume
-from shared.metrics.outbox import outbox_measures
-from shared.settings import EnvironmentSettings, LogSettings, read_settings
-from shared.storage.migrate import open_database
-from shared.storage.relay import Publisher, relay_of
+from postroad.observability.logging import configure_logging
+from postroad.runtime.serve import consume
+from postroad.security.keyring import KeyRing
+from postroad.settings import EnvironmentSettings, LogSettings, read_settings
+from postroad.storage.metrics import outbox_measures
+from postroad.storage.migrate import open_database
+from postroad.storage.relay import Publisher, relay_of
 
 
 def main() -> None:

@@ -6,10 +6,10 @@ time.
 
 from typing import Protocol
 
-from catalog_worker.syncs import Syncs
-from shared.contracts.catalog import FetchPage, ProductPage
-from shared.contracts.events import SyncRequested
-from shared.messaging.call import current_call
+from catalog_worker.sync.syncs import Syncs
+from postroad.context import current_call
+from postroad.contracts.catalog import FetchPage, ProductPage
+from postroad.contracts.events import SyncRequested
 
 
 class Listing(Protocol):

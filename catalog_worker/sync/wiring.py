@@ -3,10 +3,10 @@
 from functools import partial
 
 from catalog_worker.sync.handlers import Listing, fetch_page, split_sync
-from catalog_worker.syncs import Syncs
-from shared.contracts.catalog import FetchPage
-from shared.contracts.events import SyncRequested
-from shared.messaging.background import BackgroundHandlers
+from catalog_worker.sync.syncs import Syncs
+from postroad.contracts.catalog import FetchPage
+from postroad.contracts.events import SyncRequested
+from postroad.messaging.background_worker import BackgroundHandlers
 
 
 def build_handlers(*, listing: Listing, syncs: Syncs) -> BackgroundHandlers:

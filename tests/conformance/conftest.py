@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from shared.messaging.posting import MessagePublisher
-from tests.brokers import BrokerUnderTest
+from postroad.messaging.publishing import MessagePublisher
 from tests.conformance.listening import Ear, Keys, listening, telling
+from tests.support.brokers import BrokerUnderTest
 
 
 @pytest.fixture

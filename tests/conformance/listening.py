@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from time import time
 from typing import Any
 
-from shared.contracts.base import Event
-from shared.contracts.events import SessionRevoked
-from shared.messaging.broker import State
-from shared.messaging.events import EventListener
-from shared.messaging.ids import new_id
-from shared.messaging.keyring import KeyRing
-from shared.messaging.posting import MessagePublisher
-from tests.brokers import BrokerUnderTest
-from tests.waiting import eventually
+from postroad.broker.interfaces import State
+from postroad.contracts.base import Event
+from postroad.contracts.events import SessionRevoked
+from postroad.ids import new_id
+from postroad.messaging.event_listener import EventListener
+from postroad.messaging.publishing import MessagePublisher
+from postroad.security.keyring import KeyRing
+from tests.support.brokers import BrokerUnderTest
+from tests.support.waiting import eventually
 
 Keys = dict[str, KeyRing]
 

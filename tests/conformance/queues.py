@@ -1,6 +1,6 @@
 """What the tests of publishing and of consuming both name."""
 
-from shared.messaging.names import dead_queue, rpc_queue
+from postroad.topology.names import dead_queue, rpc_queue
 
 AUTH, CATALOG = rpc_queue("auth"), rpc_queue("catalog")
 

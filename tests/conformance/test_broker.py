@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 from pika import BasicProperties
 
-from shared.contracts.events import ProductAdded, SessionRevoked
-from shared.messaging.broker import NotOpen, Outcome, QueueCount, State
-from shared.messaging.names import DEAD, EVENTS, REPLIES, RPC
-from shared.messaging.topology import Definitions
-from tests.brokers import BrokerUnderTest
+from postroad.broker.interfaces import NotOpen, Outcome, QueueCount, State
+from postroad.contracts.events import ProductAdded, SessionRevoked
+from postroad.topology.definitions import Definitions
+from postroad.topology.names import DEAD, EVENTS, REPLIES, RPC
 from tests.conformance.queues import (
     AUTH,
     AUTH_METHOD,
@@ -21,7 +20,8 @@ from tests.conformance.queues import (
     SHORT_MS,
 )
 from tests.conftest import OpenBroker
-from tests.traffic import (
+from tests.support.brokers import BrokerUnderTest
+from tests.support.traffic import (
     Inbox,
     consuming,
     listening,
@@ -31,7 +31,7 @@ from tests.traffic import (
     send,
     waiting_in,
 )
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 REVOKED = SessionRevoked.name
 UNHEARD = ProductAdded.name  # no work queue takes it

@@ -4,9 +4,8 @@ import asyncio
 
 import pytest
 
-from shared.messaging.broker import Outcome, State
-from shared.messaging.names import RPC, dead_queue
-from tests.brokers import BrokerUnderTest
+from postroad.broker.interfaces import Outcome, State
+from postroad.topology.names import RPC, dead_queue
 from tests.conformance.queues import (
     AUTH,
     AUTH_METHOD,
@@ -16,7 +15,8 @@ from tests.conformance.queues import (
     METHOD,
     SHORT_MS,
 )
-from tests.traffic import (
+from tests.support.brokers import BrokerUnderTest
+from tests.support.traffic import (
     Inbox,
     consuming,
     publish,
@@ -24,7 +24,7 @@ from tests.traffic import (
     send,
     waiting_in,
 )
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 async def publish_all(broker: BrokerUnderTest, count: int) -> list[bytes]:

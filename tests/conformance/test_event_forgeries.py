@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from shared.contracts.events import LoginFailed, SessionRevoked
-from shared.messaging.broker import Outcome
-from shared.messaging.envelope import Signer, Verifier
-from shared.messaging.keyring import KeyRing
-from shared.messaging.keys import Identity, TrustBundle, unpadded_b64encode
-from shared.messaging.names import EVENTS
-from shared.messaging.posting import MessagePublisher
-from tests.brokers import BrokerUnderTest
+from postroad.broker.interfaces import Outcome
+from postroad.contracts.events import LoginFailed, SessionRevoked
+from postroad.messaging.publishing import MessagePublisher
+from postroad.security.keyring import KeyRing
+from postroad.security.keys import Identity, TrustBundle, unpadded_b64encode
+from postroad.security.signatures import Signer, Verifier
+from postroad.topology.names import EVENTS
 from tests.conformance.listening import BODY, REVOKED, Ear, Keys, listening, revoked, tell
-from tests.letters import claims_of
-from tests.traffic import publish
-from tests.waiting import eventually
+from tests.support.brokers import BrokerUnderTest
+from tests.support.letters import claims_of
+from tests.support.traffic import publish
+from tests.support.waiting import eventually
 
 
 @dataclass

@@ -6,11 +6,10 @@ from time import time
 
 import pytest
 
-from shared.contracts.events import LoginFailed, SessionRevoked
-from shared.messaging.keyring import KeyRing
-from shared.messaging.keys import Identity, TrustBundle
-from shared.messaging.posting import MessagePublisher, NotPublished
-from tests.brokers import BrokerUnderTest
+from postroad.contracts.events import LoginFailed, SessionRevoked
+from postroad.messaging.publishing import MessagePublisher, NotPublished
+from postroad.security.keyring import KeyRing
+from postroad.security.keys import Identity, TrustBundle
 from tests.conformance.listening import (
     BACK_WITHIN_S,
     REVOKED,
@@ -21,7 +20,8 @@ from tests.conformance.listening import (
     tell,
     telling,
 )
-from tests.waiting import eventually
+from tests.support.brokers import BrokerUnderTest
+from tests.support.waiting import eventually
 
 
 async def test_an_event_reaches_every_process_that_listens(

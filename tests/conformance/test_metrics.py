@@ -4,24 +4,24 @@ import asyncio
 
 import pytest
 
-from shared.contracts.auth import CreateSession, RefreshSession, Session
-from shared.contracts.errors import (
+from postroad.contracts.auth import CreateSession, RefreshSession, Session
+from postroad.contracts.errors import (
     InternalError,
     InvalidCredentials,
     InvalidRequest,
     ReplyTimeout,
     ServiceError,
 )
-from shared.messaging.envelope import Reason
-from shared.messaging.keyring import KeyRing
-from shared.metrics.messaging import client_measures, worker_measures
-from shared.telemetry import waiting_upstream
-from tests.brokers import BrokerUnderTest
-from tests.letters import write
-from tests.scraping import Scrape
-from tests.services import SESSION, SIGN_IN, calling, serving, sign_in
-from tests.traffic import replies_to
-from tests.waiting import eventually
+from postroad.observability.timing import waiting_upstream
+from postroad.runtime.metrics import client_measures, worker_measures
+from postroad.security.keyring import KeyRing
+from postroad.security.signatures import Reason
+from tests.support.brokers import BrokerUnderTest
+from tests.support.letters import write
+from tests.support.scraping import Scrape
+from tests.support.services import SESSION, SIGN_IN, calling, serving, sign_in
+from tests.support.traffic import replies_to
+from tests.support.waiting import eventually
 
 Keys = dict[str, KeyRing]
 METHOD = CreateSession.method

@@ -8,27 +8,37 @@ from typing import Any
 import pytest
 import structlog
 
-from ops.acting import OPERATOR, operator_rights
-from shared.contracts.catalog import FetchPage
-from shared.contracts.errors import UpstreamFailed
-from shared.contracts.events import LoginFailed
-from shared.messaging.background import ATTEMPT, BackgroundHandlers
-from shared.messaging.broker import Outcome
-from shared.messaging.call import Call, current_call
-from shared.messaging.captured import Captured
-from shared.messaging.envelope import Claims, Signer, read_signature
-from shared.messaging.keyring import KeyRing
-from shared.messaging.keys import Identity, TrustBundle
-from shared.messaging.names import QUARANTINE, RETRY, WORK, dead_queue, wait_key, work_queue
-from shared.messaging.redriving import NotMoved, Redriver, as_it_died, died_in
-from shared.messaging.services import Services, trust_bundle
-from shared.messaging.topology import definitions
-from tests.brokers import BrokerUnderTest, Seen
+from ops.services.operator import OPERATOR, operator_rights
+from postroad.broker.interfaces import Outcome
+from postroad.context import Call, current_call
+from postroad.contracts.catalog import FetchPage
+from postroad.contracts.errors import UpstreamFailed
+from postroad.contracts.events import LoginFailed
+from postroad.dead_letters.captured import Captured
+from postroad.dead_letters.redriver import NotMoved, Redriver, as_it_died, died_in
+from postroad.messaging.background_worker import ATTEMPT, BackgroundHandlers
+from postroad.security.keyring import KeyRing
+from postroad.security.keys import Identity, TrustBundle
+from postroad.security.signatures import Claims, Signer, read_signature
+from postroad.topology.definitions import definitions
+from postroad.topology.names import QUARANTINE, RETRY, WORK, dead_queue, wait_key, work_queue
+from postroad.topology.services import Services, trust_bundle
 from tests.conftest import OpenBroker
-from tests.tracing import PLACE, within
-from tests.traffic import publish, publishing, waiting_in
-from tests.waiting import eventually
-from tests.working import BODY, DEAD_QUEUE, JOB, QUEUE, WAIT_TTLS_MS, Keys, failing, give, working
+from tests.support.brokers import BrokerUnderTest, Seen
+from tests.support.tracing import PLACE, within
+from tests.support.traffic import publish, publishing, waiting_in
+from tests.support.waiting import eventually
+from tests.support.working import (
+    BODY,
+    DEAD_QUEUE,
+    JOB,
+    QUEUE,
+    WAIT_TTLS_MS,
+    Keys,
+    failing,
+    give,
+    working,
+)
 
 EVENT = LoginFailed(user_id=None, reason="unknown_user", at=0.0, client_network=None)
 BACK = wait_key(0, QUEUE)

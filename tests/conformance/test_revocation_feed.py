@@ -7,19 +7,19 @@ from time import time
 
 import pytest
 
-from shared import revocation_feed
-from shared.contracts.auth import ListRevocations, Revocation, RevocationList
-from shared.contracts.errors import Unavailable
-from shared.messaging.client import Client
-from shared.messaging.ids import new_id
-from shared.messaging.keyring import KeyRing
-from shared.messaging.posting import MessagePublisher
-from shared.revocation_feed import RevocationFeed
-from shared.revocations import Revocations
-from tests.brokers import BrokerUnderTest
+from postroad.contracts.auth import ListRevocations, Revocation, RevocationList
+from postroad.contracts.errors import Unavailable
+from postroad.ids import new_id
+from postroad.messaging.client import Client
+from postroad.messaging.publishing import MessagePublisher
+from postroad.runtime import revocation_feed
+from postroad.runtime.revocation_feed import RevocationFeed
+from postroad.security.keyring import KeyRing
+from postroad.security.revocations import Revocations
 from tests.conformance.listening import BACK_WITHIN_S, Keys, revoked, tell
-from tests.services import calling, serving
-from tests.waiting import eventually
+from tests.support.brokers import BrokerUnderTest
+from tests.support.services import calling, serving
+from tests.support.waiting import eventually
 
 
 class AuthService:

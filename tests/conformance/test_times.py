@@ -6,16 +6,16 @@ from time import perf_counter, time
 
 import pytest
 
-from shared.contracts.auth import CreateSession, Session
-from shared.contracts.errors import InvalidCredentials, ReplyTimeout
-from shared.messaging.client import Client
-from shared.messaging.envelope import Signer
-from shared.messaging.keyring import KeyRing
-from shared.telemetry import Trip, last_trip, waiting_upstream
-from tests.brokers import BrokerUnderTest
+from postroad.contracts.auth import CreateSession, Session
+from postroad.contracts.errors import InvalidCredentials, ReplyTimeout
+from postroad.messaging.client import Client
+from postroad.observability.timing import Trip, last_trip, waiting_upstream
+from postroad.security.keyring import KeyRing
+from postroad.security.signatures import Signer
 from tests.conformance.queues import AUTH
-from tests.services import SESSION, SIGN_IN, calling, serving, sign_in
-from tests.waiting import eventually
+from tests.support.brokers import BrokerUnderTest
+from tests.support.services import SESSION, SIGN_IN, calling, serving, sign_in
+from tests.support.waiting import eventually
 
 Keys = dict[str, KeyRing]
 WORK_S, UPSTREAM_S, HELD_S = 0.03, 0.05, 0.2

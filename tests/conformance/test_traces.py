@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 import structlog
 
-from shared.contracts.auth import CreateSession, Session
-from shared.messaging.keyring import KeyRing
-from shared.tracing.context import TraceContext, current_trace
-from tests.brokers import BrokerUnderTest
-from tests.services import SESSION, SIGN_IN, calling, serving
-from tests.tracing import PLACE, within
+from postroad.contracts.auth import CreateSession, Session
+from postroad.observability.trace_context import TraceContext, current_trace
+from postroad.security.keyring import KeyRing
+from tests.support.brokers import BrokerUnderTest
+from tests.support.services import SESSION, SIGN_IN, calling, serving
+from tests.support.tracing import PLACE, within
 
 Keys = dict[str, KeyRing]
 

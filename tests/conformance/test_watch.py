@@ -6,20 +6,25 @@ from time import time
 
 import pytest
 
-from http_bridge import watch as watching
-from http_bridge.watch import QUEUES, Happening, Queue, Watch
-from shared.contracts.base import Event
-from shared.contracts.errors import Overloaded
-from shared.contracts.events import LoginFailed, LoginSucceeded, ProductPriceChanged, SessionRevoked
-from shared.messaging.ids import new_id
-from shared.messaging.keyring import KeyRing
-from shared.messaging.names import EVENTS, RPC
-from shared.messaging.posting import MessagePublisher
-from shared.messaging.services import Services
-from tests.brokers import BrokerUnderTest
+from http_bridge.calls import broker_watch as watching
+from http_bridge.calls.broker_watch import QUEUES, Happening, Queue, Watch
+from postroad.contracts.base import Event
+from postroad.contracts.errors import Overloaded
+from postroad.contracts.events import (
+    LoginFailed,
+    LoginSucceeded,
+    ProductPriceChanged,
+    SessionRevoked,
+)
+from postroad.ids import new_id
+from postroad.messaging.publishing import MessagePublisher
+from postroad.security.keyring import KeyRing
+from postroad.topology.names import EVENTS, RPC
+from postroad.topology.services import Services
 from tests.conformance.queues import AUTH, CATALOG, METHOD
-from tests.traffic import consuming, publish, publishing
-from tests.waiting import eventually
+from tests.support.brokers import BrokerUnderTest
+from tests.support.traffic import consuming, publish, publishing
+from tests.support.waiting import eventually
 
 Keys = dict[str, KeyRing]
 

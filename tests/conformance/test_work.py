@@ -6,23 +6,23 @@ from typing import Any
 import pytest
 import structlog
 
-from shared.contracts.catalog import FetchPage
-from shared.contracts.errors import UpstreamFailed
-from shared.contracts.events import LoginFailed, SyncRequested
-from shared.messaging.background import ATTEMPT, LAST_ATTEMPT, BackgroundHandlers
-from shared.messaging.call import current_call
-from shared.messaging.envelope import Signer
-from shared.messaging.names import WAIT, WORK, wait_queue
-from shared.messaging.services import Services
-from shared.messaging.topology import DELIVERY_LIMIT, definitions
-from shared.metrics.messaging import background_measures
-from tests.brokers import BrokerUnderTest
+from postroad.context import current_call
+from postroad.contracts.catalog import FetchPage
+from postroad.contracts.errors import UpstreamFailed
+from postroad.contracts.events import LoginFailed, SyncRequested
+from postroad.messaging.background_worker import ATTEMPT, LAST_ATTEMPT, BackgroundHandlers
+from postroad.runtime.metrics import background_measures
+from postroad.security.signatures import Signer
+from postroad.topology.definitions import DELIVERY_LIMIT, definitions
+from postroad.topology.names import WAIT, WORK, wait_queue
+from postroad.topology.services import Services
 from tests.conftest import OpenBroker
-from tests.scraping import Scrape
-from tests.tracing import PLACE, with_trace, within
-from tests.traffic import consuming, publish, waiting_in
-from tests.waiting import eventually
-from tests.working import (
+from tests.support.brokers import BrokerUnderTest
+from tests.support.scraping import Scrape
+from tests.support.tracing import PLACE, with_trace, within
+from tests.support.traffic import consuming, publish, waiting_in
+from tests.support.waiting import eventually
+from tests.support.working import (
     BODY,
     DEAD_QUEUE,
     JOB,

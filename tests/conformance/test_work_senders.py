@@ -6,20 +6,30 @@ from typing import Any, Literal
 
 import pytest
 
-from shared.contracts.catalog import FetchPage
-from shared.contracts.events import LoginFailed, ProductAdded, SyncRequested
-from shared.messaging.background import ATTEMPT, LAST_ATTEMPT
-from shared.messaging.broker import Outcome
-from shared.messaging.envelope import Signer
-from shared.messaging.names import EVENTS, WAIT, WORK, wait_key, work_queue
-from shared.messaging.posting import MessagePublisher, NotPublished
-from shared.messaging.services import Services
-from shared.messaging.topology import definitions
-from tests.brokers import BrokerUnderTest
+from postroad.broker.interfaces import Outcome
+from postroad.contracts.catalog import FetchPage
+from postroad.contracts.events import LoginFailed, ProductAdded, SyncRequested
+from postroad.messaging.background_worker import ATTEMPT, LAST_ATTEMPT
+from postroad.messaging.publishing import MessagePublisher, NotPublished
+from postroad.security.signatures import Signer
+from postroad.topology.definitions import definitions
+from postroad.topology.names import EVENTS, WAIT, WORK, wait_key, work_queue
+from postroad.topology.services import Services
 from tests.conftest import OpenBroker
-from tests.traffic import publish, publishing, waiting_in
-from tests.waiting import eventually
-from tests.working import BODY, DEAD_QUEUE, JOB, QUEUE, WAIT_TTLS_MS, Keys, failing, give, working
+from tests.support.brokers import BrokerUnderTest
+from tests.support.traffic import publish, publishing, waiting_in
+from tests.support.waiting import eventually
+from tests.support.working import (
+    BODY,
+    DEAD_QUEUE,
+    JOB,
+    QUEUE,
+    WAIT_TTLS_MS,
+    Keys,
+    failing,
+    give,
+    working,
+)
 
 
 @pytest.fixture

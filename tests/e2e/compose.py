@@ -13,8 +13,8 @@ from typing import Any
 
 import httpx
 
-from ops.ports import LOOPBACK, free_ports
-from shared.messaging.ids import new_id
+from ops.local.ports import LOOPBACK, free_ports
+from postroad.ids import new_id
 
 ROOT = Path(__file__).parents[2]
 UP_TIMEOUT_S = 300.0  # with images to pull and to build

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page
 
-from shared.messaging.ids import new_id
+from postroad.ids import new_id
 from tests.e2e.browser import running_browser, sign_in, visiting
 from tests.e2e.system import System, running_system
 

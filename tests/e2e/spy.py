@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from shared.messaging.ids import new_id
-from tests.brokers import Seen
+from postroad.ids import new_id
 from tests.e2e.system import System
+from tests.support.brokers import Seen
 
 
 class Spy:

@@ -18,23 +18,24 @@ from auth_worker.passwords import Passwords
 from auth_worker.settings import AuthSettings
 from auth_worker.tables import outbox
 from auth_worker.users import UserStore
-from ops import grants, ports, services
-from ops.broker import PrivateBroker
-from ops.ports import LOOPBACK
-from ops.provision import provision
-from ops.state import State
-from ops.supervisor import Program, Supervisor
-from shared.messaging.client import Client
-from shared.messaging.keyring import KeyRing
-from shared.messaging.names import VHOST
-from shared.messaging.rabbitmq import RabbitBroker
-from shared.messaging.services import load_services
-from shared.messaging.topology import with_passwords
-from shared.settings import MessagingSettings
-from shared.storage.database import Database
-from shared.storage.outbox import Outbox
-from tests.nodes import ADMIN, ADMIN_PASSWORD
-from tests.waiting import eventually
+from ops.commands.provision import provision
+from ops.local import ports
+from ops.local.broker import PrivateBroker
+from ops.local.ports import LOOPBACK
+from ops.local.supervisor import Program, Supervisor
+from ops.services import grants, programs
+from ops.state.folder import State
+from postroad.broker.rabbitmq import RabbitBroker
+from postroad.messaging.client import Client
+from postroad.security.keyring import KeyRing
+from postroad.settings import MessagingSettings
+from postroad.storage.database import Database
+from postroad.storage.outbox import Outbox
+from postroad.topology.definitions import with_passwords
+from postroad.topology.names import VHOST
+from postroad.topology.services import load_services
+from tests.support.nodes import ADMIN, ADMIN_PASSWORD
+from tests.support.waiting import eventually
 
 READY_TIMEOUT_S = 60.0
 COMMAND_TIMEOUT_S = 30.0
@@ -52,7 +53,7 @@ class System:
     def __init__(self, folder: Path) -> None:
         self.state = State(folder)
         self.supervisor = Supervisor(drain_grace_s=10)
-        self.allowed = load_services(services.SERVICES_FILE)
+        self.allowed = load_services(programs.SERVICES_FILE)
         self.upstream_port, self.port = ports.free_ports(2)
         self.url = f"http://{LOOPBACK}:{self.port}"
         self.upstream_url = f"http://{LOOPBACK}:{self.upstream_port}"
@@ -139,8 +140,8 @@ class System:
         await self.broker.start()
         self.state.write_running(grants.addresses(self.url, self.broker))
         for program in (
-            services.sample_upstream(self.upstream_port),
-            *services.programs(
+            programs.sample_upstream(self.upstream_port),
+            *programs.programs(
                 self.state,
                 broker_address=self.broker.address,
                 upstream=self.upstream_url,

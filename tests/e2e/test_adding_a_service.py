@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from ops import ports
-from ops.ports import LOOPBACK
+from ops.local import ports
+from ops.local.ports import LOOPBACK
 from tests.e2e.system import until_ready
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -103,7 +103,10 @@ def patched(text: str, diff: str) -> str:
 
 def environment(folder: Path) -> dict[str, str]:
     """Have the copy's modules found before ours."""
-    return os.environ | {"PYTHONPATH": str(folder), "POSTROAD_STATE": str(folder / ".postroad")}
+    return os.environ | {
+        "PYTHONPATH": f"{folder}:{folder / 'shared'}",
+        "POSTROAD_STATE": str(folder / ".postroad"),
+    }
 
 
 def run(command: Command, folder: Path) -> str:

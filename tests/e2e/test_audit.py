@@ -5,7 +5,7 @@ import pytest
 
 from tests.e2e.system import System
 from tests.e2e.test_direct_services import postroad
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.docker import docker_answers
 from tests.e2e.compose import ROOT, SETTINGS, CommandFailed, Compose, docker, running_project
-from tests.waiting import eventually
+from tests.support.docker import docker_answers
+from tests.support.waiting import eventually
 
 pytestmark = [
     pytest.mark.docker,
@@ -93,7 +93,7 @@ def test_the_image_says_what_it_is_and_has_a_health_check(compose: Compose) -> N
     check = docker("image", "inspect", "--format", "{{.Config.Healthcheck.Test}}", compose.name)
 
     assert "org.opencontainers.image.title:Postroad" in labels
-    assert "ops.healthcheck" in check
+    assert "ops.health.container" in check
     assert "provision" in compose.run_image("postroad", "--help")
 
 

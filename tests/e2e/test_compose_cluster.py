@@ -10,9 +10,9 @@ import httpx
 import jwt
 import pytest
 
-from tests.docker import docker_answers
 from tests.e2e.compose import Compose, running_project
-from tests.waiting import eventually
+from tests.support.docker import docker_answers
+from tests.support.waiting import eventually
 
 pytestmark = [
     pytest.mark.docker,

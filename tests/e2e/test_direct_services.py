@@ -17,12 +17,12 @@ import pika
 import pytest
 from httpx import AsyncClient
 
-from ops import grants, services
-from shared.contracts.catalog import ListProducts
-from shared.contracts.errors import NotAuthorised, Unavailable
-from shared.messaging.names import RPC
+from ops.services import grants, programs
+from postroad.contracts.catalog import ListProducts
+from postroad.contracts.errors import NotAuthorised, Unavailable
+from postroad.topology.names import RPC
 from tests.e2e.system import System
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
@@ -157,7 +157,7 @@ async def test_what_the_documentation_shows_runs(
         assert (status, errors) == (0, ""), command
         assert said
 
-    environment = services.messaging_environment(system.state, "shop", system.broker.address)
+    environment = programs.messaging_environment(system.state, "shop", system.broker.address)
     outputs = []
     for number, snippet in enumerate(snippets):
         script = tmp_path / f"snippet_{number}.py"

@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.conftest import CREDENTIALS
 from tests.e2e.system import TIMEOUT_S, System, until_ready
 from tests.e2e.test_http import assert_problem
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone, pytest.mark.asyncio(loop_scope="session")]
 

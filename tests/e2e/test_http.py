@@ -7,11 +7,11 @@ import httpx
 import jwt
 import pytest
 
-from shared.messaging.keys import Identity
-from shared.tokens import AUDIENCE, ISSUER, TOKEN_TYPE
+from postroad.security.access_tokens import AUDIENCE, ISSUER, TOKEN_TYPE
+from postroad.security.keys import Identity
 from tests.e2e.conftest import CREDENTIALS
 from tests.e2e.system import System, log_lines
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

@@ -8,12 +8,12 @@ import httpx
 import pytest
 
 from auth_worker.tables import outbox
-from shared.contracts.events import LoginFailed
-from shared.storage.outbox import Outbox
+from postroad.contracts.events import LoginFailed
+from postroad.storage.outbox import Outbox
 from tests.e2e.conftest import CREDENTIALS
 from tests.e2e.system import System, until_ready
-from tests.scraping import Scrape, scrape
-from tests.waiting import eventually
+from tests.support.scraping import Scrape, scrape
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from shared.contracts.catalog import Product
+from postroad.contracts.catalog import Product
 from tests.e2e.browser import NEEDS_CHROMIUM, titles
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session"), NEEDS_CHROMIUM]

@@ -7,13 +7,13 @@ import httpx
 import pytest
 from playwright.async_api import Page, expect
 
-from ops import services
-from ops.ports import LOOPBACK
-from shared.messaging.ids import new_id
+from ops.local.ports import LOOPBACK
+from ops.services import programs
+from postroad.ids import new_id
 from tests.e2e.browser import NEEDS_CHROMIUM, queue, sign_in, titles
 from tests.e2e.conftest import PASSWORD
 from tests.e2e.system import System, until_ready
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session"), NEEDS_CHROMIUM]
 
@@ -48,7 +48,7 @@ async def second_catalogue_worker(system: System) -> asyncio.subprocess.Process:
     """Start one that nobody starts again when it dies."""
     (program,) = (
         each
-        for each in services.programs(
+        for each in programs.programs(
             system.state,
             broker_address=system.broker.address,
             upstream=system.upstream_url,

@@ -18,18 +18,18 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ops.broker import PrivateBroker
-from ops.certificates import Authority
-from ops.ports import LOOPBACK, free_ports, is_free
-from ops.state import State
-from shared.messaging.names import VHOST
-from shared.messaging.topology import with_passwords
-from tests import sample_upstream
+from ops.local.broker import PrivateBroker
+from ops.local.ports import LOOPBACK, free_ports, is_free
+from ops.state.certificates import Authority
+from ops.state.folder import State
+from postroad.topology.definitions import with_passwords
+from postroad.topology.names import VHOST
 from tests.e2e.system import until_ready
-from tests.nodes import ADMIN, ADMIN_PASSWORD, PrivateNode
-from tests.postgres import running_postgres
-from tests.sample_upstream import ROOT
-from tests.waiting import eventually
+from tests.support import sample_upstream
+from tests.support.nodes import ADMIN, ADMIN_PASSWORD, PrivateNode
+from tests.support.postgres import running_postgres
+from tests.support.sample_upstream import ROOT
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

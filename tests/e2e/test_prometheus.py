@@ -12,9 +12,9 @@ import httpx
 import pytest
 import yaml
 
-from ops.ports import LOOPBACK, free_ports
+from ops.local.ports import LOOPBACK, free_ports
 from tests.e2e.system import System
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy/observability/rules.yml"

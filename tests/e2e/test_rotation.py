@@ -9,14 +9,14 @@ import httpx
 import jwt
 import pytest
 
-from shared.messaging.ids import new_id
-from shared.messaging.keys import PURPOSES
-from shared.messaging.names import EVENTS, REPLIES, RPC
-from shared.messaging.rotation import LEAD_S
+from postroad.ids import new_id
+from postroad.security.keys import PURPOSES
+from postroad.security.rotation import LEAD_S
+from postroad.topology.names import EVENTS, REPLIES, RPC
 from tests.e2e.spy import Spy, spying
 from tests.e2e.system import System
-from tests.letters import claims_of
-from tests.waiting import eventually
+from tests.support.letters import claims_of
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone, pytest.mark.asyncio(loop_scope="session")]
 

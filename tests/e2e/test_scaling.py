@@ -13,7 +13,7 @@ from benchmarks.scaling.backlog import Backlog
 from benchmarks.scaling.load import Stage
 from benchmarks.scaling.series import Second
 from benchmarks.scaling.step import Step
-from ops.scaling_policy import SCALING_FILE, Policy, load_policies
+from ops.scaling.policy import SCALING_FILE, Policy, load_policies
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 

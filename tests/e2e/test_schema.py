@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from http_bridge.openapi import build_document
+from http_bridge.documents.openapi import build_document
 from tests.e2e.conftest import CREDENTIALS
 from tests.e2e.system import System, running_system
 

@@ -11,14 +11,14 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from shared.contracts.auth import CreateSession, EndSession, RefreshSession
-from shared.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
-from shared.messaging.ids import new_id
-from shared.messaging.names import EVENTS, REPLIES, RPC, dead_queue, rpc_queue
-from tests.brokers import Seen
+from postroad.contracts.auth import CreateSession, EndSession, RefreshSession
+from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
+from postroad.ids import new_id
+from postroad.topology.names import EVENTS, REPLIES, RPC, dead_queue, rpc_queue
 from tests.e2e.spy import Spy, spying, take_all
 from tests.e2e.system import System
-from tests.waiting import eventually
+from tests.support.brokers import Seen
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

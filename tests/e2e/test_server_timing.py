@@ -11,8 +11,8 @@ import pytest
 
 from tests.e2e.conftest import CREDENTIALS
 from tests.e2e.system import System, until_ready
-from tests.scraping import scrape
-from tests.waiting import eventually
+from tests.support.scraping import scrape
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone, pytest.mark.asyncio(loop_scope="session")]
 

@@ -10,15 +10,15 @@ import jwt
 import pytest
 import pytest_asyncio
 
-from shared.contracts.catalog import GetProduct
-from shared.contracts.errors import NotAuthenticated, ServiceError
-from shared.messaging.client import Client
-from shared.messaging.ids import new_id
-from shared.revocations import Revocations
-from shared.tokens import ALGORITHM, AUDIENCE, ISSUER, TokenVerifier
+from postroad.contracts.catalog import GetProduct
+from postroad.contracts.errors import NotAuthenticated, ServiceError
+from postroad.ids import new_id
+from postroad.messaging.client import Client
+from postroad.security.access_tokens import ALGORITHM, AUDIENCE, ISSUER, TokenVerifier
+from postroad.security.revocations import Revocations
 from tests.e2e.system import System
 from tests.e2e.test_http import assert_problem
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

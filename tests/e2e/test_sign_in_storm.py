@@ -21,15 +21,15 @@ import pytest_asyncio
 
 from auth_worker.settings import AuthMessagingSettings
 from auth_worker.tables import outbox, sessions
-from shared.contracts.base import Event
-from shared.contracts.events import LoginFailed, LoginSucceeded
-from shared.messaging.ids import new_id
-from shared.messaging.names import EVENTS, rpc_queue
-from shared.messaging.rotation import LEAD_S
-from tests.auth import rows
+from postroad.contracts.base import Event
+from postroad.contracts.events import LoginFailed, LoginSucceeded
+from postroad.ids import new_id
+from postroad.security.rotation import LEAD_S
+from postroad.topology.names import EVENTS, rpc_queue
 from tests.e2e.spy import Spy, spying
 from tests.e2e.system import System, running_system
-from tests.waiting import eventually
+from tests.support.auth import rows
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone, pytest.mark.asyncio(loop_scope="session")]
 

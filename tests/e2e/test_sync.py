@@ -19,7 +19,7 @@ from tests.e2e.spy import Spy, spying
 from tests.e2e.system import System, running_system
 from tests.e2e.test_failures import is_refused
 from tests.e2e.test_http import assert_problem
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

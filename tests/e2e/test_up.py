@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from ops import services
-from ops.ports import free_ports
-from ops.processes import command_line
-from tests.scraping import Scrape, scrape
-from tests.waiting import eventually
+from ops.local.ports import free_ports
+from ops.local.processes import command_line
+from ops.services import programs
+from tests.support.scraping import Scrape, scrape
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
@@ -55,19 +55,19 @@ async def test_a_started_system_shows_its_processes_and_leaves_none(tmp_path: Pa
         up.send_signal(signal.SIGINT)
         output, _ = await up.communicate()
 
-    programs = status["programs"]
-    assert programs.keys() == {"upstream", *services.PROGRAMS}
-    scaled = services.policies()
-    for name, program in programs.items():
+    running = status["programs"]
+    assert running.keys() == {"upstream", *programs.PROGRAMS}
+    scaled = programs.policies()
+    for name, program in running.items():
         least = scaled[name].min_replicas if name in scaled else None
         most = min(scaled[name].max_replicas, 3) if name in scaled else None
         assert (program["least"], program["most"]) == (least, most)
         assert told.value("postroad_program_crashes_total", program=name) == 0
     assert bridge.value("postroad_http_requests_total", route="/auth", status="200") == 1
-    assert len(programs["http_bridge"]["pids"]) == 1
+    assert len(running["http_bridge"]["pids"]) == 1
     assert status["problem"] is None
     assert up.returncode == 0
-    pids = [pid for program in programs.values() for pid in program["pids"]]
+    pids = [pid for program in running.values() for pid in program["pids"]]
     assert not [pid for pid in pids if command_line(pid)]
     after = await postroad("status", state=tmp_path)
     assert b"nothing runs" in (await after.communicate())[1]
@@ -77,7 +77,7 @@ async def test_a_started_system_shows_its_processes_and_leaves_none(tmp_path: Pa
     assert re.search(r"^\d\d:\d\d:\d\d auth +\[info +\] started ", shown, re.MULTILINE), shown
     assert '"level":' not in shown
     logged = {path.name for path in (tmp_path / "log" / "programs").iterdir()}
-    assert {f"{name}.log" for name, program in programs.items() if program["pids"]} <= logged
+    assert {f"{name}.log" for name, program in running.items() if program["pids"]} <= logged
 
 
 async def traces_of(state: Path) -> list[dict[str, Any]]:

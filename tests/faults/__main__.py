@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from ops.progress import say
+from ops.terminal.progress import say
 from tests.faults import expected
 from tests.faults.campaign import deal, run
 from tests.faults.checker import check

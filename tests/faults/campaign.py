@@ -9,9 +9,9 @@ from pathlib import Path
 
 import httpx
 
-from ops.broker import BrokerError
-from ops.progress import say
-from shared.messaging.names import VHOST, dead_queue, work_queue
+from ops.local.broker import BrokerError
+from ops.terminal.progress import say
+from postroad.topology.names import VHOST, dead_queue, work_queue
 from tests.faults.checker import HEALTHY_WITHIN_S
 from tests.faults.crowd import PATIENCE_S, crowd
 from tests.faults.effects import Effects
@@ -21,7 +21,7 @@ from tests.faults.records import Fault, Records
 from tests.faults.scene import Scene
 from tests.faults.system import System, running_system
 from tests.faults.usage import left_over, usage
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 WARM_UP_S = 5.0
 SETTLE_S = 60.0  # for what was accepted to be done, after the last fault

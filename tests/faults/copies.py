@@ -6,12 +6,12 @@ from collections import Counter
 
 import pika
 
-from shared.messaging.names import EVENTS, RPC, WORK
-from tests.brokers import Seen
+from postroad.topology.names import EVENTS, RPC, WORK
 from tests.e2e.spy import Spy, spying
 from tests.faults.records import Records
 from tests.faults.system import PROGRAM_REPLICAS, System
-from tests.waiting import eventually
+from tests.support.brokers import Seen
+from tests.support.waiting import eventually
 
 _COPIED = 5
 _WAIT_S = 30.0

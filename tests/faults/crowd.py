@@ -9,13 +9,13 @@ from typing import Any
 
 import httpx
 
-from shared.contracts.events import LoginSucceeded
-from shared.messaging.blocking import BlockingClient
-from shared.messaging.client import Client
-from shared.messaging.direct import connect
-from shared.messaging.events import EventListener
-from shared.messaging.keyring import watch_key_files
-from shared.messaging.rabbitmq import RabbitBroker
+from postroad.broker.rabbitmq import RabbitBroker
+from postroad.contracts.events import LoginSucceeded
+from postroad.messaging.client import Client
+from postroad.messaging.event_listener import EventListener
+from postroad.runtime.blocking import BlockingClient
+from postroad.runtime.connect import connect
+from postroad.security.keyring import watch_key_files
 from tests.e2e.system import TIMEOUT_S
 from tests.faults.load import PASSWORD, Caller, Visitor
 from tests.faults.records import Records, Stall

@@ -6,8 +6,8 @@ from sqlalchemy import func, select
 
 from auth_worker.tables import audit
 from catalog_worker.tables import syncs
-from ops.state import State
-from shared.storage.database import Database
+from ops.state.folder import State
+from postroad.storage.database import Database
 from tests.faults.records import Sync
 
 

@@ -4,8 +4,8 @@ import hashlib
 import json
 from typing import Any
 
-from catalog_worker.sample_upstream.catalogue import Catalogue
-from shared.contracts.catalog import Product, ProductPage
+from postroad.contracts.catalog import Product, ProductPage
+from sample_api.catalogue import Catalogue
 from tests.faults.system import PRODUCTS
 
 PAGE_LIMIT = 5  # products on each page that is asked for

@@ -7,9 +7,9 @@ from http import HTTPStatus
 
 import httpx
 
-from shared.contracts.catalog import GetProduct
-from shared.contracts.errors import ServiceError
-from shared.messaging.client import Client
+from postroad.contracts.catalog import GetProduct
+from postroad.contracts.errors import ServiceError
+from postroad.messaging.client import Client
 from tests.faults.effects import Effects
 from tests.faults.load import read_token
 from tests.faults.system import PRODUCTS

@@ -9,13 +9,13 @@ from typing import Any
 import httpx
 import jwt
 
-from shared.contracts.auth import GetOwnUser
-from shared.contracts.catalog import GetProduct, ListProducts, ProductPage
-from shared.contracts.errors import ServiceError
-from shared.messaging.blocking import BlockingClient
-from shared.messaging.client import Client
-from shared.messaging.envelope import token_hash
-from shared.tokens import AccessToken
+from postroad.contracts.auth import GetOwnUser
+from postroad.contracts.catalog import GetProduct, ListProducts, ProductPage
+from postroad.contracts.errors import ServiceError
+from postroad.messaging.client import Client
+from postroad.runtime.blocking import BlockingClient
+from postroad.security.access_tokens import AccessToken
+from postroad.security.signatures import token_hash
 from tests.e2e.system import TIMEOUT_S
 from tests.faults.expected import PAGE_LIMIT, digest
 from tests.faults.records import OK, Accepted, Records, Request

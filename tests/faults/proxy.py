@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests import proxy
+from tests.support import proxy
 
 
 class Proxy(proxy.Proxy):

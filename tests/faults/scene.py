@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.faults.records import Records
 from tests.faults.system import System
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 GONE_S = 10.0  # at most, until a process is there again, or there no more
 

@@ -8,16 +8,16 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ops import grants, services
-from ops.broker import PrivateBroker
-from ops.ports import LOOPBACK
-from ops.provision import provision
-from shared.messaging.names import VHOST
-from shared.messaging.topology import Definitions, with_passwords
-from shared.settings import MessagingSettings
+from ops.commands.provision import provision
+from ops.local.broker import PrivateBroker
+from ops.local.ports import LOOPBACK
+from ops.services import grants, programs
+from postroad.settings import MessagingSettings
+from postroad.topology.definitions import Definitions, with_passwords
+from postroad.topology.names import VHOST
 from tests.e2e import system as e2e
 from tests.faults.proxy import Proxy
-from tests.nodes import ADMIN, ADMIN_PASSWORD
+from tests.support.nodes import ADMIN, ADMIN_PASSWORD
 
 BRIDGE = "http_bridge"
 CALLERS = "callers"  # the proxy of those who call without the bridge
@@ -59,7 +59,7 @@ class System(e2e.System):
     def _make_broker(self) -> PrivateBroker:
         with self.state.held("faults"):
             self.state.write_services(SERVICES)
-            self.allowed = services.allowed_services(self.state)
+            self.allowed = programs.allowed_services(self.state)
             wanted = provision(self.state, self.allowed)
         _shorten_waits(wanted)
         admin = {"users": [{"name": ADMIN, "tags": []}]}
@@ -73,9 +73,9 @@ class System(e2e.System):
         await self.broker.start()
         self.state.write_running(grants.addresses(self.url, self.broker))
         self.clocks.mkdir()
-        upstream = services.sample_upstream(self.upstream_port)
+        upstream = programs.sample_upstream(self.upstream_port)
         self.supervisor.start(e2e.program_with(upstream, log, {}))
-        for program in services.programs(
+        for program in programs.programs(
             self.state,
             broker_address=self.broker.address,
             upstream=self.upstream_url,

@@ -6,11 +6,11 @@ from contextlib import suppress
 
 import httpx
 
-from shared.contracts.events import LoginSucceeded
-from shared.messaging.ids import new_id
-from shared.messaging.keyring import watch_key_files
-from shared.messaging.posting import MessagePublisher, NotPublished
-from shared.messaging.rabbitmq import RabbitBroker
+from postroad.broker.rabbitmq import RabbitBroker
+from postroad.contracts.events import LoginSucceeded
+from postroad.ids import new_id
+from postroad.messaging.publishing import MessagePublisher, NotPublished
+from postroad.security.keyring import watch_key_files
 from tests.faults.records import Accepted, Records
 from tests.faults.system import System
 

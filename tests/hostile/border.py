@@ -10,26 +10,26 @@ from typing import Any, Protocol
 
 from pika import BasicProperties
 
-from ops.acting import OPERATOR, operator_rights
-from shared.contracts.auth import ListRevocations
-from shared.contracts.catalog import FetchPage, GetProduct
-from shared.contracts.errors import NotAuthenticated, NotAuthorised, Problem, ServiceError
-from shared.contracts.events import SessionRevoked, SyncRequested
-from shared.contracts.registry import CONTRACTS
-from shared.messaging.admission import Admission, Late
-from shared.messaging.background import BackgroundWorker
-from shared.messaging.client import Client, Reply, _Waiting
-from shared.messaging.envelope import Refused, Signer, Verifier
-from shared.messaging.events import EventListener
-from shared.messaging.ids import new_id
-from shared.messaging.keyring import KeyRing
-from shared.messaging.keys import Identity, TrustBundle, unpadded_b64decode
-from shared.messaging.memory import MemoryBroker
-from shared.messaging.services import Services, load_services, trust_bundle
-from shared.messaging.topology import definitions
-from shared.revocations import Revocations
-from tests.letters import write
-from tests.services import LAMP, access_token
+from ops.services.operator import OPERATOR, operator_rights
+from postroad.broker.memory.broker import MemoryBroker
+from postroad.contracts.auth import ListRevocations
+from postroad.contracts.catalog import FetchPage, GetProduct
+from postroad.contracts.errors import NotAuthenticated, NotAuthorised, Problem, ServiceError
+from postroad.contracts.events import SessionRevoked, SyncRequested
+from postroad.contracts.registry import CONTRACTS
+from postroad.ids import new_id
+from postroad.messaging.admission import Admission, Late
+from postroad.messaging.background_worker import BackgroundWorker
+from postroad.messaging.client import Client, Reply, _Waiting
+from postroad.messaging.event_listener import EventListener
+from postroad.security.keyring import KeyRing
+from postroad.security.keys import Identity, TrustBundle, unpadded_b64decode
+from postroad.security.revocations import Revocations
+from postroad.security.signatures import Refused, Signer, Verifier
+from postroad.topology.definitions import definitions
+from postroad.topology.services import Services, load_services, trust_bundle
+from tests.support.letters import write
+from tests.support.services import LAMP, access_token
 
 SERVICES_FILE = Path(__file__).parents[2] / "rabbitmq" / "services.toml"
 TIMEOUT_S = 30.0
@@ -74,7 +74,7 @@ class Envelope:
 
 @dataclass(frozen=True)
 class Arrival:
-    """A delivery that nobody needs to settle; see ``shared.messaging.broker.Delivery``."""
+    """A delivery that nobody needs to settle; see ``postroad.broker.interfaces.Delivery``."""
 
     body: bytes
     properties: BasicProperties

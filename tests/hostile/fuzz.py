@@ -16,8 +16,8 @@ import structlog
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from shared.asyncapi.examples import EXAMPLES
-from shared.contracts.base import Message
+from postroad.asyncapi.examples import EXAMPLES
+from postroad.contracts.base import Message
 from tests.hostile.strategies import BODIES
 from tests.hostile.test_contracts import check_contract
 from tests.hostile.test_envelopes import KINDS, check_signed, check_tampered

@@ -9,9 +9,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from shared.messaging.keys import unpadded_b64decode, unpadded_b64encode
+from postroad.security.keys import unpadded_b64decode, unpadded_b64encode
 from tests.hostile.border import Crossing, Envelope, Land
-from tests.letters import claims_of
+from tests.support.letters import claims_of
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from pydantic import ValidationError
 
-from shared.asyncapi.examples import EXAMPLES
-from shared.contracts.base import Message
-from shared.contracts.errors import explain
+from postroad.asyncapi.examples import EXAMPLES
+from postroad.contracts.base import Message
+from postroad.contracts.errors import explain
 from tests.hostile.strategies import BODIES
 
 CONTRACTS = sorted(EXAMPLES, key=lambda contract: contract.__name__)

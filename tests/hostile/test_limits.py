@@ -5,18 +5,18 @@ from typing import Any, cast
 
 import pytest
 
-from shared.contracts.auth import CreateSession, Session
-from shared.contracts.catalog import FetchPage
-from shared.contracts.errors import InternalError, InvalidRequest, PeerError
-from shared.messaging.broker import MESSAGE_MAX_BYTES
-from shared.messaging.envelope import EVENT_LIFETIME_S, Reason, Refused, Verifier
-from shared.messaging.keyring import KeyRing
-from shared.messaging.names import dead_queue, rpc_queue
-from shared.messaging.posting import MessagePublisher, NotPublished
-from tests.brokers import MemoryUnderTest
+from postroad.broker.interfaces import MESSAGE_MAX_BYTES
+from postroad.contracts.auth import CreateSession, Session
+from postroad.contracts.catalog import FetchPage
+from postroad.contracts.errors import InternalError, InvalidRequest, PeerError
+from postroad.messaging.publishing import MessagePublisher, NotPublished
+from postroad.security.keyring import KeyRing
+from postroad.security.signatures import EVENT_LIFETIME_S, Reason, Refused, Verifier
+from postroad.topology.names import dead_queue, rpc_queue
 from tests.hostile.border import Land, NotLetIn
-from tests.services import SESSION, SIGN_IN, calling, serving
-from tests.traffic import publishing, waiting_in
+from tests.support.brokers import MemoryUnderTest
+from tests.support.services import SESSION, SIGN_IN, calling, serving
+from tests.support.traffic import publishing, waiting_in
 
 ROOT = Path(__file__).parents[2]
 DEAD_LETTERS = dead_queue(rpc_queue("auth"))
@@ -102,7 +102,7 @@ def test_work_that_would_outlive_the_memory_of_inboxes_is_refused(
     monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     land = Land()
-    monkeypatch.setattr("shared.messaging.envelope.EVENT_LIFETIME_S", EVENT_LIFETIME_S + 86_460)
+    monkeypatch.setattr("postroad.security.signatures.EVENT_LIFETIME_S", EVENT_LIFETIME_S + 86_460)
     crossing = land.crossings[kind]()
 
     with pytest.raises(NotLetIn, match=Reason.DEADLINE_TOO_FAR):
@@ -114,7 +114,7 @@ def test_work_is_taken_by_a_reader_whose_clock_is_behind(
     monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     land = Land()
-    monkeypatch.setattr("shared.messaging.envelope.EVENT_LIFETIME_S", EVENT_LIFETIME_S + 90)
+    monkeypatch.setattr("postroad.security.signatures.EVENT_LIFETIME_S", EVENT_LIFETIME_S + 90)
     crossing = land.crossings[kind]()
 
     crossing.border(crossing.honest)

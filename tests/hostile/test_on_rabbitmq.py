@@ -11,15 +11,14 @@ import pika
 import pytest
 from pika import BasicProperties
 
-from shared.contracts.catalog import GetProduct, Product
-from shared.messaging.broker import MESSAGE_MAX_BYTES
-from shared.messaging.envelope import SIGNATURE_MAX_BYTES
-from shared.messaging.keyring import KeyRing
-from shared.messaging.keys import Identity
-from shared.messaging.names import REPLIES, RPC, dead_queue, rpc_queue
-from shared.messaging.worker import Worker
-from shared.tokens import AccessToken
-from tests.brokers import RabbitUnderTest
+from postroad.broker.interfaces import MESSAGE_MAX_BYTES
+from postroad.contracts.catalog import GetProduct, Product
+from postroad.messaging.rpc_worker import Worker
+from postroad.security.access_tokens import AccessToken
+from postroad.security.keyring import KeyRing
+from postroad.security.keys import Identity
+from postroad.security.signatures import SIGNATURE_MAX_BYTES
+from postroad.topology.names import REPLIES, RPC, dead_queue, rpc_queue
 from tests.hostile.tables import (
     RawHeaders,
     array,
@@ -31,9 +30,10 @@ from tests.hostile.tables import (
     text,
     timestamp,
 )
-from tests.letters import Letter, claims_of, forge, write
-from tests.services import LAMP, access_token, calling, serving
-from tests.waiting import eventually
+from tests.support.brokers import RabbitUnderTest
+from tests.support.letters import Letter, claims_of, forge, write
+from tests.support.services import LAMP, access_token, calling, serving
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import Server, running_postgres
+from tests.support.postgres import Server, running_postgres
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from ops.database_roles import roles
-from tests.postgres import Server, running_postgres
+from ops.state.database_roles import roles
+from tests.support.postgres import Server, running_postgres
 
 pytestmark = pytest.mark.integration
 

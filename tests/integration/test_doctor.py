@@ -10,15 +10,16 @@ from typing import Any
 import pika
 import pytest
 
-from ops import doctor, grants, services
-from ops.broker import PrivateBroker
-from ops.ports import LOOPBACK, is_listening
-from ops.provision import provision
-from ops.state import State
-from shared.contracts.events import SessionRevoked
-from shared.messaging.names import EVENTS, REPLIES, VHOST, rpc_queue
-from shared.messaging.services import load_services
-from tests.waiting import eventually
+from ops.commands import doctor
+from ops.commands.provision import provision
+from ops.local.broker import PrivateBroker
+from ops.local.ports import LOOPBACK, is_listening
+from ops.services import grants, programs
+from ops.state.folder import State
+from postroad.contracts.events import SessionRevoked
+from postroad.topology.names import EVENTS, REPLIES, VHOST, rpc_queue
+from postroad.topology.services import load_services
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -34,7 +35,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> State:
 def broker(state: State) -> Iterator[PrivateBroker]:
     """A broker as `postroad up` starts it, with somebody who answers."""
     with state.held("tests"):
-        wanted = provision(state, load_services(services.SERVICES_FILE))
+        wanted = provision(state, load_services(programs.SERVICES_FILE))
     broker = PrivateBroker(state.broker_folder, wanted, management=True)
     asyncio.run(broker.start())
     state.write_running(grants.addresses("", broker))

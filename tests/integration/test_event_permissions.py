@@ -4,12 +4,11 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
 
-from shared.contracts.auth import CreateSession
-from shared.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked, SyncRequested
-from shared.messaging.envelope import Signer
-from shared.messaging.keyring import KeyRing
-from shared.messaging.names import EVENTS, dead_queue, rpc_queue
-from tests.brokers import RabbitUnderTest
+from postroad.contracts.auth import CreateSession
+from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked, SyncRequested
+from postroad.security.keyring import KeyRing
+from postroad.security.signatures import Signer
+from postroad.topology.names import EVENTS, dead_queue, rpc_queue
 from tests.integration.test_permissions import (
     ACCESS_REFUSED,
     RESOURCE_LOCKED,
@@ -23,9 +22,10 @@ from tests.integration.test_permissions import (
     publish,
     purge,
 )
-from tests.services import serving, sign_in
-from tests.traffic import publish as send
-from tests.traffic import waiting_in
+from tests.support.brokers import RabbitUnderTest
+from tests.support.services import serving, sign_in
+from tests.support.traffic import publish as send
+from tests.support.traffic import waiting_in
 
 pytestmark = pytest.mark.integration
 

@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from ops import explain
-from ops.state import State
-from shared.contracts.catalog import FetchPage, GetProduct
-from shared.messaging.envelope import Reason
-from shared.messaging.keyring import KeyRing
-from shared.messaging.keys import Identity, TrustBundle
-from shared.messaging.names import WORK, dead_queue
-from shared.tokens import AccessToken
-from tests.brokers import RabbitUnderTest
-from tests.captures import write_state
+from ops.commands import explain
+from ops.state.folder import State
+from postroad.contracts.catalog import FetchPage, GetProduct
+from postroad.security.access_tokens import AccessToken
+from postroad.security.keyring import KeyRing
+from postroad.security.keys import Identity, TrustBundle
+from postroad.security.signatures import Reason
+from postroad.topology.names import WORK, dead_queue
 from tests.integration.test_security import DEAD_LETTERS, REQUEST, get_product
-from tests.letters import write
-from tests.services import access_token, serving
-from tests.traffic import publish, waiting_in
-from tests.working import QUEUE, working
+from tests.support.brokers import RabbitUnderTest
+from tests.support.captures import write_state
+from tests.support.letters import write
+from tests.support.services import access_token, serving
+from tests.support.traffic import publish, waiting_in
+from tests.support.working import QUEUE, working
 
 pytestmark = pytest.mark.integration
 

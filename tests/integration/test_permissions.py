@@ -10,10 +10,10 @@ from pika import BasicProperties
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
 
-from shared.contracts.events import SessionRevoked, SyncRequested
-from shared.messaging.names import DEAD, EVENTS, REPLIES, RPC, WORK
-from tests.brokers import RabbitUnderTest
-from tests.traffic import replies_to
+from postroad.contracts.events import SessionRevoked, SyncRequested
+from postroad.topology.names import DEAD, EVENTS, REPLIES, RPC, WORK
+from tests.support.brokers import RabbitUnderTest
+from tests.support.traffic import replies_to
 
 pytestmark = pytest.mark.integration
 

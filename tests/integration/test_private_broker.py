@@ -14,10 +14,10 @@ from pathlib import Path
 import pika
 import pytest
 
-from ops.broker import BrokerError, PrivateBroker
-from ops.broker_node import Ports
-from ops.ports import LOOPBACK, free_ports
-from ops.processes import command_line, settle
+from ops.local.broker import BrokerError, PrivateBroker
+from ops.local.broker_node import Ports
+from ops.local.ports import LOOPBACK, free_ports
+from ops.local.processes import command_line, settle
 
 pytestmark = pytest.mark.integration
 
@@ -194,7 +194,7 @@ async def test_the_node_dies_with_its_parent(tmp_path: Path) -> None:
     story = (
         "import asyncio, sys, time\n"
         "from pathlib import Path\n"
-        "from ops.broker import PrivateBroker\n"
+        "from ops.local.broker import PrivateBroker\n"
         "broker = PrivateBroker(Path(sys.argv[1]))\n"
         "asyncio.run(broker.start())\n"
         "print(broker.pid, broker.ports.epmd, flush=True)\n"
@@ -260,7 +260,7 @@ async def test_a_machine_without_rabbitmq_is_told_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("ops.broker_node._PLACES", ())
+    monkeypatch.setattr("ops.local.broker_node._PLACES", ())
 
     with pytest.raises(BrokerError, match="rabbitmq-server is not installed; run bin/setup"):
         await PrivateBroker(tmp_path / "broker").start()

@@ -8,18 +8,18 @@ from time import monotonic
 
 import pytest
 
-from shared.contracts.auth import CreateSession, Session
-from shared.contracts.errors import OutcomeUnknown, ServiceError, Unavailable
-from shared.messaging.broker import Outcome, State
-from shared.messaging.client import Client
-from shared.messaging.keyring import KeyRing
-from shared.messaging.names import RPC, rpc_queue
-from shared.messaging.publisher import CONFIRM_TIMEOUT_S
-from shared.messaging.worker import Worker
-from tests.brokers import RabbitUnderTest
-from tests.services import SESSION, SIGN_IN, calling, is_ready, serving, sign_in
-from tests.traffic import publishing, send
-from tests.waiting import eventually
+from postroad.broker.interfaces import Outcome, State
+from postroad.broker.publisher import CONFIRM_TIMEOUT_S
+from postroad.contracts.auth import CreateSession, Session
+from postroad.contracts.errors import OutcomeUnknown, ServiceError, Unavailable
+from postroad.messaging.client import Client
+from postroad.messaging.rpc_worker import Worker
+from postroad.security.keyring import KeyRing
+from postroad.topology.names import RPC, rpc_queue
+from tests.support.brokers import RabbitUnderTest
+from tests.support.services import SESSION, SIGN_IN, calling, is_ready, serving, sign_in
+from tests.support.traffic import publishing, send
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

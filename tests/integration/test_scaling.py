@@ -13,22 +13,22 @@ from typing import Any
 
 import pytest
 
-from ops import grants, services
-from ops.autoscaler import Autoscaler
-from ops.broker import PrivateBroker
-from ops.management import FRESH_DEPTHS, DepthUnknown, Management
-from ops.report import keep_report
-from ops.scaling_policy import Policy, load_policies
-from ops.state import State
-from ops.supervisor import Program, Supervisor
-from shared.messaging.client import Client
-from shared.messaging.keyring import KeyRing
-from shared.messaging.names import SCALER, VHOST
-from shared.messaging.rabbitmq import RabbitBroker
-from shared.settings import MessagingSettings
-from tests.services import SESSION, SIGN_IN
-from tests.slow_worker import HOLDS
-from tests.waiting import eventually
+from ops.local.broker import PrivateBroker
+from ops.local.supervisor import Program, Supervisor
+from ops.scaling.autoscaler import Autoscaler
+from ops.scaling.management_api import FRESH_DEPTHS, DepthUnknown, Management
+from ops.scaling.policy import Policy, load_policies
+from ops.scaling.report import keep_report
+from ops.services import grants, programs
+from ops.state.folder import State
+from postroad.broker.rabbitmq import RabbitBroker
+from postroad.messaging.client import Client
+from postroad.security.keyring import KeyRing
+from postroad.settings import MessagingSettings
+from postroad.topology.names import SCALER, VHOST
+from tests.support.services import SESSION, SIGN_IN
+from tests.support.slow_worker import HOLDS
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -66,12 +66,12 @@ class Scaled:
         self.management = Management(self.broker.management_url, self.state.password(SCALER))
 
     def environment(self, service: str) -> dict[str, str]:
-        return services.messaging_environment(self.state, service, self.broker.address)
+        return programs.messaging_environment(self.state, service, self.broker.address)
 
     def start_worker(self, replicas: int) -> None:
         self.log.touch()
         script = f'exec "$@" >>"{self.log}" 2>&1'
-        command = (sys.executable, "-m", "tests.slow_worker", str(TAKES_S))
+        command = (sys.executable, "-m", "tests.support.slow_worker", str(TAKES_S))
         env = {**os.environ, **self.environment("auth"), "PREFETCH": "1", "PYTHONPATH": str(ROOT)}
         program = Program("slow_worker", ("/bin/sh", "-c", script, "sh", *command), env)
         self.supervisor.start(program, replicas=replicas)
@@ -142,9 +142,9 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
 @pytest.fixture(scope="module")
 def broker(state: State) -> Iterator[PrivateBroker]:
     """A broker such as `postroad up` starts, for all tests here."""
-    allowed = services.allowed_services(state)
-    services.write_trust(state, allowed)
-    definitions = services.broker_definitions(state, allowed)
+    allowed = programs.allowed_services(state)
+    programs.write_trust(state, allowed)
+    definitions = programs.broker_definitions(state, allowed)
     broker = PrivateBroker(state.broker_folder, definitions, settings=FRESH_DEPTHS, management=True)
     asyncio.run(broker.start())
     state.write_running(grants.addresses(URL, broker))

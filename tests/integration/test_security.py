@@ -9,19 +9,19 @@ from time import time
 
 import pytest
 
-from shared.contracts.catalog import GetProduct, Product
-from shared.messaging.broker import Outcome
-from shared.messaging.envelope import Reason, Signer, Verifier
-from shared.messaging.keyring import KeyRing
-from shared.messaging.keys import Identity, TrustBundle
-from shared.messaging.names import dead_queue, rpc_queue
-from shared.messaging.worker import Worker
-from shared.tokens import AccessToken
-from tests.brokers import RabbitUnderTest
-from tests.letters import Letter, claims_of, forge, write
-from tests.services import LAMP, access_token, serving
-from tests.traffic import ReplyInbox, replies_to, waiting_in
-from tests.waiting import eventually
+from postroad.broker.interfaces import Outcome
+from postroad.contracts.catalog import GetProduct, Product
+from postroad.messaging.rpc_worker import Worker
+from postroad.security.access_tokens import AccessToken
+from postroad.security.keyring import KeyRing
+from postroad.security.keys import Identity, TrustBundle
+from postroad.security.signatures import Reason, Signer, Verifier
+from postroad.topology.names import dead_queue, rpc_queue
+from tests.support.brokers import RabbitUnderTest
+from tests.support.letters import Letter, claims_of, forge, write
+from tests.support.services import LAMP, access_token, serving
+from tests.support.traffic import ReplyInbox, replies_to, waiting_in
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from catalog_worker.cache import CachedCatalog
-from catalog_worker.fetcher import Fetcher
-from catalog_worker.sample_upstream.faults import Faults
-from catalog_worker.upstream import UpstreamCatalog
-from ops.ports import free_ports
-from shared.contracts.catalog import ListProducts
-from shared.contracts.errors import UpstreamFailed
-from tests.upstreams import answering, sample_upstream, settings_for
-from tests.waiting import eventually
+from catalog_worker.catalog.cache import CachedCatalog
+from catalog_worker.catalog.fetcher import Fetcher
+from catalog_worker.catalog.upstream import UpstreamCatalog
+from ops.local.ports import free_ports
+from postroad.contracts.catalog import ListProducts
+from postroad.contracts.errors import UpstreamFailed
+from sample_api.faults import Faults
+from tests.support.upstreams import answering, sample_upstream, settings_for
+from tests.support.waiting import eventually
 
 SEEN = ListProducts(limit=5)
 UNSEEN = ListProducts(limit=6)

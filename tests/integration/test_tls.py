@@ -13,25 +13,25 @@ import pika
 import pytest
 import uvloop
 
-from ops.broker import PrivateBroker
-from ops.certificates import Authority
-from ops.ports import LOOPBACK, free_ports
-from shared.contracts.auth import CreateSession
-from shared.contracts.errors import ServiceError
-from shared.messaging.broker import Broker
-from shared.messaging.client import Client
-from shared.messaging.keyring import KeyRing
-from shared.messaging.names import VHOST
-from shared.messaging.rabbitmq import RabbitBroker
-from shared.messaging.services import load_services
-from shared.messaging.topology import definitions, with_passwords
-from shared.settings import MessagingSettings
-from shared.tls import client_context, public_context
-from tests.brokers import PASSWORD
+from ops.local.broker import PrivateBroker
+from ops.local.ports import LOOPBACK, free_ports
+from ops.state.certificates import Authority
+from postroad.broker.interfaces import Broker
+from postroad.broker.rabbitmq import RabbitBroker
+from postroad.contracts.auth import CreateSession
+from postroad.contracts.errors import ServiceError
+from postroad.messaging.client import Client
+from postroad.security.keyring import KeyRing
+from postroad.security.tls import client_context, public_context
+from postroad.settings import MessagingSettings
+from postroad.topology.definitions import definitions, with_passwords
+from postroad.topology.names import VHOST
+from postroad.topology.services import load_services
 from tests.conftest import SERVICES_FILE
-from tests.proxy import Proxy
-from tests.services import SESSION, SIGN_IN, calling, serving, sign_in
-from tests.waiting import eventually
+from tests.support.brokers import PASSWORD
+from tests.support.proxy import Proxy
+from tests.support.services import SESSION, SIGN_IN, calling, serving, sign_in
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.contracts.auth import CreateSession
-from shared.messaging.keyring import KeyRing
-from tests.brokers import PASSWORD, RabbitUnderTest
-from tests.services import SESSION, SIGN_IN, calling, serving, sign_in
-from tests.slow_worker import HOLDS
+from postroad.contracts.auth import CreateSession
+from postroad.security.keyring import KeyRing
+from tests.support.brokers import PASSWORD, RabbitUnderTest
+from tests.support.services import SESSION, SIGN_IN, calling, serving, sign_in
+from tests.support.slow_worker import HOLDS
 
 pytestmark = pytest.mark.integration
 
@@ -55,7 +55,7 @@ def files(tmp_path: Path, rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRin
 @asynccontextmanager
 async def slow_worker(files: WorkerFiles, *, takes_s: float) -> AsyncIterator[Process]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.slow_worker", str(takes_s)),
+        *(sys.executable, "-m", "tests.support.slow_worker", str(takes_s)),
         cwd=ROOT,
         env=files.environment(),
         stdout=PIPE,

@@ -11,8 +11,8 @@ from pydantic_settings import BaseSettings
 from auth_worker.settings import AuthMessagingSettings, AuthSettings
 from catalog_worker.settings import CatalogSettings, StoreSettings
 from http_bridge.settings import BridgeSettings
-from shared.messaging.checks import LONGEST_DEADLINE_S
-from shared.settings import LogSettings, MessagingSettings
+from postroad.security.checks import LONGEST_DEADLINE_S
+from postroad.settings import LogSettings, MessagingSettings
 from tests.kubernetes.manifests import (
     FOLDER,
     SECRETS_FOLDER,

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from ops import provision
-from ops.state import State
-from shared.messaging.names import SCALER
+from ops.commands import provision
+from ops.state.folder import State
+from postroad.topology.names import SCALER
 from tests.kubernetes.manifests import FOLDER, SECRETS_FOLDER, Manifest, name_of, objects, pod
 
 COMMAND = next(

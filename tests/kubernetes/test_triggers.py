@@ -11,8 +11,7 @@ from urllib.request import Request, urlopen
 import pytest
 from pika.exceptions import ChannelClosedByBroker
 
-from shared.messaging.names import EVENTS, RETRY, RPC, SCALER, WAIT, WORK
-from tests.brokers import PASSWORD, RabbitUnderTest
+from postroad.topology.names import EVENTS, RETRY, RPC, SCALER, WAIT, WORK
 from tests.integration.test_permissions import (
     ACCESS_REFUSED,
     Act,
@@ -26,8 +25,9 @@ from tests.integration.test_permissions import (
     purge,
 )
 from tests.kubernetes.manifests import Manifest, name_of, of_kind, trigger
-from tests.nodes import ADMIN, ADMIN_PASSWORD
-from tests.waiting import eventually
+from tests.support.brokers import PASSWORD, RabbitUnderTest
+from tests.support.nodes import ADMIN, ADMIN_PASSWORD
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

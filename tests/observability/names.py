@@ -4,23 +4,23 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from catalog_worker.cache import CachedCatalog
-from catalog_worker.fetcher import Fetcher
+from catalog_worker.catalog.cache import CachedCatalog
+from catalog_worker.catalog.fetcher import Fetcher
+from catalog_worker.catalog.upstream import UpstreamCatalog
 from catalog_worker.measures import cache_measures, upstream_measures
-from catalog_worker.upstream import UpstreamCatalog
-from http_bridge.measures import Exchanges
-from ops.measures import supervisor_measures
-from ops.supervisor import Supervisor
-from shared.metrics.exposition import BUILD
-from shared.metrics.measures import Measure
-from shared.metrics.messaging import (
+from http_bridge.http.metrics import Exchanges
+from ops.local.supervisor import Supervisor
+from ops.scaling.metrics import supervisor_measures
+from postroad.observability.metrics import Measure
+from postroad.observability.prometheus import BUILD
+from postroad.runtime.metrics import (
     background_measures,
     client_measures,
     traffic_measures,
     worker_measures,
 )
-from shared.metrics.outbox import outbox_measures
-from tests.upstreams import settings_for
+from postroad.storage.metrics import outbox_measures
+from tests.support.upstreams import settings_for
 
 NOBODY: Any = None  # whom only the reading of a measure would ask
 RABBITMQ = {

@@ -11,23 +11,23 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from catalog_worker.sample_upstream.faults import Faults
-from catalog_worker.sample_upstream.server import build_app
-from ops.state import State
-from shared.messaging.client import Client
-from shared.messaging.keyring import KeyRing
-from shared.messaging.keys import Identity, TrustBundle
-from shared.messaging.names import rpc_queue
-from shared.tokens import AccessToken
-from tests.brokers import MemoryUnderTest
-from tests.captures import write_state
-from tests.explaining import command
-from tests.fetching import Serve
+from ops.state.folder import State
+from postroad.messaging.client import Client
+from postroad.security.access_tokens import AccessToken
+from postroad.security.keyring import KeyRing
+from postroad.security.keys import Identity, TrustBundle
+from postroad.topology.names import rpc_queue
+from sample_api.faults import Faults
+from sample_api.server import build_app
 from tests.integration.test_security import Scene
-from tests.sample_upstream import client_of
-from tests.services import access_token, calling
-from tests.traffic import Inbox, consuming
-from tests.upstreams import scripted
+from tests.support.brokers import MemoryUnderTest
+from tests.support.captures import write_state
+from tests.support.explaining import command
+from tests.support.fetching import Serve
+from tests.support.sample_upstream import client_of
+from tests.support.services import access_token, calling
+from tests.support.traffic import Inbox, consuming
+from tests.support.upstreams import scripted
 
 
 @pytest.fixture

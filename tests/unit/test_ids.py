@@ -3,8 +3,8 @@ from uuid import RFC_4122, UUID
 
 import pytest
 
-from shared.messaging.envelope import is_plain_id
-from shared.messaging.ids import new_id
+from postroad.ids import new_id
+from postroad.security.signatures import is_plain_id
 
 
 def test_an_id_is_a_uuid_of_version_7() -> None:

@@ -14,10 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pydantic import SecretStr
 
-from shared.contracts.auth import password_context
-from shared.messaging.envelope import Claims, Reason, Signer, token_hash
-from shared.messaging.keyring import KeyRing
-from shared.messaging.keys import (
+from postroad.contracts.auth import password_context
+from postroad.security.keyring import KeyRing
+from postroad.security.keys import (
     PURPOSES,
     Identity,
     PrivateKey,
@@ -27,7 +26,8 @@ from shared.messaging.keys import (
     unpadded_b64decode,
     unpadded_b64encode,
 )
-from shared.messaging.sealing import CannotUnseal, seal, unseal
+from postroad.security.sealing import CannotUnseal, seal, unseal
+from postroad.security.signatures import Claims, Reason, Signer, token_hash
 
 FOLDER = Path(__file__).parent
 

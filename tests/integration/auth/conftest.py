@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from auth_worker.migrate import SCHEMA
-from shared.messaging.keyring import KeyRing
-from shared.storage.database import Database
-from shared.storage.migrate import migrate
-from tests.auth import AuthUnderTest, make_keys
+from postroad.security.keyring import KeyRing
+from postroad.storage.database import Database
+from postroad.storage.migrate import migrate
+from tests.support.auth import AuthUnderTest, make_keys
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 """An outbox with events in it, and those who read it."""
 
 from auth_worker.tables import outbox
-from shared.contracts.events import SessionRevoked
-from shared.storage.database import Database
-from shared.storage.outbox import Outbox, OutboxReader
-from tests.auth import Clock, rows
+from postroad.contracts.events import SessionRevoked
+from postroad.storage.database import Database
+from postroad.storage.outbox import Outbox, OutboxReader
+from tests.support.auth import Clock, rows
 
 
 def write(database: Database, count: int, *, written: Outbox | None = None) -> list[str]:

@@ -8,14 +8,14 @@ from auth_worker.audit import handlers
 from auth_worker.audit.trail import AuditTrail, Entry
 from auth_worker.cleaning import Cleaner
 from auth_worker.tables import audit
-from shared.contracts.base import Event
-from shared.contracts.errors import InvalidCredentials
-from shared.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
-from shared.messaging.call import Call, current_call
-from shared.storage.database import Database
-from shared.storage.outbox import OutboxReader
-from tests.auth import EVENTS, WRONG, AuthUnderTest, at_once, rows
+from postroad.context import Call, current_call
+from postroad.contracts.base import Event
+from postroad.contracts.errors import InvalidCredentials
+from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
+from postroad.storage.database import Database
+from postroad.storage.outbox import OutboxReader
 from tests.integration.auth.outboxes import reader
+from tests.support.auth import EVENTS, WRONG, AuthUnderTest, at_once, rows
 
 SIGNED_IN = LoginSucceeded(user_id=1, session_id="s", at=1000.5, client_network="192.0.2.0/24")
 HANDLERS: dict[type[Event], Callable[..., None]] = {

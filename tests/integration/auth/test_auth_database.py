@@ -16,17 +16,17 @@ from sqlalchemy import inspect, text
 
 from auth_worker.migrate import SCHEMA
 from auth_worker.tables import metadata, outbox, users
-from shared.contracts.errors import Unavailable
-from shared.storage.database import Database, InvalidDatabaseUrl
-from shared.storage.migrate import (
+from postroad.contracts.errors import Unavailable
+from postroad.storage.database import Database, InvalidDatabaseUrl
+from postroad.storage.migrate import (
     SchemaError,
     _config,
     migrate,
     open_database,
     require_newest_schema,
 )
-from shared.storage.outbox import OutboxReader
-from tests.auth import AuthUnderTest, at_once, beside, make_settings, rows
+from postroad.storage.outbox import OutboxReader
+from tests.support.auth import AuthUnderTest, at_once, beside, make_settings, rows
 
 OLD_EVENT = (
     "INSERT INTO outbox (event_id, name, body, correlation_id, created_at)"

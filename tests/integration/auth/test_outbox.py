@@ -6,15 +6,15 @@ import pytest
 
 from auth_worker.tables import outbox, refresh_tokens, sessions, sign_in_failures, users
 from auth_worker.users import UserStore
-from shared.contracts.base import Event, Job
-from shared.contracts.errors import InvalidCredentials
-from shared.messaging.call import Call, current_call
-from shared.storage.database import Database, Transaction
-from shared.storage.outbox import Outbox
-from shared.tracing.context import TraceContext
-from tests.auth import WRONG, AuthUnderTest, Clock, at_once, rows
+from postroad.context import Call, current_call
+from postroad.contracts.base import Event, Job
+from postroad.contracts.errors import InvalidCredentials
+from postroad.observability.trace_context import TraceContext
+from postroad.storage.database import Database, Transaction
+from postroad.storage.outbox import Outbox
 from tests.integration.auth.outboxes import reader, write
-from tests.tracing import PLACE, within
+from tests.support.auth import WRONG, AuthUnderTest, Clock, at_once, rows
+from tests.support.tracing import PLACE, within
 
 
 class Broken(Exception):

@@ -9,15 +9,15 @@ from time import monotonic
 
 from auth_worker.tables import outbox
 from auth_worker.wiring import build_relay
-from shared.contracts.catalog import FetchPage
-from shared.contracts.errors import Unavailable
-from shared.contracts.events import SessionRevoked
-from shared.messaging.posting import Kind
-from shared.storage.database import Database
-from shared.storage.outbox import Outbox, OutboxReader, StoredMessage
-from shared.storage.relay import Relay
-from tests.auth import AuthUnderTest, rows
+from postroad.contracts.catalog import FetchPage
+from postroad.contracts.errors import Unavailable
+from postroad.contracts.events import SessionRevoked
+from postroad.messaging.publishing import Kind
+from postroad.storage.database import Database
+from postroad.storage.outbox import Outbox, OutboxReader, StoredMessage
+from postroad.storage.relay import Relay
 from tests.integration.auth.outboxes import reader, write
+from tests.support.auth import AuthUnderTest, rows
 
 TIMEOUT_S = 10.0
 

@@ -9,11 +9,11 @@ import pytest
 from auth_worker.migrate import SCHEMA
 from auth_worker.tables import outbox, refresh_tokens, users
 from auth_worker.users import UserStore
-from shared.contracts.errors import InvalidCredentials, InvalidRefreshToken, TooManyAttempts
-from shared.storage.database import Database
-from shared.storage.migrate import migrate
-from shared.storage.outbox import Outbox
-from tests.auth import PASSWORD, WRONG, AuthUnderTest, rows
+from postroad.contracts.errors import InvalidCredentials, InvalidRefreshToken, TooManyAttempts
+from postroad.storage.database import Database
+from postroad.storage.migrate import migrate
+from postroad.storage.outbox import Outbox
+from tests.support.auth import PASSWORD, WRONG, AuthUnderTest, rows
 
 ADDRESS = "203.0.113.201"
 TYPED_INTO_THE_WRONG_FIELD = "my-secret-in-the-name-field"

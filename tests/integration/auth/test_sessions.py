@@ -11,12 +11,12 @@ from auth_worker.refresh_tokens import Rotation, hash_token
 from auth_worker.sessions import Sessions
 from auth_worker.tables import outbox, refresh_tokens, sessions, sign_in_failures
 from auth_worker.tokens import TokenIssuer
-from shared.contracts.auth import GetOwnUser, ListRevocations, RefreshSession
-from shared.contracts.errors import InvalidCredentials, InvalidRefreshToken, NotAuthenticated
-from shared.contracts.events import SessionRevoked
-from shared.messaging.rotation import rotate
-from shared.messaging.sealing import CannotUnseal
-from tests.auth import WRONG, AuthUnderTest, at_once, beside, kinds, rows
+from postroad.contracts.auth import GetOwnUser, ListRevocations, RefreshSession
+from postroad.contracts.errors import InvalidCredentials, InvalidRefreshToken, NotAuthenticated
+from postroad.contracts.events import SessionRevoked
+from postroad.security.rotation import rotate
+from postroad.security.sealing import CannotUnseal
+from tests.support.auth import WRONG, AuthUnderTest, at_once, beside, kinds, rows
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from auth_worker.attempts import Attempt, Attempts
 from auth_worker.passwords import Passwords
 from auth_worker.sign_in import SignIn
 from auth_worker.tables import sessions, sign_in_failures, users
-from shared.contracts.auth import CreateSession
-from shared.contracts.errors import InvalidCredentials, InvalidRequest, TooManyAttempts
-from shared.contracts.events import LoginFailed, LoginSucceeded
-from shared.messaging.keyring import KeyRing
-from shared.storage.database import Database, Transaction
-from tests.auth import (
+from postroad.contracts.auth import CreateSession
+from postroad.contracts.errors import InvalidCredentials, InvalidRequest, TooManyAttempts
+from postroad.contracts.events import LoginFailed, LoginSucceeded
+from postroad.security.keyring import KeyRing
+from postroad.storage.database import Database, Transaction
+from tests.support.auth import (
     ADDRESS,
     PASSWORD,
     WRONG,

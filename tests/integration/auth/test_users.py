@@ -10,11 +10,11 @@ from auth_worker.tables import sessions, users
 from auth_worker.user_import import BadUserFile, import_users, read_users
 from auth_worker.usernames import BadUsername
 from auth_worker.users import NoSuchUser, UserExists
-from shared.contracts.errors import InvalidCredentials, InvalidRefreshToken
-from shared.contracts.events import SessionRevoked
-from shared.messaging.keyring import KeyRing
-from shared.storage.database import Database
-from tests.auth import PASSWORD, AuthUnderTest, at_once, kinds, rows
+from postroad.contracts.errors import InvalidCredentials, InvalidRefreshToken
+from postroad.contracts.events import SessionRevoked
+from postroad.security.keyring import KeyRing
+from postroad.storage.database import Database
+from tests.support.auth import PASSWORD, AuthUnderTest, at_once, kinds, rows
 
 
 def test_a_user_is_found_as_added(auth: AuthUnderTest) -> None:

@@ -15,10 +15,10 @@ import pytest
 from auth_worker.audit.trail import AuditTrail, Entry
 from auth_worker.migrate import SCHEMA
 from auth_worker.tables import users
-from ops.users import add_arguments, run
-from shared.storage.database import Database
-from shared.storage.migrate import migrate
-from tests.auth import PASSWORD, WRONG, AuthUnderTest, rows
+from ops.commands.users import add_arguments, run
+from postroad.storage.database import Database
+from postroad.storage.migrate import migrate
+from tests.support.auth import PASSWORD, WRONG, AuthUnderTest, rows
 
 Command = Callable[..., int]
 
@@ -178,7 +178,7 @@ def _type_into(url: str, *arguments: str, lines: list[str]) -> str:
     """Run the command in a terminal, answer what it asks, and give what the terminal shows."""
     controller, terminal = os.openpty()
     code = (
-        "import sys; from argparse import ArgumentParser; from ops.users import *; "
+        "import sys; from argparse import ArgumentParser; from ops.commands.users import *; "
         "p = ArgumentParser(); add_arguments(p); sys.exit(run(p.parse_args()))"
     )
     process = subprocess.Popen(

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from catalog_worker.migrate import SCHEMA
-from shared.storage.database import Database
-from shared.storage.migrate import migrate
-from tests.catalog import CatalogUnderTest
+from postroad.storage.database import Database
+from postroad.storage.migrate import migrate
+from tests.support.catalog import CatalogUnderTest
 
 
 @pytest.fixture

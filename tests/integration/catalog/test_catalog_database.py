@@ -14,15 +14,15 @@ from sqlalchemy import inspect, text
 from auth_worker.migrate import SCHEMA as AUTH_SCHEMA
 from catalog_worker.migrate import SCHEMA
 from catalog_worker.tables import metadata
-from shared.storage.database import Database
-from shared.storage.migrate import (
+from postroad.storage.database import Database
+from postroad.storage.migrate import (
     SchemaError,
     migrate,
     open_database,
     require_newest_schema,
 )
-from tests.catalog import make_store_settings
-from tests.postgres import Server
+from tests.support.catalog import make_store_settings
+from tests.support.postgres import Server
 
 
 def test_migrating_an_empty_database_makes_what_the_code_expects(database_url: str) -> None:

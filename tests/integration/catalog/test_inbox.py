@@ -5,10 +5,10 @@ from threading import Event
 import pytest
 
 from catalog_worker.tables import inbox, syncs
-from shared.messaging.envelope import EVENT_LIFETIME_S
-from shared.storage.database import Database
-from shared.storage.inbox import Inbox
-from tests.auth import Clock, at_once, beside, rows
+from postroad.security.signatures import EVENT_LIFETIME_S
+from postroad.storage.database import Database
+from postroad.storage.inbox import Inbox
+from tests.support.auth import Clock, at_once, beside, rows
 
 
 def take(database: Database, message_id: str = "m-1") -> bool:

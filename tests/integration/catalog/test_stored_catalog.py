@@ -5,19 +5,19 @@ from typing import Any
 
 import pytest
 
-from catalog_worker.cache import CachedCatalog
-from catalog_worker.fallback import FallbackCatalog
-from catalog_worker.fetcher import Fetcher
+from catalog_worker.catalog.cache import CachedCatalog
+from catalog_worker.catalog.fallback import FallbackCatalog
+from catalog_worker.catalog.fetcher import Fetcher
+from catalog_worker.catalog.stored import StoredCatalog
+from catalog_worker.catalog.upstream import UpstreamCatalog
 from catalog_worker.handlers import get_product
-from catalog_worker.sample_upstream.catalogue import bundled_products
-from catalog_worker.sample_upstream.faults import Faults
-from catalog_worker.stored_catalog import StoredCatalog
-from catalog_worker.upstream import UpstreamCatalog
-from shared.contracts.catalog import GetProduct, ListProducts, Product
-from shared.contracts.errors import ProductNotFound, ServiceError, UpstreamBusy, UpstreamFailed
-from shared.storage.database import Database
-from tests.catalog import CatalogUnderTest, make_product
-from tests.upstreams import answering, sample_upstream, settings_for
+from postroad.contracts.catalog import GetProduct, ListProducts, Product
+from postroad.contracts.errors import ProductNotFound, ServiceError, UpstreamBusy, UpstreamFailed
+from postroad.storage.database import Database
+from sample_api.catalogue import bundled_products
+from sample_api.faults import Faults
+from tests.support.catalog import CatalogUnderTest, make_product
+from tests.support.upstreams import answering, sample_upstream, settings_for
 
 LISTINGS: list[dict[str, Any]] = [
     {},

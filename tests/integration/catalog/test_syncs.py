@@ -6,15 +6,15 @@ from threading import Barrier
 import pytest
 from sqlalchemy import event
 
-from catalog_worker.store import save_products
+from catalog_worker.sync.products import save_products
 from catalog_worker.tables import inbox, outbox, products, syncs
-from shared.contracts.catalog import PRODUCT_ID_MAX, Product, ProductPage, Sync
-from shared.contracts.errors import SyncNotFound, UpstreamFailed
-from shared.contracts.events import ProductAdded, ProductPriceChanged, ProductRemoved
-from shared.messaging.envelope import EVENT_LIFETIME_S
-from shared.storage.outbox import StoredMessage
-from tests.auth import at_once, beside, rows
-from tests.catalog import CatalogUnderTest, FakeListing, make_product, make_store_settings
+from postroad.contracts.catalog import PRODUCT_ID_MAX, Product, ProductPage, Sync
+from postroad.contracts.errors import SyncNotFound, UpstreamFailed
+from postroad.contracts.events import ProductAdded, ProductPriceChanged, ProductRemoved
+from postroad.security.signatures import EVENT_LIFETIME_S
+from postroad.storage.outbox import StoredMessage
+from tests.support.auth import at_once, beside, rows
+from tests.support.catalog import CatalogUnderTest, FakeListing, make_product, make_store_settings
 
 
 def make_products(count: int) -> list[Product]:
@@ -255,7 +255,7 @@ def test_a_worker_that_dies_before_its_commit_leaves_nothing_and_the_page_is_don
     catalog.list_products(make_products(20))
     jobs = catalog.start_and_split()
     with monkeypatch.context() as dying:
-        dying.setattr("catalog_worker.syncs._update", lambda *_, **__: 1 // 0)
+        dying.setattr("catalog_worker.sync.syncs._update", lambda *_, **__: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             catalog.deliver(jobs[0])
     left = stored(catalog), rows(catalog.database, outbox), len(rows(catalog.database, inbox))

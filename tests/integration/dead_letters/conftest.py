@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops import dead_letters, grants
-from ops.acting import OPERATOR, settings_as
+from ops.commands import dead_letters
+from ops.services import grants
+from ops.services.operator import OPERATOR, settings_as
 from tests.integration.dead_letters.running import Command, Running
 
 

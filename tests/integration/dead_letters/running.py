@@ -12,18 +12,21 @@ import pytest
 from pika import BasicProperties
 from pika.adapters.blocking_connection import BlockingChannel
 
-from ops import services
-from ops.broker import PrivateBroker
-from ops.ports import LOOPBACK
-from ops.provision import provision
-from ops.state import State
-from shared.contracts.catalog import FetchPage
-from shared.contracts.events import LoginFailed
-from shared.messaging.background import BackgroundWorker
-from shared.messaging.envelope import Signer
-from shared.messaging.ids import new_id
-from shared.messaging.keyring import KeyRing
-from shared.messaging.names import (
+from ops.commands.provision import provision
+from ops.local.broker import PrivateBroker
+from ops.local.ports import LOOPBACK
+from ops.services import programs
+from ops.state.folder import State
+from postroad.broker.rabbitmq import RabbitBroker
+from postroad.contracts.catalog import FetchPage
+from postroad.contracts.events import LoginFailed
+from postroad.ids import new_id
+from postroad.messaging.background_worker import BackgroundWorker
+from postroad.security.keyring import KeyRing
+from postroad.security.signatures import Signer
+from postroad.settings import MessagingSettings
+from postroad.topology.definitions import with_passwords
+from postroad.topology.names import (
     EVENTS,
     QUARANTINE,
     RPC,
@@ -33,12 +36,9 @@ from shared.messaging.names import (
     rpc_queue,
     work_queue,
 )
-from shared.messaging.rabbitmq import RabbitBroker
-from shared.messaging.services import load_services
-from shared.messaging.topology import with_passwords
-from shared.settings import MessagingSettings
-from tests.nodes import ADMIN, ADMIN_PASSWORD
-from tests.waiting import eventually
+from postroad.topology.services import load_services
+from tests.support.nodes import ADMIN, ADMIN_PASSWORD
+from tests.support.waiting import eventually
 
 SYNC, AUDIT, ASKED = work_queue("catalog", "sync"), work_queue("auth", "audit"), rpc_queue("auth")
 DEAD_SYNC = dead_queue(SYNC)
@@ -59,7 +59,7 @@ class Running:
     def __init__(self, folder: Path) -> None:
         self.state = State(folder)
         with self.state.held("tests"):
-            wanted = provision(self.state, load_services(services.SERVICES_FILE))
+            wanted = provision(self.state, load_services(programs.SERVICES_FILE))
         admin = {"users": [{"name": ADMIN, "tags": []}]}
         wanted["users"] += with_passwords(admin, {ADMIN: ADMIN_PASSWORD})["users"]
         wanted["permissions"].append(

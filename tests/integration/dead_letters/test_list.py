@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ops import explain
-from shared.messaging.names import QUARANTINE
+from ops.commands import explain
+from postroad.topology.names import QUARANTINE
 from tests.integration.dead_letters.running import (
     DEAD_SYNC,
     Captured,

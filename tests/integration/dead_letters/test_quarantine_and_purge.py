@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from shared.messaging.names import QUARANTINE, dead_queue
+from postroad.topology.names import QUARANTINE, dead_queue
 from tests.integration.dead_letters.running import (
     AUDIT,
     DEAD_SYNC,

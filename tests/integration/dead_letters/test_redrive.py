@@ -9,8 +9,8 @@ from time import time
 
 import pytest
 
-from shared.contracts.catalog import FetchPage
-from shared.messaging.envelope import Verifier
+from postroad.contracts.catalog import FetchPage
+from postroad.security.signatures import Verifier
 from tests.integration.dead_letters.running import (
     DEAD_SYNC,
     SYNC,
@@ -19,14 +19,14 @@ from tests.integration.dead_letters.running import (
     Running,
     worked_off,
 )
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
 # killed as by `kill -9` when it is about to ack what the broker has confirmed elsewhere
 KILLED_BEFORE_ITS_ACK = """
 import os, signal, sys
-from shared.messaging.consumer import RabbitDelivery
+from postroad.broker.consumer import RabbitDelivery
 
 acks = 0
 def ack(self, ack=RabbitDelivery.ack):

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from shared.contracts.catalog import FetchPage
-from shared.messaging.background import ATTEMPT
-from shared.messaging.envelope import Signer, read_signature
-from shared.messaging.keyring import KeyRing
-from shared.messaging.keys import Identity
-from shared.messaging.names import QUARANTINE, dead_queue
+from postroad.contracts.catalog import FetchPage
+from postroad.messaging.background_worker import ATTEMPT
+from postroad.security.keyring import KeyRing
+from postroad.security.keys import Identity
+from postroad.security.signatures import Signer, read_signature
+from postroad.topology.names import QUARANTINE, dead_queue
 from tests.integration.dead_letters.running import (
     ASKED,
     DEAD_SYNC,

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from shared.messaging.keyring import KeyRing
-from shared.messaging.keys import Identity, TrustBundle
-from shared.messaging.services import Service, Services, load_services, trust_bundle
-from shared.messaging.topology import Definitions, definitions
-from shared.settings import MessagingSettings
-from tests.brokers import PASSWORD, RabbitUnderTest
+from postroad.security.keyring import KeyRing
+from postroad.security.keys import Identity, TrustBundle
+from postroad.settings import MessagingSettings
+from postroad.topology.definitions import Definitions, definitions
+from postroad.topology.services import Service, Services, load_services, trust_bundle
 from tests.conftest import SERVICES_FILE
+from tests.support.brokers import PASSWORD, RabbitUnderTest
 
 SHOP = Service(calls=("catalog.products.*",), listens=("auth.login.*",))
 

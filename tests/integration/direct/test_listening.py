@@ -7,16 +7,17 @@ from typing import assert_type
 import pytest
 import structlog
 
-from shared.contracts.base import Event
-from shared.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
-from shared.messaging import NotAuthorised, direct, listen
-from shared.messaging.broker import Publisher
-from shared.messaging.keyring import KeyRing
-from shared.messaging.posting import MessagePublisher
-from tests.brokers import RabbitUnderTest
+from postroad import NotAuthorised, listen
+from postroad.broker.interfaces import Publisher
+from postroad.contracts.base import Event
+from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
+from postroad.messaging.publishing import MessagePublisher
+from postroad.runtime import connect
+from postroad.security.keyring import KeyRing
 from tests.integration.direct.conftest import ServiceFiles
-from tests.traffic import publishing
-from tests.waiting import eventually
+from tests.support.brokers import RabbitUnderTest
+from tests.support.traffic import publishing
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -65,7 +66,7 @@ async def test_who_is_too_far_behind_misses_events_and_is_told(
     shop: ServiceFiles,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(direct, "BACKLOG", 2)
+    monkeypatch.setattr(connect, "BACKLOG", 2)
     with structlog.testing.capture_logs() as logs:
         async with (
             listen(LoginSucceeded, settings=shop.settings()) as events,

@@ -12,20 +12,20 @@ from time import time
 
 import pytest
 
-from shared.contracts.auth import CreateSession
-from shared.contracts.catalog import ListProducts, ProductPage
-from shared.contracts.errors import UpstreamBusy
-from shared.contracts.events import LoginSucceeded
-from shared.messaging.envelope import Signer, Verifier
-from shared.messaging.keyring import KeyRing
-from shared.messaging.names import REPLIES, rpc_queue
-from shared.messaging.posting import MessagePublisher
-from tests.brokers import RabbitUnderTest
+from postroad.contracts.auth import CreateSession
+from postroad.contracts.catalog import ListProducts, ProductPage
+from postroad.contracts.errors import UpstreamBusy
+from postroad.contracts.events import LoginSucceeded
+from postroad.messaging.publishing import MessagePublisher
+from postroad.security.keyring import KeyRing
+from postroad.security.signatures import Signer, Verifier
+from postroad.topology.names import REPLIES, rpc_queue
 from tests.integration.direct.conftest import ServiceFiles
 from tests.integration.test_tls import ByTls, TlsNode
-from tests.services import LAMP, SESSION, serving, sign_in
-from tests.traffic import consuming, publish, publishing
-from tests.waiting import eventually
+from tests.support.brokers import RabbitUnderTest
+from tests.support.services import LAMP, SESSION, serving, sign_in
+from tests.support.traffic import consuming, publish, publishing
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "node"

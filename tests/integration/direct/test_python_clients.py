@@ -7,29 +7,29 @@ from pathlib import Path
 
 import pytest
 
-from shared.contracts.auth import ListRevocations
-from shared.contracts.catalog import GetProduct, ListProducts, Product, ProductPage
-from shared.contracts.errors import NotAuthorised, ProductNotFound, Unavailable
-from shared.messaging.blocking import BlockingClient
-from shared.messaging.direct import connect
-from shared.messaging.keyring import KeyRing
-from shared.messaging.keys import Identity, KeyFileError
-from shared.messaging.rotation import rotate, trust_rotated
-from shared.messaging.worker import Handlers, Worker
-from shared.settings import SettingsError
-from tests.auth import at_once
-from tests.brokers import RabbitUnderTest
+from postroad.contracts.auth import ListRevocations
+from postroad.contracts.catalog import GetProduct, ListProducts, Product, ProductPage
+from postroad.contracts.errors import NotAuthorised, ProductNotFound, Unavailable
+from postroad.messaging.rpc_worker import Handlers, Worker
+from postroad.runtime.blocking import BlockingClient
+from postroad.runtime.connect import connect
+from postroad.security.keyring import KeyRing
+from postroad.security.keys import Identity, KeyFileError
+from postroad.security.rotation import rotate, trust_rotated
+from postroad.settings import SettingsError
 from tests.integration.direct.conftest import ServiceFiles
-from tests.services import LAMP, serving
-from tests.waiting import eventually
+from tests.support.auth import at_once
+from tests.support.brokers import RabbitUnderTest
+from tests.support.services import LAMP, serving
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
 THREADS = 8
 CALLS_EACH = 25
 SCRIPT = """\
-from shared.contracts.catalog import ListProducts
-from shared.messaging import BlockingClient
+from postroad.contracts.catalog import ListProducts
+from postroad import BlockingClient
 
 with BlockingClient() as client:
     page = client.call(ListProducts(limit=5))

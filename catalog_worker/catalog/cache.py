@@ -1,0 +1,148 @@
+"""A catalogue that remembers its answers for a while, and asks for each only once at a time.
+
+The life of an answer is that of RFC 5861: fresh, then stale but given while it is renewed
+(stale-while-revalidate), then given only when upstream cannot be asked (stale-if-error).
+"""
+
+import asyncio
+import contextvars
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from operator import attrgetter
+from time import time
+from typing import Any, Protocol, TypeVar, cast
+
+import structlog
+
+from catalog_worker.catalog.upstream import Answer
+from catalog_worker.settings import CatalogSettings
+from postroad.context import current_call
+from postroad.contracts.catalog import CategoryList, ListProducts, Product, ProductPage
+from postroad.contracts.errors import ServiceError
+from postroad.observability.timing import waiting_upstream
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+
+class Source(Protocol):
+    """Where products come from; blocking. ``upstream.UpstreamCatalog`` says more."""
+
+    def list(
+        self, request: ListProducts, known: Answer[ProductPage] | None
+    ) -> Answer[ProductPage]: ...
+    def find(
+        self, product_id: int, known: Answer[Product | None] | None
+    ) -> Answer[Product | None]: ...
+    def categories(self, known: Answer[CategoryList] | None) -> Answer[CategoryList]: ...
+
+
+_listing_of = attrgetter(*ListProducts.model_fields)  # hashing the request itself takes longer
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    answer: Answer[Any]
+    as_of: float  # when upstream last said so, in seconds since 1970
+
+
+class CachedCatalog:
+    """Answers from memory on the event loop, and asks its source in threads."""
+
+    def __init__(self, source: Source, settings: CatalogSettings) -> None:
+        self._source = source
+        self._settings = settings
+        self._threads = ThreadPoolExecutor(
+            settings.upstream_connections, thread_name_prefix="upstream"
+        )
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+        self._asking: dict[Hashable, asyncio.Future[_Entry]] = {}
+        self.lookups: Counter[str] = Counter()
+        self.stale_answers = 0
+
+    async def list(self, request: ListProducts) -> ProductPage:
+        """Give a page of products."""
+        key = ("list", *_listing_of(request))
+        return await self._answer(key, lambda known: self._source.list(request, known))
+
+    async def find(self, product_id: int) -> Product | None:
+        """Give one product, if there is one."""
+        key = ("find", product_id)
+        return await self._answer(key, lambda known: self._source.find(product_id, known))
+
+    async def categories(self) -> CategoryList:
+        """Give the categories."""
+        return await self._answer("categories", self._source.categories)
+
+    async def _answer(self, key: Hashable, ask: Callable[[Answer[T] | None], Answer[T]]) -> T:
+        entry = self._entries.get(key)
+        age_s = time() - entry.as_of if entry else 0.0
+        fresh_s = self._settings.cache_fresh_s
+        refresh_s = fresh_s + self._settings.cache_refresh_s
+        is_stale = False
+        if entry is not None and age_s < fresh_s:
+            self.lookups["fresh"] += 1
+        elif entry is not None and age_s < refresh_s:
+            self.lookups["renewing"] += 1
+            self._ask(key, entry, ask)
+        else:
+            self.lookups["missed"] += 1
+            known, entry = entry, await self._wait(self._ask(key, entry, ask), entry, age_s)
+            is_stale = entry is known
+        self.stale_answers += is_stale
+        _date_reply(entry, is_stale=is_stale)
+        return cast(T, entry.answer.value)
+
+    async def _wait(
+        self, asking: "asyncio.Future[_Entry]", known: _Entry | None, age_s: float
+    ) -> _Entry:
+        """Wait for a new answer; make do with the known one if it fails and is not too old."""
+        try:
+            with waiting_upstream():
+                return await asyncio.shield(asking)
+        except ServiceError:
+            settings = self._settings
+            longest_s = settings.cache_fresh_s + settings.cache_refresh_s + settings.cache_stale_s
+            if known is None or age_s >= longest_s:
+                raise
+            return known
+
+    def _ask(
+        self, key: Hashable, known: _Entry | None, ask: Callable[[Any], Answer[Any]]
+    ) -> "asyncio.Future[_Entry]":
+        """Ask upstream in a thread, or join in waiting when that is being asked already."""
+        asking = self._asking.get(key)
+        if asking is None:
+            context = contextvars.copy_context()  # carries the deadline into the thread
+            asking = asyncio.get_running_loop().run_in_executor(
+                self._threads, context.run, _renew, known, ask
+            )
+            self._asking[key] = asking
+            asking.add_done_callback(lambda asked: self._remember(key, asked))
+        return asking
+
+    def _remember(self, key: Hashable, asked: "asyncio.Future[_Entry]") -> None:
+        del self._asking[key]
+        if asked.cancelled():
+            return
+        if (error := asked.exception()) is not None:
+            if not isinstance(error, ServiceError):  # a bug, for which perhaps nobody waits
+                log.error("renewal failed", exc_info=error)
+            return  # a failure is not remembered; whoever waited for it has it
+        self._entries[key] = asked.result()
+        self._entries.move_to_end(key)
+        if len(self._entries) > self._settings.cache_max_entries:
+            self._entries.popitem(last=False)
+
+
+def _renew(known: _Entry | None, ask: Callable[[Answer[Any] | None], Answer[Any]]) -> _Entry:
+    return _Entry(ask(known.answer if known else None), time())
+
+
+def _date_reply(entry: _Entry, *, is_stale: bool) -> None:
+    """Have the reply say how old its data is."""
+    if call := current_call.get(None):
+        call.date_reply(entry.as_of, is_stale=is_stale)

@@ -1,0 +1,304 @@
+"""Getting JSON over HTTP from a server that may be slow, broken or hostile."""
+
+import itertools
+import random
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from math import ceil
+from time import monotonic, sleep, time
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import structlog
+import urllib3
+from circuitbreaker import STATE_CLOSED, STATE_HALF_OPEN, CircuitBreaker
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity.stop import stop_before_delay
+
+from catalog_worker.catalog.fetch_counts import FetchCounts
+from catalog_worker.settings import CatalogSettings
+from postroad.context import current_call
+from postroad.contracts.errors import ServiceError, UpstreamBusy, UpstreamFailed
+from postroad.observability.http_spans import asking
+
+log = structlog.get_logger()
+
+CHUNK_BYTES = 64 * 1024
+MAX_REDIRECTS = 3
+LONGEST_WAIT_S = 3600
+SHORTEST_WAIT_S = 0.05
+REPLY_S = 0.05  # of the deadline, for our own answer to travel in
+FAIR_SHARE = 0.5  # of upstream's time; one that had less was late when it came to us
+TIMER_S = 0.01  # a time-out may come so much early
+MAY_PASS = frozenset({500, 502, 503, 504})  # worth another attempt
+
+
+class _Passing(Exception):
+    """A failure that may pass: another attempt is worth its time. ``error`` is what it means."""
+
+    def __init__(self, error: ServiceError, *, wait_s: float | None = None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.wait_s = wait_s
+
+
+class _Refused(UpstreamFailed):
+    """This one request is refused: no reason to give the server a rest."""
+
+
+class _Hurried(UpstreamFailed):
+    """Too slow, but it came to us late and had little time: a queue's fault, not the server's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An answer: ``body`` is none when there is no such thing, or it has not changed."""
+
+    body: bytes | None
+    etag: str | None = None
+    is_unchanged: bool = False
+
+
+class Fetcher:
+    """GETs from one server, within the deadline of the request being answered.
+
+    Tries again what may pass; gives a server that keeps failing a rest (a circuit breaker).
+    Safe to use from several threads: each has a session, and so a connection, of its own.
+
+    While the server rests, calls fail at once. With ``is_patient`` they wait for it to be asked
+    again: a job may fail a few times only, and is not to be given up for what nobody asked.
+    """
+
+    def __init__(self, settings: CatalogSettings, *, is_patient: bool = False) -> None:
+        self._settings = settings
+        self._is_patient = is_patient
+        self._base_url = str(settings.upstream_url).rstrip("/")
+        self._local = threading.local()
+        self.breaker = CircuitBreaker(
+            failure_threshold=settings.breaker_failures,
+            recovery_timeout=settings.breaker_rest_s,
+            expected_exception=_wants_rest,
+            name="upstream",
+        )
+        self._probe = threading.Lock()
+        self.counts = FetchCounts()
+
+    def get(
+        self, path: str, parameters: Mapping[str, str | int], *, etag: str | None = None
+    ) -> Fetched:
+        """GET a path; ``etag`` is that of an answer which is at hand.
+
+        Raises:
+            UpstreamFailed: the server is away, too slow, or does not answer JSON.
+            UpstreamBusy: it asks us to slow down.
+        """
+        with self._turn():
+            left_s = self._time_left_s()
+            if left_s <= 0:  # it waited for a thread, for which upstream is not to blame
+                raise UpstreamFailed("no time is left to ask the product source")
+            with self.breaker, self.counts.counting():
+                return self._get_in_time(path, parameters, etag, left_s)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Let calls through to a server that works, and one at a time to one that has rested."""
+        is_probe = not self.breaker.closed and self._takes_probe()
+        try:
+            yield
+        finally:
+            if is_probe:
+                self._probe.release()
+
+    def _takes_probe(self) -> bool:
+        """Be the one that tries a server which has rested; false if it has turned out well."""
+        is_mine = self._probe.acquire(blocking=False)
+        if self._is_patient:
+            if is_mine:
+                sleep(max(0, self.breaker.open_remaining))
+            else:
+                is_mine = self._probe.acquire()  # within a rest and a call, which tells us, too
+        state = self.breaker.state
+        if is_mine and state == STATE_HALF_OPEN:
+            return True
+        if is_mine:
+            self._probe.release()
+        if state == STATE_CLOSED:
+            return False
+        raise UpstreamFailed(
+            "the product source keeps failing, and is given a rest",
+            retry_after_s=max(1, self.breaker.open_remaining),
+        )
+
+    def _get_in_time(
+        self, path: str, parameters: Mapping[str, str | int], etag: str | None, left_s: float
+    ) -> Fetched:
+        deadline = monotonic() + left_s
+        retrying = Retrying(
+            retry=retry_if_exception_type(_Passing),
+            stop=stop_after_attempt(self._settings.upstream_attempts) | stop_before_delay(left_s),
+            wait=self._pause_s,
+            before_sleep=self.counts.count_retry,
+            reraise=True,
+        )
+        try:
+            return retrying(self._get, path, parameters, etag, deadline, itertools.count())
+        except _Passing as failure:
+            log.warning("upstream failed", path=path, reason=str(failure))
+            if self._was_hurried(left_s, deadline):
+                raise _Hurried(str(failure)) from failure.__cause__
+            raise failure.error from failure.__cause__
+        except UpstreamFailed as error:
+            log.warning("upstream failed", path=path, reason=str(error))
+            if self._was_hurried(left_s, deadline):
+                raise _Hurried(str(error)) from error
+            raise
+
+    def _get(
+        self,
+        path: str,
+        parameters: Mapping[str, str | int],
+        etag: str | None,
+        deadline: float,
+        sent: Iterator[int],
+    ) -> Fetched:
+        url, query = self._base_url + path, parameters or None
+        headers = {"If-None-Match": etag} if etag else {}
+        for _ in range(MAX_REDIRECTS + 1):
+            try:
+                with (
+                    asking("GET", url, headers, resends=next(sent)) as asked,
+                    self._session().get(
+                        url,
+                        params=query,
+                        headers=headers,
+                        stream=True,
+                        allow_redirects=False,
+                        timeout=self._timeout(deadline),  # type: ignore[arg-type]  # stubs lag
+                    ) as response,
+                ):
+                    asked.status = response.status_code
+                    if not response.is_redirect:
+                        return self._read(response, deadline)
+                    url, query = _redirect_target(response), None
+            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                failure = UpstreamFailed(f"the product source {_failure(error)}")
+                raise _Passing(failure) from error
+        raise UpstreamFailed("the product source redirects without end")
+
+    def _read(self, response: requests.Response, deadline: float) -> Fetched:
+        status = response.status_code
+        if status == requests.codes.not_modified and "If-None-Match" in response.request.headers:
+            return Fetched(None, is_unchanged=True)
+        wait_s = _retry_after_s(response.headers.get("Retry-After", ""))
+        if status == requests.codes.too_many_requests:
+            busy = UpstreamBusy("the product source asks us to slow down", retry_after_s=wait_s)
+            raise _Passing(busy, wait_s=wait_s)
+        if status in MAY_PASS:
+            failure = UpstreamFailed(f"the product source answered {status}", retry_after_s=wait_s)
+            raise _Passing(failure, wait_s=wait_s)
+        is_json = "json" in response.headers.get("Content-Type", "").lower()
+        if status == requests.codes.not_found and is_json:
+            return Fetched(None)
+        if 400 <= status < 500:
+            raise _Refused(f"the product source answered {status}")
+        if status != requests.codes.ok:
+            raise UpstreamFailed(f"the product source answered {status}")
+        if not is_json:
+            raise UpstreamFailed("the product source did not answer JSON")
+        return Fetched(self._read_body(response, deadline), response.headers.get("ETag"))
+
+    def _read_body(self, response: requests.Response, deadline: float) -> bytes:
+        body = bytearray()
+        # Each piece as it comes: ``iter_content`` would wait for a whole chunk, however long.
+        while piece := response.raw.read1(CHUNK_BYTES, decode_content=False):
+            body += piece
+            if len(body) > self._settings.upstream_body_max_bytes:
+                raise UpstreamFailed("the product source answered too much")
+            if monotonic() > deadline:  # a read time-out alone would let it trickle for ever
+                raise UpstreamFailed("the product source is too slow")
+        return bytes(body)
+
+    def _pause_s(self, attempt: RetryCallState) -> float:
+        """Wait a growing, jittered time, on top of what the server asks for."""
+        failure = attempt.outcome.exception() if attempt.outcome else None
+        asked_s = failure.wait_s if isinstance(failure, _Passing) else None
+        longest_s = SHORTEST_WAIT_S * 2**attempt.attempt_number
+        jitter_s = random.uniform(SHORTEST_WAIT_S, longest_s)  # noqa: S311  # spreads, hides nothing
+        return (asked_s or 0) + jitter_s
+
+    def _time_left_s(self) -> float:
+        """Seconds to spend on upstream: no longer than somebody waits for us."""
+        longest_s = self._settings.upstream_timeout_s
+        call = current_call.get(None)
+        return min(call.time_left_s() - REPLY_S, longest_s) if call else longest_s
+
+    def _was_hurried(self, left_s: float, deadline: float) -> bool:
+        """Tell whether a call ran out of time and had little from the start."""
+        is_over = monotonic() > deadline - TIMER_S
+        return is_over and left_s < FAIR_SHARE * self._settings.upstream_timeout_s
+
+    def _timeout(self, deadline: float) -> urllib3.Timeout:
+        """Limit connecting, each wait for bytes, and connecting and the first wait together.
+
+        A head that trickles in byte by byte is not bounded by it; a body is, by ``_read_body``.
+        """
+        return urllib3.Timeout(
+            total=max(0.01, deadline - monotonic()),
+            connect=self._settings.upstream_connect_timeout_s,
+            read=self._settings.upstream_read_timeout_s,
+        )
+
+    def _session(self) -> requests.Session:
+        if not hasattr(self._local, "session"):
+            self._local.session = _Session()
+            self._local.session.headers["Accept"] = "application/json"
+            # Compressed, a small answer may be huge, or say nothing for ever.
+            self._local.session.headers["Accept-Encoding"] = "identity"
+        session: requests.Session = self._local.session
+        return session
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Leave redirects to us: even unfollowed, requests would read their bodies to the end."""
+
+
+def _wants_rest(_: type[BaseException], error: BaseException) -> bool:
+    """Tell the breaker what a failure is."""
+    return isinstance(error, UpstreamFailed) and not isinstance(error, _Refused | _Hurried)
+
+
+def _redirect_target(response: requests.Response) -> str:
+    """Follow a redirect on the same host alone: upstream does not choose whom we talk to."""
+    try:
+        target = urljoin(response.url, response.headers["Location"])
+        is_same_host = urlsplit(target)[:2] == urlsplit(response.url)[:2]
+    except ValueError as error:
+        raise UpstreamFailed("the product source redirects to no address") from error
+    if not is_same_host:
+        raise UpstreamFailed("the product source redirects elsewhere")
+    return target
+
+
+def _failure(error: Exception) -> str:
+    match error:
+        case requests.Timeout() | urllib3.exceptions.TimeoutError():
+            return "is too slow"
+        case requests.ConnectionError():
+            return "cannot be reached"
+        case _:
+            return "broke off its answer"
+
+
+def _retry_after_s(header: str) -> int | None:
+    """Read ``Retry-After``, seconds or a date (RFC 9110 section 10.2.3), as seconds from now."""
+    if header.isascii() and header.isdigit() and len(header) < 10:
+        return min(int(header), LONGEST_WAIT_S)
+    try:
+        wait_s = ceil(parsedate_to_datetime(header).timestamp() - time())
+    except (ValueError, OverflowError):
+        return None
+    return min(max(0, wait_s), LONGEST_WAIT_S)

@@ -1,0 +1,48 @@
+"""The user's token in an HTTP request."""
+
+from http_bridge.asgi.messages import Request
+from http_bridge.http.problems import NOTHING_GIVEN
+from postroad.contracts.errors import NotAuthenticated
+from postroad.security.access_tokens import AccessToken, InvalidToken, TokenVerifier
+
+COOKIE = b"token"
+REFRESH_COOKIE = b"refresh_token"
+
+
+class RequestTokens:
+    """Finds and verifies tokens: ``Authorization: Bearer`` (RFC 6750), else the cookie."""
+
+    def __init__(self, verifier: TokenVerifier) -> None:
+        self._verifier = verifier
+
+    def require(self, request: Request) -> AccessToken:
+        """Give the request's verified token.
+
+        Raises:
+            NotAuthenticated: there is none, or it is malformed, expired or forged.
+        """
+        token = self.find(request)
+        if token is None:
+            raise NotAuthenticated(NOTHING_GIVEN)
+        return token
+
+    def find(self, request: Request) -> AccessToken | None:
+        """Give the request's verified token, if there is one.
+
+        Raises:
+            NotAuthenticated: it is malformed, expired or forged.
+        """
+        authorization = request.headers.get(b"authorization")
+        if authorization is not None:
+            scheme, _, token = authorization.partition(b" ")
+            if scheme.lower() != b"bearer":
+                raise NotAuthenticated("the Authorization header must be: Bearer, then the token")
+            text = token.strip().decode("latin-1")
+        else:
+            text = request.cookie(COOKIE) or ""
+        if not text:
+            return None
+        try:
+            return self._verifier.verify(text)
+        except InvalidToken as error:
+            raise NotAuthenticated(str(error)) from error

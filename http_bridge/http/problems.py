@@ -1,0 +1,95 @@
+"""Errors as HTTP answers: the only place that knows statuses (RFC 9110 section 15)."""
+
+from http import HTTPStatus
+
+import orjson
+
+from http_bridge.asgi.messages import Response
+from postroad.contracts.errors import ServiceError
+
+HTTP_STATUS = {
+    "invalid_request": HTTPStatus.BAD_REQUEST,
+    "invalid_credentials": HTTPStatus.UNAUTHORIZED,
+    "invalid_refresh_token": HTTPStatus.UNAUTHORIZED,
+    "not_authenticated": HTTPStatus.UNAUTHORIZED,
+    "not_authorised": HTTPStatus.FORBIDDEN,
+    "cross_site": HTTPStatus.FORBIDDEN,
+    "not_found": HTTPStatus.NOT_FOUND,
+    "product_not_found": HTTPStatus.NOT_FOUND,
+    "sync_not_found": HTTPStatus.NOT_FOUND,
+    "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
+    "body_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "unsupported_media_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    "too_many_attempts": HTTPStatus.TOO_MANY_REQUESTS,
+    "internal": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "upstream_failed": HTTPStatus.BAD_GATEWAY,
+    "peer_error": HTTPStatus.BAD_GATEWAY,
+    "unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "overloaded": HTTPStatus.SERVICE_UNAVAILABLE,
+    "outcome_unknown": HTTPStatus.SERVICE_UNAVAILABLE,  # every method so far may be repeated
+    "upstream_busy": HTTPStatus.SERVICE_UNAVAILABLE,
+    "reply_timeout": HTTPStatus.GATEWAY_TIMEOUT,
+}
+
+
+class NotFound(ServiceError):
+    code = "not_found"
+    title = "There is nothing at this address"
+
+
+class MethodNotAllowed(ServiceError):
+    code = "method_not_allowed"
+    title = "This address does not take this method"
+
+    def __init__(self, *, allowed: str) -> None:
+        super().__init__(f"use {allowed}")
+        self.allowed = allowed
+
+
+class UnsupportedMediaType(ServiceError):
+    code = "unsupported_media_type"
+    title = "The body must be JSON"
+
+
+class BodyTooLarge(ServiceError):
+    code = "body_too_large"
+    title = "The body is too large"
+
+
+class CrossSite(ServiceError):
+    code = "cross_site"
+    title = "The request comes from another site"
+
+
+def problem_response(error: ServiceError, request_id: str) -> Response:
+    """Answer with a problem object (RFC 9457); ``error`` repeats the detail for older clients."""
+    status = HTTP_STATUS[error.code]
+    detail = str(error)
+    body = {
+        "type": f"urn:postroad:problem:{error.code}",
+        "title": error.title,
+        "status": status,
+        "detail": detail,
+        "code": error.code,
+        "request_id": request_id,
+        "error": detail,
+    }
+    headers = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers.append((b"www-authenticate", _challenge(error)))
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", str(error.retry_after_s).encode()))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", error.allowed.encode()))
+    return Response(status, orjson.dumps(body), headers)
+
+
+def _challenge(error: ServiceError) -> bytes:
+    """Say how to authenticate (RFC 6750 section 3)."""
+    realm = b'Bearer realm="postroad"'
+    if error.code == "not_authenticated" and str(error) != NOTHING_GIVEN:
+        realm += b', error="invalid_token"'
+    return realm
+
+
+NOTHING_GIVEN = "sign in first: no token in the Authorization header or the cookie"

@@ -1,0 +1,164 @@
+"""`postroad call`: one signed request through the running system, from a terminal or a script."""
+
+import json
+import logging
+import math
+import re
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import structlog
+from pydantic import ValidationError
+
+from ops.commands.arguments import add_state_argument
+from ops.local.broker import BrokerError
+from ops.services.grants import GrantError
+from ops.services.operator import OPERATOR, CannotAct, settings_as
+from ops.state.folder import State, StateError
+from ops.terminal.colours import wants_colours
+from postroad.contracts.base import Request
+from postroad.contracts.errors import ServiceError, explain
+from postroad.contracts.registry import CONTRACTS
+from postroad.runtime.blocking import BlockingClient
+from postroad.security.access_tokens import AccessToken, InvalidToken, TokenVerifier
+from postroad.security.keyring import KeyRing
+from postroad.security.keys import KeyFileError, TrustBundle
+from postroad.security.revocations import Revocations
+from postroad.settings import MessagingSettings
+from postroad.topology.services import ServicesFileError
+
+EXAMPLES = """\
+examples:
+  postroad call catalog.products.list limit=5 category=lighting
+  postroad call catalog.products.get product_id=7 --as shop
+  postroad call catalog.products.list | jq '.data[].title'
+  postroad call auth.profiles.get --token-file token    for a user who has signed in
+
+methods:
+"""
+_COLOURS = {"key": "34", "string": "32", "number": "36", "word": "35"}  # ECMA-48 section 8.3.117
+_TOKEN = re.compile(
+    r'(?P<key>"(?:[^"\\]|\\.)*")(?=:)|(?P<string>"(?:[^"\\]|\\.)*")'
+    r"|(?P<number>-?\d[\d.eE+-]*)|(?P<word>true|false|null)"
+)
+
+
+class CannotCall(Exception):
+    """The request cannot be made, or sent; the message says why."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.formatter_class = RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES + "\n".join(f"  {_usage(each)}" for each in CONTRACTS.values())
+    parser.add_argument("method", metavar="METHOD", help="what to call")
+    parser.add_argument("fields", metavar="FIELD=VALUE", nargs="*", help="the request's fields")
+    parser.add_argument(
+        "--as",
+        dest="service",
+        metavar="SERVICE",
+        default=OPERATOR,
+        help="call as this service (%(default)s, which is made when it is first needed)",
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        help="how long to wait (the method's own time)",
+    )
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="call for the user whose access token is in this file; - is the standard input",
+    )
+    add_state_argument(parser)
+
+
+def run(options: Namespace) -> int:
+    """Call, and print the reply as JSON; give the exit status."""
+    # what a service would log, we say in one sentence
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        request = _request(options.method, options.fields)
+        state = State(options.state)
+        settings = settings_as(state, options.service)
+        _check_right(state, options.service, request)
+        user = _user(options.token_file, settings) if options.token_file else None
+        with BlockingClient(settings) as client:
+            reply = client.call(request, timeout_s=options.timeout, user=user)
+    except ServiceError as error:
+        print(f"postroad: {error.code}: {error}", file=sys.stderr)
+    except (
+        *(BrokerError, CannotAct, CannotCall, GrantError, KeyFileError, OSError, ServicesFileError),
+        StateError,
+    ) as error:
+        print(f"postroad: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("\npostroad: interrupted; the request may have been answered", file=sys.stderr)
+    else:
+        print(_shown(reply.model_dump(mode="json"), in_colour=wants_colours()))
+        return 0
+    return 1
+
+
+def _request(method: str, fields: list[str]) -> Request[Any]:
+    contract = CONTRACTS.get(method)
+    if contract is None:
+        raise CannotCall(f"no method {method}; there are {', '.join(CONTRACTS)}")
+    values: dict[str, str] = {}
+    for field in fields:
+        name, is_given, value = field.partition("=")
+        if name in contract.model_fields and not is_given:
+            raise CannotCall(f"{name} has no value: write {name}=…")
+        if name not in contract.model_fields:
+            raise CannotCall(f"{field!r} is no field: {_usage(contract)}")
+        values[name] = value
+    try:
+        return contract.model_validate_strings(values)
+    except ValidationError as error:
+        raise CannotCall(explain(error)) from error
+
+
+def _user(file: str, settings: MessagingSettings) -> AccessToken:
+    """Read a user's token, and look at it as the bridge does before it sends it."""
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text()
+    except OSError as error:
+        raise CannotCall(f"cannot read {file}: {error.strerror}") from error
+    keys = KeyRing.load(settings.identity_file, settings.trust_file)
+    try:
+        return TokenVerifier(keys, Revocations()).verify(text.strip())
+    except InvalidToken as error:
+        raise CannotCall(f"{file} holds no access token that would be accepted: {error}") from error
+
+
+def _seconds(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < (seconds := float(text)) < math.inf:
+            return seconds
+    raise ArgumentTypeError(f"{text!r} is no time to wait; give seconds, more than 0")
+
+
+def _check_right(state: State, service: str, request: Request[Any]) -> None:
+    """Say beforehand what the broker says by closing the channel."""
+    if not TrustBundle.load(state.trust_file).services[service].may_call(request.method):
+        raise CannotCall(f"{service} may not call {request.method}")
+
+
+def _usage(contract: type[Request[Any]]) -> str:
+    fields = [
+        f"{name}=…" if field.is_required() else f"[{name}=…]"
+        for name, field in contract.model_fields.items()
+    ]
+    return " ".join([contract.method, *fields])
+
+
+def _shown(value: object, *, in_colour: bool) -> str:
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return _TOKEN.sub(_coloured, text) if in_colour else text
+
+
+def _coloured(match: re.Match[str]) -> str:
+    return f"\x1b[{_COLOURS[match.lastgroup or 'word']}m{match[0]}\x1b[0m"

@@ -1,0 +1,180 @@
+"""`postroad contracts`: the AsyncAPI document of the contracts, and what a change of it breaks."""
+
+import json
+import re
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import Any
+
+from ops.compatibility.contracts import Severity, breaks, changes
+from ops.services.programs import SERVICES_FILE
+from postroad.asyncapi.document import build_document
+
+DOCUMENT_FILE = SERVICES_FILE.parents[1] / "docs" / "asyncapi.json"
+RELEASED_FOLDER = DOCUMENT_FILE.with_name("released")
+
+EXAMPLES = """\
+examples:
+  postroad contracts diff docs/released/asyncapi-0.1.0.json   since then
+  postroad contracts diff old.json new.json                   between two documents
+  postroad contracts show | jq '.operations | keys'
+"""
+_MARKS = {
+    Severity.BREAKING: "breaks",
+    Severity.WARNING: "beware",
+    Severity.ADDITION: "new",
+}
+_NAME = re.compile(r"asyncapi-(\d+)\.(\d+)\.(\d+)\.json")
+
+Document = dict[str, Any]
+Version = tuple[int, int, int]
+
+
+class ContractsError(Exception):
+    """The contracts or their document are not as they should be; the message says what to do."""
+
+
+class CannotRead(ContractsError):
+    """A document cannot be used; the message says which and why."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.formatter_class = RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    actions.add_parser("show", help="print the document").set_defaults(action=_show)
+    actions.add_parser("write", help=f"write docs/{DOCUMENT_FILE.name}").set_defaults(action=_write)
+    actions.add_parser(
+        "check",
+        help=f"fail when docs/{DOCUMENT_FILE.name} is out of date, or breaks the last release",
+    ).set_defaults(action=_check)
+    comparing = actions.add_parser(
+        "diff",
+        help="name what changed; fail when it breaks somebody",
+        description="Name what changed from one AsyncAPI document to another. Fails when a change "
+        "breaks somebody who keeps to the old one, with status 1; with 2 when a document cannot be "
+        "read.",
+    )
+    comparing.add_argument("old", metavar="OLD", type=Path, help="a document")
+    comparing.add_argument(
+        "new", metavar="NEW", type=Path, nargs="?", help="another one (the present contracts)"
+    )
+    comparing.set_defaults(action=_diff)
+    actions.add_parser(
+        "release", help="keep the document as that of its version, for later comparison"
+    ).set_defaults(action=_release)
+
+
+def run(options: Namespace) -> int:
+    """Do what the action says; give the exit status."""
+    try:
+        return int(options.action(options))
+    except ContractsError as error:
+        print(f"postroad: {error}", file=sys.stderr)
+        return 2 if isinstance(error, CannotRead) else 1
+
+
+def _show(_options: Namespace) -> int:
+    print(_text(build_document()), end="")
+    return 0
+
+
+def _write(_options: Namespace) -> int:
+    DOCUMENT_FILE.write_text(_text(build_document()))
+    print(f"wrote {DOCUMENT_FILE}")
+    return 0
+
+
+def _check(_options: Namespace) -> int:
+    document = build_document()
+    if not DOCUMENT_FILE.exists() or DOCUMENT_FILE.read_text() != _text(document):
+        raise ContractsError(
+            f"{DOCUMENT_FILE} is out of date; write it with 'postroad contracts write'"
+        )
+    print(f"{DOCUMENT_FILE.name} is in date")
+    released = last_released(RELEASED_FOLDER)
+    found = changes(_load(released), document)
+    if not breaks(found):
+        print(f"nothing breaks {released.name}")
+        return 0
+    for change in found:
+        if change.severity is Severity.BREAKING:
+            print(f"{_MARKS[change.severity]:7} {change.sentence}")
+    if may_break(_version(released), document["info"]["version"]):
+        print(f"version {document['info']['version']} may break {released.name}")
+        return 0
+    raise ContractsError(
+        f"this breaks {released.name}; docs/contracts.md says how to do it on purpose"
+    )
+
+
+def _diff(options: Namespace) -> int:
+    old = _load(options.old)
+    new = _load(options.new) if options.new else build_document()
+    try:
+        found = changes(old, new)
+    except (AttributeError, KeyError, TypeError) as error:
+        which = f"{options.old} or {options.new}" if options.new else options.old
+        raise CannotRead(
+            f"{which} is no AsyncAPI 3.0 document of contracts (at {error})"
+        ) from error
+    for change in found:
+        print(f"{_MARKS[change.severity]:7} {change.sentence}")
+    return 1 if breaks(found) else 0
+
+
+def _release(_options: Namespace) -> int:
+    document = build_document()
+    path = RELEASED_FOLDER / f"asyncapi-{document['info']['version']}.json"
+    if path.exists() and path.read_text() != _text(document):
+        raise ContractsError(
+            f"{path.name} is out already, and other than this; raise VERSION in "
+            "shared/postroad/asyncapi/document.py"
+        )
+    path.write_text(_text(document))
+    print(f"wrote {path}")
+    return 0
+
+
+def last_released(folder: Path) -> Path:
+    """Find the document of the highest version.
+
+    Raises:
+        ContractsError: there is none.
+    """
+    files = [path for path in folder.glob("asyncapi-*.json") if _NAME.fullmatch(path.name)]
+    if not files:
+        raise ContractsError(f"no released document in {folder}")
+    return max(files, key=lambda path: _numbers(_version(path)))
+
+
+def may_break(released: str, present: str) -> bool:
+    """Say whether a version may break what keeps to another one (Semantic Versioning 2.0.0)."""
+    old, new = _numbers(released), _numbers(present)
+    return new[0] > old[0] or (new[0] == old[0] == 0 and new[1] > old[1])
+
+
+def _version(released: Path) -> str:
+    return released.stem.removeprefix("asyncapi-")
+
+
+def _numbers(version: str) -> Version:
+    major, minor, patch = map(int, version.split("."))
+    return major, minor, patch
+
+
+def _load(path: Path) -> Document:
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise CannotRead(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise CannotRead(f"{path} is no JSON") from error
+    if not isinstance(document, dict) or not {"operations", "components"} <= document.keys():
+        raise CannotRead(f"{path} is no AsyncAPI document of contracts")
+    return document
+
+
+def _text(document: Document) -> str:
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"

@@ -1,0 +1,106 @@
+"""How `postroad dead-letters` shows letters."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from ops.commands.explain import distance, plain, report
+from ops.dead_letters.letter import DeadLetter
+
+_SECRET = re.compile("password|token|secret|sealed|credential", re.IGNORECASE)
+_HEADINGS = ("QUEUE", "NAME", "REASON", "CALLER", "COUNT", "OLDEST", "NEWEST")
+
+
+def groups(letters: Sequence[DeadLetter], now: float) -> Iterator[str]:
+    """Give a table of letters of one queue, name, reason and caller each."""
+    alike: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for letter in letters:
+        key = (letter.queue, letter.name, letter.reason, letter.caller)
+        alike[key].append(letter.died_at)
+    rows = [
+        (*map(plain, key), str(len(times)), _age(min(times), now), _age(max(times), now))
+        for key, times in alike.items()
+    ]
+    yield from _table([_HEADINGS, *rows])
+
+
+def each(letters: Sequence[DeadLetter], now: float) -> Iterator[str]:
+    """Give a line for each letter, with its number for ``show``."""
+    rows = [
+        (str(n), letter.message_id, letter.name, letter.reason, _age(letter.died_at, now))
+        for n, letter in enumerate(letters, 1)
+    ]
+    yield from _table([("N", "ID", "NAME", "REASON", "DIED"), *(map(plain, row) for row in rows)])
+
+
+def as_json(letter: DeadLetter) -> dict[str, Any]:
+    """Give a letter for programs, without its body."""
+    return {
+        "id": letter.message_id,
+        "queue": letter.queue,
+        "died_in": letter.died_in,
+        "name": letter.name,
+        "reason": letter.reason,
+        "caller": letter.caller,
+        "died_at": letter.died_at or None,
+        "redrives": letter.redrives,
+        "bytes": len(letter.message.body),
+    }
+
+
+def whole(letter: DeadLetter, objection: str | None) -> Iterator[str]:
+    """Give all there is to know of one letter, but no secrets."""
+    died = f", died {_moment(letter.died_at)}" if letter.died_at else ""
+    yield plain(f"{letter.message_id} in {letter.queue}{died}: {letter.reason}")
+    yield from report(letter.message, letter.place, letter.trial, letter.judged_at)
+    if objection is None:
+        yield f"It can go back to work: 'postroad dead-letters redrive --id {letter.message_id}'."
+    else:
+        yield f"It cannot be redriven: {objection}."
+    yield "\nheaders"
+    for name, value in letter.message.headers.items():
+        is_hidden = name in ("signature", "authorization") or _SECRET.search(name)
+        shown = "present" if is_hidden else json.dumps(value, default=str, ensure_ascii=False)
+        yield plain(f"  {name}: {shown}")
+    yield "\nbody"
+    yield from _body(letter.message.body)
+
+
+def _body(body: bytes) -> Iterator[str]:
+    try:
+        content = json.loads(body)
+    except ValueError:  # it may be anything, secrets too
+        yield f"  {len(body)} bytes that are no JSON"
+        return
+    for line in json.dumps(_without_secrets(content), indent=2, ensure_ascii=False).splitlines():
+        yield f"  {plain(line)}"
+
+
+def _without_secrets(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {
+            name: "(hidden)" if _SECRET.search(name) else _without_secrets(value)
+            for name, value in content.items()
+        }
+    if isinstance(content, list):
+        return [_without_secrets(value) for value in content]
+    return content
+
+
+def _table(rows: Sequence[Any]) -> Iterator[str]:
+    lines = [tuple(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = zip(line, widths, strict=True)
+        yield "  ".join(f"{cell:<{width}}" for cell, width in cells).rstrip()
+
+
+def _age(died_at: float, now: float) -> str:
+    return distance(died_at - now) if died_at else "-"
+
+
+def _moment(died_at: float) -> str:
+    return f"{datetime.fromtimestamp(died_at).astimezone():%Y-%m-%d %H:%M:%S %z}"

@@ -1,0 +1,97 @@
+"""`postroad keys`: which keys the services have, and new ones without a request refused."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from datetime import UTC, datetime
+from time import time
+
+from ops.commands.arguments import add_state_argument
+from ops.state.files import write_private
+from ops.state.folder import State, StateError
+from postroad.security.keys import Identity, KeyFileError, PublicKey, TrustBundle
+from postroad.security.rotation import LEAD_S, OVERLAP_S, rotate, trust_rotated
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="show each service's keys")
+    listing.set_defaults(action=_list)
+    rotating = actions.add_parser(
+        "rotate",
+        help="give a service, or all, new keys",
+        description="Give a service, or all of them, new keys. They are used a little later; the "
+        f"old ones are accepted for {OVERLAP_S / 60:.0f} minutes after that, those of events and "
+        "jobs for as long as one may wait in a queue. The services notice by themselves.",
+    )
+    rotating.add_argument("service", nargs="?", help="the service (all of them)")
+    rotating.add_argument(
+        "--lead",
+        type=float,
+        default=LEAD_S,
+        metavar="SECONDS",
+        help="time for the new files to reach everybody, before which no new key is used "
+        "(%(default).0f)",
+    )
+    rotating.set_defaults(action=_rotate)
+    for action in (listing, rotating):
+        add_state_argument(action)
+
+
+def run(options: Namespace) -> int:
+    """List or rotate; give the exit status."""
+    state = State(options.state)
+    try:
+        trust = TrustBundle.load(state.trust_file)
+        return int(options.action(options, state, trust))
+    except StateError as error:
+        print(f"postroad: {error}", file=sys.stderr)
+        return 1
+    except KeyFileError as error:
+        print(
+            f"postroad: {error}; has 'postroad up' run here?",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _list(_options: Namespace, _state: State, trust: TrustBundle) -> int:
+    now = time()
+    for name, service in trust.services.items():
+        print(name)
+        for key in service.keys:
+            print(f"  {key.purpose:10} {key.kid:36} {_standing(key, now)}")
+    return 0
+
+
+def _rotate(options: Namespace, state: State, trust: TrustBundle) -> int:
+    names = [options.service] if options.service else list(trust.services)
+    if unknown := [name for name in names if name not in trust.services]:
+        print(
+            f"postroad: no service {unknown[0]}; there are {', '.join(trust.services)}",
+            file=sys.stderr,
+        )
+        return 1
+    with state.changing():
+        trust = TrustBundle.load(state.trust_file)
+        for name in names:
+            path = state.identity_file(name)
+            renewed = rotate(Identity.load(path), lead_s=options.lead)
+            renewed.save(path)  # first: its owner must be able to read what others send
+            trust = trust_rotated(trust, renewed)
+        write_private(state.trust_file, trust.model_dump_json(indent=1))
+    print(f"new keys for {', '.join(names)}, in use in {options.lead:.0f} s")
+    return 0
+
+
+def _standing(key: PublicKey, now: float) -> str:
+    if not key.is_accepted(now):
+        return "retired"
+    if key.active_from > now:
+        return f"in use from {_time(key.active_from)}"
+    if key.retires_at is not None:
+        return f"accepted until {_time(key.retires_at)}"
+    return "in use"
+
+
+def _time(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

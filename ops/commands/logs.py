@@ -1,0 +1,114 @@
+"""`postroad logs`: what all processes log, as it happens."""
+
+import re
+import sys
+import time
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+
+from ops.commands.arguments import add_state_argument
+from ops.logs.lines import LEVELS, Line, Renderer
+from ops.logs.reader import LogFollower
+from ops.state.folder import State, StateError
+from ops.terminal.colours import wants_colours
+
+EXAMPLES = """\
+examples:
+  postroad logs                            the last 10 minutes, then what happens, until Ctrl-C
+  postroad logs --level warning            nothing below
+  postroad logs --service catalog_worker   of one program; 'catalog' is all of that service
+  postroad logs --request-id 018f…         all that one request has set off
+  postroad logs --since 2h --no-follow --json | jq .duration_ms
+"""
+
+POLL_S = 0.2
+_USUAL = timedelta(minutes=10)
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class NoLogs(Exception):
+    """There is nothing to show; the message says why and what to do."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.formatter_class = RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES
+    parser.add_argument("--request-id", metavar="ID", help="lines of one request, however old")
+    parser.add_argument(
+        "--level", choices=LEVELS[:-1], default="debug", help="this and worse (%(default)s)"
+    )
+    parser.add_argument(
+        "--service", metavar="NAME", help="lines of a program or a service, such as catalog_worker"
+    )
+    parser.add_argument(
+        "--since", type=_period, metavar="TIME", help="how far back, such as 30s, 2h, 1d (10m)"
+    )
+    parser.add_argument("--no-follow", action="store_true", help="show what there is, and end")
+    parser.add_argument("--json", action="store_true", help="a JSON object a line")
+    add_state_argument(parser)
+
+
+def _period(text: str) -> timedelta:
+    if (parts := re.fullmatch(r"(\d{1,6})([smhd])", text)) is None:
+        raise ArgumentTypeError(f"{text!r} is no time; write 30s, 10m, 2h or 1d")
+    return timedelta(**{_UNITS[parts[2]]: int(parts[1])})
+
+
+def run(options: Namespace) -> int:
+    """Show lines; give the exit status."""
+    try:
+        _show(options, State(options.state))
+    except KeyboardInterrupt:
+        return 0
+    except (NoLogs, StateError) as error:
+        print(f"postroad: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _show(options: Namespace, state: State) -> None:
+    if not options.no_follow and state.running() is None:
+        raise NoLogs(
+            f"nothing runs in {state.folder}; start it with 'postroad up', or look at what it "
+            "logged before with --no-follow"
+        )
+    if not any(state.programs_log_folder.glob("*.log*")):
+        raise NoLogs(f"nothing has been logged in {state.programs_log_folder} so far")
+    wanted, write = _filter(options), _writer(options)
+    follower = LogFollower(state.programs_log_folder)
+    try:
+        write(filter(wanted, follower.history()))
+        while not options.no_follow:
+            time.sleep(POLL_S)
+            write(filter(wanted, follower.new()))
+    finally:
+        follower.close()
+
+
+def _filter(options: Namespace) -> Callable[[Line], bool]:
+    period = options.since or (None if options.request_id else _USUAL)
+    since = (datetime.now(UTC) - period).isoformat() if period else ""
+    least = LEVELS.index(options.level)
+
+    def is_wanted(line: Line) -> bool:
+        fields = line.fields or {}
+        return (
+            line.time >= since
+            and (line.level not in LEVELS or LEVELS.index(line.level) >= least)
+            and options.request_id in (None, fields.get("request_id"))
+            and options.service in (None, line.program, fields.get("service"))
+        )
+
+    return is_wanted
+
+
+def _writer(options: Namespace) -> Callable[[Iterable[Line]], None]:
+    render = Renderer(has_colours=wants_colours())
+
+    def write(lines: Iterable[Line]) -> None:
+        for line in lines:
+            print(line.to_json().decode(errors="replace") if options.json else render(line))
+        sys.stdout.flush()
+
+    return write

@@ -1,0 +1,142 @@
+"""`postroad tail`: see events as they happen."""
+
+import asyncio
+import json
+import logging
+import os
+import re
+import stat
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from ops.commands.arguments import add_state_argument
+from ops.commands.explain import plain
+from ops.local.broker import BrokerError
+from ops.services.grants import GrantError
+from ops.services.operator import OPERATOR, CannotAct, settings_as
+from ops.state.folder import State, StateError
+from ops.terminal.colours import wants_colours
+from postroad.broker.rabbitmq import RabbitBroker
+from postroad.contracts.base import Event
+from postroad.contracts.registry import EVENTS
+from postroad.messaging.event_listener import EventListener
+from postroad.observability.logging import BOLD, CYAN, DIM, PLAIN
+from postroad.security.keyring import KeyRing, watch_key_files
+from postroad.security.keys import KeyFileError
+from postroad.security.signatures import Claims
+from postroad.settings import MessagingSettings
+from postroad.topology.services import ServicesFileError
+
+EXAMPLES = """\
+examples:
+  postroad tail events                     all of them; piped, a line of JSON each
+  postroad tail events 'auth.login.*'      '*' is one word, '#' is any number of them
+"""
+
+Line = Callable[[Claims, Event], str]
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.formatter_class = RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES
+    parser.add_argument("what", choices=["events"], help="what to see")
+    parser.add_argument("pattern", nargs="?", default="#", help="which of them (%(default)s)")
+    parser.add_argument(
+        "--json", action="store_true", help="a JSON object a line in a terminal, too"
+    )
+    add_state_argument(parser)
+
+
+def run(options: Namespace) -> int:
+    """Print events until Ctrl-C; give the exit status."""
+    # what a service would log, we say in one sentence
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        events = _chosen(options.pattern)
+        settings = settings_as(State(options.state), OPERATOR)
+        line = _as_json if options.json or not sys.stdout.isatty() else _for_people(events)
+        asyncio.run(_tail(events, settings, line))
+    except KeyboardInterrupt:
+        return 0
+    except (
+        *(BrokerError, CannotAct, GrantError, KeyFileError, ServicesFileError, StateError),
+    ) as error:
+        print(f"postroad: {error}", file=sys.stderr)
+    return 1
+
+
+def _chosen(pattern: str) -> list[type[Event]]:
+    words = (
+        r"[^.]+" if word == "*" else ".*" if word == "#" else re.escape(word)
+        for word in pattern.split(".")
+    )
+    expression = r"\.".join(words).replace(r"\..*", r"(\..*)?")  # '#' is no word, too
+    chosen = [event for name, event in EVENTS.items() if re.fullmatch(expression, name)]
+    if not chosen:
+        raise CannotAct(f"no event is like {pattern!r}; there are {', '.join(EVENTS)}")
+    return chosen
+
+
+async def _tail(events: list[type[Event]], settings: MessagingSettings, line: Line) -> None:
+    """Print events for ever, or until nobody reads them; then raise ``BrokenPipeError``."""
+    keys = KeyRing.load(settings.identity_file, settings.trust_file)
+    unread = asyncio.Event()
+
+    def show(claims: Claims, event: Event) -> None:
+        try:
+            print(line(claims, event), flush=True)
+        except BrokenPipeError:  # in the listener it would end the connection
+            unread.set()
+
+    names = ", ".join(event.name for event in events)
+    listener = EventListener(
+        dict.fromkeys(events, lambda _: None),
+        broker=RabbitBroker(settings, keys.service),
+        keys=keys,
+        on_open=lambda: print(f"postroad: listening to {names}", file=sys.stderr, flush=True),
+        on_heard=show,
+    )
+    await listener.start()
+    _notice_end_of_pipe(unread)
+    watching = asyncio.create_task(
+        watch_key_files(keys, settings.identity_file, settings.trust_file)
+    )
+    try:
+        await unread.wait()
+    finally:
+        watching.cancel()
+        await listener.close()
+    raise BrokenPipeError
+
+
+def _notice_end_of_pipe(unread: asyncio.Event) -> None:
+    """Notice at once that nobody reads a pipe any more, not only when the next event is written."""
+    if stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):
+        asyncio.get_running_loop().add_reader(sys.stdout.fileno(), unread.set)  # pipe(7): POLLERR
+
+
+def _as_json(_claims: Claims, event: Event) -> str:
+    return json.dumps({"event": event.name, **event.model_dump(mode="json")}, ensure_ascii=False)
+
+
+def _for_people(events: list[type[Event]]) -> Line:
+    """Write when, what and from whom, in columns, then the fields."""
+    width = max(len(event.name) for event in events)
+    dim, bold, cyan, end = (DIM, BOLD, CYAN, PLAIN) if wants_colours() else ("",) * 4
+
+    def line(claims: Claims, event: Event) -> str:
+        fields = " ".join(
+            f"{cyan}{name}{end}={plain(json.dumps(value, ensure_ascii=False))}"
+            for name, value in event.model_dump(mode="json").items()
+        )
+        signed_at = datetime.fromtimestamp(claims.iat).astimezone()
+        return (
+            f"{dim}{signed_at:%H:%M:%S}{end} {bold}{event.name:{width}}{end} {claims.iss:8} "
+            f"{fields} {dim}message_id={claims.jti}{end}"
+        )
+
+    return line

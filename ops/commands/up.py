@@ -1,0 +1,268 @@
+"""`postroad up`: the whole system on this machine, until Ctrl-C."""
+
+import asyncio
+import os
+import shlex
+import signal
+import sys
+import time
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
+from urllib.parse import urlsplit
+
+import structlog
+
+from ops.commands.arguments import add_state_argument
+from ops.health import selfcheck
+from ops.health.selfcheck import SelfCheckError
+from ops.local import ports
+from ops.local.broker import BrokerError, PrivateBroker
+from ops.local.ports import LOOPBACK, PortUnavailable
+from ops.local.supervisor import Supervisor
+from ops.logs.lines import Renderer, parse_line
+from ops.logs.writer import Logbook
+from ops.scaling.autoscaler import Autoscaler
+from ops.scaling.management_api import FRESH_DEPTHS, Management
+from ops.scaling.metrics import supervisor_measures
+from ops.scaling.policy import Policy, ScalingFileError
+from ops.scaling.report import keep_report
+from ops.services import grants, programs
+from ops.state.folder import State, StateError
+from ops.terminal.colours import wants_colours
+from ops.terminal.progress import say, step
+from postroad.observability.logging import configure_logging
+from postroad.observability.prometheus import serving_metrics
+from postroad.settings import LogSettings, MetricsSettings, read_settings
+from postroad.topology.names import SCALER
+from postroad.topology.services import ServicesFileError
+
+log = structlog.get_logger()
+
+_READY_TIMEOUT_S = 60.0
+_BROKER_PAUSE_S = 5.0
+
+
+class UpError(Exception):
+    """The system cannot be started; the message says why and what to do."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--host", default=LOOPBACK, help="address to serve on (%(default)s)")
+    parser.add_argument(
+        "--port", type=ports.port_number, default=8000, help="port to serve on (%(default)s)"
+    )
+    parser.add_argument(
+        "--upstream", metavar="URL", help="where products come from (the bundled sample server)"
+    )
+    parser.add_argument(
+        "--max-replicas",
+        type=_count,
+        default=8,
+        metavar="COUNT",
+        help="processes of each program at the most, whatever the scaling policy allows"
+        " (%(default)s)",
+    )
+    parser.add_argument(
+        "--no-scaling", action="store_true", help="one process of each program, always"
+    )
+    add_state_argument(parser, "folder to keep things in")
+
+
+def _count(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    raise ArgumentTypeError(f"{text!r} is no number of processes; give 1 or more")
+
+
+def run(options: Namespace) -> int:
+    """Run until Ctrl-C, SIGTERM or the end of the terminal; give the exit status."""
+    state = State(options.state)
+    logbook = Logbook(state.programs_log_folder, _show)
+    level = read_settings(LogSettings).level
+    configure_logging(
+        "postroad", LogSettings(level=level, format="json"), output=logbook.stream("postroad")
+    )
+    try:
+        asyncio.run(_System(options, state, logbook).run())
+    except (
+        *(BrokerError, PortUnavailable, ScalingFileError, SelfCheckError, ServicesFileError),
+        *(StateError, UpError),
+    ) as error:
+        print(f"postroad: {error}", file=sys.stderr)
+        return 1
+    finally:
+        logbook.close()
+    return 0
+
+
+def _show(lines: bytes) -> None:
+    """Show lines of a log as people like them, unless ``LOG_FORMAT`` says otherwise."""
+    if os.environ.get("LOG_FORMAT", "console") == "json":
+        text = lines.decode(errors="replace")
+    else:
+        render = Renderer(has_colours=wants_colours())
+        text = "".join(f"{render(parse_line('', line))}\n" for line in lines.splitlines())
+    with suppress(OSError):  # a terminal that has gone
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+class _System:
+    """What runs, and where."""
+
+    def __init__(self, options: Namespace, state: State, logbook: Logbook) -> None:
+        self._options = options
+        self._state = state
+        self._supervisor = Supervisor(take=logbook.take)
+        reachable = LOOPBACK if options.host in ("0.0.0.0", "::") else options.host  # noqa: S104
+        self._url = f"http://{f'[{reachable}]' if ':' in reachable else reachable}:{options.port}"
+
+    async def run(self) -> None:
+        me = asyncio.current_task()
+        assert me is not None  # noqa: S101  # for the type checker: we are in a coroutine
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, self._interrupt, me)
+        with suppress(asyncio.CancelledError):
+            await self._start_and_stay()
+
+    async def _start_and_stay(self) -> None:
+        began = time.monotonic()
+        upstream = self._checked_upstream()
+        policies = self._policies()
+        async with AsyncExitStack() as running:
+            running.enter_context(self._state.held(self._url))
+            ports.check(self._options.port, self._options.host)
+            say("Starting Postroad")
+            running.callback(say, "Stopped; nothing is left running.")
+            broker = await self._start_broker(running)
+            running.push_async_callback(self._supervisor.stop)
+            await self._start_services(broker, upstream, policies)
+            self._announce(broker, time.monotonic() - began)
+            await self._stay(broker, policies)
+
+    def _interrupt(self, task: asyncio.Task[None]) -> None:
+        """Begin to stop; a second time, do not wait for workers to drain."""
+        task.cancel()
+        say("\nStopping; Ctrl-C once more stops at once." if task.cancelling() == 1 else "")
+
+    def _checked_upstream(self) -> str | None:
+        url: str | None = self._options.upstream
+        if url is None:
+            return None
+        with suppress(ValueError):  # a broken port or IPv6 address
+            parts = urlsplit(url)
+            if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+                return url
+        raise UpError(
+            f"{url!r} is no address to fetch products from; "
+            "give one that begins with http:// or https://, such as https://dummyjson.com"
+        )
+
+    def _policies(self) -> dict[str, Policy]:
+        if self._options.no_scaling:
+            return {}
+        most = self._options.max_replicas
+        return {name: policy.capped(most) for name, policy in programs.policies().items()}
+
+    async def _start_broker(self, running: AsyncExitStack) -> PrivateBroker:
+        async with step("keys and broker users"):
+            with self._state.changing():
+                allowed = programs.allowed_services(self._state)
+                programs.write_trust(self._state, allowed)
+            definitions = programs.broker_definitions(self._state, allowed)
+        broker = PrivateBroker(
+            self._state.broker_folder,
+            definitions,
+            settings=FRESH_DEPTHS,
+            management=True,
+            log=self._state.broker_log,
+        )
+        running.push_async_callback(broker.stop)
+        async with step(f"RabbitMQ, our own on {broker.address}"):
+            await broker.start()
+            await grants.forget_revoked(self._state, broker)
+        return broker
+
+    async def _start_services(
+        self, broker: PrivateBroker, upstream: str | None, policies: Mapping[str, Policy]
+    ) -> None:
+        began = [] if upstream else ["upstream"]
+        if upstream is None:
+            (port,) = ports.free_ports(1)
+            self._supervisor.start(programs.sample_upstream(port))
+            upstream = f"http://{LOOPBACK}:{port}"
+            waiting = {f"the sample upstream on {LOOPBACK}:{port}": f"{upstream}/healthz"}
+        else:
+            waiting = {}
+        for program in programs.programs(
+            self._state,
+            broker_address=broker.address,
+            upstream=upstream,
+            host=self._options.host,
+            port=self._options.port,
+        ):
+            policy = policies.get(program.name)
+            self._supervisor.start(program, replicas=policy.min_replicas if policy else 1)
+            began.append(program.name)
+        waiting["the auth worker, the catalogue worker and the bridge"] = f"{self._url}/readyz"
+
+        def alive() -> None:
+            for name in began:
+                if self._supervisor.crashes(name):
+                    raise UpError(f"{name} ended while starting; the lines above say why")
+
+        for what, url in waiting.items():
+            async with step(what):
+                await selfcheck.answers(url, timeout_s=_READY_TIMEOUT_S, alive=alive)
+        async with step("self-check"):
+            try:
+                outcome = await asyncio.to_thread(selfcheck.check, self._url)
+            except SelfCheckError as error:
+                raise UpError(f"{error} (products come from {upstream})") from error
+        say(f"           {outcome}")
+
+    def _announce(self, broker: PrivateBroker, elapsed_s: float) -> None:
+        jar = shlex.quote(str(self._state.cookie_file))
+        sign_in = '{"username":"admin","password":"admin"}'
+        self._state.write_running(grants.addresses(self._url, broker))
+        say(
+            f"\nPostroad is up at {self._url} after {elapsed_s:.1f} s."
+            " Open it in a browser, and sign in as admin / admin; or, in another terminal:\n"
+            f"\n  curl -c {jar} -H 'Content-Type: application/json' -d '{sign_in}' {self._url}/auth"
+            f"\n  curl -b {jar} '{self._url}/products?limit=3'\n"
+            "\n'postroad status' shows queues and processes, 'postroad logs' what they say."
+            f" {self._url}/docs has the API. Ctrl-C stops everything. Logs:\n"
+        )
+
+    async def _stay(self, broker: PrivateBroker, policies: Mapping[str, Policy]) -> None:
+        """Look after all that runs, until we are told to stop."""
+        depths = Management(broker.management_url, self._state.password(SCALER))
+        autoscaler = Autoscaler(policies.values(), depths=depths, processes=self._supervisor)
+        metrics = read_settings(MetricsSettings)
+        if metrics.port is None:
+            metrics = metrics.model_copy(update={"port": ports.free_ports(1)[0]})
+        report = keep_report(
+            *(self._state, self._supervisor, policies, autoscaler), metrics_port=metrics.port
+        )
+        async with (
+            serving_metrics(metrics, supervisor_measures(self._supervisor)),
+            asyncio.TaskGroup() as tasks,
+        ):
+            tasks.create_task(self._keep(broker))
+            tasks.create_task(autoscaler.run())
+            tasks.create_task(report)
+
+    async def _keep(self, broker: PrivateBroker) -> None:
+        """Start the broker again whenever it ends."""
+        while True:
+            await broker.ended()
+            log.warning("broker ended; starting it again")
+            try:
+                allowed = programs.allowed_services(self._state)  # some may have been revoked
+                broker.define(programs.broker_definitions(self._state, allowed))
+                await broker.start()
+                await grants.forget_revoked(self._state, broker)
+            except (BrokerError, ServicesFileError, StateError) as error:
+                log.error("broker does not start", error=str(error), again_in_s=_BROKER_PAUSE_S)
+                await asyncio.sleep(_BROKER_PAUSE_S)

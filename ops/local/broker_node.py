@@ -1,0 +1,169 @@
+"""Files, environment and command line of a private RabbitMQ node.
+
+Nothing of the system's own RabbitMQ is read or written: settings, data, logs, Erlang cookie and
+the port mapper (epmd) are the node's own, and every port listens on loopback only.
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ops.local.ports import LOOPBACK
+from ops.state.files import write_private
+from postroad.broker.interfaces import MESSAGE_MAX_BYTES
+
+# bin/setup looks in the same places.
+_PLACES = ("/usr/lib/rabbitmq/bin", "/usr/local/sbin", "/usr/sbin", "/opt/rabbitmq/sbin")
+_NAME = "postroad@localhost"
+_COMPLAINT = re.compile(r"\S+ \S+ \[(error|critical)\] <\S+> .*\w")
+_MARK = "-postroad_node"  # an argument of ours, by which a node is recognised
+
+# Booting reads some 6,000 small files, each handed to another thread and back. A thread that
+# sleeps at once in between makes that twice as long; one that looks about for a few microseconds
+# first does not, and costs nothing that can be measured when the node is idle.
+_ERLANG_FLAGS = ("+sbwt", "very_short", "+sbwtdio", "very_short", "+sbwtdcpu", "none")
+
+
+class RabbitMQNotFound(Exception):
+    """There is no RabbitMQ on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where a node listens, always on 127.0.0.1."""
+
+    amqp: int
+    management: int
+    distribution: int
+    epmd: int
+
+
+def find_program(name: str) -> Path:
+    """Find one of RabbitMQ's own scripts.
+
+    The script of that name in a package's /usr/sbin is only a wrapper that changes to the system's
+    `rabbitmq` user; the real ones have `rabbitmq-env` beside them.
+    """
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), *_PLACES))
+    for folder in path.split(os.pathsep):
+        program = Path(folder, name)
+        if os.access(program, os.X_OK):
+            program = program.resolve()
+            if program.name == name and program.with_name("rabbitmq-env").exists():
+                return program
+    raise RabbitMQNotFound(
+        f"{name} is not installed; run bin/setup, or install the package rabbitmq-server"
+    )
+
+
+def find_epmd() -> Path:
+    """Find Erlang's port mapper: in PATH, or beside the `erl` that is."""
+    erl = shutil.which("erl")
+    beside = Path(erl).resolve().with_name("epmd") if erl else None
+    found = shutil.which("epmd") or (beside if beside and beside.exists() else None)
+    if not found:
+        raise RabbitMQNotFound("Erlang's epmd is not installed; install the package erlang-base")
+    return Path(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node's folder, and what is in it."""
+
+    folder: Path
+    ports: Ports
+    management: bool
+
+    @property
+    def pid_file(self) -> Path:
+        return self.folder / "pid"
+
+    def used_ports(self) -> list[int]:
+        management = [self.ports.management] if self.management else []
+        return [self.ports.amqp, self.ports.distribution, self.ports.epmd, *management]
+
+    def argv(self) -> list[str]:
+        """Give the command line, with distribution started by the flags.
+
+        Left to itself RabbitMQ starts a second Erlang only to start a port mapper that stays.
+        """
+        port = str(self.ports.distribution)
+        return [
+            *(str(find_program("rabbitmq-server")), *_ERLANG_FLAGS),
+            *("-sname", _NAME, "-start_epmd", "false"),
+            *("-kernel", "inet_dist_listen_min", port, "inet_dist_listen_max", port),
+            *("-kernel", "inet_dist_use_interface", "{127,0,0,1}"),
+            *("-kernel", "shutdown_timeout", "2000"),  # the management plugin takes 5 s to stop
+            *(_MARK, str(self.folder)),
+        ]
+
+    def epmd_argv(self) -> list[str]:
+        return [str(find_epmd()), "-port", str(self.ports.epmd), "-address", LOOPBACK]
+
+    def owns(self, command_line: list[str]) -> bool:
+        """Tell whether a process is this folder's node, by its arguments."""
+        return _MARK in command_line and str(self.folder) in command_line
+
+    def environment(self) -> dict[str, str]:
+        """Give the whole environment: no RABBITMQ_ variable of the user's gets in."""
+        inherited = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        return inherited | {
+            "HOME": str(self.folder),  # where the Erlang cookie is
+            "ERL_CRASH_DUMP_SECONDS": "0",
+            "ERL_EPMD_ADDRESS": LOOPBACK,
+            "ERL_EPMD_PORT": str(self.ports.epmd),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_CTL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(self.folder / "generated"),
+            "RABBITMQ_LOGS": "-",  # to standard output, which is a file of ours
+            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
+            "RABBITMQ_NODENAME": _NAME,
+            "RABBITMQ_PID_FILE": str(self.pid_file),
+            "RABBITMQ_SCHEMA_DIR": str(self.folder / "schema"),
+            "RUNNING_UNDER_SYSTEMD": "true",  # the script becomes Erlang instead of its parent
+        }
+
+    def write(self, definitions: Mapping[str, Any], settings: Mapping[str, str]) -> bool:
+        """Write what the node reads at its start, and tell whether it has new definitions."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (cookie := self.folder / ".erlang.cookie").exists():
+            write_private(cookie, secrets.token_hex(32))
+        loads = self.folder / "definitions.json"
+        known = loads.read_text() if loads.exists() else None
+        write_private(loads, new := json.dumps(definitions))
+        every = {**self._settings(), **settings}
+        lines = (f"{key} = {value}\n" for key, value in every.items())
+        write_private(self.folder / "rabbitmq.conf", "".join(lines))
+        plugins = "rabbitmq_management" if self.management else ""
+        write_private(self.folder / "enabled_plugins", f"[{plugins}].\n")
+        return new != known
+
+    def _settings(self) -> dict[str, str]:
+        management = {
+            "management.tcp.ip": LOOPBACK,
+            "management.tcp.port": str(self.ports.management),
+        }
+        return {
+            "listeners.tcp.1": f"{LOOPBACK}:{self.ports.amqp}",
+            "definitions.import_backend": "local_filesystem",
+            "definitions.local.path": str(self.folder / "definitions.json"),
+            "max_message_size": str(MESSAGE_MAX_BYTES),
+            "log.connection.level": "warning",  # not a line for each client that comes and goes
+        } | (management if self.management else {})
+
+
+def complaint(log: Path) -> str:
+    """Give what a node's log complains of first, or how it ends: Erlang follows up with pages."""
+    lines = log.read_text(errors="replace").splitlines()
+    errors = [line for line in lines if _COMPLAINT.match(line)]
+    return "\n  ".join([f"its log {log} says:", *(errors[:6] or lines[-15:])])

@@ -1,0 +1,91 @@
+"""What `postroad up` tells other commands of its processes, by a file: we speak no HTTP inside."""
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+from pydantic import BaseModel, ValidationError
+
+from ops.local.supervisor import Supervisor
+from ops.scaling.autoscaler import Autoscaler, Change
+from ops.scaling.policy import Policy
+from ops.state.folder import State, StateError
+
+log = structlog.get_logger()
+
+_INTERVAL_S = 0.5
+
+
+class ProgramReport(BaseModel):
+    """One program's processes; ``least`` and ``most`` are None when it is not scaled."""
+
+    wanted: int
+    pids: list[int]
+    draining: int
+    crashes: int
+    metrics_ports: list[int] = []  # on loopback, one for each process
+    least: int | None = None
+    most: int | None = None
+
+
+class Report(BaseModel):
+    """All programs, in the order in which they were started, and the last scaling decisions."""
+
+    programs: dict[str, ProgramReport]
+    changes: list[Change]
+    metrics_port: int | None = None  # of `postroad up` itself, on loopback
+
+
+def read_report(state: State) -> Report | None:
+    """Read what the running system reports, none when it does not.
+
+    Raises:
+        StateError: the file is broken.
+    """
+    text = state.scaling()
+    try:
+        return None if text is None else Report.model_validate_json(text)
+    except ValidationError as error:
+        raise StateError(f"{state.folder}: scaling.json is broken: {error}") from error
+
+
+async def keep_report(
+    state: State,
+    supervisor: Supervisor,
+    policies: Mapping[str, Policy],
+    autoscaler: Autoscaler,
+    *,
+    metrics_port: int | None = None,
+) -> None:
+    """Write the report whenever it has changed, until cancelled."""
+    written = None
+    while True:
+        report = make_report(supervisor, policies, autoscaler)
+        report.metrics_port = metrics_port
+        if report != written:
+            try:
+                state.write_scaling(report.model_dump_json(indent=1))
+            except StateError as error:  # a full disk, perhaps: the system runs without, too
+                log.warning("status cannot be written", error=str(error))
+            written = report
+        await asyncio.sleep(_INTERVAL_S)
+
+
+def make_report(
+    supervisor: Supervisor, policies: Mapping[str, Policy], autoscaler: Autoscaler
+) -> Report:
+    """Look at all programs now."""
+    programs = {
+        name: ProgramReport(
+            wanted=supervisor.replicas(name),
+            pids=supervisor.pids(name),
+            draining=supervisor.draining(name),
+            crashes=supervisor.crashes(name),
+            metrics_ports=supervisor.metrics_ports(name),
+        )
+        for name in supervisor.names
+    }
+    for name, policy in policies.items():
+        bounds = {"least": policy.min_replicas, "most": policy.max_replicas}
+        programs[name] = programs[name].model_copy(update=bounds)
+    return Report(programs=programs, changes=list(autoscaler.changes))

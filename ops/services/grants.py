@@ -1,0 +1,204 @@
+"""Services that are not in this repository: added to a state folder, and to what runs on it.
+
+They stand in its ``services.toml``, which has the form of ``rabbitmq/services.toml``. A broker that
+others run is not ours to tell: for it the definitions are written that it has to import.
+"""
+
+import asyncio
+import json
+import os
+from dataclasses import asdict
+from time import monotonic
+
+from ops.local import ports
+from ops.local.broker import BrokerError, PrivateBroker
+from ops.local.broker_node import Ports
+from ops.services import programs
+from ops.state.files import write_private
+from ops.state.folder import State
+from postroad.security.keyring import WATCH_INTERVAL_S
+from postroad.topology.definitions import Definitions
+from postroad.topology.services import Service, Services, load_services
+
+_SPREAD_S = WATCH_INTERVAL_S + 0.5  # until everybody has read a changed trust bundle
+_GRANTS = ("users", "permissions", "topic_permissions")
+
+
+class GrantError(Exception):
+    """A service cannot be added or revoked; the message says why."""
+
+
+def addresses(http: str, broker: PrivateBroker) -> dict[str, object]:
+    """Say where the running system listens, for ``State.write_running``."""
+    return {"http": http, "amqp": broker.address, "broker": asdict(broker.ports)}
+
+
+def running_broker(state: State) -> PrivateBroker | None:
+    """Give the broker that runs on a state folder, by somebody else's hand."""
+    running = state.running()
+    if running is None or ports.is_free(running["broker"]["amqp"]):  # it ended, or was killed
+        return None
+    return PrivateBroker(state.broker_folder, ports=Ports(**running["broker"]))
+
+
+def environment(state: State, service: str) -> dict[str, str]:
+    """Say what a service's environment has to say; without BROKER_URLS when we are not told.
+
+    A broker that `postroad up` runs on the folder comes before the one of our own environment,
+    which may have stayed there from yesterday.
+    """
+    if broker := running_broker(state):
+        return programs.messaging_environment(state, service, broker.address)
+    urls = os.environ.get("BROKER_URLS")
+    return ({"BROKER_URLS": urls} if urls else {}) | programs.key_files(state, service)
+
+
+def is_provisioned(state: State) -> bool:
+    """Tell whether `postroad provision` has run here: then the broker is one that others run."""
+    return (state.authority_folder / "key.pem").exists()
+
+
+def from_when(state: State) -> str:
+    """Say what has to happen until those who were added while nothing ran may begin."""
+    if is_provisioned(state):
+        command = f"rabbitmqctl import_definitions {state.definitions_file}"
+        return f"once the broker has it, by '{command}'"
+    return "once 'postroad up' runs"
+
+
+async def add(state: State, name: str, service: Service) -> bool:
+    """Add a service, or give one that was added other rights; say whether it may begin at once.
+
+    Raises:
+        GrantError: it is one of our own, or the broker's definitions do not take it.
+        ServicesFileError: its name or its rights make no sense.
+        StateError: the state folder cannot be used.
+    """
+    with state.changing():
+        allowed = note(state, name, service)
+        programs.write_trust(state, allowed)
+        began = monotonic()
+        wanted = programs.broker_definitions(state, allowed)
+        broker = running_broker(state)
+        if broker is None:
+            if is_provisioned(state):
+                state.certificates([name])
+                _write(state, wanted)
+            return False
+        await _import(state, broker, {kind: _of(name, wanted[kind]) for kind in _GRANTS})
+    await asyncio.sleep(max(0.0, began + _SPREAD_S - monotonic()))
+    return True
+
+
+def note(state: State, name: str, service: Service) -> Services:
+    """Write down what an added service may do, while ``state.changing``; give all that there are.
+
+    Raises:
+        GrantError, ServicesFileError, StateError: as ``add`` does.
+    """
+    _check_not_ours(name)
+    added = programs.added_services(state).root
+    if added.get(name) != service:
+        changed = Services.parse(_to_toml(Services(added | {name: service})))
+        state.write_services(_to_toml(changed))
+        state.write_revoked(state.revoked() - {name})
+    return programs.allowed_services(state)
+
+
+async def revoke(state: State, name: str) -> bool:
+    """Take a service's rights, user and keys away; say whether anything runs that has to learn.
+
+    Raises:
+        GrantError: it was never added, what runs has to be stopped first, or the broker's
+            definitions cannot be read.
+        ServicesFileError: the file of the added ones cannot be read.
+        StateError: the state folder cannot be used.
+    """
+    with state.changing():
+        added = programs.noted_services(state)
+        if name not in added.root:
+            _check_not_ours(name)
+            raise GrantError(f"no service {name} was added; there are {_listed(added.names)}")
+        ours = load_services(programs.SERVICES_FILE).root
+        if name in ours and running_broker(state) is not None:  # it may be ours that runs
+            raise GrantError(f"{name} is one of our own services; stop 'postroad up' first")
+        rest = {other: service for other, service in added.root.items() if other != name}
+        state.write_services(_to_toml(Services(rest)))
+        state.write_revoked(state.revoked() | {name})
+        allowed = Services(rest | ours)  # of the rest, too, some may be wrong
+        others = {other: each for other, each in allowed.root.items() if other != name}
+        programs.write_trust(state, Services(others))  # first: nobody trusts it
+        state.forget(name)
+        broker = running_broker(state)
+        if broker is None:
+            if is_provisioned(state):
+                _write(state, programs.broker_definitions(state, allowed))
+            return False
+        began = monotonic()
+        await forget_revoked(state, broker)
+    await asyncio.sleep(max(0.0, began + _SPREAD_S - monotonic()))
+    return True
+
+
+async def forget_revoked(state: State, broker: PrivateBroker) -> None:
+    """Delete the broker users of those who have been revoked, with their connections.
+
+    Not of those that are our own services by now: they have been given new passwords.
+
+    Raises:
+        BrokerError: the broker did not do it.
+        ServicesFileError: the file of our own services is wrong.
+    """
+    for name in sorted(state.revoked() - load_services(programs.SERVICES_FILE).root.keys()):
+        try:
+            await broker.ctl("delete_user", name)
+        except BrokerError as error:
+            if "does not exist" not in str(error):
+                raise
+    if state.revoked():
+        state.write_revoked(set())
+
+
+def _check_not_ours(name: str) -> None:
+    if name in load_services(programs.SERVICES_FILE).root:
+        raise GrantError(f"{name} is one of our own services: see {programs.SERVICES_FILE.name}")
+
+
+async def _import(state: State, broker: PrivateBroker, definitions: dict[str, object]) -> None:
+    file = state.broker_folder / "grant.json"
+    write_private(file, json.dumps(definitions))
+    try:
+        await broker.ctl("import_definitions", str(file))
+        await broker.keep_definitions()
+    except BrokerError as error:
+        raise GrantError(f"the running broker did not take it: {error}") from error
+    finally:
+        file.unlink()
+
+
+def _write(state: State, wanted: Definitions) -> None:
+    """Write users and rights for a broker that others run; its queues stay of their kind."""
+    try:
+        kept = json.loads(state.definitions_file.read_bytes())
+    except (OSError, ValueError) as error:
+        message = f"cannot read {state.definitions_file}; run 'postroad provision' again"
+        raise GrantError(message) from error
+    state.write_definitions(kept | {kind: wanted[kind] for kind in _GRANTS})
+
+
+def _of(name: str, entries: list[dict[str, object]]) -> list[dict[str, object]]:
+    return [entry for entry in entries if name in (entry.get("name"), entry.get("user"))]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _to_toml(added: Services) -> str:
+    """Write services as TOML; a list of plain strings is the same in JSON."""
+    lines = ["# written by `postroad services`"]
+    for name, service in added.root.items():
+        rights = service.model_dump(exclude_defaults=True)
+        lines += ["", f"[{json.dumps(name)}]"]
+        lines += [f"{field} = {json.dumps(value)}" for field, value in rights.items()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,193 @@
+"""The programs of `postroad up`: how each is started, and what its environment says."""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.local.ports import LOOPBACK
+from ops.local.supervisor import Program
+from ops.scaling.policy import SCALING_FILE, Policy, ScalingFileError, load_policies
+from ops.state.folder import State
+from postroad.settings import CONTENTS
+from postroad.topology.definitions import Definitions, QueueType, definitions, with_passwords
+from postroad.topology.names import SCALER, VHOST
+from postroad.topology.services import (
+    Services,
+    ServicesFileError,
+    load_services,
+    trust_bundle,
+    without_stale_rights,
+)
+
+OPERATOR = "operator"  # the service that people act as; made when it is first needed
+SERVICES_FILE = Path(__file__).parents[2] / "rabbitmq" / "services.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a program runs, and as which service: whose broker user, keys and settings it has."""
+
+    service: str
+    module: str
+
+
+# In the order in which they start.
+PROGRAMS = {
+    "auth_worker": Entry("auth", "auth_worker"),
+    "catalog_worker": Entry("catalog", "catalog_worker"),
+    "auth_audit": Entry("auth", "auth_worker.audit"),
+    "catalog_sync": Entry("catalog", "catalog_worker.sync"),
+    "http_bridge": Entry("bridge", "http_bridge"),
+}
+
+
+def allowed_services(state: State) -> Services:
+    """Put our own services and those added to the state folder together.
+
+    Raises:
+        ServicesFileError: one of the two files is wrong, or both name a service.
+    """
+    ours, added = load_services(SERVICES_FILE), added_services(state)
+    if both := sorted(ours.root.keys() & added.root.keys()):
+        raise ServicesFileError(
+            f"{state.services_file}: {both[0]} is one of our own services; the keys of the one "
+            f"that was added have to go: 'postroad services revoke {both[0]}'"
+        )
+    return Services(ours.root | added.root)
+
+
+def added_services(state: State) -> Services:
+    """Read which services have been added to the state folder.
+
+    Raises:
+        ServicesFileError: its file is wrong.
+    """
+    added = noted_services(state)
+    try:
+        added.check()
+    except ServicesFileError as error:
+        raise ServicesFileError(
+            f"{state.services_file}: {error}; correct it there, or take the service out with "
+            "'postroad services revoke NAME'"
+        ) from error
+    return added
+
+
+def noted_services(state: State) -> Services:
+    """Read which services have been added, also those whose rights are to what is no more.
+
+    The operator's are renewed by who acts as it next; until then it has what is left of them.
+
+    Raises:
+        ServicesFileError: the file cannot be read.
+    """
+    if not state.services_file.exists():
+        return Services({})
+    try:
+        noted = Services.read(state.services_file.read_text())
+    except OSError as error:
+        raise ServicesFileError(f"cannot read {state.services_file}: {error.strerror}") from error
+    except ServicesFileError as error:
+        raise ServicesFileError(f"{state.services_file}: {error}; correct it there") from error
+    return Services(
+        {
+            name: without_stale_rights(service) if name == OPERATOR else service
+            for name, service in noted.root.items()
+        }
+    )
+
+
+def write_trust(state: State, allowed: Services) -> None:
+    """Write what every service reads to know the others; keys that are missing are made.
+
+    Raises:
+        StateError: the state folder cannot be used.
+    """
+    state.write_trust(trust_bundle(allowed, [state.identity(name) for name in allowed.names]))
+
+
+def broker_definitions(
+    state: State, allowed: Services, *, rpc_queue_type: QueueType = "classic"
+) -> Definitions:
+    """Give what the broker imports; passwords that are missing are made.
+
+    Raises:
+        StateError: the state folder cannot be used.
+    """
+    passwords = {name: state.password(name) for name in (*allowed.names, SCALER)}
+    return with_passwords(definitions(allowed, rpc_queue_type=rpc_queue_type), passwords)
+
+
+def messaging_environment(state: State, service: str, broker_address: str) -> dict[str, str]:
+    """Say by environment variables how a service reaches the broker, and with which keys."""
+    return {"BROKER_URLS": f"amqp://{broker_address}/{VHOST}"} | key_files(state, service)
+
+
+def key_files(state: State, service: str) -> dict[str, str]:
+    """Say by environment variables who a service is; by a certificate too, where it has one."""
+    files = {
+        "BROKER_PASSWORD_FILE": state.password_file(service),
+        "IDENTITY_FILE": state.identity_file(service),
+        "TRUST_FILE": state.trust_file,
+    }
+    tls = state.own_folder(service) / "tls"
+    if tls.exists():
+        files |= {
+            "BROKER_CA_FILE": tls / "ca.pem",
+            "BROKER_CERTIFICATE_FILE": tls / "certificate.pem",
+            "BROKER_KEY_FILE": tls / "key.pem",
+        }
+    return {variable: str(file) for variable, file in files.items()}
+
+
+def sample_upstream(port: int) -> Program:
+    """Give the bundled catalogue server."""
+    arguments = ("--host", LOOPBACK, "--port", str(port))
+    return _program("upstream", "sample_api", *arguments, env={})
+
+
+def programs(
+    state: State, *, broker_address: str, upstream: str, host: str, port: int
+) -> Iterator[Program]:
+    """Give the programs, in the order in which they start."""
+    specific = {
+        "auth": {"AUTH_DATABASE_URL": f"sqlite:///{state.users_file}"},
+        "catalog": {
+            "CATALOG_UPSTREAM_URL": upstream,
+            "CATALOG_DATABASE_URL": f"sqlite:///{state.catalog_file}",
+        },
+        "bridge": {"BRIDGE_HOST": host, "BRIDGE_PORT": str(port)},
+    }
+    for name, entry in PROGRAMS.items():
+        messaging = messaging_environment(state, entry.service, broker_address)
+        env = messaging | specific.get(entry.service, {})
+        yield _program(name, entry.module, env=env, has_metrics=True)
+
+
+def policies() -> dict[str, Policy]:
+    """Read how the programs scale.
+
+    Raises:
+        ScalingFileError: the scaling file is wrong, or for a program that is none of ours.
+    """
+    found = load_policies(SCALING_FILE)
+    if strange := sorted(found.keys() - PROGRAMS.keys()):
+        raise ScalingFileError(f"{SCALING_FILE}: there is no program {strange[0]}")
+    return found
+
+
+def _program(
+    name: str, module: str, *arguments: str, env: dict[str, str], has_metrics: bool = False
+) -> Program:
+    """Give a program; what the user set in the environment reaches it unless we must differ."""
+    # JSON: whoever starts it shows it to people
+    ours = {"POSTROAD_ENV": "development", "PYTHONUNBUFFERED": "1", "LOG_FORMAT": "json"}
+    others = dict.fromkeys((content.upper() for content in CONTENTS), "")  # its keys are in files
+    return Program(
+        name,
+        (sys.executable, "-m", module, *arguments),
+        {**os.environ, **ours, **others, **env},
+        has_metrics,
+    )

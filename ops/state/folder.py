@@ -1,0 +1,300 @@
+"""The state folder: what `postroad up` and `postroad provision` keep between runs.
+
+.postroad/
+    services/<service>/            what this service alone reads:
+        identity.json                  its private keys
+        broker.password                its password at the broker
+        database.password              its password at PostgreSQL, if it has a database there
+        tls/                           its certificate and key there, and whom it trusts
+    services.toml                  services added by `postroad services add`
+    revoked                        those revoked while nothing ran, whom the broker still knows
+    trust/trust.json               everybody's public keys and rights, made anew at each start
+    authority/                     the key that signs certificates; made by `postroad provision`
+    broker/                        the broker's settings (definitions.json), and its data
+        erlang.cookie                  by which the nodes of a cluster know each other
+        tls/                           its certificate and key, and whom it trusts
+    database/                      for PostgreSQL, where there is one:
+        administrator.password         that of its superuser, whom nobody is
+        roles.sql                      databases and roles; of passwords it holds hashes only
+    users.db                       who may sign in, where there is none
+    catalog.db                     products, in the same way
+    log/                           what set-up and the broker had to say, who moved dead letters
+        programs/                      what each program of `postroad up` logs, for `postroad logs`
+    running.json                   where the running system listens
+    scaling.json                   which processes it runs, and why as many
+    lock                           held by the one that runs
+"""
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ops.state.certificates import Authority
+from ops.state.files import write_private
+from postroad.security.keys import Identity, KeyFileError
+
+_SHARED_MODE = 0o644  # for the users of RabbitMQ and PostgreSQL; the state folder itself is closed
+_SHARED_FOLDER_MODE = 0o755
+_SQLITE_HEADER = b"SQLite format 3\0"  # the database file format, section 1.3
+
+
+class StateError(Exception):
+    """The state folder cannot be used; the message names the file and says what to do."""
+
+
+def default_folder() -> Path:
+    """Give the folder to use when no option names one: ``POSTROAD_STATE``, else ``.postroad``."""
+    return Path(os.environ.get("POSTROAD_STATE", ".postroad"))
+
+
+class State:
+    """A state folder, made when missing, readable by its owner only."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self.services_file = self.folder / "services.toml"
+        self.trust_file = self.folder / "trust" / "trust.json"
+        self.users_file = self.folder / "users.db"
+        self.catalog_file = self.folder / "catalog.db"
+        self.cookie_file = self.folder / "cookies"
+        self.authority_folder = self.folder / "authority"
+        self.broker_folder = self.folder / "broker"
+        self.definitions_file = self.broker_folder / "definitions.json"
+        self.database_folder = self.folder / "database"
+        self.broker_log = self.folder / "log" / "broker.log"
+        self.dead_letters_log = self.folder / "log" / "dead-letters.log"
+        self.programs_log_folder = self.folder / "log" / "programs"
+        self._revoked_file = self.folder / "revoked"
+        self._changes_file = self.folder / "changes"
+        self._running_file = self.folder / "running.json"
+        self._scaling_file = self.folder / "scaling.json"
+        self._lock_file = self.folder / "lock"
+
+    def own_folder(self, service: str) -> Path:
+        return self.folder / "services" / service
+
+    def identity_file(self, service: str) -> Path:
+        return self.own_folder(service) / "identity.json"
+
+    def password_file(self, service: str) -> Path:
+        return self.own_folder(service) / "broker.password"
+
+    @contextmanager
+    def held(self, address: str) -> Iterator[None]:
+        """Make the folder, and keep others from running on it meanwhile.
+
+        Raises:
+            StateError: it cannot be used, or somebody runs on it; then the message says where.
+        """
+        self._make()
+        with self._usable(self.folder):
+            lock = self._lock_file.open("a+")
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                raise StateError(
+                    f"already running: {lock.read().strip() or self.folder}; stop it with Ctrl-C "
+                    "there, or give this one a --state folder and a --port of its own"
+                ) from None
+            lock.truncate(0)
+            lock.write(f"{address} (process {os.getpid()})")
+            lock.flush()
+            self._check_users_file()
+            try:
+                yield
+            finally:
+                self._running_file.unlink(missing_ok=True)
+                self._scaling_file.unlink(missing_ok=True)
+                lock.truncate(0)
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Make the folder, and wait for other commands that change keys or rights in it.
+
+        Raises:
+            StateError: it cannot be used.
+        """
+        self._make()
+        with self._usable(self._changes_file):
+            changes = self._changes_file.open("a")
+        with changes:
+            fcntl.flock(changes, fcntl.LOCK_EX)
+            yield
+
+    def _make(self) -> None:
+        with self._usable(self.folder):
+            for folder in ("", "log", "broker"):
+                _make_folder(self.folder / folder)
+            self.folder.chmod(0o700)  # it may have been made by another program
+
+    def identity(self, service: str) -> Identity:
+        """Give a service's keys, made the first time.
+
+        Raises:
+            StateError: the file is broken, or another service's.
+        """
+        path = self.identity_file(service)
+        with self._usable(path):
+            if not path.exists():
+                _make_folder(path.parent)
+                Identity.create(service).save(path)
+            identity = Identity.load(path)
+        if identity.service != service:
+            raise StateError(self._broken(path, f"it holds the keys of {identity.service}"))
+        return identity
+
+    def password(self, service: str) -> str:
+        """Give a service's password at the broker, made the first time.
+
+        Raises:
+            StateError: the file is broken.
+        """
+        return self._password(self.password_file(service))
+
+    def database_password(self, service: str) -> str:
+        """Give a service's password at PostgreSQL, as ``password`` does that at the broker."""
+        return self._password(self.own_folder(service) / "database.password")
+
+    def server_secrets(self) -> None:
+        """Make the secrets that RabbitMQ and PostgreSQL have for themselves."""
+        self._password(self.broker_folder / "erlang.cookie", mode=_SHARED_MODE)
+        self._password(self.database_folder / "administrator.password", mode=_SHARED_MODE)
+
+    def _password(self, path: Path, *, mode: int = 0o600) -> str:
+        with self._usable(path):
+            if not path.exists():
+                _make_folder(path.parent)
+                write_private(path, secrets.token_urlsafe(32), mode=mode)
+            password = path.read_text().strip()
+        if not password:
+            raise StateError(self._broken(path, "it is empty"))
+        return password
+
+    def certificates(self, services: Iterable[str], broker_hosts: Sequence[str] = ()) -> list[str]:
+        """Make or renew the certificates of services and of a broker; name those that are new.
+
+        Raises:
+            StateError: a file cannot be made or is broken.
+        """
+        with self._usable(self.authority_folder):
+            _make_folder(self.authority_folder)
+            authority = Authority(self.authority_folder)
+            new = []
+            if broker_hosts:
+                folder = self.broker_folder / "tls"
+                _make_folder(folder)
+                folder.chmod(_SHARED_FOLDER_MODE)
+                if authority.keep(folder, "broker", hosts=broker_hosts, mode=_SHARED_MODE):
+                    new.append("broker")
+            for service in services:
+                folder = self.own_folder(service) / "tls"
+                _make_folder(folder)
+                if authority.keep(folder, service):
+                    new.append(service)
+        return new
+
+    def forget(self, service: str) -> None:
+        """Delete a service's keys, password and certificate."""
+        folder = self.own_folder(service)
+        with self._usable(folder), suppress(FileNotFoundError):
+            shutil.rmtree(folder)
+
+    def write_services(self, text: str) -> None:
+        """Write which services have been added."""
+        self._write(self.services_file, text)
+
+    def revoked(self) -> set[str]:
+        """Name those whom the broker has to forget at its next start."""
+        with self._usable(self._revoked_file), suppress(FileNotFoundError):
+            return set(self._revoked_file.read_text().split())
+        return set()
+
+    def write_revoked(self, names: set[str]) -> None:
+        """Note whom the broker has to forget."""
+        self._write(self._revoked_file, "".join(f"{name}\n" for name in sorted(names)))
+
+    def write_trust(self, bundle: Mapping[str, object]) -> None:
+        """Write what every service reads to know the others."""
+        self._write(self.trust_file, json.dumps(bundle, indent=1))
+
+    def write_definitions(self, definitions: Mapping[str, object]) -> None:
+        """Write what a broker that others run imports; of passwords it holds hashes only."""
+        self._write(self.definitions_file, json.dumps(definitions, indent=1), mode=_SHARED_MODE)
+
+    def write_roles(self, statements: str) -> None:
+        """Write what PostgreSQL executes at its first start."""
+        self._write(self.database_folder / "roles.sql", statements, mode=_SHARED_MODE)
+
+    def write_running(self, addresses: Mapping[str, object]) -> None:
+        """Tell other commands where the running system listens."""
+        self._write(self._running_file, json.dumps(addresses, indent=1))
+
+    def running(self) -> dict[str, Any] | None:
+        """Read where the running system listens, none when nothing runs.
+
+        Raises:
+            StateError: the file is broken.
+        """
+        with self._usable(self._running_file):
+            if not self._running_file.exists():
+                return None
+            addresses: dict[str, Any] = json.loads(self._running_file.read_bytes())
+            return addresses
+
+    def write_scaling(self, report: str) -> None:
+        """Tell other commands which processes run, and why as many."""
+        self._write(self._scaling_file, report)
+
+    def scaling(self) -> str | None:
+        """Read which processes run, none when nothing runs.
+
+        Raises:
+            StateError: the file cannot be read.
+        """
+        with self._usable(self._scaling_file), suppress(FileNotFoundError):
+            return self._scaling_file.read_text()
+        return None
+
+    def _write(self, path: Path, text: str, *, mode: int = 0o600) -> None:
+        with self._usable(path):
+            _make_folder(path.parent)
+            write_private(path, text, mode=mode)
+
+    def _check_users_file(self) -> None:
+        with self._usable(self.users_file):
+            if self.users_file.exists():
+                with self.users_file.open("rb") as file:
+                    header = file.read(len(_SQLITE_HEADER))
+                if header not in (b"", _SQLITE_HEADER):
+                    raise StateError(self._broken(self.users_file, "it is no SQLite database"))
+
+    @contextmanager
+    def _usable(self, path: Path) -> Iterator[None]:
+        """Turn what goes wrong with a file into a sentence that says how to go on."""
+        try:
+            yield
+        except KeyFileError as error:
+            raise StateError(self._advice(str(error))) from error
+        except OSError as error:
+            where = error.filename or path
+            raise StateError(self._advice(f"cannot use {where}: {error.strerror}")) from error
+        except ValueError as error:
+            raise StateError(self._broken(path, str(error))) from error
+
+    def _broken(self, path: Path, reason: str) -> str:
+        return self._advice(f"{path} is broken: {reason}")
+
+    def _advice(self, problem: str) -> str:
+        return f"{problem}; remove {self.folder} to start afresh ('make clean' does)"
+
+
+def _make_folder(path: Path) -> None:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)

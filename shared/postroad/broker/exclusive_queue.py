@@ -1,0 +1,145 @@
+"""Consuming from a queue of one process's own, made anew with each connection.
+
+Replies, and events that every process must hear. They are consumed without acks: when the process
+or the connection goes, so does whoever would care.
+"""
+
+from collections.abc import Callable, Iterable
+
+import pika
+from pika import BasicProperties
+from pika.channel import Channel
+
+from postroad.broker.connection import Connection, ConnectionLost, Login
+from postroad.broker.consumer import RabbitDelivery
+from postroad.broker.interfaces import OnDelivery, QueueCount, State
+from postroad.ids import new_id
+from postroad.topology.names import EVENTS, REPLIES
+
+
+class RabbitOwnQueue:
+    """An exclusive queue, bound to an exchange and consumed; its name begins with ``prefix``.
+
+    ``routing_keys`` gives the keys to bind, from the queue's name. ``on_open`` hears of each new
+    queue, ``on_lost`` that one has gone with all that was in it.
+    """
+
+    def __init__(
+        self,
+        login: Login,
+        *,
+        prefix: str,
+        exchange: str,
+        routing_keys: Callable[[str], Iterable[str]],
+        on_delivery: OnDelivery,
+        on_open: Callable[[], None] = lambda: None,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._connection = Connection(
+            login, prefix.partition(".")[0], set_up=self._set_up, on_lost=self._gone
+        )
+        self._prefix = prefix
+        self._exchange = exchange
+        self._routing_keys = routing_keys
+        self._on_delivery = on_delivery
+        self._on_open = on_open
+        self._on_lost = on_lost
+        self._watching: Channel | None = None
+        self.address: str | None = None
+
+    @property
+    def state(self) -> State:
+        return self._connection.state
+
+    async def start(self) -> None:
+        await self._connection.start()
+
+    async def stop_deliveries(self) -> None:
+        """Do nothing: what comes is still wanted."""
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    async def consumers(self, queue: str) -> int | None:
+        count = await self.look(queue)
+        return None if count is None else count.consumers
+
+    async def look(self, queue: str) -> QueueCount | None:
+        try:
+            if self._watching is None or not self._watching.is_open:
+                self._watching = await self._connection.open_channel()
+            declared = await self._connection.ask(
+                self._watching.queue_declare, queue=queue, passive=True
+            )
+        except ConnectionLost:
+            return None
+        return QueueCount(declared.method.message_count, declared.method.consumer_count)
+
+    async def _set_up(self, connection: Connection, channel: Channel) -> None:
+        def on_message(
+            _channel: Channel,
+            method: pika.spec.Basic.Deliver,
+            properties: BasicProperties,
+            body: bytes,
+        ) -> None:
+            self._on_delivery(
+                RabbitDelivery(body, properties, method.redelivered, method.delivery_tag, None)
+            )
+
+        queue = f"{self._prefix}.{new_id()}"
+        channel.add_on_cancel_callback(lambda _: connection.fail("the broker ended the consumer"))
+        await connection.ask(
+            channel.queue_declare,
+            queue=queue,
+            exclusive=True,
+            auto_delete=True,
+            arguments={"x-queue-type": "classic"},
+        )
+        for key in self._routing_keys(queue):
+            await connection.ask(
+                channel.queue_bind, queue=queue, exchange=self._exchange, routing_key=key
+            )
+        await connection.ask(
+            channel.basic_consume, queue=queue, on_message_callback=on_message, auto_ack=True
+        )
+        self.address = queue
+        self._on_open()
+
+    def _gone(self) -> None:
+        self.address = None
+        self._watching = None
+        self._on_lost()
+
+
+def reply_queue(
+    login: Login, service: str, *, on_delivery: OnDelivery, on_lost: Callable[[], None]
+) -> RabbitOwnQueue:
+    """Make a queue of replies to one client; see ``postroad.broker.interfaces.ReplyConsumer``."""
+    return RabbitOwnQueue(
+        login,
+        prefix=f"reply.{service}",
+        exchange=REPLIES,
+        routing_keys=lambda queue: (queue,),
+        on_delivery=on_delivery,
+        on_lost=on_lost,
+    )
+
+
+def event_queue(
+    login: Login,
+    service: str,
+    events: Iterable[str],
+    *,
+    on_delivery: OnDelivery,
+    on_open: Callable[[], None],
+) -> RabbitOwnQueue:
+    """Make a queue of the named events, for one process."""
+    names = list(events)
+    return RabbitOwnQueue(
+        login,
+        prefix=f"listen.{service}",
+        exchange=EVENTS,
+        routing_keys=lambda _: names,
+        on_delivery=on_delivery,
+        on_open=on_open,
+    )

@@ -1,0 +1,109 @@
+"""What the auth service answers."""
+
+from pydantic import Field
+
+from postroad.contracts.base import Message, Request
+
+
+class Session(Message):
+    """A signed-in user.
+
+    ``access_token`` is a JWT (RFC 9068) signed with EdDSA, good for ``expires_in`` seconds. The
+    refresh token, good for ``refresh_expires_in`` seconds and for one use, is sealed to the
+    calling service for ``REFRESH_CONTEXT``.
+    """
+
+    access_token: str
+    expires_in: int
+    sealed_refresh_token: str
+    refresh_expires_in: int
+    user_id: int
+
+
+class CreateSession(Request[Session], method="auth.sessions.create"):
+    """Sign a user in.
+
+    The password is sealed to the auth service's key for ``password_context(username)`` (see
+    ``postroad.security.sealing``), so that nobody reads it in a queue, nor moves it to another
+    name. ``client_address`` is where the user's own request came from. A second delivery makes a
+    second session, which is harmless.
+
+    Raises:
+        InvalidCredentials: no such user, or not the password.
+        TooManyAttempts: this user or this address has failed too often; wait.
+        InvalidRequest: the password was sealed to a key the service does not hold.
+    """
+
+    username: str = Field(min_length=1, max_length=200)
+    sealed_password: str = Field(min_length=1, max_length=4096)
+    client_address: str | None = Field(default=None, max_length=64)
+
+
+class RefreshSession(Request[Session], method="auth.sessions.refresh"):
+    """Trade a refresh token, sealed for ``REFRESH_CONTEXT``, for a new session's tokens.
+
+    A token used a second time ends the whole session: one of the two users stole it. A second
+    delivery of the same request is no second use, and gets the same new refresh token.
+
+    Raises:
+        InvalidRefreshToken: it is not one of ours, has expired, or has been used.
+    """
+
+    sealed_refresh_token: str = Field(min_length=1, max_length=4096)
+
+
+class Ended(Message):
+    """The session is over."""
+
+
+class EndSession(Request[Ended], method="auth.sessions.end"):
+    """Sign out: by the user's access token, or by a refresh token sealed for ``REFRESH_CONTEXT``.
+
+    Raises:
+        NotAuthenticated: neither is given.
+        InvalidRefreshToken: it is not one of ours.
+    """
+
+    sealed_refresh_token: str | None = Field(default=None, max_length=4096)
+
+
+class UserProfile(Message):
+    """Who a user is, and what they may do."""
+
+    user_id: int
+    username: str
+    roles: list[str]
+    scopes: list[str]
+
+
+class GetOwnUser(Request[UserProfile], method="auth.profiles.get", needs_user=True):
+    """The user whose access token the request carries.
+
+    Raises:
+        NotAuthenticated: it carries none, or the user is no more.
+    """
+
+
+class Revocation(Message):
+    """A session whose access tokens are void, though they say otherwise until ``until``."""
+
+    session_id: str
+    until: float  # seconds since 1970
+
+
+class RevocationList(Message):
+    """All revocations that still matter."""
+
+    data: list[Revocation]
+
+
+class ListRevocations(Request[RevocationList], method="auth.revocations.list"):
+    """What a service has to catch up with, when it has not heard ``auth.session.revoked``."""
+
+
+REFRESH_CONTEXT = "auth refresh token"
+
+
+def password_context(username: str) -> str:
+    """Give the context to which a user's password is sealed."""
+    return f"{CreateSession.method} {username}"

@@ -1,0 +1,176 @@
+"""Messages as RabbitMQ's management shows them: `GET /api/queues/…/get`, `rabbitmqadmin get`."""
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from postroad.broker.interfaces import BasicProperties
+from postroad.contracts.registry import JOBS
+from postroad.topology.names import EVENTS, REPLIES, RETRY, RPC, WAIT, WORK
+
+_HEADERS = "headers"
+_KNOWN = ("type", "message_id", "correlation_id", "reply_to", "user_id", "content_type")
+
+
+class CannotRead(Exception):
+    """The text is no captured message; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a message was: what its reader expects there, and who that is, if it is one."""
+
+    typ: str  # the claim `typ`
+    reader: str | None
+    is_queue_of_work: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """One message that was looked at in a queue."""
+
+    body: bytes
+    properties: BasicProperties
+    exchange: str
+    routing_key: str
+    is_whole: bool  # the management cuts off what is longer than one asked for
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        return self.properties.headers or {}
+
+    @property
+    def rejected_at(self) -> float | None:
+        """Say when it became a dead letter, in seconds since 1970."""
+        for death in self._deaths():
+            match death.get("time"):
+                case int(seconds):  # from the management
+                    return float(seconds)
+                case datetime() as moment:  # from AMQP
+                    return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+        return None
+
+    @property
+    def died_of(self) -> str | None:
+        """Say what the broker calls the reason: rejected, delivery_limit or expired."""
+        return next((str(death.get("reason")) for death in self._deaths()), None)
+
+    @property
+    def died_by(self) -> list[str]:
+        """Give the routing keys by which it came to where it died: its own, and those of a CC."""
+        keys = next((death.get("routing-keys") for death in self._deaths()), None)
+        return [str(key) for key in keys] if isinstance(keys, list) else []
+
+    def place(self) -> Place | None:
+        """Find out which queue it was for; none when nothing tells."""
+        for death in self._deaths():
+            return place_of(str(death.get("queue")), self.properties.type)
+        first, _, rest = self.routing_key.partition(".")
+        by_exchange = {
+            RPC: Place("request", first),
+            REPLIES: Place("reply", rest.partition(".")[0]),
+            EVENTS: Place("event", None),
+            WORK: Place("job", first, is_queue_of_work=True),
+            WAIT: place_of(rest, self.properties.type),
+            RETRY: place_of(rest, self.properties.type),
+        }
+        return by_exchange.get(self.exchange)
+
+    def _deaths(self) -> Iterable[dict[str, Any]]:
+        """Give its ends in its readers' queues, the latest first; to have waited is none."""
+        deaths = self.headers.get("x-death")
+        return (
+            death
+            for death in (deaths if isinstance(deaths, list) else [])
+            if isinstance(death, dict) and place_of(str(death.get("queue")), None) is not None
+        )
+
+
+def place_of(queue: str, name: str | None) -> Place | None:
+    """Say what a service's queue is for, given the name of a message in it."""
+    kind, _, rest = queue.partition(".")
+    service = rest.partition(".")[0]
+    if kind == "rpc":
+        return Place("request", service)
+    if kind == "work":
+        return Place("job" if name in JOBS else "event", service, is_queue_of_work=True)
+    return None
+
+
+def read_messages(text: str) -> list[Captured]:
+    """Read one captured message, or a list of them.
+
+    Raises:
+        CannotRead: it is something else.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise CannotRead(f"this is no JSON: {error}") from error
+    messages = found if isinstance(found, list) else [found]
+    if not messages:
+        raise CannotRead("there is no message in it: the queue was empty")
+    return [_read(message) for message in messages]
+
+
+def as_management(message: Captured) -> dict[str, Any]:
+    """Write a message as the management shows it, for ``read_messages``."""
+    properties = {name: getattr(message.properties, name) for name in _KNOWN}
+    try:
+        payload, encoding = message.body.decode(), "string"
+    except UnicodeDecodeError:
+        payload, encoding = base64.b64encode(message.body).decode(), "base64"
+    return {
+        "payload": payload,
+        "payload_encoding": encoding,
+        "payload_bytes": len(message.body),
+        "exchange": message.exchange,
+        "routing_key": message.routing_key,
+        "properties": {name: value for name, value in properties.items() if value is not None}
+        | {_HEADERS: _plain(message.headers)},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Write a header's value, of whatever type AMQP has for it, in JSON's types."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, datetime):
+        return int(value.replace(tzinfo=value.tzinfo or UTC).timestamp())
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _read(message: object) -> Captured:
+    if not isinstance(message, dict) or not {"payload", "properties"} <= message.keys():
+        raise CannotRead(
+            "a captured message has the fields payload and properties, as the management API "
+            "gives it; what 'postroad tail' prints is a body alone, without its signature"
+        )
+    properties = message["properties"] or {}  # the API writes an empty table as a list
+    body = _body(message)
+    return Captured(
+        body=body,
+        properties=BasicProperties(
+            headers=properties.get(_HEADERS) or {},
+            **{name: properties.get(name) for name in _KNOWN},
+        ),
+        exchange=str(message.get("exchange", "")),
+        routing_key=str(message.get("routing_key", "")),
+        is_whole=message.get("payload_bytes", len(body)) == len(body),
+    )
+
+
+def _body(message: dict[str, Any]) -> bytes:
+    payload = str(message["payload"])
+    if message.get("payload_encoding") != "base64":
+        return payload.encode()
+    try:
+        return base64.b64decode(payload, validate=True)
+    except binascii.Error as error:
+        raise CannotRead("the payload is not the base64 that it says it is") from error

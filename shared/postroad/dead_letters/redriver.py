@@ -1,0 +1,136 @@
+"""Dead letters on their way: back to work, or into quarantine.
+
+Put back to work, a message keeps its id and its body; its signature is new, since the first one
+may have expired and its keys have retired, and names who signed at first (the claim ``org``).
+Nothing is moved here but copied: the caller acks a letter where it was once the copy is confirmed.
+Who is killed in between has it in both places, and put back to work once more it goes out under
+the same id, which its reader's inbox knows (``postroad.storage.inbox``): the second one changes
+nothing.
+"""
+
+from collections.abc import Mapping
+from time import time
+from typing import Any
+
+from postroad.broker.interfaces import BasicProperties, Outcome, Publisher
+from postroad.dead_letters.captured import Captured
+from postroad.messaging.background_worker import ATTEMPT
+from postroad.messaging.publishing import PERSISTENT, NotPublished, publish
+from postroad.security.keyring import KeyRing
+from postroad.security.signatures import Claims, Signer
+from postroad.topology.names import QUARANTINE, RETRY, wait_key
+
+KEPT = "dead-letter"  # the header of what is in quarantine: all that the move would have changed
+
+_NOT_PASSED_ON = ("signature", ATTEMPT, "CC", "BCC")  # made anew, or harmful; and all of `x-...`
+_STOPS = {
+    Outcome.RETURNED: "there is no such queue",
+    Outcome.REFUSED: "it is full",
+    Outcome.LOST: "the connection went; it may be there or not",
+}
+
+
+class NotMoved(Exception):
+    """A letter stays where it is; the message says why."""
+
+
+class Redriver:
+    """Publishes dead letters, as the operator."""
+
+    def __init__(self, publisher: Publisher, keys: KeyRing) -> None:
+        self._publisher = publisher
+        self._signer = Signer(keys)
+        self._service = keys.service
+
+    async def redrive(self, message: Captured, claims: Claims, queue: str, reader: str) -> None:
+        """Put a message back into the one queue in which it died.
+
+        Raises:
+            NotMoved: the broker does not take it.
+        """
+        headers = {
+            name: _encodable(value)
+            for name, value in message.headers.items()
+            if name not in _NOT_PASSED_ON and not name.startswith("x-")
+        }
+        headers["signature"] = self._signer.redrive(claims, audience=reader, body=message.body)
+        properties = self._properties(message, headers)
+        properties.type = claims.op
+        properties.message_id = claims.jti
+        properties.correlation_id = claims.cid
+        await self._publish(wait_key(0, queue), queue, message.body, properties)
+
+    async def quarantine(self, message: Captured, queue: str) -> None:
+        """Put a message that died in a queue where nothing ends its time.
+
+        All that its reader saw goes along inside one header: so its CC sends no copies out, and it
+        is not forgotten that it had one.
+
+        Raises:
+            NotMoved: the broker does not take it.
+        """
+        headers = {name: value for name, value in message.headers.items() if name != "x-death"}
+        kept = {
+            "queue": queue,
+            "reason": message.died_of,
+            "since": int(message.rejected_at or 0),
+            "user_id": message.properties.user_id,
+            "reply_to": message.properties.reply_to,
+            "headers": _encodable(headers),
+        }
+        properties = self._properties(message, {KEPT: kept})
+        await self._publish(QUARANTINE, QUARANTINE, message.body, properties)
+
+    def _properties(self, message: Captured, headers: Mapping[str, Any]) -> BasicProperties:
+        had = message.properties
+        return BasicProperties(
+            content_type=had.content_type,
+            headers=dict(headers),
+            delivery_mode=PERSISTENT,
+            correlation_id=had.correlation_id,
+            message_id=had.message_id,
+            timestamp=int(time()),
+            type=had.type,
+            user_id=self._service,
+        )
+
+    async def _publish(
+        self, key: str, queue: str, body: bytes, properties: BasicProperties
+    ) -> None:
+        try:
+            outcome = await publish(self._publisher, RETRY, key, body, properties)
+        except NotPublished as error:
+            raise NotMoved(str(error)) from error
+        if outcome is not Outcome.CONFIRMED:
+            raise NotMoved(f"{properties.message_id} cannot go to {queue}: {_STOPS[outcome]}")
+
+
+def died_in(properties: BasicProperties) -> str | None:
+    """Name the queue in which a message died that is in quarantine."""
+    kept = (properties.headers or {}).get(KEPT)
+    return str(kept.get("queue")) if isinstance(kept, dict) else None
+
+
+def as_it_died(properties: BasicProperties) -> BasicProperties:
+    """Undo what the move into quarantine changed."""
+    kept: dict[str, Any] = (properties.headers or {})[KEPT]
+    death = {"queue": kept["queue"], "reason": kept["reason"], "time": kept["since"]}
+    return BasicProperties(
+        content_type=properties.content_type,
+        correlation_id=properties.correlation_id,
+        message_id=properties.message_id,
+        reply_to=kept["reply_to"],
+        timestamp=properties.timestamp,
+        type=properties.type,
+        user_id=kept["user_id"],
+        headers={**kept["headers"], "x-death": [death]},
+    )
+
+
+def _encodable(value: Any) -> Any:
+    """Write as text what pika reads but cannot write: a float."""
+    if isinstance(value, dict):
+        return {name: _encodable(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_encodable(each) for each in value]
+    return str(value) if isinstance(value, float) else value

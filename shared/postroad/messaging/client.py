@@ -1,0 +1,366 @@
+"""Calling other services: a typed request in, its reply or its error out, never a hang."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from time import perf_counter, time
+from typing import Any, cast
+
+import structlog
+from pydantic import ValidationError
+
+from postroad.broker.interfaces import (
+    BasicProperties,
+    Broker,
+    Delivery,
+    NotOpen,
+    Outcome,
+    Publisher,
+    State,
+    TooLarge,
+)
+from postroad.context import current_call
+from postroad.contracts.base import ReplyT, Request
+from postroad.contracts.errors import (
+    InternalError,
+    InvalidRequest,
+    NotAuthorised,
+    OutcomeUnknown,
+    Overloaded,
+    PeerError,
+    Problem,
+    ReplyTimeout,
+    ServiceError,
+    Unavailable,
+    from_problem,
+)
+from postroad.ids import new_id
+from postroad.observability.message_spans import sending
+from postroad.observability.metrics import Spreads
+from postroad.observability.timing import Trip, last_trip
+from postroad.observability.trace_context import ongoing_trace
+from postroad.security.access_tokens import AccessToken
+from postroad.security.keyring import KeyRing
+from postroad.security.signatures import Refused, Signer, Verifier, is_plain_id
+from postroad.topology.names import RPC, rpc_queue
+
+log = structlog.get_logger()
+
+WATCH_INTERVAL_S = 0.5
+_OPENED_POLL_S = 0.01
+PROBLEM = "problem+json"
+OK, GIVEN_UP = "ok", "given_up"  # how calls end, besides the codes of errors
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply as it came: its JSON, and since when its data is known (seconds since 1970)."""
+
+    body: bytes
+    as_of: float | None
+    is_stale: bool
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A call under way: what its reply must say, and who waits for it."""
+
+    service: str
+    method: str
+    reply: asyncio.Future[Reply]
+    began: float
+    trip: Trip | None = None
+
+    def fail(self, error: ServiceError) -> None:
+        if not self.reply.done():
+            self.reply.set_exception(error)
+
+
+class Client:
+    """Calls other services with one service's identity.
+
+    Safe to share by all tasks of an event loop; not by threads.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        keys: KeyRing,
+        *,
+        publisher: Publisher | None = None,
+        watches: Iterable[str] = (),
+    ) -> None:
+        """Make a client, not yet started.
+
+        ``watches`` names services: while no worker of theirs listens, a call fails at once.
+        A ``publisher`` that is given is the giver's to start and close.
+        """
+        self._service = keys.service
+        self._keys = keys
+        self._signer = Signer(keys)
+        self._verifier = Verifier(keys)
+        self._publisher = publisher or broker.publisher()
+        self._owns_publisher = publisher is None
+        self._replies = broker.reply_consumer(
+            keys.service, on_delivery=self._on_reply, on_lost=self._on_lost
+        )
+        self._waiting: dict[str, _Waiting] = {}  # by message id
+        self._listening: dict[str, bool | None] = dict.fromkeys(watches)  # none: not known
+        self._watch: asyncio.Task[None] | None = None
+        self.counts: Counter[str] = Counter()
+        self.ended: Counter[tuple[str, ...]] = Counter()  # calls, by method and code
+        self.durations = Spreads()  # of calls, by method
+
+    async def start(self) -> None:
+        """Begin to connect; calls fail with ``Unavailable`` until it is done."""
+        if self._owns_publisher:
+            await self._publisher.start()
+        await self._replies.start()
+        self._watch = asyncio.create_task(self._watch_consumers())
+
+    async def close(self) -> None:
+        """Close; calls under way end as ``OutcomeUnknown``."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        closing = [self._replies.close()]
+        if self._owns_publisher:
+            closing.append(self._publisher.close())
+        await asyncio.gather(*closing)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a call would be sent."""
+        return self._publisher.state is State.OPEN and self._replies.address is not None
+
+    async def opened(self, timeout_s: float) -> bool:
+        """Wait until a call would be sent; false when that is not within the time."""
+        deadline = time() + timeout_s
+        while not self.is_connected and time() < deadline:  # noqa: ASYNC110  # two, that come and go
+            await asyncio.sleep(_OPENED_POLL_S)
+        return self.is_connected
+
+    @property
+    def in_flight(self) -> int:
+        """Count the calls that wait for their reply."""
+        return len(self._waiting)
+
+    def silent_services(self) -> list[str]:
+        """Name the watched services of which no worker is known to listen."""
+        return [name for name, listening in self._listening.items() if not listening]
+
+    async def call(
+        self,
+        request: Request[ReplyT],
+        *,
+        timeout_s: float | None = None,
+        user: AccessToken | None = None,
+        correlation_id: str | None = None,
+    ) -> ReplyT:
+        """Send a request and await its reply.
+
+        Within a handler, it takes no longer than the request being answered has left, and bears
+        that one's correlation id. Not its user: pass ``current_call.get().user`` to act for them.
+
+        Raises:
+            NotAuthorised: the trust bundle does not let us; nothing was sent.
+            Unavailable: the broker is away, or no worker listens; nothing was sent.
+            Overloaded: the queue is full; nothing was done.
+            ReplyTimeout: no reply within ``timeout_s`` (default: the contract's).
+            OutcomeUnknown: the connection went meanwhile; it may have been done.
+            PeerError: the reply breaks its contract, or is an error newer than we are.
+            ServiceError: what else the contract names.
+        """
+        reply = await self.call_unread(
+            request, timeout_s=timeout_s, user=user, correlation_id=correlation_id
+        )
+        try:
+            return cast(ReplyT, request.reply.model_validate_json(reply.body))
+        except ValidationError as error:
+            raise PeerError("the service answered what breaks its contract") from error
+
+    async def call_unread(
+        self,
+        request: Request[Any],
+        *,
+        timeout_s: float | None = None,
+        user: AccessToken | None = None,
+        correlation_id: str | None = None,
+    ) -> Reply:
+        """Do as ``call``, and give the reply as it came, for one who only passes it on."""
+        began, code = perf_counter(), GIVEN_UP
+        try:
+            reply = await self._ask(request, timeout_s, user, correlation_id)
+            code = OK
+            return reply
+        except ServiceError as error:
+            code = error.code
+            raise
+        finally:
+            self.ended[request.method, code] += 1
+            self.durations[request.method].add(perf_counter() - began)
+
+    async def _ask(
+        self,
+        request: Request[Any],
+        timeout_s: float | None,
+        user: AccessToken | None,
+        correlation_id: str | None,
+    ) -> Reply:
+        loop = asyncio.get_running_loop()
+        service = request.service()
+        self._check_right(request.method)
+        self._check_open(service)
+        timeout_s = request.timeout_s if timeout_s is None else timeout_s
+        answering = current_call.get(None)
+        if answering and not answering.is_over:
+            timeout_s = min(timeout_s, answering.time_left_s())
+            correlation_id = correlation_id or answering.correlation_id
+        if timeout_s <= 0:
+            raise ReplyTimeout
+        message_id = new_id()
+        waiting = _Waiting(service, request.method, loop.create_future(), perf_counter())
+        self._waiting[message_id] = waiting  # before publishing: a reply may be quick
+        timer = loop.call_later(timeout_s, waiting.fail, ReplyTimeout())
+        try:
+            self._publish(
+                request,
+                waiting,
+                message_id=message_id,
+                timeout_s=timeout_s,
+                user=user,
+                correlation_id=correlation_id or message_id,
+            )
+            return await waiting.reply
+        finally:
+            timer.cancel()
+            del self._waiting[message_id]
+            last_trip.set(waiting.trip)
+
+    def _check_right(self, method: str) -> None:
+        """Refuse what the broker would: by closing the channel, with all other calls on it."""
+        if not self._keys.may_call(method):
+            raise NotAuthorised(f"{self._service} may not call {method}")
+
+    def _check_open(self, service: str) -> None:
+        if not self.is_connected:
+            raise Unavailable("the message broker is away")
+        if self._listening.get(service) is False:
+            raise Unavailable(f"no {service} worker is running")
+
+    def _publish(
+        self,
+        request: Request[Any],
+        waiting: _Waiting,
+        *,
+        message_id: str,
+        timeout_s: float,
+        user: AccessToken | None,
+        correlation_id: str,
+    ) -> None:
+        if not is_plain_id(correlation_id):
+            raise ValueError("a correlation id is 1 to 128 characters of A-Z a-z 0-9 - _ . :")
+        now = time()
+        reply_to = self._replies.address or ""
+        body = request.to_json()
+        headers: dict[str, Any] = {
+            "signature": self._signer.request(
+                audience=waiting.service,
+                method=waiting.method,
+                body=body,
+                message_id=message_id,
+                correlation_id=correlation_id,
+                reply_to=reply_to,
+                deadline=now + timeout_s,
+                token_hash=user.hash if user else None,
+            )
+        }
+        if user is not None:
+            headers["authorization"] = user.text
+        span = sending(
+            RPC,
+            waiting.method,
+            message_id=message_id,
+            correlation_id=correlation_id,
+            body_bytes=len(body),
+        )
+        (span.context if span else ongoing_trace()).write(headers)
+        properties = BasicProperties(
+            content_type="application/json",
+            headers=headers,
+            correlation_id=correlation_id,
+            reply_to=reply_to,
+            expiration=str(max(1, int(timeout_s * 1000))),
+            message_id=message_id,
+            timestamp=int(now),
+            type=waiting.method,
+            user_id=self._service,
+        )
+
+        def on_outcome(outcome: Outcome) -> None:
+            if span is not None:
+                span.end(error=None if outcome is Outcome.CONFIRMED else outcome)
+            if outcome is not Outcome.CONFIRMED:
+                waiting.fail(_failure(outcome, waiting.service))
+
+        try:
+            self._publisher.publish(RPC, waiting.method, body, properties, on_outcome)
+        except NotOpen as error:
+            if span is not None:
+                span.end(error=Unavailable.code)
+            raise Unavailable("the message broker is away") from error
+        except TooLarge as error:
+            raise InvalidRequest(str(error)) from error
+
+    def _on_reply(self, delivery: Delivery) -> None:
+        headers = delivery.properties.headers or {}
+        try:
+            claims = self._verifier.verify(headers.get("signature"), delivery.body, typ="reply")
+        except Refused as refusal:
+            self.counts[f"refused.{refusal.reason}"] += 1
+            log.warning("reply refused", reason=refusal.reason, detail=str(refusal))
+            return
+        waiting = self._waiting.get(claims.rid or "")
+        if waiting is None:
+            self.counts["late"] += 1
+            log.info("late reply", method=claims.op, request_id=claims.cid)
+        elif (waiting.service, waiting.method) != (claims.iss, claims.op):
+            self.counts["refused.wrong_reply"] += 1
+            log.warning("reply refused", reason="wrong_reply", method=claims.op, caller=claims.iss)
+        elif not waiting.reply.done():
+            if claims.tms is not None:
+                waiting.trip = Trip.of(perf_counter() - waiting.began, claims.tms)
+            if claims.cty == PROBLEM:
+                waiting.fail(_read_problem(delivery.body))
+            else:
+                waiting.reply.set_result(Reply(delivery.body, claims.dat, claims.old))
+
+    def _on_lost(self) -> None:
+        """Fail what is under way: the reply queue is gone, and what was in it."""
+        for waiting in self._waiting.values():
+            waiting.fail(OutcomeUnknown())
+
+    async def _watch_consumers(self) -> None:
+        while self._listening:
+            for service in self._listening:
+                count = await self._replies.consumers(rpc_queue(service))
+                self._listening[service] = None if count is None else count > 0
+            await asyncio.sleep(WATCH_INTERVAL_S)
+
+
+def _failure(outcome: Outcome, service: str) -> ServiceError:
+    match outcome:
+        case Outcome.RETURNED:
+            return Unavailable(f"there is no queue for {service}")
+        case Outcome.REFUSED:
+            return Overloaded(f"the queue of {service} is full")
+        case _:
+            return OutcomeUnknown()
+
+
+def _read_problem(body: bytes) -> ServiceError:
+    try:
+        return from_problem(Problem.model_validate_json(body))
+    except ValueError:
+        return InternalError("the service answered with an error that cannot be read")

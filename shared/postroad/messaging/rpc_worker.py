@@ -1,0 +1,285 @@
+"""Answering requests: consume, admit, run the handler, reply, settle."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from time import perf_counter, time
+from typing import Any
+
+import structlog
+from pydantic import ValidationError
+
+from postroad.broker.interfaces import (
+    BasicProperties,
+    Broker,
+    Delivery,
+    NotOpen,
+    Outcome,
+    Publisher,
+    check_size,
+)
+from postroad.context import Call, current_call
+from postroad.contracts.base import Message, Request
+from postroad.contracts.errors import InternalError, InvalidRequest, ServiceError, explain
+from postroad.ids import new_id
+from postroad.messaging.admission import Admission, Late
+from postroad.messaging.client import PROBLEM
+from postroad.messaging.in_flight import Handling
+from postroad.observability.message_spans import processing, sending
+from postroad.observability.metrics import Spreads, known
+from postroad.observability.spans import Span
+from postroad.observability.timing import milliseconds, times_us
+from postroad.observability.trace_context import (
+    TraceContext,
+    current_trace,
+    new_trace,
+    read_trace,
+    trace_ids,
+)
+from postroad.security.keyring import KeyRing
+from postroad.security.keys import UnknownKey
+from postroad.security.revocations import Revocations
+from postroad.security.signatures import Claims, Refused, Signer
+from postroad.topology.names import REPLIES, RPC, rpc_queue
+
+log = structlog.get_logger()
+
+Handler = Callable[[Any], Awaitable[Message] | Message]
+Handlers = Mapping[type[Request[Any]], Handler]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What is to be settled and logged once the broker has the reply."""
+
+    delivery: Delivery
+    claims: Claims
+    call: Call
+    code: str | None  # of the error it is, if it is one
+    is_bug: bool
+    began: float
+    queue_s: float
+    trace: TraceContext
+    span: Span | None  # of the whole, where traces are recorded
+
+
+class Worker:
+    """Answers one service's requests with its handlers, ``prefetch`` at a time.
+
+    ``async def`` handlers run on the loop, plain ones in threads. Each delivery is settled last,
+    once the broker has the reply: a crash before that redelivers the request.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        handlers: Handlers,
+        *,
+        broker: Broker,
+        publisher: Publisher,
+        keys: KeyRing,
+        revocations: Revocations,
+        prefetch: int = 64,
+    ) -> None:
+        """Replies go out by ``publisher``, which is the caller's to start and close."""
+        contracts = {contract.method: contract for contract in handlers}
+        self._handlers = handlers
+        self._admission = Admission(keys, contracts, revocations)
+        self._signer = Signer(keys)
+        self._service = service
+        self._publisher = publisher
+        self._consumer = broker.consumer(
+            rpc_queue(service), prefetch=prefetch, on_delivery=self._on_delivery
+        )
+        self._handling = Handling(threads=prefetch)
+        self._methods = frozenset(contracts)
+        self.counts: Counter[str] = Counter()
+        self.answered: Counter[tuple[str, ...]] = Counter()  # by method and code
+        self.durations, self.queue_waits, self.upstream_waits = Spreads(), Spreads(), Spreads()
+
+    async def start(self) -> None:
+        """Begin to connect; does not wait for the broker."""
+        await self._consumer.start()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no more requests, finish those under way, and leave the rest to others."""
+        await self._handling.drain(self._consumer, timeout_s)
+
+    @property
+    def in_flight(self) -> int:
+        """Count the requests that were taken and are not settled."""
+        return self._handling.unsettled
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        began = perf_counter()
+        try:
+            claims = self._admission.verify(delivery)
+        except Refused as refusal:
+            self._refuse(delivery, refusal)
+        except Late:
+            self.counts["late"] += 1
+            trace = read_trace(delivery.properties.headers or {})
+            log.info(
+                "late request",
+                method=delivery.properties.type,
+                outcome="late",
+                **milliseconds(duration=perf_counter() - began),
+                request_id=delivery.properties.correlation_id,
+                **trace_ids(trace=trace),
+            )
+            delivery.ack()
+        else:
+            queue_s = max(0.0, time() - claims.iat)  # the caller's clock may be ahead of ours
+            self._handling.begin(self._answer(delivery, claims, began, queue_s))
+
+    def _refuse(self, delivery: Delivery, refusal: Refused) -> None:
+        """Dead-letter what we do not trust, and answer nobody."""
+        self.counts[f"refused.{refusal.reason}"] += 1
+        log.warning(
+            "request refused",
+            reason=refusal.reason,
+            detail=str(refusal),
+            user_id=delivery.properties.user_id,
+            message_id=delivery.properties.message_id,
+        )
+        delivery.dead_letter()
+
+    async def _answer(
+        self, delivery: Delivery, claims: Claims, began: float, queue_s: float
+    ) -> None:
+        """Answer one request; a bug in a handler is answered too, and dead-letters the request."""
+        code, is_bug = None, False
+        call = Call(claims.iss, claims.jti, claims.cid, claims.exp)
+        current_call.set(call)
+        trace = read_trace(delivery.properties.headers or {})
+        span = processing(
+            RPC,
+            claims.op,
+            rpc_queue(self._service),
+            message_id=claims.jti,
+            correlation_id=claims.cid,
+            parent=trace,
+        )
+        trace = span.context if span else trace or new_trace()
+        current_trace.set(trace)
+        try:
+            body = (await self._handle(delivery, claims, call)).to_json()
+            check_size(body)
+        except ServiceError as error:
+            body, code = error.to_problem().to_json(), error.code
+        except Exception:
+            log.exception("handler failed", method=claims.op, request_id=claims.cid)
+            body, code, is_bug = InternalError().to_problem().to_json(), InternalError.code, True
+        call.is_over = True
+        answer = _Answer(delivery, claims, call, code, is_bug, began, queue_s, trace, span)
+        await self._reply(answer, body)
+
+    async def _handle(self, delivery: Delivery, claims: Claims, call: Call) -> Message:
+        """Authorise, parse and run the handler."""
+        token = (delivery.properties.headers or {}).get("authorization")
+        admitted = self._admission.authorise(claims, token)
+        try:
+            request = admitted.contract.model_validate_json(delivery.body)
+        except ValidationError as error:
+            raise InvalidRequest(explain(error)) from error
+        call.user = admitted.user
+        result: Message = await self._handling.run(self._handlers[admitted.contract], request)
+        return result
+
+    async def _reply(self, answer: _Answer, body: bytes) -> None:
+        """Publish the reply, when needed after the connection has come back."""
+        claims = answer.claims
+        message_id = new_id()
+        sent = sending(
+            REPLIES,
+            claims.rto or "",
+            message_id=message_id,
+            correlation_id=claims.cid,
+            body_bytes=len(body),
+            is_reply=True,
+        )
+        while (time_left_s := claims.exp - time()) > 0:
+            try:
+                self._publisher.publish(
+                    REPLIES,
+                    claims.rto or "",
+                    body,
+                    self._reply_properties(answer, body, message_id, time_left_s),
+                    lambda outcome: self._settle(answer, outcome, sent),
+                )
+            except NotOpen:
+                await self._publisher.opened(time_left_s)
+            except UnknownKey:
+                log.warning("caller has been revoked", caller=claims.iss, request_id=claims.cid)
+                break
+            else:
+                return
+        self._settle(answer, None, sent)
+
+    def _reply_properties(
+        self, answer: _Answer, body: bytes, message_id: str, time_left_s: float
+    ) -> BasicProperties:
+        claims = answer.claims
+        signature = self._signer.reply(
+            claims,
+            body=body,
+            message_id=message_id,
+            is_error=answer.code is not None,
+            as_of=answer.call.data_as_of,
+            is_stale=answer.call.data_is_stale,
+            times_us=times_us(
+                answer.queue_s, perf_counter() - answer.began, answer.call.upstream_s
+            ),
+        )
+        return BasicProperties(
+            content_type=f"application/{PROBLEM if answer.code else 'json'}",
+            headers={"signature": signature},
+            correlation_id=claims.cid,
+            expiration=str(max(1, int(time_left_s * 1000))),
+            message_id=message_id,
+            timestamp=int(time()),
+            type=claims.op,
+            user_id=self._service,
+        )
+
+    def _settle(self, answer: _Answer, outcome: Outcome | None, sent: Span | None) -> None:
+        """Settle a request whose reply has left, or could not leave in time (no outcome)."""
+        if sent is not None:
+            sent.end(error=None if outcome is Outcome.CONFIRMED else outcome or "late")
+        if answer.span is not None:
+            answer.span.end(error=answer.code)
+        if outcome is Outcome.LOST:  # the reply may be gone: somebody answers again
+            answer.delivery.hand_back()
+        elif answer.is_bug:
+            answer.delivery.dead_letter()
+        else:
+            answer.delivery.ack()
+        self._handling.end()
+        result = answer.code or "ok"
+        duration_s = perf_counter() - answer.began
+        self._count(answer, result, duration_s, outcome)
+        log.info(
+            "request",
+            method=answer.claims.op,
+            outcome=result,
+            reply=outcome or "late",
+            **milliseconds(
+                duration=duration_s, queue=answer.queue_s, upstream=answer.call.upstream_s
+            ),
+            caller=answer.claims.iss,
+            request_id=answer.claims.cid,
+            trace_id=answer.trace.trace_id,
+        )
+
+    def _count(
+        self, answer: _Answer, result: str, duration_s: float, outcome: Outcome | None
+    ) -> None:
+        self.counts[result] += 1
+        if outcome is not Outcome.CONFIRMED:
+            self.counts[f"reply.{outcome or 'late'}"] += 1
+        method = known(answer.claims.op, self._methods)
+        self.answered[method, result] += 1
+        self.durations[method].add(duration_s)
+        self.queue_waits[method].add(answer.queue_s)
+        if answer.call.upstream_s is not None:
+            self.upstream_waits[method].add(answer.call.upstream_s)

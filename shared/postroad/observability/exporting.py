@@ -1,0 +1,57 @@
+"""Sending spans to a collector while a process runs, if its environment names one."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from threading import Thread
+
+import structlog
+
+from postroad.observability.spans import record_with
+from postroad.settings import TracingSettings
+
+log = structlog.get_logger()
+
+FLUSH_TIMEOUT_S = 3.0  # on top of draining, and within what a container is given to end
+
+
+@asynccontextmanager
+async def exporting_spans(service: str, settings: TracingSettings) -> AsyncIterator[None]:
+    """Record spans for as long as the context lasts, if there is somewhere to send them.
+
+    A process runs without them, too: a collector that is away, or packages that are missing, are
+    told in the log.
+    """
+    if not settings.is_wanted:
+        yield
+        return
+    try:
+        from postroad.observability.otel import OtelRecorder  # noqa: PLC0415  # costs memory and time
+    except ImportError as error:
+        log.error("no traces: pip install 'postroad[tracing]'", missing=error.name)
+        yield
+        return
+    recorder = OtelRecorder(service)
+    record_with(recorder)
+    log.info("traces are exported", to=settings.endpoint)
+    try:
+        yield
+    finally:
+        record_with(None)
+        await _within_time(recorder.close)
+
+
+async def _within_time(close: Callable[[], None]) -> None:
+    """Close in a thread for which the end of the process does not wait."""
+    loop, closed = asyncio.get_running_loop(), asyncio.Event()
+
+    def work() -> None:
+        close()
+        with suppress(RuntimeError):  # the loop is gone: it took too long
+            loop.call_soon_threadsafe(closed.set)
+
+    Thread(target=work, name="last spans", daemon=True).start()
+    try:
+        await asyncio.wait_for(closed.wait(), FLUSH_TIMEOUT_S)
+    except TimeoutError:
+        log.warning("last spans not exported in time", timeout_s=FLUSH_TIMEOUT_S)

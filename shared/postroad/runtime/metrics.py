@@ -1,0 +1,223 @@
+"""What clients, workers and their connections count, as metrics."""
+
+from collections.abc import Mapping
+
+from postroad.broker.interfaces import Outcome, State
+from postroad.broker.stats import Traffic
+from postroad.messaging.background_worker import BackgroundWorker
+from postroad.messaging.client import Client
+from postroad.messaging.rpc_worker import Worker
+from postroad.observability.metrics import Measure, by_label, number, with_prefix
+from postroad.security.signatures import Reason
+
+
+def client_measures(client: Client) -> list[Measure]:
+    """Calls to other services, as who calls sees them."""
+    return [
+        Measure(
+            "counter",
+            "postroad_calls_total",
+            "Calls to other services that ended, by how they did",
+            lambda: dict(client.ended),
+            ("method", "code"),
+        ),
+        Measure(
+            "histogram",
+            "postroad_call_duration_seconds",
+            "Time from a call until its reply or its error",
+            by_label(lambda: client.durations),
+            ("method",),
+        ),
+        Measure(
+            "gauge",
+            "postroad_calls_in_flight",
+            "Calls that wait for their reply",
+            number(lambda: client.in_flight),
+        ),
+        Measure(
+            "counter",
+            "postroad_replies_refused_total",
+            "Replies that were dropped because a check failed",
+            by_label(lambda: _refused(client.counts)),
+            ("reason",),
+        ),
+        Measure(
+            "counter",
+            "postroad_replies_late_total",
+            "Replies that came when nobody waited any more",
+            number(lambda: client.counts["late"]),
+        ),
+    ]
+
+
+def worker_measures(worker: Worker) -> list[Measure]:
+    """Requests, as who answers sees them."""
+    return [
+        Measure(
+            "counter",
+            "postroad_requests_total",
+            "Requests that were answered, by how",
+            lambda: dict(worker.answered),
+            ("method", "code"),
+        ),
+        Measure(
+            "histogram",
+            "postroad_request_duration_seconds",
+            "Time from taking a request until the broker has its reply",
+            by_label(lambda: worker.durations),
+            ("method",),
+        ),
+        Measure(
+            "histogram",
+            "postroad_request_queue_seconds",
+            "Time from a request's being published until it was taken, by two clocks",
+            by_label(lambda: worker.queue_waits),
+            ("method",),
+        ),
+        Measure(
+            "histogram",
+            "postroad_request_upstream_seconds",
+            "Time that a request waited for an upstream, of those that did",
+            by_label(lambda: worker.upstream_waits),
+            ("method",),
+        ),
+        Measure(
+            "gauge",
+            "postroad_requests_in_flight",
+            "Requests that were taken and are not settled",
+            number(lambda: worker.in_flight),
+        ),
+        Measure(
+            "counter",
+            "postroad_requests_refused_total",
+            "Requests that were dead-lettered because a check failed",
+            by_label(lambda: _refused(worker.counts)),
+            ("reason",),
+        ),
+        Measure(
+            "counter",
+            "postroad_requests_late_total",
+            "Requests that were dropped because their deadline had passed",
+            number(lambda: worker.counts["late"]),
+        ),
+        Measure(
+            "counter",
+            "postroad_requests_wasted_total",
+            "Requests that were worked on in vain: late, or the caller had gone, or the reply lost",
+            by_label(lambda: _wasted(worker.counts)),
+            ("reason",),
+        ),
+    ]
+
+
+def background_measures(worker: BackgroundWorker) -> list[Measure]:
+    """Events and jobs, as who works on them sees them."""
+    return [
+        Measure(
+            "counter",
+            "postroad_work_attempts_total",
+            "Attempts at events and jobs, by how they ended",
+            lambda: dict(worker.attempted),
+            ("name", "code"),
+        ),
+        Measure(
+            "counter",
+            "postroad_work_settled_total",
+            "What became of events and jobs after an attempt: done, put aside to retry, or dead",
+            lambda: dict(worker.settled),
+            ("name", "fate"),
+        ),
+        Measure(
+            "histogram",
+            "postroad_work_attempt_duration_seconds",
+            "Time that one attempt took",
+            by_label(lambda: worker.durations),
+            ("name",),
+        ),
+        Measure(
+            "histogram",
+            "postroad_work_queue_seconds",
+            "Time from a message's being published until its first attempt, by two clocks",
+            by_label(lambda: worker.queue_waits),
+            ("name",),
+        ),
+        Measure(
+            "gauge",
+            "postroad_work_in_flight",
+            "Events and jobs that were taken and are not settled",
+            number(lambda: worker.in_flight),
+        ),
+        Measure(
+            "counter",
+            "postroad_work_refused_total",
+            "Events and jobs that were dead-lettered because a check failed",
+            by_label(lambda: _refused(worker.counts)),
+            ("reason",),
+        ),
+    ]
+
+
+def traffic_measures(traffic: Traffic) -> list[Measure]:
+    """A process's connections to the broker."""
+    return [
+        Measure(
+            "gauge",
+            "postroad_broker_connections_open",
+            "Whether the connection for a purpose is open",
+            lambda: {
+                (role,): float(state() is State.OPEN)
+                for role, state in dict(traffic.states).items()
+            },
+            ("role",),
+        ),
+        Measure(
+            "gauge",
+            "postroad_broker_connections_blocked",
+            "Whether the broker takes no messages for want of memory or disk",
+            lambda: {
+                (role,): float(state() is State.BLOCKED)
+                for role, state in dict(traffic.states).items()
+            },
+            ("role",),
+        ),
+        Measure(
+            "counter",
+            "postroad_broker_connections_opened_total",
+            "How often a connection was opened; all but the first time are reconnects",
+            by_label(lambda: traffic.opened),
+            ("role",),
+        ),
+        Measure(
+            "counter",
+            "postroad_broker_connections_lost_total",
+            "How often a connection was lost, or could not be opened",
+            by_label(lambda: traffic.lost),
+            ("role",),
+        ),
+        Measure(
+            "counter",
+            "postroad_broker_published_total",
+            "Messages published, by what the broker said of them",
+            by_label(lambda: traffic.published),
+            ("outcome",),
+        ),
+        Measure(
+            "gauge",
+            "postroad_broker_unconfirmed",
+            "Messages published of which the broker has said nothing yet",
+            number(lambda: sum(count() for count in traffic.unconfirmed)),
+        ),
+    ]
+
+
+# A counter that first appears with a 1 has not increased, as far as Prometheus can tell: what is
+# alarming from the first time on is told from the start.
+
+
+def _refused(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict.fromkeys(map(str, Reason), 0) | with_prefix(counts, "refused")
+
+
+def _wasted(counts: Mapping[str, int]) -> dict[str, int]:
+    outcomes = (Outcome.RETURNED, Outcome.REFUSED, Outcome.LOST, "late")
+    return dict.fromkeys(map(str, outcomes), 0) | with_prefix(counts, "reply")

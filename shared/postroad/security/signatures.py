@@ -1,0 +1,374 @@
+"""The signature around a body: a detached JWS whose protected header carries the claims.
+
+The ``signature`` header of a message is ``<protected>..<signature>`` (RFC 7515 appendix F), over
+the exact bytes of the body (RFC 7797, ``b64: false``). The claims are in the protected header:
+
+    alg   HS256 with the pairwise key of two services, or EdDSA for an event, a job or a redrive
+    kid   that key
+    typ   request, reply, event, job or redrive (an event or a job that a person sends again)
+    iss   the service that signed
+    aud   the one service it is for; "events" for an event
+    op    the method, or the event's or the job's name
+    iat   when it was signed, and
+    exp   the absolute deadline, both in seconds since 1970 with a fraction
+    jti   the message's own id
+    cid   the correlation id: one for everything a request at the edge sets off
+    rto   a request's reply address
+    ath   a request's user token: SHA-256 in base64url, as in RFC 9449
+    rid   a reply's request: its ``jti``
+    cty   "problem+json" when a reply is an error
+    dat   since when a reply's data is known, in seconds since 1970; left out when it is new
+    old   true when that data is older than it should be
+    tms   a reply's times in microseconds: its request in the queue, in the worker, and how much of
+          that the worker waited for an upstream, left out when it asked none
+    org   a redrive's origin: the service that signed the event or the job at first
+    nth   which redrive of its message this is, from 1 on
+
+The algorithm follows from ``typ`` and the key, never from ``alg`` alone. A header is built by hand
+and its constant part once per peer: PyJWT takes 50 to 70 us for what takes 8 us here, twice per
+hop. That PyJWT reads what we write, and the reverse, is tested.
+"""
+
+import binascii
+import hmac
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from hashlib import sha256
+from time import time
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from postroad.broker.interfaces import MESSAGE_MAX_BYTES
+from postroad.security.keyring import KeyRing
+from postroad.security.keys import UnknownKey, unpadded_b64decode, unpadded_b64encode
+
+SIGNATURE_MAX_BYTES = 4096
+EVENT_LIFETIME_S = 30 * 86_400  # events and jobs may wait in a queue for long, not for ever
+EVENTS = "events"  # the audience of an event: whoever listens
+_TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+
+class Reason(StrEnum):
+    """Why a message is refused; counted and logged under this name."""
+
+    UNSIGNED = "unsigned"
+    MALFORMED = "malformed"
+    UNKNOWN_KEY = "unknown_key"
+    BAD_SIGNATURE = "bad_signature"
+    WRONG_TYPE = "wrong_type"
+    SENDER_MISMATCH = "sender_mismatch"
+    WRONG_AUDIENCE = "wrong_audience"
+    CARBON_COPY = "carbon_copy"
+    WRONG_REPLY_ADDRESS = "wrong_reply_address"
+    EXPIRED = "expired"
+    DEADLINE_TOO_FAR = "deadline_too_far"
+    CALLER_NOT_ALLOWED = "caller_not_allowed"
+    REPLAYED = "replayed"
+    TOKEN_MISMATCH = "token_mismatch"  # noqa: S105  # a reason, no secret
+
+
+class Refused(Exception):
+    """A message fails a check: it is dead-lettered and never answered."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else str(reason))
+        self.reason = reason
+        self.detail = detail
+
+
+Microseconds = Annotated[int, Field(ge=0)]
+# what a reply repeats of its request: plain, since it is written into JSON as it is
+PlainId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+
+
+# in seconds since 1970, until the year 9999: what everybody's clock and calendar can hold
+Moment = Annotated[float, Field(ge=0, lt=253_402_300_800)]
+
+
+class Claims(BaseModel):
+    """The protected header of a signature; the module's docstring explains each field."""
+
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+
+    alg: Literal["HS256", "EdDSA"]
+    b64: Literal[False]
+    crit: list[Literal["b64"]] = Field(min_length=1, max_length=1)
+    kid: str
+    typ: Literal["request", "reply", "event", "job", "redrive"]
+    iss: str
+    aud: str
+    op: PlainId
+    iat: Moment
+    exp: Moment
+    jti: PlainId
+    cid: PlainId
+    rto: str | None = None
+    ath: str | None = None
+    rid: str | None = None
+    cty: str | None = None
+    dat: Moment | None = None
+    old: bool = False
+    tms: list[Microseconds] | None = Field(default=None, min_length=2, max_length=3)
+    org: str | None = None
+    nth: int = Field(default=0, ge=0, le=1_000_000)
+
+    @property
+    def origin(self) -> str:
+        """Name the service whose message it is, whoever sent it again."""
+        return self.iss if self.org is None else self.org
+
+
+class Signer:
+    """Signs with one service's keys."""
+
+    def __init__(self, keys: KeyRing, *, clock: Callable[[], float] = time) -> None:
+        self._keys = keys
+        self._clock = clock
+        self._generation = keys.generation
+        self._prefixes: dict[tuple[str, str], tuple[str, bytes]] = {}
+
+    def request(
+        self,
+        *,
+        audience: str,
+        method: str,
+        body: bytes,
+        message_id: str,
+        correlation_id: str,
+        reply_to: str,
+        deadline: float,
+        token_hash: str | None = None,
+    ) -> str:
+        """Sign a request; ``correlation_id`` must be plain (``is_plain_id``)."""
+        claims = f'"cid":"{correlation_id}","rto":"{reply_to}"'
+        if token_hash is not None:
+            claims += f',"ath":"{token_hash}"'
+        return self._pairwise(
+            "request",
+            audience,
+            method,
+            message_id=message_id,
+            deadline=deadline,
+            claims=claims,
+            body=body,
+        )
+
+    def reply(
+        self,
+        request: Claims,
+        *,
+        body: bytes,
+        message_id: str,
+        is_error: bool = False,
+        as_of: float | None = None,
+        is_stale: bool = False,
+        times_us: Sequence[int] = (),
+    ) -> str:
+        """Sign the reply to a verified request."""
+        claims = f'"cid":"{request.cid}","rid":"{request.jti}"'
+        if times_us:
+            claims += f',"tms":[{",".join(map(str, times_us))}]'
+        if is_error:
+            claims += ',"cty":"problem+json"'
+        elif as_of is not None:
+            claims += f',"dat":{as_of:.3f}' + (',"old":true' if is_stale else "")
+        return self._pairwise(
+            "reply",
+            request.iss,
+            request.op,
+            message_id=message_id,
+            deadline=request.exp,
+            claims=claims,
+            body=body,
+        )
+
+    def event(self, *, name: str, body: bytes, message_id: str, correlation_id: str) -> str:
+        """Sign an event, which any service can verify and none but us can make."""
+        return self._lasting(
+            "event", name, body, audience=EVENTS, message_id=message_id, cid=correlation_id
+        )
+
+    def job(
+        self, *, audience: str, name: str, body: bytes, message_id: str, correlation_id: str
+    ) -> str:
+        """Sign a job for one service. It may wait for longer than a pairwise key is kept."""
+        return self._lasting(
+            "job", name, body, audience=audience, message_id=message_id, cid=correlation_id
+        )
+
+    def redrive(self, dead: Claims, *, audience: str, body: bytes) -> str:
+        """Sign somebody's event or job anew, for one service, under the id that it had."""
+        return self._lasting(
+            "redrive",
+            dead.op,
+            body,
+            audience=audience,
+            message_id=dead.jti,
+            cid=dead.cid,
+            more=f',"org":"{dead.origin}","nth":{dead.nth + 1}',
+        )
+
+    def _lasting(
+        self,
+        typ: str,
+        name: str,
+        body: bytes,
+        *,
+        audience: str,
+        message_id: str,
+        cid: str,
+        more: str = "",
+    ) -> str:
+        key = self._keys.identity.key("events")
+        now = self._clock()
+        protected = _b64(
+            f'{{"alg":"EdDSA","b64":false,"crit":["b64"],"kid":"{key.kid}","typ":"{typ}",'
+            f'"iss":"{self._keys.service}","aud":"{audience}","op":"{name}","iat":{now:.3f},'
+            f'"exp":{now + EVENT_LIFETIME_S:.3f},"jti":"{message_id}",'
+            f'"cid":"{cid}"{more}}}'.encode()
+        )
+        code = key.signer().sign(b"%b.%b" % (protected, body))
+        return f"{protected.decode()}..{unpadded_b64encode(code)}"
+
+    def _pairwise(
+        self,
+        typ: str,
+        audience: str,
+        method: str,
+        *,
+        message_id: str,
+        deadline: float,
+        claims: str,
+        body: bytes,
+    ) -> str:
+        if self._generation != self._keys.generation:
+            self._generation = self._keys.generation
+            self._prefixes.clear()
+        cached = self._prefixes.get((typ, audience))
+        if cached is None:
+            kid, key = self._keys.sending_key(audience)
+            prefix = (
+                f'{{"alg":"HS256","b64":false,"crit":["b64"],"kid":"{kid}","typ":"{typ}",'
+                f'"iss":"{self._keys.service}","aud":"{audience}",'
+            )
+            cached = self._prefixes[typ, audience] = (prefix, key)
+        prefix, key = cached
+        protected = _b64(
+            f'{prefix}"op":"{method}","iat":{self._clock():.6f},"exp":{deadline:.3f},"jti":"{message_id}",'
+            f"{claims}}}".encode()
+        )
+        signature = _b64(hmac.digest(key, b"%b.%b" % (protected, body), "sha256"))
+        return f"{protected.decode()}..{signature.decode()}"
+
+
+class Signature(NamedTuple):
+    """A signature taken apart; nothing in it is verified yet."""
+
+    protected: str
+    claims: Claims
+    code: str
+
+
+def read_signature(signature: object) -> Signature:
+    """Read a header ``signature``.
+
+    Raises:
+        Refused: there is none, or it cannot be read.
+    """
+    if not isinstance(signature, str):
+        raise Refused(Reason.UNSIGNED)
+    if len(signature) > SIGNATURE_MAX_BYTES:
+        raise Refused(Reason.MALFORMED, "the signature is too long")
+    if not signature.isascii():
+        raise Refused(Reason.MALFORMED, "the signature is not ASCII")
+    protected, _, code = signature.partition("..")
+    try:
+        claims = Claims.model_validate_json(unpadded_b64decode(protected))
+    except ValueError as error:
+        raise Refused(Reason.MALFORMED, "the signature is not readable") from error
+    return Signature(protected, claims, code)
+
+
+class Verifier:
+    """Checks what was signed to one service."""
+
+    def __init__(self, keys: KeyRing) -> None:
+        self._keys = keys
+
+    def verify(self, signature: object, body: bytes, *, typ: str, is_work: bool = False) -> Claims:
+        """Verify a message to us of one type and give its claims; work may be a redrive, too.
+
+        Checks the signature and the audience; the caller checks what its role needs besides.
+
+        Raises:
+            Refused: with the reason.
+        """
+        read = read_signature(signature)
+        if len(body) > MESSAGE_MAX_BYTES:
+            raise Refused(Reason.MALFORMED, "the body is too long")
+        self.check_signature(read, body)
+        if not (is_work and read.claims.typ == "redrive"):
+            self.check_type(read.claims, typ)
+        self.check_audience(read.claims)
+        return read.claims
+
+    def check_signature(self, read: Signature, body: bytes) -> None:
+        """Check that the issuer signed this body with a key that is accepted."""
+        signed = b"%b.%b" % (read.protected.encode(), body)
+        if not self._is_authentic(read.claims, signed, read.code):
+            raise Refused(Reason.BAD_SIGNATURE)
+
+    def check_type(self, claims: Claims, typ: str) -> None:
+        """Check that a message is of the type that its queue is for."""
+        if claims.typ != typ:
+            raise Refused(Reason.WRONG_TYPE, f"a {claims.typ} where a {typ} belongs")
+
+    def check_audience(self, claims: Claims) -> None:
+        """Check that a message is for us."""
+        if claims.aud != (EVENTS if claims.typ == "event" else self._keys.service):
+            raise Refused(Reason.WRONG_AUDIENCE, f"for {claims.aud}")
+
+    def _is_authentic(self, claims: Claims, signed: bytes, code: str) -> bool:
+        """Check with the key and the algorithm that belong to the message's type.
+
+        Codes are compared as text: base64 can be written in several ways, and is right in one.
+        """
+        is_lasting = claims.typ in ("event", "job", "redrive")
+        if claims.alg != ("EdDSA" if is_lasting else "HS256"):
+            raise Refused(Reason.BAD_SIGNATURE, f"a {claims.typ} is not signed with {claims.alg}")
+        try:
+            if is_lasting:
+                given = _decode_code(code)
+                return self._keys.verify_lasting(claims.iss, claims.kid, signed, given)
+            key = self._keys.receiving_key(claims.iss, claims.kid)
+        except UnknownKey as error:
+            raise Refused(Reason.UNKNOWN_KEY, str(error)) from error
+        return hmac.compare_digest(_b64(hmac.digest(key, signed, "sha256")), code.encode())
+
+
+def _decode_code(code: str) -> bytes:
+    """Decode what is written as we write it; else give what is no signature of anything."""
+    try:
+        given = unpadded_b64decode(code)
+    except ValueError:
+        return b""
+    return given if unpadded_b64encode(given) == code else b""
+
+
+def token_hash(token: str) -> str:
+    """Hash a user's token for the claim ``ath`` (RFC 9449 section 4.2)."""
+    return _b64(sha256(token.encode(errors="surrogatepass")).digest()).decode()
+
+
+def is_plain_id(text: str) -> bool:
+    """Say whether an id from outside may stand in a claim: 1 to 128 of ``A-Z a-z 0-9 - _ . :``."""
+    plain = text.translate(_WITHOUT_PUNCTUATION)
+    return 0 < len(text) <= 128 and text.isascii() and (not plain or plain.isalnum())
+
+
+_WITHOUT_PUNCTUATION = str.maketrans("", "", "-_.:")
+
+
+def _b64(data: bytes) -> bytes:
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL_SAFE).rstrip(b"=")

@@ -1,0 +1,172 @@
+"""Bringing a service's database to its newest schema.
+
+It may be done while workers run, and any number of times: whoever comes second finds nothing to do.
+"""
+
+import fcntl
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, inspect
+
+from postroad.contracts.errors import Unavailable
+from postroad.observability.logging import configure_logging
+from postroad.settings import LogSettings, read_settings
+from postroad.storage.database import Database, InvalidDatabaseUrl, database_url
+from postroad.storage.settings import DatabaseSettings
+
+log = structlog.get_logger()
+
+_PATIENCE_S = 300  # for another migration to end
+_LOCK = 0x706F7374726F6164  # the name of our advisory lock in PostgreSQL: "postroad"
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A service's tables, and how they came to be.
+
+    ``migrations``: Alembic's ``script_location``. ``own_table``: one that the first migration
+    makes; a database that has it but no version is not ours.
+    """
+
+    service: str
+    migrations: str
+    own_table: str
+    command: str  # that a person runs
+
+
+class SchemaError(Exception):
+    """The database is not as this version needs it; the message says what to do."""
+
+
+def migrate(url: str, schema: Schema) -> None:
+    """Make what is missing.
+
+    Raises:
+        InvalidDatabaseUrl: it is no URL of SQLite or PostgreSQL.
+        SchemaError: the database holds something else.
+        Unavailable: it is away.
+    """
+    with (
+        closing(Database(url, patience_s=_PATIENCE_S)) as database,
+        _alone(database),
+        database.writing() as transaction,
+    ):
+        transaction.exclude_others(_LOCK)
+        _upgrade(transaction.connection, schema)
+
+
+def require_newest_schema(database: Database, schema: Schema) -> None:
+    """Make sure that the database is as this version needs it.
+
+    Raises:
+        SchemaError: it is not.
+        Unavailable: it is away.
+    """
+    newest = ScriptDirectory.from_config(_config(schema)).get_current_head()
+    found = None
+    is_sqlite = database.url.get_backend_name() == "sqlite"
+    if not is_sqlite or Path(database.url.database or "").exists():
+        with database.reading() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+    if found != newest:
+        raise SchemaError(
+            f"the schema of {database} is {found or 'missing'}, not {newest}; run: {schema.command}"
+        )
+
+
+def open_database(settings: DatabaseSettings, schema: Schema, *, is_development: bool) -> Database:
+    """Open the database, or end the process with one sentence; in development, make it first."""
+    try:
+        url = database_url(settings)
+        if is_development:
+            migrate(url, schema)
+        with closing(Database(url)) as database:
+            require_newest_schema(database, schema)
+    except (InvalidDatabaseUrl, SchemaError, Unavailable) as error:
+        print(f"cannot start: {settings.url_variable()}: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2) from None
+    return Database(url)
+
+
+def run_migration(settings_type: type[DatabaseSettings], schema: Schema) -> None:
+    """Migrate the database that the environment names, or end the process with one sentence."""
+    settings = read_settings(settings_type)
+    configure_logging(schema.service, read_settings(LogSettings))
+    try:
+        migrate(database_url(settings), schema)
+    except (InvalidDatabaseUrl, SchemaError, Unavailable) as error:
+        print(f"cannot migrate {settings.url_variable()}: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(1) from None
+
+
+def _upgrade(connection: Connection, schema: Schema) -> None:
+    before = MigrationContext.configure(connection).get_current_revision()
+    if before is None and inspect(connection).has_table(schema.own_table):
+        raise SchemaError(
+            f"the database was made by something else: it has {schema.own_table}, but no version"
+        )
+    try:
+        command.upgrade(_config(schema, connection), "head")
+    except CommandError as error:
+        raise SchemaError(
+            f"another service or a newer version made the database: {error}"
+        ) from error
+    after = MigrationContext.configure(connection).get_current_revision()
+    if before != after:
+        log.info("database migrated", before=before, after=after)
+
+
+def _config(schema: Schema, connection: Connection | None = None) -> Config:
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", schema.migrations)
+    return config
+
+
+@contextmanager
+def _sqlite_file(path: str) -> Iterator[None]:
+    """Make the file for its owner's eyes alone, and keep other migrations out.
+
+    The write-ahead log, by which readers and a writer do not wait for one another
+    (sqlite.org/wal.html), is a property of the file; nobody waits for the lock to set it.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise SchemaError(f"cannot write {path}: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def _alone(database: Database) -> Iterator[None]:
+    is_sqlite = database.url.get_backend_name() == "sqlite"
+    with _sqlite_file(database.url.database or "") if is_sqlite else nullcontext():
+        if is_sqlite:
+            _use_write_ahead_log(database)
+        yield
+
+
+def _use_write_ahead_log(database: Database) -> None:
+    raw = database.engine.raw_connection()
+    try:
+        raw.cursor().execute("PRAGMA journal_mode=WAL")
+    except sqlite3.DatabaseError as error:
+        raise SchemaError(f"{database} is no SQLite database") from error
+    finally:
+        raw.close()

@@ -1,0 +1,266 @@
+"""What the broker is told: exchanges, queues, bindings, policies, users and permissions.
+
+Generated from the contracts and ``services.toml``. Topic exchanges wherever services publish,
+because only their routing keys can be authorised (docs/decisions/0002-topology.md).
+"""
+
+import base64
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from postroad.contracts.registry import EVENTS as EVENT_CONTRACTS
+from postroad.contracts.registry import JOBS as JOB_CONTRACTS
+from postroad.topology.names import (
+    DEAD,
+    DEAD_WORK,
+    EVENTS,
+    QUARANTINE,
+    REPLIES,
+    RETRY,
+    RPC,
+    SCALER,
+    VHOST,
+    WAIT,
+    WORK,
+    dead_queue,
+    rpc_queue,
+    wait_queue,
+    work_queue,
+)
+from postroad.topology.permissions import permissions, topic_permissions
+from postroad.topology.services import Service, Services, key_pattern
+
+RPC_MAX_LENGTH = 10_000  # requests that wait; one more is refused, and its caller told so at once
+RPC_TTL_MS = 60_000  # no request has a longer deadline
+REPLY_MAX_LENGTH = 50_000  # replies that wait for a caller that stands still
+WORK_MAX_LENGTH = 1_000_000  # events and jobs; more stay in their outbox
+WORK_TTL_MS = 30 * 86_400_000  # as long as the signature of an event or a job holds
+WAIT_TTLS_MS = (1_000, 10_000, 60_000, 600_000)  # before the 2nd, 3rd, 4th and 5th attempt
+DELIVERY_LIMIT = 20  # of work whose workers die of it; RabbitMQ 4's own default
+DEAD_MAX_LENGTH = 100_000  # then the oldest go
+DEAD_TTL_MS = 14 * 86_400_000
+LOOKS = 1_000_000  # each look at a dead letter counts as a delivery, of which RabbitMQ 4 allows 20
+
+Definitions = dict[str, Any]
+QueueType = Literal["classic", "quorum"]
+
+
+def definitions(
+    services: Services,
+    *,
+    wait_ttls_ms: Sequence[int] = WAIT_TTLS_MS,
+    rpc_queue_type: QueueType = "classic",
+) -> Definitions:
+    """Generate what the broker imports, without passwords.
+
+    ``wait_ttls_ms``: how long failed work waits each time, before it is tried again.
+    ``rpc_queue_type``: of the queues of requests; a cluster wants ``quorum``
+    (docs/decisions/0013-cluster.md).
+    """
+    requests = [rpc_queue(name) for name, service in services.root.items() if service.answers]
+    works = {
+        work_queue(name, queue): taken
+        for name, service in services.root.items()
+        for queue, taken in service.works.items()
+    }
+    waits = list(enumerate(wait_ttls_ms, 1))
+    return {
+        "vhosts": [{"name": VHOST}],
+        "users": [{"name": name, "tags": []} for name in services.names]
+        + [{"name": SCALER, "tags": ["management"]}],
+        "permissions": [
+            *(permissions(name, service) for name, service in services.root.items()),
+            permissions(SCALER, Service()),
+        ],
+        "topic_permissions": [
+            permission
+            for name, service in [*services.root.items(), (SCALER, Service())]
+            for permission in topic_permissions(name, service)
+        ],
+        "exchanges": [
+            *(_exchange(name, "topic") for name in (RPC, REPLIES, EVENTS, WORK, WAIT, RETRY)),
+            _exchange(DEAD, "headers"),
+            _exchange(DEAD_WORK, "direct"),
+        ],
+        "queues": [
+            *(_queue(name, rpc_queue_type) for name in requests),
+            *(_queue(name, "quorum") for name in works),
+            *(_queue(wait_queue(step), "quorum") for step, _ in waits),
+            *(_queue(dead_queue(name), "quorum") for name in (*requests, *works)),
+            _queue(QUARANTINE, "quorum"),
+        ],
+        "bindings": [
+            *(binding for name in requests for binding in _request_bindings(name)),
+            *(binding for name, taken in works.items() for binding in _work_bindings(name, taken)),
+            *(_binding(WAIT, wait_queue(step), routing_key=f"{step}.#") for step, _ in waits),
+            _binding(RETRY, QUARANTINE, routing_key=QUARANTINE),
+        ],
+        "policies": [
+            *_request_policies(requests),
+            *(_work_policy(name) for name in works),
+            *(_wait_policy(wait_queue(step), ttl_ms) for step, ttl_ms in waits),
+            *_dead_policies(),
+        ],
+    }
+
+
+def with_passwords(definitions: Definitions, passwords: Mapping[str, str]) -> Definitions:
+    """Add each user's password, hashed as RabbitMQ keeps it (salted SHA-256)."""
+    users = [user | _password_hash(passwords[user["name"]]) for user in definitions["users"]]
+    return definitions | {"users": users}
+
+
+def _exchange(name: str, kind: str) -> Definitions:
+    return {
+        "name": name,
+        "vhost": VHOST,
+        "type": kind,
+        "durable": True,
+        "auto_delete": False,
+        "internal": False,
+        "arguments": {},
+    }
+
+
+def _queue(name: str, kind: QueueType) -> Definitions:
+    return {
+        "name": name,
+        "vhost": VHOST,
+        "durable": True,
+        "auto_delete": False,
+        "arguments": {"x-queue-type": kind},
+    }
+
+
+def _binding(
+    source: str, queue: str, *, routing_key: str = "", arguments: Definitions | None = None
+) -> Definitions:
+    return {
+        "source": source,
+        "vhost": VHOST,
+        "destination": queue,
+        "destination_type": "queue",
+        "routing_key": routing_key,
+        "arguments": arguments or {},
+    }
+
+
+def _request_bindings(queue: str) -> list[Definitions]:
+    """Bind a queue of requests, and that of its dead letters."""
+    service = queue.removeprefix(rpc_queue(""))
+    return [
+        _binding(RPC, queue, routing_key=f"{service}.#"),
+        _binding(DEAD, dead_queue(queue), arguments=_rejected(queue)),
+    ]
+
+
+def _work_bindings(queue: str, taken: Iterable[str]) -> list[Definitions]:
+    """Bind a work queue to what it takes, to what comes back to it, and its dead letters."""
+    bindings = [
+        _binding(exchange, queue, routing_key=_binding_key(right))
+        for right in taken
+        for exchange, contracts in ((EVENTS, EVENT_CONTRACTS), (WORK, JOB_CONTRACTS))
+        if any(re.fullmatch(key_pattern(right), name) for name in contracts)
+    ]
+    return [
+        *bindings,
+        _binding(RETRY, queue, routing_key=f"*.{queue}"),
+        _binding(DEAD_WORK, dead_queue(queue), routing_key=queue),
+    ]
+
+
+def _binding_key(right: str) -> str:
+    return right[:-1] + "#" if right.endswith(".*") else right
+
+
+def _rejected(queue: str) -> Definitions:
+    """Match what a worker rejected; an expired request has had its answer, and is let go."""
+    return {
+        "x-match": "all-with-x",
+        "x-first-death-queue": queue,
+        "x-first-death-reason": "rejected",
+    }
+
+
+def _request_policies(requests: Iterable[str]) -> list[Definitions]:
+    return [
+        _policy(
+            "rpc",
+            f"^({'|'.join(map(re.escape, requests))})$",
+            {
+                "max-length": RPC_MAX_LENGTH,
+                "overflow": "reject-publish",
+                "message-ttl": RPC_TTL_MS,
+                "dead-letter-exchange": DEAD,
+            },
+        ),
+        _policy(
+            "replies",
+            r"^(reply|listen)\.",
+            {"max-length": REPLY_MAX_LENGTH, "message-ttl": RPC_TTL_MS},
+        ),
+    ]
+
+
+def _work_policy(queue: str) -> Definitions:
+    """Lose nothing: what cannot be done, or not in time, is moved to the dead letters."""
+    return _policy(
+        queue,
+        f"^{re.escape(queue)}$",
+        {
+            "max-length": WORK_MAX_LENGTH,
+            "overflow": "reject-publish",
+            "message-ttl": WORK_TTL_MS,
+            "delivery-limit": DELIVERY_LIMIT,
+            "dead-letter-exchange": DEAD_WORK,
+            "dead-letter-routing-key": queue,
+            "dead-letter-strategy": "at-least-once",
+        },
+    )
+
+
+def _wait_policy(queue: str, ttl_ms: int) -> Definitions:
+    """Let failed work wait, all in one queue equally long: a queue expires from its head only."""
+    return _policy(
+        queue,
+        f"^{re.escape(queue)}$",
+        {
+            "max-length": WORK_MAX_LENGTH,
+            "overflow": "reject-publish",
+            "message-ttl": ttl_ms,
+            "dead-letter-exchange": RETRY,
+            "dead-letter-strategy": "at-least-once",
+        },
+    )
+
+
+def _dead_policies() -> list[Definitions]:
+    """Keep dead letters for two weeks, and those in quarantine until somebody is done with them."""
+    bounds = {"max-length": DEAD_MAX_LENGTH, "delivery-limit": LOOKS}
+    return [
+        _policy("dead", r"^dead\.", bounds | {"message-ttl": DEAD_TTL_MS}),
+        _policy(QUARANTINE, rf"^{QUARANTINE}$", bounds | {"overflow": "reject-publish"}),
+    ]
+
+
+def _policy(name: str, pattern: str, definition: Definitions) -> Definitions:
+    return {
+        "vhost": VHOST,
+        "name": name,
+        "pattern": pattern,
+        "apply-to": "queues",
+        "priority": 0,
+        "definition": definition,
+    }
+
+
+def _password_hash(password: str) -> Definitions:
+    salt = os.urandom(4)
+    digest = hashlib.sha256(salt + password.encode()).digest()
+    return {
+        "password_hash": base64.b64encode(salt + digest).decode(),
+        "hashing_algorithm": "rabbit_password_hashing_sha256",
+    }

@@ -1,0 +1,93 @@
+"""What a service's broker user may do: as much as its role needs, by exchange, queue and key."""
+
+import re
+from typing import Any
+
+from postroad.topology.names import (
+    EVENTS,
+    QUARANTINE,
+    REPLIES,
+    RETRY,
+    RPC,
+    VHOST,
+    WAIT,
+    WORK,
+    rpc_queue,
+    work_queue,
+)
+from postroad.topology.services import Service, key_pattern
+
+NOTHING = "^$"
+
+Entry = dict[str, Any]  # of the definitions that the broker imports
+
+
+def permissions(name: str, service: Service) -> Entry:
+    """Say which exchanges and queues a service may configure, write and read."""
+    configure, write, read = [], [], []
+    if service.calls:
+        own_replies = rf"reply\.{name}\..*"
+        configure += [own_replies]
+        write += [RPC, own_replies]
+        read += [re.escape(REPLIES), own_replies]
+        # To see whether a worker listens (a passive declare) a user needs some permission on the
+        # queue from RabbitMQ 4.3.1 on. This one lets nobody publish: that takes an exchange.
+        write += [re.escape(rpc_queue(called)) for called in _called_services(service)]
+    write += map(re.escape, service.watches)  # by the same passive declare
+    if service.publishes:
+        write += [EVENTS]
+    if service.listens:
+        own_events = rf"listen\.{name}\..*"
+        configure += [own_events]
+        write += [own_events]
+        read += [EVENTS, own_events]
+    if service.answers:
+        write += [re.escape(REPLIES)]
+        read += [re.escape(rpc_queue(name))]
+    if service.enqueues:
+        write += [WORK]
+    if service.works:
+        write += [WAIT]
+        read += [re.escape(work_queue(name, queue)) for queue in service.works]
+    if service.redrives:
+        write += [RETRY]
+        read += [r"dead\.(rpc|work)\..*", QUARANTINE]
+    return {
+        "user": name,
+        "vhost": VHOST,
+        "configure": _any_of(configure),
+        "write": _any_of(write),
+        "read": _any_of(read),
+    }
+
+
+def topic_permissions(name: str, service: Service) -> list[Entry]:
+    """Authorise routing keys; an exchange without an entry would be open, so each has one."""
+    requests = _any_of([key_pattern(right) for right in service.calls])
+    replies = r"^reply\." if service.answers else NOTHING
+    own_replies = rf"^reply\.{name}\." if service.calls else NOTHING
+    published = _any_of([key_pattern(right) for right in service.publishes])
+    listened = _any_of([key_pattern(right) for right in service.listens])
+    enqueued = _any_of([key_pattern(right) for right in service.enqueues])
+    put_aside = _any_of([r"\d+\." + re.escape(work_queue(name, work)) for work in service.works])
+    redriven = _any_of([r"0\.work\..*", QUARANTINE] if service.redrives else [])
+    return [
+        _topic_permission(name, RPC, write=requests, read=NOTHING),
+        _topic_permission(name, REPLIES, write=replies, read=own_replies),
+        _topic_permission(name, EVENTS, write=published, read=listened),
+        _topic_permission(name, WORK, write=enqueued, read=NOTHING),
+        _topic_permission(name, WAIT, write=put_aside, read=NOTHING),
+        _topic_permission(name, RETRY, write=redriven, read=NOTHING),
+    ]
+
+
+def _topic_permission(user: str, exchange: str, *, write: str, read: str) -> Entry:
+    return {"user": user, "vhost": VHOST, "exchange": exchange, "write": write, "read": read}
+
+
+def _called_services(service: Service) -> list[str]:
+    return sorted({right.partition(".")[0] for right in service.calls})
+
+
+def _any_of(patterns: list[str]) -> str:
+    return f"^({'|'.join(patterns)})$" if patterns else NOTHING

@@ -1,0 +1,164 @@
+"""Who there is, and what each service may do: ``services.toml``, which explains its fields."""
+
+import re
+import tomllib
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
+
+from postroad.contracts.errors import explain
+from postroad.contracts.registry import CONTRACTS, EVENTS, JOBS
+from postroad.security.keys import Identity
+from postroad.topology.names import SCALER, work_queue
+
+# What each field of a service can name.
+_OFFERS: Mapping[str, Collection[str]] = {
+    "calls": CONTRACTS,
+    "publishes": EVENTS,
+    "listens": EVENTS,
+    "enqueues": JOBS,
+}
+
+
+class ServicesFileError(Exception):
+    """services.toml is missing or wrong; the message says where."""
+
+
+class Service(BaseModel):
+    """One table of services.toml, which explains the fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    answers: bool = False
+    calls: tuple[str, ...] = ()
+    publishes: tuple[str, ...] = ()
+    listens: tuple[str, ...] = ()
+    enqueues: tuple[str, ...] = ()
+    works: dict[str, tuple[str, ...]] = {}
+    watches: tuple[str, ...] = ()
+    acts_for_users: bool = False
+    issues_tokens: bool = False
+    redrives: bool = False
+
+
+class Services(RootModel[dict[str, Service]]):
+    """All services, by name."""
+
+    @property
+    def names(self) -> list[str]:
+        """Name the services, in the file's order."""
+        return list(self.root)
+
+    @property
+    def work_queues(self) -> set[str]:
+        """Name the queues of events and jobs."""
+        return {
+            work_queue(name, queue)
+            for name, service in self.root.items()
+            for queue in service.works
+        }
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read services.toml.
+
+        Raises:
+            ServicesFileError: it is not TOML, or grants what no contract offers.
+        """
+        services = cls.read(text)
+        services.check()
+        return services
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Read services.toml, whether or not there is what it grants.
+
+        Raises:
+            ServicesFileError: it is not TOML, or has other fields.
+        """
+        try:
+            return cls.model_validate(tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise ServicesFileError(str(error)) from error
+        except ValidationError as error:
+            raise ServicesFileError(explain(error)) from error
+
+    def check(self) -> None:
+        """Raise ``ServicesFileError`` for a bad name, or a right to what no contract offers."""
+        for name, service in self.root.items():
+            _check_name(name)
+            if name == SCALER:
+                raise ServicesFileError(f"{name} is the name of a broker user of our own")
+            for field, contracts in _OFFERS.items():
+                _check_rights(name, field, getattr(service, field), contracts)
+            for queue, taken in service.works.items():
+                _check_name(queue)
+                _check_rights(name, f"works.{queue}", taken, [*EVENTS, *JOBS])
+        for name, service in self.root.items():
+            if strange := set(service.watches) - self.work_queues:
+                raise ServicesFileError(f"{name}: there is no queue {min(strange)} to watch")
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ServicesFileError(f"{name!r} is no name: use a-z, 0-9 and _")
+
+
+def _check_rights(name: str, field: str, rights: Iterable[str], contracts: Iterable[str]) -> None:
+    for right in rights:
+        if not _is_offered(right, contracts):
+            raise ServicesFileError(f"{name}: there is no contract for {field} = {right!r}")
+
+
+def _is_offered(right: str, contracts: Iterable[str]) -> bool:
+    return any(re.fullmatch(key_pattern(right), contract) for contract in contracts)
+
+
+def without_stale_rights(service: Service) -> Service:
+    """Leave away what a service may call, publish, listen to or enqueue that is no more."""
+    return service.model_copy(
+        update={
+            field: tuple(each for each in getattr(service, field) if _is_offered(each, contracts))
+            for field, contracts in _OFFERS.items()
+        }
+    )
+
+
+def load_services(path: Path) -> Services:
+    """Read services.toml from a file.
+
+    Raises:
+        ServicesFileError: it cannot be read, or is wrong.
+    """
+    try:
+        return Services.parse(path.read_text())
+    except OSError as error:
+        raise ServicesFileError(f"cannot read {path}: {error.strerror}") from error
+    except ServicesFileError as error:
+        raise ServicesFileError(f"{path}: {error}") from error
+
+
+def key_pattern(right: str) -> str:
+    """Write a right as a regular expression: a whole name, or a prefix that ends in ``.*``."""
+    return re.escape(right[:-1]) + ".*" if right.endswith(".*") else re.escape(right)
+
+
+def trust_bundle(services: Services, identities: Iterable[Identity]) -> dict[str, object]:
+    """Put everybody's public keys and rights together (``postroad.security.keys.TrustBundle``)."""
+    return {
+        "services": {
+            identity.service: {
+                "keys": identity.public()["keys"],
+                "calls": list(services.root[identity.service].calls),
+                "publishes": list(services.root[identity.service].publishes),
+                "enqueues": list(services.root[identity.service].enqueues),
+                "listens": list(services.root[identity.service].listens),
+                "acts_for_users": services.root[identity.service].acts_for_users,
+                "issues_tokens": services.root[identity.service].issues_tokens,
+                "redrives": services.root[identity.service].redrives,
+            }
+            for identity in identities
+        }
+    }

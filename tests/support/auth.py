@@ -1,0 +1,200 @@
+"""An auth service for the tests: its keys, its database, and callers who ask it."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from threading import Barrier
+from time import time
+from typing import Any, TypeVar
+
+from pydantic import SecretStr
+from sqlalchemy import Table
+
+from auth_worker.settings import AuthSettings
+from auth_worker.tables import outbox
+from auth_worker.wiring import Service, build_handlers, build_service
+from postroad.context import Call, current_call
+from postroad.contracts.auth import (
+    REFRESH_CONTEXT,
+    CreateSession,
+    EndSession,
+    RefreshSession,
+    Session,
+    password_context,
+)
+from postroad.contracts.base import Event, Request
+from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
+from postroad.ids import new_id
+from postroad.security.access_tokens import AccessToken, TokenVerifier
+from postroad.security.keyring import KeyRing
+from postroad.security.keys import Identity, TrustBundle, TrustedService
+from postroad.security.revocations import Revocations
+from postroad.security.sealing import seal, unseal
+from postroad.storage.database import Database
+
+T = TypeVar("T")
+
+PASSWORD = "correct horse battery staple"
+WRONG = "Tr0ub4dor&3"
+ADDRESS = "192.0.2.77"
+EVENTS = {event.name: event for event in (LoginFailed, LoginSucceeded, SessionRevoked)}
+
+
+def make_keys() -> dict[str, KeyRing]:
+    """Make the keys of the services, by name."""
+    identities = {name: Identity.create(name) for name in ("auth", "bridge", "catalog")}
+    services = {
+        name: TrustedService(
+            keys=tuple(key.public() for key in identity.keys), issues_tokens=name == "auth"
+        )
+        for name, identity in identities.items()
+    }
+    trust = TrustBundle(services=services)
+    return {name: KeyRing(identity, trust) for name, identity in identities.items()}
+
+
+def make_settings(**changed: Any) -> AuthSettings:
+    """Give settings with which a password check takes no time."""
+    cheap = {"argon2_time_cost": 1, "argon2_memory_kib": 64, "argon2_parallelism": 1}
+    return AuthSettings(**({"database_url": SecretStr("sqlite:///unused")} | cheap | changed))
+
+
+@dataclass
+class AuthUnderTest:
+    """One replica of the auth service; requests reach its handlers as the worker hands them on."""
+
+    database: Database
+    keys: dict[str, KeyRing]
+    settings: AuthSettings = field(default_factory=make_settings)
+    is_development: bool = False
+
+    def __post_init__(self) -> None:
+        self.service: Service = build_service(
+            self.settings,
+            database=self.database,
+            keys=self.keys["auth"],
+            is_development=self.is_development,
+        )
+        self.handlers = build_handlers(self.service)
+
+    def add_user(self, username: str = "reader", password: str = PASSWORD, **more: Any) -> int:
+        self.service.users.add(username, self.service.passwords.hash(password), **more)
+        found = self.service.users.find(username)
+        return found.id if found else 0
+
+    def ask(
+        self,
+        request: Request[Any],
+        *,
+        caller: str = "bridge",
+        message_id: str | None = None,
+        user: AccessToken | None = None,
+    ) -> Any:
+        """Hand a request to its handler; the same ``message_id`` makes it a redelivery."""
+        call = Call(caller, message_id or new_id(), "request-1", time() + 10, user)
+
+        def answer() -> Any:
+            current_call.set(call)
+            return self.handlers[type(request)](request)
+
+        return copy_context().run(answer)
+
+    def sign_in(
+        self,
+        username: str = "reader",
+        password: str = PASSWORD,
+        *,
+        address: str | None = ADDRESS,
+        caller: str = "bridge",
+    ) -> Session:
+        sealed = seal(
+            password,
+            to="auth",
+            context=password_context(username),
+            trust=self.keys["bridge"].trust,
+        )
+        request = CreateSession(username=username, sealed_password=sealed, client_address=address)
+        answer: Session = self.ask(request, caller=caller)
+        return answer
+
+    def refresh(
+        self, token: str, *, caller: str = "bridge", message_id: str | None = None
+    ) -> Session:
+        request = RefreshSession(sealed_refresh_token=self.seal(token))
+        answer: Session = self.ask(request, caller=caller, message_id=message_id)
+        return answer
+
+    def sign_out(self, *, user: AccessToken | None = None, token: str | None = None) -> None:
+        sealed = None if token is None else self.seal(token)
+        self.ask(EndSession(sealed_refresh_token=sealed), user=user)
+
+    def seal(self, token: str) -> str:
+        trust = self.keys["bridge"].trust
+        return seal(token, to="auth", context=REFRESH_CONTEXT, trust=trust)
+
+    def refresh_token(self, session: Session, *, caller: str = "bridge") -> str:
+        """Open a session's refresh token as the caller does."""
+        identity = self.keys[caller].identity
+        return unseal(session.sealed_refresh_token, context=REFRESH_CONTEXT, identity=identity)
+
+    def access_token(self, session: Session) -> AccessToken:
+        """Verify a session's access token as everybody does."""
+        return TokenVerifier(self.keys["bridge"], Revocations()).verify(session.access_token)
+
+    def events(self) -> list[Event]:
+        """Give what is in the outbox."""
+        return [
+            EVENTS[row.name].model_validate_json(row.body) for row in rows(self.database, outbox)
+        ]
+
+
+@dataclass
+class Clock:
+    """A clock that stands still until it is set."""
+
+    now: float = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def rows(database: Database, table: Table) -> list[Any]:
+    """Give a table's rows, oldest first."""
+    with database.reading() as connection:
+        return list(connection.execute(table.select().order_by(*table.primary_key)))
+
+
+def at_once(count: int, work: Callable[[int], T]) -> list[T | Exception]:
+    """Do something in so many threads at the same moment; give what each returned or raised."""
+    barrier = Barrier(count)
+
+    def one(number: int) -> T | Exception:
+        barrier.wait(10)
+        try:
+            return work(number)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test looks at it
+            return error
+
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(one, range(count)))
+
+
+@contextmanager
+def beside(work: Callable[[], object]) -> Iterator[Callable[[], bool]]:
+    """Do something in a thread; the block can ask whether it has been done, soon if ever."""
+    with ThreadPoolExecutor(1) as threads:
+        doing = threads.submit(work)
+
+        def is_done() -> bool:
+            return bool(wait([doing], timeout=0.3).done)
+
+        yield is_done
+    doing.result(30)
+
+
+def kinds(outcomes: list[Any]) -> dict[str, int]:
+    """Count outcomes by type."""
+    names = [type(outcome).__name__ for outcome in outcomes]
+    return {name: names.count(name) for name in set(names)}

@@ -1,0 +1,37 @@
+"""Messages brought before the court: what the tests of `postroad explain` share."""
+
+import json
+from argparse import ArgumentParser
+from time import time
+from typing import Any
+
+from ops.commands import explain
+from ops.dead_letters.diagnosis import Court, Outcome, Trial
+from postroad.dead_letters.captured import Captured, Place, read_messages
+from postroad.security.keyring import KeyRing
+from tests.support.captures import captured
+from tests.support.letters import Letter
+
+Keys = dict[str, KeyRing]
+ASKED = Place("request", "catalog")
+
+
+def command(*arguments: str) -> int:
+    parser = ArgumentParser()
+    explain.add_arguments(parser)
+    return explain.run(parser.parse_args(arguments))
+
+
+def as_read(letter: Letter, **changes: Any) -> Captured:
+    (message,) = read_messages(json.dumps(captured(letter, **changes)))
+    return message
+
+
+def tried(keys: KeyRing, letter: Letter) -> Trial:
+    return Court(keys).try_message(as_read(letter), ASKED, time())
+
+
+def failures(trial: Trial) -> list[str]:
+    return [
+        each.code for each in trial.findings if each.outcome in (Outcome.REFUSED, Outcome.ERROR)
+    ]

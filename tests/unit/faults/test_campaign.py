@@ -1,0 +1,101 @@
+"""The parts of the fault campaign that need no system: what is chosen, and what is printed."""
+
+import asyncio
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from tests.faults.campaign import deal
+from tests.faults.checker import Finding
+from tests.faults.expected import answers
+from tests.faults.faults import KINDS as FAULTS
+from tests.faults.proxy import Proxy
+from tests.faults.table import report
+from tests.support.waiting import eventually
+from tests.unit.faults.test_checker import ASKED, FAULT, records
+
+ROOT = Path(__file__).parents[3]
+DOCUMENTATION = (ROOT / "docs" / "faults.md").read_text()
+KINDS = ["one", "two", "three"]
+
+
+def test_each_kind_is_dealt_equally_often_and_the_same_again_by_the_same_seed() -> None:
+    dealt = deal(KINDS, 31, seed=4)
+
+    assert len(dealt) == 31
+    assert max(Counter(dealt).values()) - min(Counter(dealt).values()) <= 1
+    assert dealt == deal(KINDS, 31, seed=4) != deal(KINDS, 31, seed=5)
+
+
+def test_the_documentation_names_each_kind() -> None:
+    rows = [row for row in DOCUMENTATION.splitlines() if row.startswith("| `")]
+
+    assert re.findall(r"`([a-z]+_[a-z_]+)`", "\n".join(rows)) == list(FAULTS)
+
+
+def test_the_readme_quotes_the_last_campaign_as_it_was() -> None:
+    last = (ROOT / "tests" / "faults" / "results" / "campaign.md").read_text()
+    _, _, quoted = (ROOT / "README.md").read_text().partition("<!-- from tests/faults")
+    quoted, _, _ = quoted.partition("<!-- end -->")
+
+    rows = [line for line in last.splitlines() if line.startswith("|")]
+    assert [line for line in quoted.splitlines() if line.startswith("|")] == rows
+
+
+def test_no_two_right_answers_are_the_same() -> None:
+    right = answers()
+
+    assert len(set(right.values())) == len(right)
+
+
+def test_the_table_shows_the_longest_time_without_an_answer_within_a_fault() -> None:
+    seen = records()
+    seen.faults = [replace(FAULT, began=10.0, lifted=12.0, healthy=20.0)]
+    times = (9.0, 11.0, 13.5, 19.0, 40.0)
+    seen.requests = [replace(ASKED, began=at, ended=at) for at in times]
+
+    text = report(seen, [], seed=1, took_s=60)
+
+    assert "| kill worker | 1 | 3 | 0 | 5.5 s | 8.0 s |" in text
+
+
+def test_the_table_says_that_a_kind_was_not_recovered_from() -> None:
+    seen = records()
+    seen.faults.append(replace(FAULT, healthy=None))
+
+    assert "| not in time |" in report(seen, [], seed=1, took_s=60)
+
+
+def test_the_report_counts_and_names_what_must_not_be() -> None:
+    text = report(records(), [Finding("lost", "an event")], seed=1, took_s=60)
+
+    assert "| lost | 1 |" in text
+    assert "| doubled | 0 |" in text
+    assert text.endswith("- lost: an event\n")
+
+
+async def test_a_paused_proxy_holds_back_what_comes_and_passes_it_on_afterwards() -> None:
+    heard = bytearray()
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.extend(await reader.read(100))
+        heard.extend(await reader.read(100))
+        writer.close()
+
+    async with await asyncio.start_server(hear, "127.0.0.1") as server:
+        proxy = Proxy(server.sockets[0].getsockname()[1])
+        await proxy.open()
+        _, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        writer.write(b"before")
+        await eventually(lambda: heard == b"before")
+
+        proxy.pause()
+        writer.write(b", after")
+        await asyncio.sleep(0.1)  # it would have been there long ago
+        assert heard == b"before"
+
+        proxy.resume()
+        await eventually(lambda: heard == b"before, after")
+        writer.close()
+        await proxy.shut()

@@ -1,0 +1,302 @@
+"""Clients that are slow, silent or too many, on real sockets, and those who are not beside them."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
+from time import monotonic
+
+import pytest
+import uvicorn
+
+from http_bridge.asgi.limited_protocol import LimitedProtocol, Limits, limited_protocol
+from http_bridge.asgi.messages import ClientGone, Receive, Request, Response, Scope, Send
+from ops.local.ports import LOOPBACK
+from tests.support.waiting import eventually
+
+TIMEOUT_S = 0.5
+LATE_S = 2.0  # what a time-out may take more, on a busy machine
+LIMITS = Limits(
+    headers_max_bytes=1000,
+    receive_timeout_s=TIMEOUT_S,
+    send_timeout_s=TIMEOUT_S,
+    connections_max=1000,
+)
+KEEP_ALIVE_S = 1
+SOME, MUCH = b"x" * 40_000, b"x" * 200_000  # of which uvicorn waits for the latter to be taken
+GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+GET_SOME, GET_MUCH = GET.replace(b"/", b"/some", 1), GET.replace(b"/", b"/much", 1)
+POST = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 5\r\n\r\n"
+
+
+class App:
+    """Reads each body, and answers when it may; keeps count of clients that went away."""
+
+    def __init__(self) -> None:
+        self.gone = 0
+        self.answering = 0
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request.from_scope(scope, receive)
+        try:
+            body = await request.body(1000)
+        except ClientGone:
+            self.gone += 1
+            return
+        self.answering += 1
+        await eventually(self.may_answer.is_set)
+        answer = {"/some": SOME, "/much": MUCH}.get(request.path, body or b"nothing")
+        await Response(200, answer).send(send, "a-request")
+
+
+class Server:
+    """A server in a thread."""
+
+    def __init__(self, app: App, protocol: type[LimitedProtocol], keep_alive_s: int) -> None:
+        config = uvicorn.Config(
+            app,
+            http=protocol,
+            loop="uvloop",
+            lifespan="off",
+            log_config=None,
+            timeout_keep_alive=keep_alive_s,
+        )
+        self.app = app
+        self.protocol = protocol
+        self._listener = socket.create_server((LOOPBACK, 0))
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        self.port = self._listener.getsockname()[1]
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([self._listener],))
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.app.may_answer.set()
+        self._server.should_exit = self._server.force_exit = True
+        self._thread.join(10)
+        self._listener.close()
+
+    @property
+    def connections(self) -> int:
+        return len(self._server.server_state.connections)
+
+
+@contextmanager
+def serving(limits: Limits, *, keep_alive_s: int = KEEP_ALIVE_S) -> Iterator[Server]:
+    server = Server(App(), limited_protocol(limits), keep_alive_s)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving(LIMITS) as server:
+        yield server
+
+
+class Peer:
+    """A client that does as it is told, byte by byte."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def answer(self) -> bytes:
+        """Read one answer; nothing when the connection has ended."""
+        try:
+            head = await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), 5)
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+            return head + await self._reader.readexactly(length)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return b""
+
+    async def rest(self) -> bytes:
+        """Read until the server ends the connection."""
+        try:
+            return await asyncio.wait_for(self._reader.read(), TIMEOUT_S + KEEP_ALIVE_S + LATE_S)
+        except ConnectionError:
+            return b""
+
+    async def trickle(self, data: bytes, every_s: float) -> None:
+        """Send a byte every so often until the server has had enough."""
+        while not self._reader.at_eof():
+            try:
+                await self.send(data)
+            except ConnectionError:
+                return
+            await asyncio.sleep(every_s)
+
+
+@asynccontextmanager
+async def connected(server: Server) -> AsyncIterator[Peer]:
+    """Connect, with buffers so small that an answer does not fit into them."""
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(raw, (LOOPBACK, server.port))
+    reader, writer = await asyncio.open_connection(sock=raw, limit=1024)
+    try:
+        yield Peer(reader, writer)
+    finally:
+        writer.transport.abort()
+
+
+async def is_served(server: Server) -> bool:
+    async with connected(server) as peer:
+        await peer.send(GET)
+        return (await peer.answer()).startswith(b"HTTP/1.1 200")
+
+
+async def test_who_never_asks_anything_is_let_go(server: Server) -> None:
+    async with connected(server) as peer:
+        began = monotonic()
+
+        assert await peer.rest() == b""
+
+    assert TIMEOUT_S * 0.9 < monotonic() - began < TIMEOUT_S + LATE_S
+
+
+@pytest.mark.parametrize("first", [b"", GET], ids=["first request", "second request"])
+async def test_headers_that_trickle_in_are_408_while_others_are_served(
+    server: Server, first: bytes
+) -> None:
+    async with connected(server) as peer:
+        if first:
+            await peer.send(first)
+            assert (await peer.answer()).startswith(b"HTTP/1.1 200")
+        began = monotonic()
+        await peer.send(b"GET / HTTP/1.1\r\nX-Slow: ")
+        trickling = asyncio.create_task(peer.trickle(b"x", TIMEOUT_S / 10))
+
+        assert await is_served(server)
+        assert (await peer.rest()).startswith(b"HTTP/1.1 408 ")
+        assert monotonic() - began < TIMEOUT_S + LATE_S
+        await trickling
+
+
+async def test_a_body_that_trickles_in_is_408_and_its_request_is_given_up(server: Server) -> None:
+    async with connected(server) as peer:
+        await peer.send(POST.replace(b"5", b"500"))
+        trickling = asyncio.create_task(peer.trickle(b"x", TIMEOUT_S / 10))
+
+        assert (await peer.rest()).startswith(b"HTTP/1.1 408 ")
+
+        await trickling
+    await eventually(lambda: server.app.gone == 1)
+
+
+async def test_empty_lines_do_not_keep_a_connection(server: Server) -> None:
+    async with connected(server) as peer:
+        await peer.send(GET)
+        await peer.answer()
+        trickling = asyncio.create_task(peer.trickle(b"\r\n", TIMEOUT_S / 10))
+
+        assert await peer.rest() == b""
+
+        await trickling
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [GET_MUCH * 3, GET_SOME, GET_SOME.replace(b"Host", b"Connection: close\r\nHost")],
+    ids=["more than we keep", "what is left when it goes idle", "what is left when it closes"],
+)
+async def test_who_does_not_read_the_answer_is_dropped(server: Server, asked: bytes) -> None:
+    async with connected(server) as peer:
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a read transport too
+        await peer.send(asked)
+        await eventually(lambda: server.app.answering)
+
+        await eventually(lambda: server.connections == 0, timeout_s=KEEP_ALIVE_S + 2 * LATE_S)
+
+    assert await is_served(server)
+
+
+async def test_who_waits_for_long_for_an_answer_is_not_taken_for_slow(server: Server) -> None:
+    server.app.may_answer.clear()
+    async with connected(server) as peer:
+        await peer.send(POST + b"hello" + b"GET / HTT")
+        await eventually(lambda: server.app.answering == 1)
+        await asyncio.sleep(3 * TIMEOUT_S)
+        server.app.may_answer.set()
+
+        assert (await peer.answer()).endswith(b"hello")
+
+
+async def test_a_whole_request_ends_the_wait_for_it(server: Server) -> None:
+    async with connected(server) as peer:
+        for _ in range(4):
+            await peer.send(POST)
+            await asyncio.sleep(TIMEOUT_S / 3)
+            await peer.send(b"hello")
+
+            assert (await peer.answer()).endswith(b"hello")
+
+
+async def test_too_many_idle_connections_give_way_to_new_ones_the_oldest_first() -> None:
+    with serving(replace(LIMITS, connections_max=10, receive_timeout_s=60)) as server:
+        async with AsyncExitStack() as stack:
+            asking = await stack.enter_async_context(connected(server))
+            server.app.may_answer.clear()
+            await asking.send(GET)
+            await eventually(lambda: server.app.answering == 1)
+            idle = [await stack.enter_async_context(connected(server)) for _ in range(15)]
+
+            assert [await peer.rest() for peer in idle[:6]] == [b""] * 6
+            await eventually(lambda: server.connections == 10)
+            server.app.may_answer.set()
+            assert (await asking.answer()).startswith(b"HTTP/1.1 200")
+            await idle[-1].send(GET)
+            assert (await idle[-1].answer()).startswith(b"HTTP/1.1 200")
+            assert await is_served(server)
+
+
+async def test_connections_that_are_kept_alive_give_way_too() -> None:
+    with serving(replace(LIMITS, connections_max=2), keep_alive_s=60) as server:
+        async with AsyncExitStack() as stack:
+            kept = [await stack.enter_async_context(connected(server)) for _ in range(2)]
+            for peer in kept:
+                await peer.send(GET)
+                assert (await peer.answer()).startswith(b"HTTP/1.1 200")
+
+            assert await is_served(server)
+            assert await kept[0].rest() == b""
+
+
+async def test_when_every_connection_is_being_answered_a_new_one_is_dropped() -> None:
+    with serving(replace(LIMITS, connections_max=2, receive_timeout_s=60)) as server:
+        server.app.may_answer.clear()
+        async with AsyncExitStack() as stack:
+            busy = [await stack.enter_async_context(connected(server)) for _ in range(2)]
+            for peer in busy:
+                await peer.send(GET)
+            await eventually(lambda: server.app.answering == 2)
+
+            async with connected(server) as another:
+                assert await another.rest() == b""
+
+            server.app.may_answer.set()
+            for peer in busy:
+                assert (await peer.answer()).startswith(b"HTTP/1.1 200")
+
+
+async def test_nothing_is_kept_of_connections_that_have_ended(server: Server) -> None:
+    for _ in range(5):
+        assert await is_served(server)
+
+    await eventually(lambda: server.connections == 0)
+
+    assert not server.protocol.idle

@@ -1,0 +1,188 @@
+"""What is counted is told as Prometheus reads it, and to nobody who does not ask properly."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+
+from http_bridge.asgi.messages import Request
+from http_bridge.http.metrics import Exchanges
+from ops.local.ports import LOOPBACK, free_ports
+from postroad.contracts.errors import Unavailable
+from postroad.observability.metrics import BUCKETS_S, Measure, Spread, Spreads, by_label, number
+from postroad.observability.prometheus import HEAD_MAX_BYTES, serving_metrics
+from postroad.settings import MetricsSettings
+from tests.support.scraping import Scrape, scrape
+
+DURATIONS_S = (0.0, 0.0004, 0.0005, 0.00051, 0.02, 0.05, 0.07, 1.0, 59.0, 60.0, 61.0, 7200.0)
+
+
+def counting(value: float) -> Measure:
+    return Measure("counter", "things_total", "Things", number(lambda: value))
+
+
+def test_a_spread_is_what_prometheus_own_histogram_would_be() -> None:
+    theirs = Histogram(
+        "took_seconds", "Time", ["what"], buckets=BUCKETS_S, registry=(own := CollectorRegistry())
+    )
+    ours = Spreads()
+
+    for seconds in DURATIONS_S:
+        theirs.labels("it").observe(seconds)
+        ours["it"].add(seconds)
+
+    measure = Measure("histogram", "took_seconds", "Time", by_label(lambda: ours), ("what",))
+    told = {
+        (sample.name, tuple(sample.labels.items())): sample.value
+        for sample in Scrape.of_text(generate_latest(own).decode()).samples
+        if not sample.name.endswith("_created")
+    }
+    scraped = Scrape.of([measure])
+    for (name, labels), value in told.items():
+        assert scraped.value(name, **dict(labels)) == pytest.approx(value), (name, labels)
+    assert len([name for name in scraped.samples if name.name.startswith("took")]) == len(told)
+
+
+def test_a_spread_that_was_never_added_to_is_all_zeros() -> None:
+    scraped = Scrape.of([Measure("histogram", "took_seconds", "Time", lambda: {(): Spread()})])
+
+    assert scraped.value("took_seconds_count") == scraped.value("took_seconds_sum") == 0
+
+
+def test_labels_are_escaped() -> None:
+    strange = 'a"b\\c\nd'
+    measure = Measure("gauge", "odd", "Odd", by_label(lambda: {strange: 1.0}), ("what",))
+
+    assert Scrape.of([measure]).labels("odd", "what") == {strange}
+
+
+def test_what_cannot_be_known_now_is_left_out_and_the_rest_is_told() -> None:
+    def away() -> Any:
+        raise Unavailable("the database is away")
+
+    scraped = Scrape.of([Measure("gauge", "rows", "Rows", away), counting(3)])
+
+    assert "rows" not in scraped.names
+    assert scraped.value("things_total") == 3
+
+
+def test_the_process_and_the_version_are_told_too() -> None:
+    names = Scrape.of([]).names
+
+    assert {"postroad_build_info", "process_cpu_seconds_total"} <= names
+
+
+async def test_without_a_port_nothing_listens() -> None:
+    before = open_files()
+
+    async with serving_metrics(MetricsSettings(port=None), [counting(1)]):
+        assert open_files() == before
+
+
+async def test_metrics_are_served_while_the_context_lasts() -> None:
+    (port,) = free_ports(1)
+
+    async with serving_metrics(MetricsSettings(port=port), [counting(4)]):
+        assert (await scrape(port)).value("things_total") == 4
+        assert (await scrape(port)).value("things_total") == 4
+
+    with pytest.raises(OSError, match="Connect call failed"):
+        await asyncio.open_connection(LOOPBACK, port)
+
+
+async def test_they_are_on_loopback_unless_told_otherwise() -> None:
+    assert MetricsSettings(port=1).host == LOOPBACK
+
+
+async def test_a_port_that_is_taken_ends_the_start_and_says_so() -> None:
+    (port,) = free_ports(1)
+
+    async with serving_metrics(MetricsSettings(port=port), []):
+        with pytest.raises(SystemExit, match="METRICS_PORT"):
+            async with serving_metrics(MetricsSettings(port=port), []):
+                pass
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /metrics HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET /metrics/../secret HTTP/1.1\r\n\r\n",
+        b"\r\n\r\n",
+        b"\xff\x00\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"x" * (2 * HEAD_MAX_BYTES),
+        b"GET /met",
+        b"",
+    ],
+)
+async def test_who_asks_for_something_else_gets_nothing_and_harms_nobody(head: bytes) -> None:
+    (port,) = free_ports(1)
+
+    async with serving_metrics(MetricsSettings(port=port), [counting(1)]):
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        writer.write(head)
+        writer.write_eof()
+        answer = await reader.read()
+        writer.close()
+
+        assert b"things" not in answer
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 404 ")
+        assert (await scrape(port)).value("things_total") == 1
+
+
+# the bridge's labels
+
+
+@pytest.fixture
+def exchanges() -> Exchanges:
+    return Exchanges(["/", "/products", "/products/{product_id}", "/products/sync/{sync_id}"])
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/", "/"),
+        ("/products", "/products"),
+        ("/products/", "/products"),
+        ("/products/7", "/products/{product_id}"),
+        ("/products/" + "9" * 5000, "/products/{product_id}"),
+        ("/products/sync/7", "/products/sync/{sync_id}"),
+        ("/products/sync/7/8", "other"),
+        ("/products/{product_id}/x", "other"),
+        ("/nowhere", "other"),
+        ("/nowhere/", "other"),
+        ("", "other"),
+        ("*", "other"),
+        ("/../etc/passwd", "other"),
+        ('/"}\n', "other"),
+    ],
+)
+def test_a_path_is_counted_by_its_route(exchanges: Exchanges, path: str, route: str) -> None:
+    assert exchanges.route_of(path) == route
+
+
+def test_whatever_is_asked_there_are_few_labels(exchanges: Exchanges) -> None:
+    for number_ in range(300):
+        request = Request(
+            method=f"METHOD{number_}",
+            path=f"/{number_}/{number_}",
+            query=b"",
+            is_https=False,
+            client_address=None,
+            headers={},
+            receive=lambda: asyncio.sleep(0, {}),
+        )
+        exchanges.add(request, 404, 0.001)
+
+    scraped = Scrape.of(exchanges.measures(lambda: 0))
+
+    assert scraped.value("postroad_http_requests_total", route="other", method="other") == 300
+    assert scraped.labels("postroad_http_requests_total", "route") == {"other"}
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))

@@ -1,0 +1,155 @@
+"""`postroad contracts`: it shows, compares, checks and releases."""
+
+import json
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from ops import cli
+from ops.commands import contracts
+from ops.commands.contracts import ContractsError, last_released, may_break
+from postroad.asyncapi.document import build_document
+from postroad.asyncapi.wire import Document
+from tests.support.describing import METHOD, NUMBER, asking
+
+
+def write(path: Path, document: Document) -> Path:
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_show_prints_the_document(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["postroad", "contracts", "show"])
+
+    status = cli.main()
+
+    assert status == 0
+    assert json.loads(capsys.readouterr().out) == build_document()
+
+
+def test_diff_prints_a_line_for_each_change_and_fails_when_one_breaks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = write(tmp_path / "old", asking()), write(tmp_path / "new", asking(NUMBER))
+
+    status = contracts.run(Namespace(action=contracts._diff, old=old, new=new))
+
+    assert status == 1
+    assert capsys.readouterr().out == f"breaks  {METHOD}: the field speed is new and required\n"
+
+
+def test_diff_is_content_with_additions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = write(tmp_path / "old", build_document({}, {}, {}))
+
+    status = contracts.run(Namespace(action=contracts._diff, old=old, new=None))
+
+    assert status == 0
+    assert "new     the request catalog.products.list is new\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "cannot read"),
+        ("{", "no JSON"),
+        ("[]", "no AsyncAPI"),
+        ('{"operations": {"a": {}}, "components": {}}', "no AsyncAPI"),
+    ],
+)
+def test_diff_says_what_is_wrong_with_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, complaint: str
+) -> None:
+    path = tmp_path / "old.json"
+    if content is not None:
+        path.write_text(content)
+
+    status = contracts.run(Namespace(action=contracts._diff, old=path, new=None))
+
+    assert status == 2
+    assert complaint in capsys.readouterr().err
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of documents, with the present one written and released."""
+    monkeypatch.setattr(contracts, "DOCUMENT_FILE", tmp_path / "asyncapi.json")
+    monkeypatch.setattr(contracts, "RELEASED_FOLDER", tmp_path)
+    for action in (contracts._write, contracts._release):
+        assert contracts.run(Namespace(action=action)) == 0
+    return tmp_path
+
+
+def check() -> int:
+    return contracts.run(Namespace(action=contracts._check))
+
+
+def test_check_is_content_with_what_was_written(repository: Path) -> None:
+    assert check() == 0
+
+
+def test_check_fails_when_the_document_is_out_of_date(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(repository / "asyncapi.json", asking())
+
+    assert check() == 1
+    assert "write it with 'postroad contracts write'" in capsys.readouterr().err
+
+
+def test_check_fails_when_the_last_release_is_broken(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(repository / "asyncapi-0.0.9.json", build_document())
+    write(repository / "asyncapi-0.1.0.json", asking())
+
+    assert check() == 1
+    assert f"breaks  the request {METHOD} was removed" in capsys.readouterr().out
+
+
+def test_a_breaking_change_takes_a_version_that_may_break(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (repository / "asyncapi-0.1.0.json").unlink()
+    write(repository / "asyncapi-0.0.9.json", asking())
+
+    assert check() == 0
+    assert f"breaks  the request {METHOD} was removed" in capsys.readouterr().out
+
+
+def test_a_release_is_not_written_over(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(repository / "asyncapi-0.1.0.json", asking())
+
+    assert contracts.run(Namespace(action=contracts._release)) == 1
+    assert "is out already" in capsys.readouterr().err
+
+
+def test_the_last_release_is_the_one_of_the_highest_version(tmp_path: Path) -> None:
+    for version in ("0.9.0", "0.10.0", "0.2.11"):
+        write(tmp_path / f"asyncapi-{version}.json", {})
+
+    assert last_released(tmp_path).name == "asyncapi-0.10.0.json"
+
+
+def test_there_must_be_a_release(tmp_path: Path) -> None:
+    with pytest.raises(ContractsError, match="no released document"):
+        last_released(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("released", "present", "may"),
+    [
+        ("0.1.0", "0.1.1", False),
+        ("0.1.0", "0.2.0", True),
+        ("0.9.0", "1.0.0", True),
+        ("1.1.0", "1.2.0", False),
+        ("1.1.0", "2.0.0", True),
+        ("2.0.0", "1.9.0", False),
+    ],
+)
+def test_which_version_may_break_which(released: str, present: str, may: bool) -> None:
+    assert may_break(released, present) is may

@@ -1,0 +1,88 @@
+"""`postroad tail`: which events a pattern means, and how one looks."""
+
+import json
+import re
+import sys
+from datetime import UTC, datetime
+
+import pytest
+
+from ops.commands import tail
+from ops.commands.tail import _chosen
+from ops.services.operator import CannotAct
+from postroad.contracts.events import LoginFailed, ProductAdded
+from postroad.contracts.registry import EVENTS
+from postroad.security.keyring import KeyRing
+from postroad.security.signatures import Claims, Signer, read_signature
+
+LOGINS = {"auth.login.failed", "auth.login.succeeded"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("#", set(EVENTS)),
+        ("auth.login.*", LOGINS),
+        ("auth.login.#", LOGINS),
+        ("auth.login.failed.#", {"auth.login.failed"}),
+        ("*.session.revoked", {"auth.session.revoked"}),
+        ("auth.session.revoked", {"auth.session.revoked"}),
+        ("auth.#.failed", {"auth.login.failed"}),
+    ],
+)
+def test_a_pattern_means_what_it_means_to_the_broker(pattern: str, names: set[str]) -> None:
+    assert {event.name for event in _chosen(pattern)} == names
+
+
+@pytest.mark.parametrize("pattern", ["auth.*", "auth.login", "auth.logins.*", "authxlogin.failed"])
+def test_a_pattern_that_means_nothing_is_an_error(pattern: str) -> None:
+    with pytest.raises(CannotAct, match="no event is like"):
+        _chosen(pattern)
+
+
+# how one looks
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+ADDED = ProductAdded(product_id=7, title='a "lamp"\x9b2J', price=89.0, sync_id="s")
+
+
+@pytest.fixture
+def claims(keys: dict[str, KeyRing]) -> Claims:
+    signer = Signer(keys["catalog"], clock=NOON.timestamp)
+    return read_signature(
+        signer.event(name=ADDED.name, body=b"{}", message_id="m1", correlation_id="c1")
+    ).claims
+
+
+def in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Called by a test itself: its output is not yet captured while fixtures are made."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+
+def test_an_event_is_a_line_of_time_name_sender_and_fields(claims: Claims) -> None:
+    line = tail._for_people([LoginFailed, ProductAdded])(claims, ADDED)
+
+    assert line == (
+        f"{NOON.astimezone():%H:%M:%S} catalog.product.added catalog  "
+        'product_id=7 title="a \\"lamp\\"\ufffd2J" price=89.0 sync_id="s" message_id=m1'
+    )
+
+
+def test_in_a_terminal_it_has_colours_unless_they_are_not_wanted(
+    claims: Claims, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = tail._for_people([ProductAdded])(claims, ADDED)
+    in_a_terminal(monkeypatch)
+    coloured = tail._for_people([ProductAdded])(claims, ADDED)
+    monkeypatch.setenv("NO_COLOR", "1")
+    unwanted = tail._for_people([ProductAdded])(claims, ADDED)
+
+    assert plain == unwanted == re.sub(r"\x1b\[\d+m", "", coloured)
+    assert "\x1b[1mcatalog.product.added\x1b[0m" in coloured
+
+
+def test_for_programs_it_is_its_name_and_its_fields(claims: Claims) -> None:
+    assert json.loads(tail._as_json(claims, ADDED)) == {
+        "event": "catalog.product.added",
+        **ADDED.model_dump(),
+    }

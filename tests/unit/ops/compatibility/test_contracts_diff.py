@@ -1,0 +1,131 @@
+"""Which changes of a contract break whom: what is there at all, and all that is not in a field."""
+
+import pytest
+
+from ops.compatibility.contracts import Change, breaks, changes
+from postroad.asyncapi.document import build_document
+from postroad.asyncapi.wire import Document
+from postroad.contracts.base import Job
+from tests.support.describing import (
+    ADDITION,
+    BREAKING,
+    EVENT,
+    JOB,
+    METHOD,
+    WARNING,
+    asking,
+    doing,
+    found,
+    make,
+    telling,
+)
+
+NO_ERRORS = "Open a door."
+ONE_ERROR = """Open a door.
+
+    Raises:
+        ProductNotFound: there is none.
+    """
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "document"),
+    [
+        ("request", METHOD, asking()),
+        ("event", EVENT, telling({})),
+        ("job", JOB, doing({})),
+    ],
+)
+def test_what_is_there_at_all(kind: str, name: str, document: Document) -> None:
+    nothing = build_document({}, {}, {})
+
+    assert found(document, nothing) == {(BREAKING, f"the {kind} {name} was removed")}
+    assert found(nothing, document) == {(ADDITION, f"the {kind} {name} is new")}
+
+
+def test_an_event_that_has_become_a_job_is_gone() -> None:
+    job = make("DoorOpened", __base__=Job, __cls_kwargs__={"name": EVENT})
+
+    assert found(telling({}), build_document({}, {}, {EVENT: job})) == {
+        (BREAKING, f"the event {EVENT} was removed"),
+        (ADDITION, f"the job {EVENT} is new"),
+    }
+
+
+@pytest.mark.parametrize("field", ["x-timeout-s", "x-idempotent", "x-errors"])
+def test_what_only_we_write_may_be_missing(field: str) -> None:
+    document, without = build_document(), build_document()
+    for operation in without["operations"].values():
+        operation.pop(field, None)
+
+    assert found(document, without) == found(without, document) == set()
+
+
+def test_the_scope_that_a_user_needs() -> None:
+    free, read, write = (
+        asking(doc=NO_ERRORS, scope=scope) for scope in (None, "shop:read", "shop:write")
+    )
+
+    assert (BREAKING, f"{METHOD}: the user needs the scope shop:read, and needed none before") in (
+        found(free, read)
+    )
+    assert (ADDITION, f"{METHOD}: the user needs the scope shop:read no more") in found(read, free)
+    assert found(read, write) == {
+        (
+            BREAKING,
+            f"{METHOD}: the user needs the scope shop:write, and needed shop:read before",
+        )
+    }
+
+
+def test_the_errors_of_a_request() -> None:
+    without, with_one = asking(doc=NO_ERRORS), asking(doc=ONE_ERROR)
+
+    assert found(without, with_one) == {
+        (WARNING, f"{METHOD}: may end in the error product_not_found now")
+    }
+    assert found(with_one, without) == {
+        (ADDITION, f"{METHOD}: ends in the error product_not_found no more")
+    }
+
+
+def test_whether_a_request_may_be_sent_again() -> None:
+    once, again = asking(idempotent=False), asking(idempotent=True)
+
+    assert found(again, once) == {
+        (BREAKING, f"{METHOD}: is idempotent no more, so a caller may not send it again")
+    }
+    assert found(once, again) == {(ADDITION, f"{METHOD}: is idempotent now")}
+
+
+def test_the_usual_deadline() -> None:
+    slow, fast = asking(timeout_s=5.0), asking(timeout_s=2.5)
+
+    assert found(slow, fast) == {(WARNING, f"{METHOD}: its usual deadline is 2.5 s, and was 5 s")}
+    assert found(fast, slow) == {(ADDITION, f"{METHOD}: its usual deadline is 5 s, and was 2.5 s")}
+
+
+def test_where_a_message_goes() -> None:
+    old, new = telling({}), telling({})
+    new["channels"][EVENT]["address"] = "shop.elsewhere"
+    new["channels"][EVENT]["bindings"]["amqp"] = {"exchange": {"name": "others"}}
+
+    assert found(old, new) == {
+        (BREAKING, f"{EVENT}: its routing key is shop.elsewhere, and was {EVENT}"),
+        (BREAKING, f"{EVENT}: its exchange is others, and was events"),
+    }
+
+
+def test_nothing_has_changed() -> None:
+    assert changes(build_document(), build_document()) == []
+
+
+def test_the_worst_comes_first() -> None:
+    old, new = asking({"a": (int, 1), "b": (int, 1)}), asking({"b": (int, 2), "c": (int, 1)})
+
+    assert [change.severity for change in changes(old, new)] == [BREAKING, WARNING, ADDITION]
+
+
+def test_only_what_breaks_breaks() -> None:
+    assert breaks([Change(WARNING, "a"), Change(BREAKING, "b")])
+    assert not breaks([Change(WARNING, "a"), Change(ADDITION, "b")])

@@ -1,0 +1,334 @@
+"""Services that are added to a state folder while nothing runs on it."""
+
+import json
+from argparse import ArgumentParser
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ops.commands import provision, services
+from ops.local.broker import PrivateBroker
+from ops.local.ports import free_ports
+from ops.services import grants, programs
+from ops.services.grants import GrantError
+from ops.state.folder import State
+from postroad.security.keys import TrustBundle
+from postroad.topology.definitions import definitions
+from postroad.topology.names import SCALER
+from postroad.topology.services import Service, Services, ServicesFileError, load_services
+
+SHOP = Service(calls=("catalog.products.*",), listens=("auth.login.*",))
+
+
+class Deleting(PrivateBroker):
+    """A broker that notes which users it deletes."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.deleted: list[str] = []
+
+    async def ctl(self, *arguments: str) -> str:
+        assert arguments[0] == "delete_user"
+        self.deleted.append(arguments[1])
+        return ""
+
+
+def command(state: State, *arguments: str) -> int:
+    """Run `postroad services`; give its exit status."""
+    parser = ArgumentParser()
+    services.add_arguments(parser)
+    return services.run(parser.parse_args([*arguments, "--state", str(state.folder)]))
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    return State(tmp_path / "state")
+
+
+async def test_an_added_service_has_keys_a_password_and_its_rights(state: State) -> None:
+    begins_at_once = await grants.add(state, "shop", SHOP)
+
+    trusted = TrustBundle.load(state.trust_file).services["shop"]
+    assert not begins_at_once
+    assert trusted.calls == SHOP.calls
+    assert trusted.keys == tuple(key.public() for key in state.identity("shop").keys)
+    assert state.password_file("shop").exists()
+
+
+async def test_the_next_start_knows_it(state: State) -> None:
+    await grants.add(state, "shop", SHOP)
+
+    allowed = programs.allowed_services(State(state.folder))
+
+    ours = load_services(programs.SERVICES_FILE)
+    assert allowed == Services(ours.root | {"shop": SHOP})
+    users = programs.broker_definitions(state, allowed)["users"]
+    assert [user["name"] for user in users] == [*allowed.names, SCALER]
+
+
+async def test_adding_it_again_changes_its_rights_and_keeps_its_keys(state: State) -> None:
+    await grants.add(state, "shop", SHOP)
+    identity = state.identity("shop")
+
+    await grants.add(state, "shop", Service(calls=("catalog.*",), acts_for_users=True))
+
+    trusted = TrustBundle.load(state.trust_file).services["shop"]
+    assert (trusted.calls, trusted.acts_for_users) == (("catalog.*",), True)
+    assert state.identity("shop") == identity
+
+
+async def test_what_was_written_by_hand_is_kept(state: State) -> None:
+    await grants.add(state, "shop", SHOP)
+    state.write_services('[feed]\npublishes = ["auth.login.*"]\nanswers = true\n')
+
+    await grants.add(state, "shop", SHOP)
+
+    feed = Service(publishes=("auth.login.*",), answers=True)
+    assert programs.added_services(state).root == {"feed": feed, "shop": SHOP}
+
+
+async def test_its_user_may_do_at_the_broker_what_was_granted(state: State) -> None:
+    await grants.add(state, "shop", SHOP)
+
+    generated = definitions(programs.allowed_services(state))
+
+    (permission,) = (each for each in generated["permissions"] if each["user"] == "shop")
+    topics = {
+        each["exchange"]: (each["write"], each["read"])
+        for each in generated["topic_permissions"]
+        if each["user"] == "shop"
+    }
+    assert permission["configure"] == r"^(reply\.shop\..*|listen\.shop\..*)$"
+    assert topics == {
+        "rpc": (r"^(catalog\.products\..*)$", "^$"),
+        "rpc.replies": ("^$", r"^reply\.shop\."),
+        "events": ("^$", r"^(auth\.login\..*)$"),
+        **dict.fromkeys(("work", "wait", "retry"), ("^$", "^$")),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "service", "reason"),
+    [
+        ("bridge", SHOP, "bridge is one of our own services"),
+        ("Orders", SHOP, "'Orders' is no name"),
+        ("shop", Service(calls=("shop.*",)), "no contract for calls = 'shop"),
+        ("shop", Service(listens=("shop.*",)), "no contract for listens = 'shop"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused_and_changes_nothing(
+    state: State, name: str, service: Service, reason: str
+) -> None:
+    with pytest.raises((GrantError, ServicesFileError), match=reason):
+        await grants.add(state, name, service)
+
+    assert not state.services_file.exists()
+    assert not state.trust_file.exists()
+
+
+async def test_a_revoked_service_has_no_keys_and_no_rights(state: State) -> None:
+    await grants.add(state, "shop", SHOP)
+
+    await grants.revoke(state, "shop")
+
+    assert "shop" not in TrustBundle.load(state.trust_file).services
+    assert "shop" not in programs.allowed_services(state).root
+    assert not state.identity_file("shop").exists()
+    assert not state.password_file("shop").exists()
+    assert state.revoked() == {"shop"}  # for the broker to forget when it is there
+
+
+async def test_a_service_added_after_it_was_revoked_has_new_keys_and_stays(state: State) -> None:
+    await grants.add(state, "shop", SHOP)
+    before = state.identity("shop")
+    await grants.revoke(state, "shop")
+
+    await grants.add(state, "shop", SHOP)
+
+    assert state.identity("shop") != before
+    assert state.revoked() == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("bridge", "one of our own"), ("nobody", "no service nobody was added")]
+)
+async def test_only_what_was_added_can_be_revoked(state: State, name: str, reason: str) -> None:
+    with pytest.raises(GrantError, match=reason):
+        await grants.revoke(state, name)
+
+
+async def test_a_name_that_we_take_ourselves_later_is_an_error(state: State) -> None:
+    await grants.add(state, "shop", SHOP)
+    state.write_services("[catalog]\nanswers = true\n")
+
+    with pytest.raises(ServicesFileError, match="catalog is one of our own services"):
+        programs.allowed_services(state)
+
+
+@pytest.fixture
+def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Take a service among our own, as somebody does who writes one."""
+
+    def take(name: str) -> None:
+        file = tmp_path / "ours.toml"
+        file.write_text(f"{programs.SERVICES_FILE.read_text()}\n[{name}]\nanswers = true\n")
+        monkeypatch.setattr(programs, "SERVICES_FILE", file)
+
+    return take
+
+
+async def test_an_added_service_whose_name_we_take_is_revoked_and_then_ours(
+    state: State, ours: Callable[[str], None]
+) -> None:
+    await grants.add(state, "shop", SHOP)
+    theirs = state.identity("shop"), state.password("shop")
+    ours("shop")
+    with pytest.raises(ServicesFileError, match="'postroad services revoke shop'"):
+        programs.allowed_services(state)
+
+    await grants.revoke(state, "shop")
+
+    assert "shop" not in TrustBundle.load(state.trust_file).services
+    programs.write_trust(state, programs.allowed_services(state))  # as the next start does
+    assert theirs[0].keys[0].public() not in (
+        TrustBundle.load(state.trust_file).services["shop"].keys
+    )
+    assert theirs[1] != state.password("shop")
+
+
+async def test_the_user_of_a_service_that_became_ours_is_not_deleted(
+    state: State, ours: Callable[[str], None]
+) -> None:
+    with state.changing():
+        state.write_revoked({"shop", "till"})
+    ours("shop")
+    broker = Deleting(state.broker_folder)
+
+    await grants.forget_revoked(state, broker)
+
+    assert broker.deleted == ["till"]
+    assert state.revoked() == set()
+
+
+async def test_what_may_be_our_own_is_not_revoked_while_it_may_run(
+    state: State, ours: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await grants.add(state, "shop", SHOP)
+    ours("shop")
+    monkeypatch.setattr(grants, "running_broker", lambda _: Deleting(state.broker_folder))
+
+    with pytest.raises(GrantError, match="stop 'postroad up' first"):
+        await grants.revoke(state, "shop")
+
+    assert programs.noted_services(state).names == ["shop"]
+
+
+async def test_the_operator_keeps_what_is_left_of_its_rights(state: State) -> None:
+    stale = '[operator]\ncalls = ["auth.*", "orders.*"]\nlistens = ["orders.order.placed"]\n'
+    with state.changing():
+        state.write_services(stale)
+
+    operator = programs.allowed_services(state).root["operator"]
+
+    assert operator == Service(calls=("auth.*",))
+
+
+def test_a_right_to_what_is_no_more_is_named_with_its_file_and_the_remedy(
+    state: State, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with state.changing():
+        state.write_services('[till]\ncalls = ["orders.*"]\n[feed]\ncalls = ["orders.*"]\n')
+
+    assert command(state, "list") == 1
+    listed = capsys.readouterr()
+    assert "till (added)\n  calls      orders.*\n" in listed.out
+    assert listed.err == (
+        f"postroad: {state.services_file}: till: there is no contract for calls = 'orders.*'; "
+        "correct it there, or take the service out with 'postroad services revoke NAME'\n"
+    )
+    assert [command(state, "revoke", name) for name in ("till", "feed")] == [0, 0]
+    assert command(state, "list") == 0
+
+
+def test_a_folder_that_is_not_there_has_no_services(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(State(tmp_path / "nowhere"), "list") == 1
+    assert capsys.readouterr() == (
+        "",
+        f"postroad: there is no folder {tmp_path / 'nowhere'}; 'postroad up' makes it\n",
+    )
+
+
+async def test_a_broker_that_was_killed_is_not_taken_for_a_running_one(state: State) -> None:
+    await grants.add(state, "shop", SHOP)
+    amqp, management, distribution, epmd = free_ports(4)
+    ports = {"amqp": amqp, "management": management, "distribution": distribution, "epmd": epmd}
+    state.write_running({"http": "", "amqp": f"127.0.0.1:{amqp}", "broker": ports})
+
+    assert grants.running_broker(state) is None
+    assert json.loads((state.folder / "running.json").read_text())["broker"] == ports
+
+
+def test_where_the_broker_is_cannot_be_said_while_nothing_runs(
+    state: State, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*arguments: str) -> int:
+        return command(state, *arguments)
+
+    assert run("add", "shop", "--calls", "catalog.products.*") == 0
+    assert "shop may call catalog.products.*, once 'postroad up' runs." in capsys.readouterr().out
+    assert run("env", "shop") == 1
+    assert capsys.readouterr().err.startswith("postroad: nothing runs on ")
+    assert run("add", "shop") == 1
+    assert capsys.readouterr().err == "postroad: say what it may do, by --calls or --listens\n"
+    assert run("list") == 0
+    assert "shop (added)\n  calls      catalog.products.*\n" in capsys.readouterr().out
+    assert run("revoke", "shop") == 0
+    assert run("revoke", "shop") == 1
+
+
+def test_for_a_broker_that_others_run_the_definitions_are_written(
+    state: State, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(command: ModuleType, *arguments: str) -> str:
+        parser = ArgumentParser()
+        command.add_arguments(parser)
+        status = command.run(parser.parse_args([*arguments, "--state", str(state.folder)]))
+        assert status == 0
+        return capsys.readouterr().out
+
+    def kept() -> Any:
+        return json.loads(state.definitions_file.read_text())
+
+    def known() -> set[str]:
+        own = {user["name"] for user in kept()["users"]}
+        return own & {entry["user"] for entry in kept()["permissions"]}
+
+    run(provision, "--cluster")
+    queues, before = kept()["queues"], known()
+    of_the_broker = state.broker_folder / "tls" / "certificate.pem"
+    certificate = of_the_broker.read_text()
+
+    said = run(services, "add", "shop", "--calls", "catalog.products.*")
+    assert f"by 'rabbitmqctl import_definitions {state.definitions_file}'" in said
+    assert f"export BROKER_KEY_FILE={state.folder}/services/shop/tls/key.pem" in said
+    assert (state.folder / "services" / "shop" / "tls" / "key.pem").exists()
+    assert known() == {*before, "shop"}
+    assert kept()["queues"] == queues  # those of a cluster, as before
+    assert of_the_broker.read_text() == certificate
+
+    said = run(services, "revoke", "shop")
+    assert "by 'rabbitmqctl delete_user shop'" in said
+    assert not (state.folder / "services" / "shop").exists()
+    assert known() == before
+
+
+async def test_definitions_that_cannot_be_read_are_named(state: State) -> None:
+    state.certificates([])  # an authority, and nothing else of `postroad provision`
+
+    with pytest.raises(GrantError, match=r"cannot read .*definitions.json; run 'postroad prov"):
+        await grants.add(state, "shop", SHOP)

@@ -1,0 +1,113 @@
+"""What a service reads, for an environment instead of files; and our own that must not mix both."""
+
+import json
+import socket
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pytest
+
+from ops.commands import services
+from ops.commands.provision import provision
+from ops.services import programs
+from ops.services.operator import settings_as
+from ops.state.folder import State
+from postroad.security.keys import Identity, TrustBundle
+from postroad.settings import CONTENTS
+from postroad.topology.services import load_services
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    state = State(tmp_path / "state")
+    provision(state, load_services(programs.SERVICES_FILE))
+    return state
+
+
+def env(state: State, *arguments: str) -> int:
+    parser = ArgumentParser()
+    services.add_arguments(parser)
+    options = parser.parse_args(["env", *arguments, "--state", str(state.folder)])
+    return services.run(options)
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in capsys.readouterr().out.splitlines())
+
+
+def test_a_services_files_are_printed_a_line_each_while_nothing_runs(
+    state: State, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert env(state, "catalog", "--inline") == 0
+
+    lines = printed(capsys)
+    assert lines.keys() == {"BROKER_PASSWORD", "IDENTITY", "TRUST"}
+    assert lines["BROKER_PASSWORD"] == state.password("catalog")
+    assert Identity.model_validate_json(lines["IDENTITY"]) == state.identity("catalog")
+    assert TrustBundle.model_validate_json(lines["TRUST"]) == TrustBundle.load(state.trust_file)
+
+
+def test_without_a_name_it_is_what_the_procfile_reads(
+    state: State, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert env(state, "--inline") == 0
+
+    lines = printed(capsys)
+    procfile = programs.SERVICES_FILE.parents[1].joinpath("Procfile").read_text()
+    assert lines.pop("TRUST")
+    assert all(f"=${variable} " in procfile for variable in lines)
+    assert procfile.count("IDENTITY=$") == procfile.count("exec ")
+    assert json.loads(lines["AUTH_IDENTITY"])["service"] == "auth"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ((), "name a service; or print all of our own with --inline"),
+        (("nobody", "--inline"), "no service nobody; 'postroad services list' names them"),
+        (("bridge",), "nothing runs on "),
+    ],
+)
+def test_what_cannot_be_printed_is_said(
+    state: State, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], reason: str
+) -> None:
+    assert env(state, *arguments) == 1
+
+    assert capsys.readouterr().err.startswith(f"postroad: {reason}")
+
+
+def test_keys_that_were_never_made_are_not_made_now(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert env(State(tmp_path / "new"), "--inline") == 1
+
+    assert "broker.password; 'postroad provision' makes it" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_programs_with_files_of_their_own_do_not_see_what_our_environment_holds(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in CONTENTS:
+        monkeypatch.setenv(name.upper(), "another's")
+
+    (program, *_) = programs.programs(
+        state, broker_address="127.0.0.1:1", upstream="", host="", port=1
+    )
+
+    assert {program.env[name.upper()] for name in CONTENTS} == {""}
+
+
+def test_a_person_acts_with_the_files_whatever_the_environment_holds(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in CONTENTS:
+        monkeypatch.setenv(name.upper(), "another's")
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        ports = dict.fromkeys(("management", "distribution", "epmd"), 1)
+        amqp = broker.getsockname()[1]
+        state.write_running({"http": "", "amqp": "", "broker": ports | {"amqp": amqp}})
+
+        settings = settings_as(state, "bridge")
+
+    assert settings.identity_file == state.identity_file("bridge")
