@@ -6,7 +6,7 @@ from auth_worker.migrate import SCHEMA
 from auth_worker.settings import AuthMessagingSettings, AuthSettings
 from auth_worker.users import UserExists
 from auth_worker.wiring import (
-    Service,
+    AuthService,
     build_cleaner,
     build_handlers,
     build_relay,
@@ -16,9 +16,9 @@ from postroad.observability.logging import configure_logging
 from postroad.runtime.serve import serve
 from postroad.security.keyring import KeyRing
 from postroad.settings import EnvironmentSettings, LogSettings, read_settings
-from postroad.storage.metrics import outbox_measures
+from postroad.storage.metrics import outbox_metrics
 from postroad.storage.migrate import open_database
-from postroad.storage.relay import Publisher
+from postroad.storage.relay import OutboxPublisher
 
 log = structlog.get_logger()
 
@@ -37,10 +37,10 @@ def main() -> None:
     if is_development:
         add_development_user(service)
 
-    async def relay(publisher: Publisher) -> None:
+    async def relay(publisher: OutboxPublisher) -> None:
         await build_relay(publisher, service=service, settings=settings).run()
 
-    async def clean(_publisher: Publisher) -> None:
+    async def clean(_publisher: OutboxPublisher) -> None:
         await build_cleaner(service=service, settings=settings).run()
 
     serve(
@@ -49,12 +49,12 @@ def main() -> None:
         settings=messaging,
         background=[relay, clean],
         follows_revocations=False,  # it looks into the database, where they are
-        measures=outbox_measures(service.outbox, database),
+        metrics=outbox_metrics(service.outbox, database),
     )
     database.close()
 
 
-def add_development_user(service: Service) -> None:
+def add_development_user(service: AuthService) -> None:
     """Make the sign-in that the first run prints, unless it is there."""
     if service.users.find(DEVELOPMENT_USER) is not None:
         return

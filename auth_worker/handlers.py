@@ -3,7 +3,7 @@
 from auth_worker.refresh_tokens import name_use
 from auth_worker.sessions import Sessions, Tokens
 from auth_worker.sign_in import SignIn
-from postroad.context import current_call
+from postroad.context import current_context
 from postroad.contracts.auth import (
     REFRESH_CONTEXT,
     CreateSession,
@@ -30,7 +30,7 @@ def create_session(request: CreateSession, *, sign_in: SignIn, keys: KeyRing) ->
     except CannotUnseal as error:
         raise InvalidRequest(f"sealed_password: {error}") from error
     tokens = sign_in.sign_in(
-        request.username, password, request.client_address, deadline=current_call.get().deadline
+        request.username, password, request.client_address, deadline=current_context.get().deadline
     )
     return _session(tokens, keys)
 
@@ -38,12 +38,12 @@ def create_session(request: CreateSession, *, sign_in: SignIn, keys: KeyRing) ->
 def refresh_session(request: RefreshSession, *, sessions: Sessions, keys: KeyRing) -> Session:
     """Trade a refresh token for new tokens; a redelivery gets the same refresh token again."""
     token = _unseal_refresh_token(request.sealed_refresh_token, keys)
-    return _session(sessions.refresh(token, name_use(current_call.get())), keys)
+    return _session(sessions.refresh(token, name_use(current_context.get())), keys)
 
 
 def end_session(request: EndSession, *, sessions: Sessions, keys: KeyRing) -> Ended:
     """Sign out; a session that has ended stays so."""
-    user = current_call.get().user
+    user = current_context.get().user
     if user is None and request.sealed_refresh_token is None:
         raise NotAuthenticated("neither an access token nor a refresh token")
     if user is not None:
@@ -55,7 +55,7 @@ def end_session(request: EndSession, *, sessions: Sessions, keys: KeyRing) -> En
 
 def get_own_user(_request: GetOwnUser, *, sessions: Sessions) -> UserProfile:
     """Say who the user is, from the database: their token may be a quarter of an hour old."""
-    token = current_call.get().user
+    token = current_context.get().user
     if token is None:
         raise NotAuthenticated("no access token")
     user = sessions.user_of(token.session_id)
@@ -85,7 +85,7 @@ def _session(tokens: Tokens, keys: KeyRing) -> Session:
     """Put tokens into a reply, the refresh token for the calling service's eyes alone."""
     sealed = seal(
         tokens.refresh_token,
-        to=current_call.get().caller,
+        to=current_context.get().caller,
         context=REFRESH_CONTEXT,
         trust=keys.trust,
     )

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import Row
 
 from auth_worker.tables import refresh_tokens, sessions
-from postroad.context import Call
+from postroad.context import RequestContext
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import PrivateKey, unpadded_b64encode
 from postroad.storage.database import Transaction
@@ -68,7 +68,7 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def name_use(call: Call) -> str:
+def name_use(call: RequestContext) -> str:
     """Name the request that uses a token: the same when it is delivered again, else never."""
     return hashlib.sha256(f"{call.caller}\0{call.message_id}".encode()).hexdigest()
 

@@ -31,11 +31,11 @@ from postroad.messaging.rpc_worker import Handlers
 from postroad.security.keyring import KeyRing
 from postroad.storage.database import Database
 from postroad.storage.outbox import Outbox
-from postroad.storage.relay import Publisher, Relay, relay_of
+from postroad.storage.relay import OutboxPublisher, Relay, relay_of
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class AuthService:
     """What the auth service is made of."""
 
     database: Database
@@ -49,7 +49,7 @@ class Service:
 
 def build_service(
     settings: AuthSettings, *, database: Database, keys: KeyRing, is_development: bool
-) -> Service:
+) -> AuthService:
     """Put the service together; nothing connects yet."""
     outbox = Outbox(outbox_table)
     users = UserStore(database, outbox, is_development=is_development)
@@ -70,10 +70,10 @@ def build_service(
         attempts=Attempts(database, settings),
         sessions=sessions,
     )
-    return Service(database, outbox, keys, users, passwords, sessions, sign_in)
+    return AuthService(database, outbox, keys, users, passwords, sessions, sign_in)
 
 
-def build_handlers(service: Service) -> Handlers:
+def build_handlers(service: AuthService) -> Handlers:
     """Pair each contract with what answers it."""
     sessions, keys = service.sessions, service.keys
     return {
@@ -85,12 +85,14 @@ def build_handlers(service: Service) -> Handlers:
     }
 
 
-def build_relay(publisher: Publisher, *, service: Service, settings: AuthSettings) -> Relay:
+def build_relay(
+    publisher: OutboxPublisher, *, service: AuthService, settings: AuthSettings
+) -> Relay:
     """Make what takes the service's events to the broker."""
     return relay_of(service.outbox, publisher, database=service.database, settings=settings)
 
 
-def build_cleaner(*, service: Service, settings: AuthSettings) -> Cleaner:
+def build_cleaner(*, service: AuthService, settings: AuthSettings) -> Cleaner:
     """Make what deletes whatever has expired."""
     return Cleaner(
         service.database,

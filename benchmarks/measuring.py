@@ -12,11 +12,11 @@ from timeit import timeit
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client import Counter as TheirCounter
 
-from http_bridge.asgi.messages import Request
-from http_bridge.http.metrics import Exchanges
+from http_bridge.asgi.messages import HttpRequest
+from http_bridge.http.metrics import HttpMetrics
 from http_bridge.http.server_timing import server_timing
 from postroad.ids import new_id
-from postroad.observability.metrics import BUCKETS_S, Spreads
+from postroad.observability.metrics import BUCKETS_S, Histograms
 from postroad.observability.timing import Trip, times_us
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle, TrustedService
@@ -66,9 +66,9 @@ def reply_steps() -> dict[str, Step]:
 def counting_steps() -> dict[str, Step]:
     """Give the counting of one request's end, our way and prometheus_client's."""
     ended: Counter[tuple[str, ...]] = Counter()
-    spreads = Spreads()
-    exchanges = Exchanges(["/products"])
-    exchange = Request("GET", "/products", b"", False, None, {}, receive=NotImplemented)
+    spreads = Histograms()
+    exchanges = HttpMetrics(["/products"])
+    exchange = HttpRequest("GET", "/products", b"", False, None, {}, receive=NotImplemented)
     their_registry = CollectorRegistry()
     their_counter = TheirCounter("ended", "Ended", ["method", "code"], registry=their_registry)
     their_histogram = Histogram(

@@ -17,7 +17,7 @@ from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK
 from ops.local.supervisor import Program, Supervisor
 from ops.services import programs
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.topology.names import VHOST
 from postroad.topology.services import load_services
 
@@ -35,7 +35,7 @@ class System:
     folder: Path
     url: str
     token: str
-    state: State
+    state: StateFolder
     supervisor: Supervisor
     broker: PrivateBroker
 
@@ -79,7 +79,7 @@ async def running(
         upstream: what to start instead of the sample product API; ``{port}`` is put in.
         virtual_hosts: of peers, on the same broker; with one user that may do everything there.
     """
-    state, supervisor = State(folder), Supervisor()
+    state, supervisor = StateFolder(folder), Supervisor()
     upstream_port, port = ports.free_ports(2)
     url = f"http://{LOOPBACK}:{port}"
     with state.held(url):

@@ -5,7 +5,7 @@ from catalog_worker.catalog.fallback import FallbackCatalog
 from catalog_worker.catalog.fetcher import Fetcher
 from catalog_worker.catalog.stored import StoredCatalog
 from catalog_worker.catalog.upstream import UpstreamCatalog
-from catalog_worker.measures import cache_measures, upstream_measures
+from catalog_worker.metrics import cache_metrics, upstream_metrics
 from catalog_worker.migrate import SCHEMA
 from catalog_worker.settings import CatalogSettings, StoreSettings
 from catalog_worker.sync.schedule import clean_up, keep_schedule
@@ -14,9 +14,9 @@ from postroad.observability.logging import configure_logging
 from postroad.runtime.serve import serve
 from postroad.security.keyring import KeyRing
 from postroad.settings import EnvironmentSettings, LogSettings, MessagingSettings, read_settings
-from postroad.storage.metrics import outbox_measures
+from postroad.storage.metrics import outbox_metrics
 from postroad.storage.migrate import open_database
-from postroad.storage.relay import Publisher, relay_of
+from postroad.storage.relay import OutboxPublisher, relay_of
 
 
 def main() -> None:
@@ -32,13 +32,13 @@ def main() -> None:
     cached = CachedCatalog(UpstreamCatalog(fetcher), settings)
     catalog = FallbackCatalog(cached, StoredCatalog(database))
 
-    async def relay(publisher: Publisher) -> None:
+    async def relay(publisher: OutboxPublisher) -> None:
         await relay_of(storage.outbox, publisher, database=database, settings=store).run()
 
-    async def schedule(_publisher: Publisher) -> None:
+    async def schedule(_publisher: OutboxPublisher) -> None:
         await keep_schedule(storage.syncs, store)
 
-    async def clean(_publisher: Publisher) -> None:
+    async def clean(_publisher: OutboxPublisher) -> None:
         await clean_up(database, inbox=storage.inbox, syncs=storage.syncs, settings=store)
 
     serve(
@@ -46,10 +46,10 @@ def main() -> None:
         keys=keys,
         settings=messaging,
         background=[relay, schedule, clean],
-        measures=[
-            *cache_measures(cached),
-            *upstream_measures(fetcher),
-            *outbox_measures(storage.outbox, database),
+        metrics=[
+            *cache_metrics(cached),
+            *upstream_metrics(fetcher),
+            *outbox_metrics(storage.outbox, database),
         ],
     )
     database.close()

@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 from http_bridge.app import Bridge
 from http_bridge.asgi.limited_protocol import Limits, allow_connections, limited_protocol
 from http_bridge.asgi.server import run
-from http_bridge.calls.broker_watch import Watch
+from http_bridge.calls.broker_monitor import BrokerMonitor
 from http_bridge.settings import BridgeSettings
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.messaging.client import Client
 from postroad.observability.exporting import exporting_spans
 from postroad.observability.logging import configure_logging
 from postroad.observability.prometheus import serving_metrics
-from postroad.runtime.metrics import client_measures, traffic_measures
+from postroad.runtime.metrics import client_metrics, traffic_metrics
 from postroad.runtime.revocation_feed import RevocationFeed
 from postroad.security.keyring import KeyRing, watch_key_files
 from postroad.security.revocations import Revocations
@@ -64,16 +64,16 @@ def build_bridge(
     keys = KeyRing.load(messaging.identity_file, messaging.trust_file)
     broker = RabbitBroker(messaging, keys.service)
     client = Client(broker, keys, watches=("auth", "catalog"))
-    watch = Watch(broker, keys)
+    watch = BrokerMonitor(broker, keys)
     revocations = Revocations()
     feed = RevocationFeed(revocations, broker=broker, keys=keys, client=client)
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        measures = (*bridge.measures(), *client_measures(client), *traffic_measures(broker.traffic))
+        shown = (*bridge.metrics(), *client_metrics(client), *traffic_metrics(broker.traffic))
         async with (
             exporting_spans(keys.service, read_settings(TracingSettings)),
-            serving_metrics(metrics, measures),
+            serving_metrics(metrics, shown),
         ):
             await client.start()
             await feed.start()

@@ -10,19 +10,19 @@ import structlog
 
 from http_bridge.asgi.messages import (
     JSON,
-    PRIVATE,
+    PRIVATE_NO_STORE,
     ClientGone,
+    HttpRequest,
+    HttpResponse,
     Receive,
-    Request,
-    Response,
     Scope,
     Send,
     Stream,
 )
-from http_bridge.calls.broker_watch import Watch
+from http_bridge.calls.broker_monitor import BrokerMonitor
 from http_bridge.calls.client import Calls
 from http_bridge.http.authentication import RequestTokens
-from http_bridge.http.metrics import Exchanges
+from http_bridge.http.metrics import HttpMetrics
 from http_bridge.http.problems import MethodNotAllowed, NotFound, problem_response
 from http_bridge.http.server_timing import server_timing
 from http_bridge.http.tracing import PROBES, begin_trace
@@ -37,7 +37,7 @@ from postroad.contracts.errors import InternalError, ServiceError, Unavailable
 from postroad.ids import new_id
 from postroad.messaging.client import Client
 from postroad.observability.http_spans import served
-from postroad.observability.metrics import Measure
+from postroad.observability.metrics import Metric
 from postroad.observability.timing import last_trip
 from postroad.security.access_tokens import TokenVerifier
 from postroad.security.keyring import KeyRing
@@ -46,7 +46,7 @@ from postroad.security.signatures import is_plain_id
 
 log = structlog.get_logger()
 
-Handler = Callable[[Request], Awaitable[Response | Stream]]
+Handler = Callable[[HttpRequest], Awaitable[HttpResponse | Stream]]
 PRODUCT_PATH = "/products/"
 SYNC_PATH = "/products/sync/"
 
@@ -61,7 +61,7 @@ class Bridge:
         client: Client,
         keys: KeyRing,
         revocations: Revocations,
-        watch: Watch,
+        watch: BrokerMonitor,
         lifespan: Callable[[], AbstractAsyncContextManager[None]],
         is_current: Callable[[], bool],
     ) -> None:
@@ -103,13 +103,13 @@ class Bridge:
             **{path: {"GET": self._page.part} for path in self._page.paths},
         }
 
-        self._exchanges = Exchanges(
+        self._exchanges = HttpMetrics(
             (*self._routes, f"{PRODUCT_PATH}{{product_id}}", f"{SYNC_PATH}{{sync_id}}")
         )
 
-    def measures(self) -> list[Measure]:
+    def metrics(self) -> list[Metric]:
         """Give what is counted of HTTP requests."""
-        return self._exchanges.measures(lambda: self._in_flight)
+        return self._exchanges.metrics(lambda: self._in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -127,7 +127,7 @@ class Bridge:
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens, and log it in one line."""
         began = perf_counter()
-        request = Request.from_scope(scope, receive)
+        request = HttpRequest.from_scope(scope, receive)
         request.request_id = _request_id(request)
         code = None
         self._in_flight += 1
@@ -164,7 +164,7 @@ class Bridge:
             request_id=request.request_id,
         )
 
-    async def _dispatch(self, request: Request) -> Response | Stream:
+    async def _dispatch(self, request: HttpRequest) -> HttpResponse | Stream:
         path = request.path
         methods = self._routes.get(path) or self._routes.get(path.rstrip("/"))
         if methods is None and path.startswith(PRODUCT_PATH) and path.count("/") == 2:
@@ -178,13 +178,13 @@ class Bridge:
             raise MethodNotAllowed(allowed=", ".join(methods))
         return await handler(request)
 
-    async def _product(self, request: Request) -> Response:
+    async def _product(self, request: HttpRequest) -> HttpResponse:
         return await self._products.get(request, request.path.removeprefix(PRODUCT_PATH))
 
-    async def _sync(self, request: Request) -> Response:
+    async def _sync(self, request: HttpRequest) -> HttpResponse:
         return await self._syncs.get(request, request.path.removeprefix(SYNC_PATH))
 
-    async def _about(self, request: Request) -> Response:
+    async def _about(self, request: HttpRequest) -> HttpResponse:
         """Say what this is, and where to go from here: to a browser on a page."""
         if wants_html(request):
             return await self._page.index(request)
@@ -209,12 +209,14 @@ class Bridge:
                 "readiness": "/readyz",
             },
         }
-        return Response(HTTPStatus.OK, orjson.dumps(about), [JSON, PRIVATE, (b"vary", b"Accept")])
+        return HttpResponse(
+            HTTPStatus.OK, orjson.dumps(about), [JSON, PRIVATE_NO_STORE, (b"vary", b"Accept")]
+        )
 
-    async def _health(self, _: Request) -> Response:
-        return Response(HTTPStatus.OK, b'{"status":"ok"}')
+    async def _health(self, _: HttpRequest) -> HttpResponse:
+        return HttpResponse(HTTPStatus.OK, b'{"status":"ok"}')
 
-    async def _readiness(self, _: Request) -> Response:
+    async def _readiness(self, _: HttpRequest) -> HttpResponse:
         """Say whether a call would be answered now."""
         if not self._client.is_connected:
             raise Unavailable("the message broker is away")
@@ -222,10 +224,10 @@ class Bridge:
             raise Unavailable(f"no worker listens for {', '.join(silent)}")
         if not self._is_current():
             raise Unavailable("it is not known yet which sessions have ended")
-        return Response(HTTPStatus.OK, b'{"status":"ready"}')
+        return HttpResponse(HTTPStatus.OK, b'{"status":"ready"}')
 
 
-def _request_id(request: Request) -> str:
+def _request_id(request: HttpRequest) -> str:
     """Take the client's request id when it is plain, else make one."""
     given = request.headers.get(b"x-request-id", b"").decode("latin-1")
     return given if is_plain_id(given) else new_id()

@@ -4,7 +4,7 @@ from time import time
 
 from auth_worker.audit.trail import AuditTrail, Entry
 from auth_worker.tables import REASON_MAX
-from postroad.context import current_call
+from postroad.context import current_context
 from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
 
 
@@ -16,7 +16,7 @@ def note_sign_in(event: LoginSucceeded, *, trail: AuditTrail) -> None:
         session_id=event.session_id,
         client_network=event.client_network,
     )
-    trail.add(current_call.get().message_id, entry)
+    trail.add(current_context.get().message_id, entry)
 
 
 def note_failure(event: LoginFailed, *, trail: AuditTrail) -> None:
@@ -27,7 +27,7 @@ def note_failure(event: LoginFailed, *, trail: AuditTrail) -> None:
         reason=event.reason,
         client_network=event.client_network,
     )
-    trail.add(current_call.get().message_id, entry)
+    trail.add(current_context.get().message_id, entry)
 
 
 def note_end(event: SessionRevoked, *, trail: AuditTrail) -> None:
@@ -38,4 +38,4 @@ def note_end(event: SessionRevoked, *, trail: AuditTrail) -> None:
         session_id=event.session_id,
         reason=event.reason and event.reason[:REASON_MAX],
     )
-    trail.add(current_call.get().message_id, entry)
+    trail.add(current_context.get().message_id, entry)

@@ -15,7 +15,7 @@ from ops.local.ports import LOOPBACK
 from ops.local.supervisor import Program, Supervisor
 from ops.scaling.management_api import FRESH_DEPTHS, Management
 from ops.services import programs
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.topology.names import SCALER
 from postroad.topology.services import load_services
 
@@ -33,7 +33,7 @@ class System:
 
     url: str
     token: str
-    state: State
+    state: StateFolder
     supervisor: Supervisor
     management: Management
 
@@ -53,7 +53,7 @@ async def running(
         settings: environment variables by program.
         replicas: how many processes of each program to begin with; one where it does not say.
     """
-    state, supervisor = State(folder), Supervisor()
+    state, supervisor = StateFolder(folder), Supervisor()
     upstream_port, port = ports.free_ports(2)
     url = f"http://{LOOPBACK}:{port}"
     with state.held(url):

@@ -17,7 +17,7 @@ from ops.local.ports import LOOPBACK
 from ops.local.supervisor import Supervisor
 from ops.scaling.management_api import FRESH_DEPTHS
 from ops.services import programs
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.topology.definitions import with_passwords
 from postroad.topology.names import VHOST
 from postroad.topology.services import load_services
@@ -62,7 +62,7 @@ class System:
 @asynccontextmanager
 async def running(folder: Path) -> AsyncIterator[System]:
     """Run the system, and log as in production."""
-    state, supervisor = State(folder), Supervisor()
+    state, supervisor = StateFolder(folder), Supervisor()
     upstream_port, port = ports.free_ports(2)
     url = f"http://{LOOPBACK}:{port}"
     with state.held(url):

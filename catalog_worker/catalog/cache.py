@@ -18,7 +18,7 @@ import structlog
 
 from catalog_worker.catalog.upstream import Answer
 from catalog_worker.settings import CatalogSettings
-from postroad.context import current_call
+from postroad.context import current_context
 from postroad.contracts.catalog import CategoryList, ListProducts, Product, ProductPage
 from postroad.contracts.errors import ServiceError
 from postroad.observability.timing import waiting_upstream
@@ -144,5 +144,5 @@ def _renew(known: _Entry | None, ask: Callable[[Answer[Any] | None], Answer[Any]
 
 def _date_reply(entry: _Entry, *, is_stale: bool) -> None:
     """Have the reply say how old its data is."""
-    if call := current_call.get(None):
+    if call := current_context.get(None):
         call.date_reply(entry.as_of, is_stale=is_stale)

@@ -8,7 +8,7 @@ import structlog
 
 from catalog_worker.catalog.stored import Dated, StoredCatalog
 from catalog_worker.handlers import Catalog
-from postroad.context import current_call
+from postroad.context import current_context
 from postroad.contracts.catalog import CategoryList, ListProducts, Product, ProductPage
 from postroad.contracts.errors import ServiceError, Unavailable, UpstreamBusy, UpstreamFailed
 
@@ -57,6 +57,6 @@ async def _fall_back(error: ServiceError, look: Callable[[], Dated[T] | None]) -
         raise error from None
     if found is None or found.value is None:
         raise error
-    if call := current_call.get(None):
+    if call := current_context.get(None):
         call.date_reply(found.as_of, is_stale=True)
     return found.value

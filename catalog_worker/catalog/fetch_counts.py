@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from time import perf_counter
 
 from postroad.contracts.errors import ServiceError
-from postroad.observability.metrics import Spread
+from postroad.observability.metrics import Histogram
 
 
 class FetchCounts:
@@ -16,7 +16,7 @@ class FetchCounts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.ended: Counter[str] = Counter()  # by the error's code, or "ok"
-        self.durations = Spread()
+        self.durations = Histogram()
         self.retries = 0
 
     @contextmanager

@@ -20,7 +20,7 @@ from tenacity.stop import stop_before_delay
 
 from catalog_worker.catalog.fetch_counts import FetchCounts
 from catalog_worker.settings import CatalogSettings
-from postroad.context import current_call
+from postroad.context import current_context
 from postroad.contracts.errors import ServiceError, UpstreamBusy, UpstreamFailed
 from postroad.observability.http_spans import asking
 
@@ -36,7 +36,7 @@ TIMER_S = 0.01  # a time-out may come so much early
 MAY_PASS = frozenset({500, 502, 503, 504})  # worth another attempt
 
 
-class _Passing(Exception):
+class TransientError(Exception):
     """A failure that may pass: another attempt is worth its time. ``error`` is what it means."""
 
     def __init__(self, error: ServiceError, *, wait_s: float | None = None) -> None:
@@ -49,7 +49,7 @@ class _Refused(UpstreamFailed):
     """This one request is refused: no reason to give the server a rest."""
 
 
-class _Hurried(UpstreamFailed):
+class DeadlineTooShort(UpstreamFailed):
     """Too slow, but it came to us late and had little time: a queue's fault, not the server's."""
 
 
@@ -68,13 +68,13 @@ class Fetcher:
     Tries again what may pass; gives a server that keeps failing a rest (a circuit breaker).
     Safe to use from several threads: each has a session, and so a connection, of its own.
 
-    While the server rests, calls fail at once. With ``is_patient`` they wait for it to be asked
+    While the server rests, calls fail at once. With ``wait_when_open`` they wait for it to be asked
     again: a job may fail a few times only, and is not to be given up for what nobody asked.
     """
 
-    def __init__(self, settings: CatalogSettings, *, is_patient: bool = False) -> None:
+    def __init__(self, settings: CatalogSettings, *, wait_when_open: bool = False) -> None:
         self._settings = settings
-        self._is_patient = is_patient
+        self._is_patient = wait_when_open
         self._base_url = str(settings.upstream_url).rstrip("/")
         self._local = threading.local()
         self.breaker = CircuitBreaker(
@@ -137,7 +137,7 @@ class Fetcher:
     ) -> Fetched:
         deadline = monotonic() + left_s
         retrying = Retrying(
-            retry=retry_if_exception_type(_Passing),
+            retry=retry_if_exception_type(TransientError),
             stop=stop_after_attempt(self._settings.upstream_attempts) | stop_before_delay(left_s),
             wait=self._pause_s,
             before_sleep=self.counts.count_retry,
@@ -145,15 +145,15 @@ class Fetcher:
         )
         try:
             return retrying(self._get, path, parameters, etag, deadline, itertools.count())
-        except _Passing as failure:
+        except TransientError as failure:
             log.warning("upstream failed", path=path, reason=str(failure))
             if self._was_hurried(left_s, deadline):
-                raise _Hurried(str(failure)) from failure.__cause__
+                raise DeadlineTooShort(str(failure)) from failure.__cause__
             raise failure.error from failure.__cause__
         except UpstreamFailed as error:
             log.warning("upstream failed", path=path, reason=str(error))
             if self._was_hurried(left_s, deadline):
-                raise _Hurried(str(error)) from error
+                raise DeadlineTooShort(str(error)) from error
             raise
 
     def _get(
@@ -185,7 +185,7 @@ class Fetcher:
                     url, query = _redirect_target(response), None
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 failure = UpstreamFailed(f"the product source {_failure(error)}")
-                raise _Passing(failure) from error
+                raise TransientError(failure) from error
         raise UpstreamFailed("the product source redirects without end")
 
     def _read(self, response: requests.Response, deadline: float) -> Fetched:
@@ -195,10 +195,10 @@ class Fetcher:
         wait_s = _retry_after_s(response.headers.get("Retry-After", ""))
         if status == requests.codes.too_many_requests:
             busy = UpstreamBusy("the product source asks us to slow down", retry_after_s=wait_s)
-            raise _Passing(busy, wait_s=wait_s)
+            raise TransientError(busy, wait_s=wait_s)
         if status in MAY_PASS:
             failure = UpstreamFailed(f"the product source answered {status}", retry_after_s=wait_s)
-            raise _Passing(failure, wait_s=wait_s)
+            raise TransientError(failure, wait_s=wait_s)
         is_json = "json" in response.headers.get("Content-Type", "").lower()
         if status == requests.codes.not_found and is_json:
             return Fetched(None)
@@ -224,7 +224,7 @@ class Fetcher:
     def _pause_s(self, attempt: RetryCallState) -> float:
         """Wait a growing, jittered time, on top of what the server asks for."""
         failure = attempt.outcome.exception() if attempt.outcome else None
-        asked_s = failure.wait_s if isinstance(failure, _Passing) else None
+        asked_s = failure.wait_s if isinstance(failure, TransientError) else None
         longest_s = SHORTEST_WAIT_S * 2**attempt.attempt_number
         jitter_s = random.uniform(SHORTEST_WAIT_S, longest_s)  # noqa: S311  # spreads, hides nothing
         return (asked_s or 0) + jitter_s
@@ -232,7 +232,7 @@ class Fetcher:
     def _time_left_s(self) -> float:
         """Seconds to spend on upstream: no longer than somebody waits for us."""
         longest_s = self._settings.upstream_timeout_s
-        call = current_call.get(None)
+        call = current_context.get(None)
         return min(call.time_left_s() - REPLY_S, longest_s) if call else longest_s
 
     def _was_hurried(self, left_s: float, deadline: float) -> bool:
@@ -268,7 +268,7 @@ class _Session(requests.Session):
 
 def _wants_rest(_: type[BaseException], error: BaseException) -> bool:
     """Tell the breaker what a failure is."""
-    return isinstance(error, UpstreamFailed) and not isinstance(error, _Refused | _Hurried)
+    return isinstance(error, UpstreamFailed) and not isinstance(error, _Refused | DeadlineTooShort)
 
 
 def _redirect_target(response: requests.Response) -> str:

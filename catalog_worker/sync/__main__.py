@@ -2,7 +2,7 @@
 
 from catalog_worker.catalog.fetcher import Fetcher
 from catalog_worker.catalog.upstream import UpstreamCatalog
-from catalog_worker.measures import upstream_measures
+from catalog_worker.metrics import upstream_metrics
 from catalog_worker.migrate import SCHEMA
 from catalog_worker.settings import CatalogSettings, StoreSettings, SyncMessagingSettings
 from catalog_worker.sync.wiring import build_handlers
@@ -11,14 +11,14 @@ from postroad.observability.logging import configure_logging
 from postroad.runtime.serve import consume
 from postroad.security.keyring import KeyRing
 from postroad.settings import EnvironmentSettings, LogSettings, read_settings
-from postroad.storage.metrics import outbox_measures
+from postroad.storage.metrics import outbox_metrics
 from postroad.storage.migrate import open_database
-from postroad.storage.relay import Publisher, relay_of
+from postroad.storage.relay import OutboxPublisher, relay_of
 
 
 def main() -> None:
     settings = read_settings(StoreSettings)
-    fetcher = Fetcher(read_settings(CatalogSettings), is_patient=True)
+    fetcher = Fetcher(read_settings(CatalogSettings), wait_when_open=True)
     messaging = read_settings(SyncMessagingSettings)
     is_development = read_settings(EnvironmentSettings).is_development
     configure_logging("catalog", read_settings(LogSettings))
@@ -26,7 +26,7 @@ def main() -> None:
     database = open_database(settings, SCHEMA, is_development=is_development)
     storage = build_storage(database, settings)
 
-    async def relay(publisher: Publisher) -> None:
+    async def relay(publisher: OutboxPublisher) -> None:
         await relay_of(storage.outbox, publisher, database=database, settings=settings).run()
 
     consume(
@@ -35,7 +35,7 @@ def main() -> None:
         keys=keys,
         settings=messaging,
         background=[relay],
-        measures=[*upstream_measures(fetcher), *outbox_measures(storage.outbox, database)],
+        metrics=[*upstream_metrics(fetcher), *outbox_metrics(storage.outbox, database)],
     )
     database.close()
 

@@ -7,7 +7,7 @@ time.
 from typing import Protocol
 
 from catalog_worker.sync.syncs import Syncs
-from postroad.context import current_call
+from postroad.context import current_context
 from postroad.contracts.catalog import FetchPage, ProductPage
 from postroad.contracts.events import SyncRequested
 
@@ -21,7 +21,7 @@ class Listing(Protocol):
 def split_sync(event: SyncRequested, *, listing: Listing, syncs: Syncs) -> None:
     """Give out a job for each page that upstream has."""
     total = listing.page(skip=0, limit=1).total
-    syncs.split(event.sync_id, total, message_id=current_call.get().message_id)
+    syncs.split(event.sync_id, total, message_id=current_context.get().message_id)
 
 
 def fetch_page(job: FetchPage, *, listing: Listing, syncs: Syncs) -> None:
@@ -29,4 +29,4 @@ def fetch_page(job: FetchPage, *, listing: Listing, syncs: Syncs) -> None:
     if not syncs.is_running(job.sync_id):
         return
     page = listing.page(skip=job.skip, limit=job.limit)
-    syncs.store_page(job.sync_id, page, message_id=current_call.get().message_id)
+    syncs.store_page(job.sync_id, page, message_id=current_context.get().message_id)

@@ -19,7 +19,7 @@ Headers = list[tuple[bytes, bytes]]
 JSON: tuple[bytes, bytes] = (b"content-type", b"application/json")
 WITHOUT_LENGTH = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)  # RFC 9110 section 8.6
 NO_STORE: tuple[bytes, bytes] = (b"cache-control", b"no-store")
-PRIVATE: tuple[bytes, bytes] = (b"cache-control", b"private, no-store")
+PRIVATE_NO_STORE: tuple[bytes, bytes] = (b"cache-control", b"private, no-store")
 
 
 class BodyOverLimit(Exception):
@@ -31,7 +31,7 @@ class ClientGone(Exception):
 
 
 @dataclass(slots=True)
-class Request:
+class HttpRequest:
     """A request; its headers are read in one pass, its body on demand."""
 
     method: str
@@ -44,7 +44,7 @@ class Request:
     request_id: str = ""
 
     @classmethod
-    def from_scope(cls, scope: Scope, receive: Receive) -> "Request":
+    def from_scope(cls, scope: Scope, receive: Receive) -> "HttpRequest":
         """Read what a server says of a request (ASGI HTTP connection scope)."""
         return cls(
             method=scope["method"],
@@ -84,12 +84,12 @@ class Request:
 
 
 @dataclass(slots=True)
-class Response:
+class HttpResponse:
     """A response, sent whole."""
 
     status: int
     body: bytes = b""
-    headers: Headers = field(default_factory=lambda: [JSON, PRIVATE])
+    headers: Headers = field(default_factory=lambda: [JSON, PRIVATE_NO_STORE])
 
     async def send(self, send: Send, request_id: str) -> None:
         """Send it, with the headers that every response has."""

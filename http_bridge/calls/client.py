@@ -43,7 +43,7 @@ class Calls:
                 request, timeout_s=timeout_s, user=user, correlation_id=correlation_id
             )
 
-    async def call_unread(
+    async def call_raw(
         self,
         request: Request[Any],
         *,
@@ -54,7 +54,7 @@ class Calls:
     ) -> Reply:
         """Do as ``call``, and give the reply as it came."""
         with self._gate(request.service()).enter(_caller(user, address)):
-            return await self._client.call_unread(
+            return await self._client.call_raw(
                 request, timeout_s=timeout_s, user=user, correlation_id=correlation_id
             )
 

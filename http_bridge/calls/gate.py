@@ -83,7 +83,7 @@ class Gate:
             )
 
     def _limit(self, busy_since: float, now: float) -> int:
-        """Say how many are answered within half a deadline, by the better of two measures.
+        """Say how many are answered within half a deadline, by the better of two metrics.
 
         That of the half deadline which is just over is not put off by a hiccup. That of the time
         in which somebody has waited, and the service was busy, knows of a load that has begun.

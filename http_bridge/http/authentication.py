@@ -1,6 +1,6 @@
 """The user's token in an HTTP request."""
 
-from http_bridge.asgi.messages import Request
+from http_bridge.asgi.messages import HttpRequest
 from http_bridge.http.problems import NOTHING_GIVEN
 from postroad.contracts.errors import NotAuthenticated
 from postroad.security.access_tokens import AccessToken, InvalidToken, TokenVerifier
@@ -15,7 +15,7 @@ class RequestTokens:
     def __init__(self, verifier: TokenVerifier) -> None:
         self._verifier = verifier
 
-    def require(self, request: Request) -> AccessToken:
+    def require(self, request: HttpRequest) -> AccessToken:
         """Give the request's verified token.
 
         Raises:
@@ -26,7 +26,7 @@ class RequestTokens:
             raise NotAuthenticated(NOTHING_GIVEN)
         return token
 
-    def find(self, request: Request) -> AccessToken | None:
+    def find(self, request: HttpRequest) -> AccessToken | None:
         """Give the request's verified token, if there is one.
 
         Raises:

@@ -4,26 +4,29 @@ from hashlib import sha256
 from http import HTTPStatus
 from time import time
 
-from http_bridge.asgi.messages import JSON, Request, Response
+from http_bridge.asgi.messages import JSON, HttpRequest, HttpResponse
 from postroad.messaging.client import Reply
 
-PRIVATE = (b"cache-control", b"private, no-cache")  # keep it, and ask each time whether it holds
+PRIVATE_NO_CACHE = (
+    b"cache-control",
+    b"private, no-cache",
+)  # keep it, and ask each time whether it holds
 
 
-def fresh_response(request: Request, reply: Reply, body: bytes) -> Response:
+def fresh_response(request: HttpRequest, reply: Reply, body: bytes) -> HttpResponse:
     """Answer with ``ETag`` and ``Age``, a ``Warning`` when stale, 304 when the client has it."""
     etag = b'"%b"' % sha256(body).hexdigest()[:24].encode()
-    headers = [JSON, PRIVATE, (b"etag", etag), (b"vary", b"Authorization, Cookie")]
+    headers = [JSON, PRIVATE_NO_CACHE, (b"etag", etag), (b"vary", b"Authorization, Cookie")]
     if reply.as_of is not None:
         headers.append((b"age", b"%d" % max(0, time() - reply.as_of)))
     if reply.is_stale:
         headers.append((b"warning", b'110 postroad "the product source cannot be asked"'))
     if holds(request, etag):
-        return Response(HTTPStatus.NOT_MODIFIED, headers=headers[1:])
-    return Response(HTTPStatus.OK, body, headers)
+        return HttpResponse(HTTPStatus.NOT_MODIFIED, headers=headers[1:])
+    return HttpResponse(HTTPStatus.OK, body, headers)
 
 
-def holds(request: Request, etag: bytes) -> bool:
+def holds(request: HttpRequest, etag: bytes) -> bool:
     """Say whether the client has it already; compared weakly, as RFC 9110 section 13.1.2 asks."""
     given = request.headers.get(b"if-none-match")
     if given is None:

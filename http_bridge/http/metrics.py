@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from http_bridge.asgi.messages import Request
-from postroad.observability.metrics import OTHER, Measure, Spreads, by_label, known, number
+from http_bridge.asgi.messages import HttpRequest
+from postroad.observability.metrics import OTHER, Histograms, Metric, by_label, known, number
 
 METHODS = ("GET", "HEAD", "POST")
 
 
-class Exchanges:
+class HttpMetrics:
     """HTTP requests that were answered, by route, method and status: all of them names of ours."""
 
     def __init__(self, routes: Iterable[str]) -> None:
@@ -19,9 +19,9 @@ class Exchanges:
             route.partition("{")[0]: route for route in sorted(routes, key=len) if "{" in route
         }
         self._answered: Counter[tuple[str, ...]] = Counter()
-        self._durations = Spreads()
+        self._durations = Histograms()
 
-    def add(self, request: Request, status: int, seconds: float) -> None:
+    def add(self, request: HttpRequest, status: int, seconds: float) -> None:
         """Note an answer."""
         route = self.route_of(request.path)
         self._answered[route, known(request.method, METHODS), str(status)] += 1
@@ -36,24 +36,24 @@ class Exchanges:
             return self._prefixes.get(prefix + slash, OTHER)
         return prefix if prefix in self._routes else OTHER
 
-    def measures(self, in_flight: Callable[[], float]) -> list[Measure]:
+    def metrics(self, in_flight: Callable[[], float]) -> list[Metric]:
         """Give them for Prometheus."""
         return [
-            Measure(
+            Metric(
                 "counter",
                 "postroad_http_requests_total",
                 "HTTP requests that were answered",
                 lambda: dict(self._answered),
                 ("route", "method", "status"),
             ),
-            Measure(
+            Metric(
                 "histogram",
                 "postroad_http_request_duration_seconds",
                 "Time from reading an HTTP request's head until its answer began",
                 by_label(lambda: self._durations),
                 ("route",),
             ),
-            Measure(
+            Metric(
                 "gauge",
                 "postroad_http_requests_in_flight",
                 "HTTP requests that are being answered",

@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 import orjson
 
-from http_bridge.asgi.messages import Response
+from http_bridge.asgi.messages import HttpResponse
 from postroad.contracts.errors import ServiceError
 
 HTTP_STATUS = {
@@ -61,7 +61,7 @@ class CrossSite(ServiceError):
     title = "The request comes from another site"
 
 
-def problem_response(error: ServiceError, request_id: str) -> Response:
+def problem_response(error: ServiceError, request_id: str) -> HttpResponse:
     """Answer with a problem object (RFC 9457); ``error`` repeats the detail for older clients."""
     status = HTTP_STATUS[error.code]
     detail = str(error)
@@ -81,7 +81,7 @@ def problem_response(error: ServiceError, request_id: str) -> Response:
         headers.append((b"retry-after", str(error.retry_after_s).encode()))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allowed.encode()))
-    return Response(status, orjson.dumps(body), headers)
+    return HttpResponse(status, orjson.dumps(body), headers)
 
 
 def _challenge(error: ServiceError) -> bytes:

@@ -1,7 +1,7 @@
 """In which trace a request is: its client's, or one that begins here."""
 
-from http_bridge.asgi.messages import Request
-from http_bridge.http.metrics import Exchanges
+from http_bridge.asgi.messages import HttpRequest
+from http_bridge.http.metrics import HttpMetrics
 from postroad.observability.http_spans import serving
 from postroad.observability.metrics import OTHER
 from postroad.observability.spans import Span, recorder
@@ -10,7 +10,7 @@ from postroad.observability.trace_context import current_trace, new_trace, parse
 PROBES = ("/healthz", "/readyz")
 
 
-def begin_trace(request: Request, exchanges: Exchanges) -> Span | None:
+def begin_trace(request: HttpRequest, exchanges: HttpMetrics) -> Span | None:
     """Note the trace, for all that is done for this request; record it, unless it is a probe."""
     parent, span = None, None
     if (given := request.headers.get(b"traceparent")) is not None:

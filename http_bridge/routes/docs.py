@@ -5,7 +5,7 @@ from importlib.resources import files
 
 import orjson
 
-from http_bridge.asgi.messages import JSON, Request, Response
+from http_bridge.asgi.messages import JSON, HttpRequest, HttpResponse
 from http_bridge.documents import openapi
 from http_bridge.documents.asyncapi_page import messages_page
 from postroad.asyncapi import document as asyncapi
@@ -71,12 +71,12 @@ class Docs:
         """Name the addresses that ``page`` answers."""
         return list(self._parts)
 
-    async def openapi(self, _: Request) -> Response:
-        return Response(HTTPStatus.OK, self._openapi, [JSON])
+    async def openapi(self, _: HttpRequest) -> HttpResponse:
+        return HttpResponse(HTTPStatus.OK, self._openapi, [JSON])
 
-    async def asyncapi(self, _: Request) -> Response:
-        return Response(HTTPStatus.OK, self._asyncapi, [JSON])
+    async def asyncapi(self, _: HttpRequest) -> HttpResponse:
+        return HttpResponse(HTTPStatus.OK, self._asyncapi, [JSON])
 
-    async def page(self, request: Request) -> Response:
+    async def page(self, request: HttpRequest) -> HttpResponse:
         media_type, body, policy = self._parts[request.path.rstrip("/")]
-        return Response(HTTPStatus.OK, body, [(b"content-type", media_type), policy])
+        return HttpResponse(HTTPStatus.OK, body, [(b"content-type", media_type), policy])

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from http_bridge.asgi.messages import NO_STORE, Request, Response, Stream
-from http_bridge.calls.broker_watch import Watch
+from http_bridge.asgi.messages import NO_STORE, HttpRequest, HttpResponse, Stream
+from http_bridge.calls.broker_monitor import BrokerMonitor
 from http_bridge.http.authentication import RequestTokens
 from postroad.contracts.errors import NotAuthenticated, NotAuthorised
 
@@ -25,23 +25,23 @@ _HEADERS = [
 class Live:
     """The handler of ``/live``."""
 
-    def __init__(self, watch: Watch, tokens: RequestTokens) -> None:
+    def __init__(self, watch: BrokerMonitor, tokens: RequestTokens) -> None:
         self._watch = watch
         self._tokens = tokens
 
-    async def stream(self, request: Request) -> Response | Stream:
+    async def stream(self, request: HttpRequest) -> HttpResponse | Stream:
         """Answer ``event: queues`` each second, and ``event: events`` when there are new ones."""
         token = self._tokens.require(request)
         if SCOPE not in token.scopes:
             raise NotAuthorised(f"this takes the scope {SCOPE}")
         self._watch.check_room()
         if request.method == "HEAD":
-            return Response(200, headers=_HEADERS)
+            return HttpResponse(200, headers=_HEADERS)
         return Stream(
             self._parts(request), request.receive, _HEADERS, ends_after_s=token.expires_at - time()
         )
 
-    async def _parts(self, request: Request) -> AsyncGenerator[bytes, None]:
+    async def _parts(self, request: HttpRequest) -> AsyncGenerator[bytes, None]:
         """Give what is new, as it is by then: a slow reader misses what was in between."""
         last = 0
         with self._watch.listening():
@@ -54,7 +54,7 @@ class Live:
                     yield _part("events", happenings)
                 await self._watch.changed()
 
-    def _is_welcome(self, request: Request) -> bool:
+    def _is_welcome(self, request: HttpRequest) -> bool:
         """Say whether the user is still signed in, and we are not about to end."""
         if self._watch.is_stopped:
             return False

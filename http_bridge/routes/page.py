@@ -4,7 +4,7 @@ from hashlib import sha256
 from http import HTTPStatus
 from importlib.resources import files
 
-from http_bridge.asgi.messages import Headers, Request, Response
+from http_bridge.asgi.messages import Headers, HttpRequest, HttpResponse
 from http_bridge.http.caching import holds
 
 PREFIX = "/page/"
@@ -48,22 +48,24 @@ class Page:
         """Name the addresses that ``part`` answers."""
         return [PREFIX + name for name in self._parts if name != _INDEX]
 
-    async def index(self, request: Request) -> Response:
+    async def index(self, request: HttpRequest) -> HttpResponse:
         return self._answer(_INDEX, request, [(b"vary", b"Accept")])
 
-    async def part(self, request: Request) -> Response:
+    async def part(self, request: HttpRequest) -> HttpResponse:
         return self._answer(request.path.removeprefix(PREFIX), request, [])
 
-    def _answer(self, name: str, request: Request, more: Headers) -> Response:
+    def _answer(self, name: str, request: HttpRequest, more: Headers) -> HttpResponse:
         tag = self._tags[name]
         headers = [*_SHARED, (b"etag", tag), *more]
         if holds(request, tag):
-            return Response(HTTPStatus.NOT_MODIFIED, headers=headers)
+            return HttpResponse(HTTPStatus.NOT_MODIFIED, headers=headers)
         media_type = _MEDIA_TYPES[name.rpartition(".")[2]]
-        return Response(HTTPStatus.OK, self._parts[name], [(b"content-type", media_type), *headers])
+        return HttpResponse(
+            HTTPStatus.OK, self._parts[name], [(b"content-type", media_type), *headers]
+        )
 
 
-def wants_html(request: Request) -> bool:
+def wants_html(request: HttpRequest) -> bool:
     """Say whether HTML is preferred to JSON (RFC 9110 section 12.5.1); by default it is not."""
     weights = _weights(request.headers.get(b"accept", b""))
     html, json = (

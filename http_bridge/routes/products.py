@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
 
-from http_bridge.asgi.messages import Request, Response
+from http_bridge.asgi.messages import HttpRequest, HttpResponse
 from http_bridge.calls.client import Calls
 from http_bridge.http.authentication import RequestTokens
 from http_bridge.http.caching import fresh_response
@@ -25,33 +25,33 @@ class Products:
         self._tokens = tokens
         self._timeout_s = timeout_s
 
-    async def list(self, request: Request) -> Response:
+    async def list(self, request: HttpRequest) -> HttpResponse:
         """Answer ``{"data": [product...], "total", "skip", "limit"}``, 204 with no products."""
         user = self._tokens.require(request)
         contract = parse_listing(request.query)
-        reply = await self._calls.call_unread(
+        reply = await self._calls.call_raw(
             contract, timeout_s=self._timeout_s, user=user, correlation_id=request.request_id
         )
         if len(reply.body) < SHORTEST_PAGE_BYTES and _is_empty_catalogue(contract, reply.body):
-            return Response(HTTPStatus.NO_CONTENT, headers=[])
+            return HttpResponse(HTTPStatus.NO_CONTENT, headers=[])
         return fresh_response(request, reply, reply.body)
 
-    async def get(self, request: Request, product_id: str) -> Response:
+    async def get(self, request: HttpRequest, product_id: str) -> HttpResponse:
         """Answer ``{"data": product}``."""
         user = self._tokens.require(request)
         try:
             contract = GetProduct.model_validate({"product_id": product_id})
         except ValidationError as error:
             raise InvalidRequest(explain(error)) from error
-        reply = await self._calls.call_unread(
+        reply = await self._calls.call_raw(
             contract, timeout_s=self._timeout_s, user=user, correlation_id=request.request_id
         )
         return fresh_response(request, reply, b'{"data":%b}' % reply.body)
 
-    async def categories(self, request: Request) -> Response:
+    async def categories(self, request: HttpRequest) -> HttpResponse:
         """Answer ``{"data": [{"slug", "name"}...]}``."""
         user = self._tokens.require(request)
-        reply = await self._calls.call_unread(
+        reply = await self._calls.call_raw(
             ListCategories(),
             timeout_s=self._timeout_s,
             user=user,

@@ -7,7 +7,14 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from http_bridge.asgi.messages import JSON, NO_STORE, BodyOverLimit, Headers, Request, Response
+from http_bridge.asgi.messages import (
+    JSON,
+    NO_STORE,
+    BodyOverLimit,
+    Headers,
+    HttpRequest,
+    HttpResponse,
+)
 from http_bridge.calls.client import Calls
 from http_bridge.http.authentication import COOKIE, REFRESH_COOKIE, RequestTokens
 from http_bridge.http.problems import BodyTooLarge, CrossSite, UnsupportedMediaType
@@ -62,7 +69,7 @@ class Auth:
         self._timeout_s = timeout_s
         self._body_max_bytes = body_max_bytes
 
-    async def sign_in(self, request: Request) -> Response:
+    async def sign_in(self, request: HttpRequest) -> HttpResponse:
         """Take ``{"username", "password"}``; answer tokens, and set them as cookies."""
         credentials = await self._body(request, Credentials)
         session = await self._calls.call(
@@ -79,7 +86,7 @@ class Auth:
         )
         return self._signed_in(session, "signed in", request)
 
-    async def refresh(self, request: Request) -> Response:
+    async def refresh(self, request: HttpRequest) -> HttpResponse:
         """Trade the refresh token, from the cookie or the body, for new tokens."""
         token = await self._refresh_token(request)
         if token is None:
@@ -92,7 +99,7 @@ class Auth:
         )
         return self._signed_in(session, "refreshed", request)
 
-    async def sign_out(self, request: Request) -> Response:
+    async def sign_out(self, request: HttpRequest) -> HttpResponse:
         """End the session of the refresh token or of the access token; forget the cookies."""
         token = await self._refresh_token(request)
         user = None
@@ -107,19 +114,19 @@ class Auth:
             address=request.client_address,
         )
         headers = [JSON, NO_STORE, *_cookies(request, "", 0, "", 0)]
-        return Response(HTTPStatus.OK, b'{"message":"signed out"}', headers)
+        return HttpResponse(HTTPStatus.OK, b'{"message":"signed out"}', headers)
 
-    async def own_user(self, request: Request) -> Response:
+    async def own_user(self, request: HttpRequest) -> HttpResponse:
         """Answer who the token's user is: ``{"user_id", "username", "roles", "scopes"}``."""
-        reply = await self._calls.call_unread(
+        reply = await self._calls.call_raw(
             GetOwnUser(),
             timeout_s=self._timeout_s,
             user=self._tokens.require(request),
             correlation_id=request.request_id,
         )
-        return Response(HTTPStatus.OK, reply.body)
+        return HttpResponse(HTTPStatus.OK, reply.body)
 
-    async def key_set(self, _: Request) -> Response:
+    async def key_set(self, _: HttpRequest) -> HttpResponse:
         """Answer the keys that sign access tokens, as a JWK Set (RFC 7517)."""
         keys = [
             {
@@ -133,9 +140,9 @@ class Auth:
             for key in self._keys.trust.token_keys().values()
         ]
         headers = [JSON, (b"cache-control", b"public, max-age=60")]
-        return Response(HTTPStatus.OK, orjson.dumps({"keys": keys}), headers)
+        return HttpResponse(HTTPStatus.OK, orjson.dumps({"keys": keys}), headers)
 
-    async def _refresh_token(self, request: Request) -> SecretStr | None:
+    async def _refresh_token(self, request: HttpRequest) -> SecretStr | None:
         """Find the refresh token: in the cookie, for a request from our own pages, or the body."""
         if (cookie := request.cookie(REFRESH_COOKIE)) is not None:
             check_same_site(request)
@@ -144,7 +151,7 @@ class Auth:
             return None
         return (await self._body(request, RefreshToken)).refresh_token
 
-    async def _body(self, request: Request, model: type[BodyT]) -> BodyT:
+    async def _body(self, request: HttpRequest, model: type[BodyT]) -> BodyT:
         media_type = request.headers.get(b"content-type", b"").partition(b";")[0]
         if media_type.strip().lower() != b"application/json":
             raise UnsupportedMediaType("send the body as application/json")
@@ -163,7 +170,7 @@ class Auth:
             trust=self._keys.trust,
         )
 
-    def _signed_in(self, session: Session, message: str, request: Request) -> Response:
+    def _signed_in(self, session: Session, message: str, request: HttpRequest) -> HttpResponse:
         refresh_token = unseal(
             session.sealed_refresh_token, context=REFRESH_CONTEXT, identity=self._keys.identity
         )
@@ -182,10 +189,10 @@ class Auth:
             refresh_token,
             session.refresh_expires_in,
         )
-        return Response(HTTPStatus.OK, orjson.dumps(body), [JSON, NO_STORE, *cookies])
+        return HttpResponse(HTTPStatus.OK, orjson.dumps(body), [JSON, NO_STORE, *cookies])
 
 
-def check_same_site(request: Request) -> None:
+def check_same_site(request: HttpRequest) -> None:
     """Refuse a request that another site's page made with our cookies.
 
     A browser says where a request comes from (``Sec-Fetch-Site``, else ``Origin``); who says
@@ -214,7 +221,9 @@ def _host(origin: bytes) -> bytes | None:
         return None
 
 
-def _cookies(request: Request, access: str, access_s: int, refresh: str, refresh_s: int) -> Headers:
+def _cookies(
+    request: HttpRequest, access: str, access_s: int, refresh: str, refresh_s: int
+) -> Headers:
     """Set both tokens, out of reach of scripts; the refresh token goes to ``/auth`` alone."""
     secure = "; Secure" if request.is_https else ""
     return [

@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from pydantic import ValidationError
 
-from http_bridge.asgi.messages import JSON, PRIVATE, Headers, Request, Response
+from http_bridge.asgi.messages import JSON, PRIVATE_NO_STORE, Headers, HttpRequest, HttpResponse
 from http_bridge.calls.client import Calls
 from http_bridge.http.authentication import RequestTokens
 from http_bridge.routes.sessions import check_same_site
@@ -20,7 +20,7 @@ class Syncs:
         self._tokens = tokens
         self._timeout_s = timeout_s
 
-    async def start(self, request: Request) -> Response:
+    async def start(self, request: HttpRequest) -> HttpResponse:
         """Answer 202 with ``{"data": sync}`` and where to ask on; its body is not looked at."""
         if b"authorization" not in request.headers:
             check_same_site(request)
@@ -31,9 +31,9 @@ class Syncs:
             correlation_id=request.request_id,
         )
         location = (b"location", f"/products/sync/{sync.sync_id}".encode())
-        return _answer(HTTPStatus.ACCEPTED, sync, [JSON, PRIVATE, location])
+        return _answer(HTTPStatus.ACCEPTED, sync, [JSON, PRIVATE_NO_STORE, location])
 
-    async def get(self, request: Request, sync_id: str) -> Response:
+    async def get(self, request: HttpRequest, sync_id: str) -> HttpResponse:
         """Answer ``{"data": sync}``."""
         user = self._tokens.require(request)
         try:
@@ -43,8 +43,8 @@ class Syncs:
         sync = await self._calls.call(
             contract, timeout_s=self._timeout_s, user=user, correlation_id=request.request_id
         )
-        return _answer(HTTPStatus.OK, sync, [JSON, PRIVATE])
+        return _answer(HTTPStatus.OK, sync, [JSON, PRIVATE_NO_STORE])
 
 
-def _answer(status: HTTPStatus, sync: Sync, headers: Headers) -> Response:
-    return Response(status, b'{"data":%b}' % sync.model_dump_json().encode(), headers)
+def _answer(status: HTTPStatus, sync: Sync, headers: Headers) -> HttpResponse:
+    return HttpResponse(status, b'{"data":%b}' % sync.model_dump_json().encode(), headers)

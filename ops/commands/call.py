@@ -17,7 +17,7 @@ from ops.commands.arguments import add_state_argument
 from ops.local.broker import BrokerError
 from ops.services.grants import GrantError
 from ops.services.operator import OPERATOR, CannotAct, settings_as
-from ops.state.folder import State, StateError
+from ops.state.folder import StateError, StateFolder
 from ops.terminal.colours import wants_colours
 from postroad.contracts.base import Request
 from postroad.contracts.errors import ServiceError, explain
@@ -82,7 +82,7 @@ def run(options: Namespace) -> int:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         request = _request(options.method, options.fields)
-        state = State(options.state)
+        state = StateFolder(options.state)
         settings = settings_as(state, options.service)
         _check_right(state, options.service, request)
         user = _user(options.token_file, settings) if options.token_file else None
@@ -141,7 +141,7 @@ def _seconds(text: str) -> float:
     raise ArgumentTypeError(f"{text!r} is no time to wait; give seconds, more than 0")
 
 
-def _check_right(state: State, service: str, request: Request[Any]) -> None:
+def _check_right(state: StateFolder, service: str, request: Request[Any]) -> None:
     """Say beforehand what the broker says by closing the channel."""
     if not TrustBundle.load(state.trust_file).services[service].may_call(request.method):
         raise CannotCall(f"{service} may not call {request.method}")

@@ -19,8 +19,8 @@ from ops.local.broker import BrokerError
 from ops.services import programs
 from ops.services.grants import GrantError
 from ops.services.operator import OPERATOR, CannotAct, settings_as
-from ops.state.folder import State, StateError
-from postroad.broker.queue_browser import CannotHold, QueueHolder
+from ops.state.folder import StateError, StateFolder
+from postroad.broker.queue_browser import CannotHold, QueueBrowser
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.dead_letters.captured import as_management
 from postroad.dead_letters.redriver import NotMoved, Redriver
@@ -92,11 +92,11 @@ def run(options: Namespace) -> int:
     # what a service would log, we say in one sentence
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
-        state = State(options.state)
+        state = StateFolder(options.state)
         _check(options)
         queues = _queues(state, options.queue)
         settings = settings_as(state, OPERATOR)
-        return asyncio.run(_Desk(state, settings, options).work(queues))
+        return asyncio.run(_Session(state, settings, options).work(queues))
     except KeyboardInterrupt:
         print("\npostroad: interrupted; run it again for the rest", file=sys.stderr)
     except BrokenPipeError:  # not an error of ours: see ops.cli
@@ -109,17 +109,17 @@ def run(options: Namespace) -> int:
     return 1
 
 
-class _Desk:
+class _Session:
     """The letters of some queues, held in hand while something is done to them."""
 
-    def __init__(self, state: State, settings: MessagingSettings, options: Namespace) -> None:
+    def __init__(self, state: StateFolder, settings: MessagingSettings, options: Namespace) -> None:
         self._state = state
         self._options = options
         self._keys = KeyRing.load(settings.identity_file, settings.trust_file)
         self._broker = RabbitBroker(settings, OPERATOR)
 
     async def work(self, queues: list[str]) -> int:
-        holder = self._broker.holder(queues)
+        holder = self._broker.browser(queues)
         try:
             letters = await self._read(holder)
             if self._options.act in ("list", "show"):
@@ -128,13 +128,13 @@ class _Desk:
         finally:
             await holder.close()
 
-    async def _read(self, holder: QueueHolder) -> list[DeadLetter]:
+    async def _read(self, holder: QueueBrowser) -> list[DeadLetter]:
         """Take the letters in hand, and choose; each queue's oldest come first."""
         bench = Bench(self._state, None)
         choice = _choice(self._options)
         order: dict[str, int] = {}
         letters = []
-        for held in await holder.hold(_TIMEOUT_S):
+        for held in await holder.browse(_TIMEOUT_S):
             letter = read_letter(held, bench)
             order.setdefault(letter.queue, len(order))
             if choice.has(letter) and self._is_movable(letter):
@@ -174,7 +174,7 @@ class _Desk:
             print(line)
         return 0
 
-    async def _move(self, letters: list[DeadLetter], holder: QueueHolder) -> int:
+    async def _move(self, letters: list[DeadLetter], holder: QueueBrowser) -> int:
         options = self._options
         plan = Plan(options.act, letters, self._keys, force=options.force)
         for line in plan.lines():
@@ -215,7 +215,7 @@ def _check(options: Namespace) -> None:
         )
 
 
-def _queues(state: State, pattern: str | None) -> list[str]:
+def _queues(state: StateFolder, pattern: str | None) -> list[str]:
     """Name the queues of dead letters, with ``dead.`` or without."""
     made = definitions(programs.allowed_services(state))["queues"]
     names = [each["name"] for each in made]

@@ -19,7 +19,7 @@ from ops.health.drift import COMPARISONS, Finding
 from ops.local.broker import BrokerError, PrivateBroker
 from ops.scaling.management_api import DepthUnknown, Management
 from ops.services import grants, programs
-from ops.state.folder import State, StateError
+from ops.state.folder import StateError, StateFolder
 from postroad.topology.definitions import definitions
 from postroad.topology.names import SCALER, VHOST
 from postroad.topology.services import Services, ServicesFileError
@@ -67,7 +67,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Look, print, and give the exit status."""
-    state = State(options.state)
+    state = StateFolder(options.state)
     try:
         if not state.folder.exists():
             raise StateError(f"there is no folder {state.folder}: start with 'postroad up'")
@@ -82,7 +82,7 @@ def run(options: Namespace) -> int:
     return checkup.exit_status
 
 
-async def examine(state: State) -> Checkup:
+async def examine(state: StateFolder) -> Checkup:
     """Look at a state folder, and at the broker that runs on it.
 
     Raises:

@@ -9,10 +9,10 @@ from pathlib import Path
 from time import time
 
 from ops.commands.arguments import add_state_argument
-from ops.dead_letters.diagnosis import Court, Finding, Outcome, Trial
-from ops.state.folder import State
+from ops.dead_letters.diagnosis import CheckOutcome, CheckResult, Court, Diagnosis
+from ops.state.folder import StateFolder
 from postroad.contracts.errors import InvalidRequest, NotAuthenticated, NotAuthorised
-from postroad.dead_letters.captured import CannotRead, Captured, Place, read_messages
+from postroad.dead_letters.captured import CannotRead, CapturedMessage, MessageSource, read_messages
 from postroad.messaging.background_worker import ATTEMPT
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import KeyFileError, TrustBundle
@@ -111,7 +111,7 @@ def run(options: Namespace) -> int:
     try:
         text = sys.stdin.read() if options.file == "-" else Path(options.file).read_text()
         messages = read_messages(text)
-        bench = Bench(State(options.state), options.reader)
+        bench = Bench(StateFolder(options.state), options.reader)
         trials = [(each, *bench.hear(each, options.at)) for each in messages]
     except (CannotRead, CannotExplain, KeyFileError) as error:
         print(f"postroad: {plain(str(error))}", file=sys.stderr)
@@ -130,15 +130,15 @@ def run(options: Namespace) -> int:
 class Bench:
     """A court for each reader, with the keys that the state folder has for it."""
 
-    def __init__(self, state: State, reader: str | None) -> None:
+    def __init__(self, state: StateFolder, reader: str | None) -> None:
         self._state = state
         self._reader = reader
         self._trust = TrustBundle.load(state.trust_file)
         self._courts: dict[str, Court] = {}
 
     def hear(
-        self, message: Captured, at: float | None, place: Place | None = None
-    ) -> tuple[Place, Trial, float]:
+        self, message: CapturedMessage, at: float | None, place: MessageSource | None = None
+    ) -> tuple[MessageSource, Diagnosis, float]:
         """Try a message; give where it was, what was found, and as of when.
 
         Raises:
@@ -149,21 +149,21 @@ class Bench:
         now = at if at is not None else message.rejected_at or (claims.iat if claims else time())
         return place, self._court(place).try_message(message, place, now), now
 
-    def _place(self, message: Captured, claims: Claims | None) -> Place:
-        place = message.place() or (Place(claims.typ, claims.aud) if claims else None)
+    def _place(self, message: CapturedMessage, claims: Claims | None) -> MessageSource:
+        place = message.place() or (MessageSource(claims.typ, claims.aud) if claims else None)
         if place is None:
             if self._reader is None:
                 raise CannotExplain(
                     "neither the message nor where it was says whose it is; name the reader with "
                     "--as SERVICE"
                 )
-            place = Place("request", self._reader)
+            place = MessageSource("request", self._reader)
         reader = self._reader or (
             None if place.typ == "event" and not place.is_queue_of_work else place.reader
         )
-        return Place(place.typ, reader, place.is_queue_of_work)
+        return MessageSource(place.typ, reader, place.is_queue_of_work)
 
-    def _court(self, place: Place) -> Court:
+    def _court(self, place: MessageSource) -> Court:
         # any service can verify an event, so the first whose keys are here will do
         services, reader = self._trust.services, place.reader
         if reader is None:
@@ -180,14 +180,16 @@ class Bench:
         return self._courts[reader]
 
 
-def claims_of(message: Captured) -> Claims | None:
+def claims_of(message: CapturedMessage) -> Claims | None:
     try:
         return read_signature(message.headers.get("signature")).claims
     except Refused:
         return None
 
 
-def report(message: Captured, place: Place, trial: Trial, now: float) -> Iterator[str]:
+def report(
+    message: CapturedMessage, place: MessageSource, trial: Diagnosis, now: float
+) -> Iterator[str]:
     yield plain(f"{place.typ} for {place.reader or 'all who listen'}, {len(message.body)} bytes")
     if not message.is_whole:
         yield "! the payload was cut off: ask the management for all of it ('truncate')"
@@ -202,7 +204,7 @@ def report(message: Captured, place: Place, trial: Trial, now: float) -> Iterato
     yield plain(_conclusion(message, place, trial))
 
 
-def _properties(message: Captured) -> Iterator[str]:
+def _properties(message: CapturedMessage) -> Iterator[str]:
     properties = message.properties
     token = message.headers.get("authorization")
     for name, value in (
@@ -225,27 +227,27 @@ def _table(claims: Claims) -> Iterator[str]:
             yield plain(f"  {name:5}{meaning:42}{value}")
 
 
-def _line(finding: Finding) -> Iterator[str]:
+def _line(finding: CheckResult) -> Iterator[str]:
     yield plain(f"  {finding.outcome:8} {finding.wants}")
-    if finding.outcome is not Outcome.PASSED:
+    if finding.outcome is not CheckOutcome.PASSED:
         detail = f": {finding.detail}" if finding.detail else ""
         yield plain(f"           {finding.code}{detail}")
-    if finding.outcome in (Outcome.REFUSED, Outcome.ERROR):
+    if finding.outcome in (CheckOutcome.REFUSED, CheckOutcome.ERROR):
         yield f"           -> {ADVICE[finding.code]}"
 
 
-def _conclusion(message: Captured, place: Place, trial: Trial) -> str:
+def _conclusion(message: CapturedMessage, place: MessageSource, trial: Diagnosis) -> str:
     verdict = trial.verdict
     if verdict is None:
         return "It would be accepted." if message.rejected_at is None else _bad_luck(message, place)
-    if verdict.outcome is Outcome.REFUSED:
+    if verdict.outcome is CheckOutcome.REFUSED:
         return f"Refused: {verdict.code}. It is dead-lettered, and its sender hears nothing."
     if place.is_queue_of_work:
         return f"Not refused, but it cannot be done, and is dead-lettered: {verdict.code}."
     return f"Not refused, but it is answered with an error: {verdict.code}."
 
 
-def _bad_luck(message: Captured, place: Place) -> str:
+def _bad_luck(message: CapturedMessage, place: MessageSource) -> str:
     """Say what became of a message with which nothing is wrong, and which died all the same."""
     log = f"The reader's log has message id {message.properties.message_id}."
     if message.died_of == "delivery_limit":

@@ -7,7 +7,7 @@ from time import time
 
 from ops.commands.arguments import add_state_argument
 from ops.state.files import write_private
-from ops.state.folder import State, StateError
+from ops.state.folder import StateError, StateFolder
 from postroad.security.keys import Identity, KeyFileError, PublicKey, TrustBundle
 from postroad.security.rotation import LEAD_S, OVERLAP_S, rotate, trust_rotated
 
@@ -39,7 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """List or rotate; give the exit status."""
-    state = State(options.state)
+    state = StateFolder(options.state)
     try:
         trust = TrustBundle.load(state.trust_file)
         return int(options.action(options, state, trust))
@@ -54,7 +54,7 @@ def run(options: Namespace) -> int:
         return 1
 
 
-def _list(_options: Namespace, _state: State, trust: TrustBundle) -> int:
+def _list(_options: Namespace, _state: StateFolder, trust: TrustBundle) -> int:
     now = time()
     for name, service in trust.services.items():
         print(name)
@@ -63,7 +63,7 @@ def _list(_options: Namespace, _state: State, trust: TrustBundle) -> int:
     return 0
 
 
-def _rotate(options: Namespace, state: State, trust: TrustBundle) -> int:
+def _rotate(options: Namespace, state: StateFolder, trust: TrustBundle) -> int:
     names = [options.service] if options.service else list(trust.services)
     if unknown := [name for name in names if name not in trust.services]:
         print(

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from ops.commands.arguments import add_state_argument
 from ops.logs.lines import LEVELS, Line, Renderer
 from ops.logs.reader import LogFollower
-from ops.state.folder import State, StateError
+from ops.state.folder import StateError, StateFolder
 from ops.terminal.colours import wants_colours
 
 EXAMPLES = """\
@@ -58,7 +58,7 @@ def _period(text: str) -> timedelta:
 def run(options: Namespace) -> int:
     """Show lines; give the exit status."""
     try:
-        _show(options, State(options.state))
+        _show(options, StateFolder(options.state))
     except KeyboardInterrupt:
         return 0
     except (NoLogs, StateError) as error:
@@ -67,7 +67,7 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def _show(options: Namespace, state: State) -> None:
+def _show(options: Namespace, state: StateFolder) -> None:
     if not options.no_follow and state.running() is None:
         raise NoLogs(
             f"nothing runs in {state.folder}; start it with 'postroad up', or look at what it "

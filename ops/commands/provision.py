@@ -15,7 +15,7 @@ from ops.services import grants
 from ops.services.operator import OPERATOR, operator_rights
 from ops.services.programs import allowed_services, broker_definitions, write_trust
 from ops.state.database_roles import roles
-from ops.state.folder import State, StateError
+from ops.state.folder import StateError, StateFolder
 from postroad.topology.definitions import Definitions, QueueType
 from postroad.topology.services import Services, ServicesFileError
 
@@ -47,7 +47,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Make what is missing; give the exit status."""
-    state = State(options.state)
+    state = StateFolder(options.state)
     try:
         with state.held("postroad provision"), state.changing():
             if options.operator:
@@ -68,7 +68,7 @@ def run(options: Namespace) -> int:
 
 
 def provision(
-    state: State, services: Services, *, rpc_queue_type: QueueType = "classic"
+    state: StateFolder, services: Services, *, rpc_queue_type: QueueType = "classic"
 ) -> Definitions:
     """Make each service's keys and password, unless they are there, and tell all of all.
 

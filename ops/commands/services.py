@@ -12,7 +12,7 @@ from ops.commands.arguments import add_state_argument
 from ops.local.broker import BrokerError
 from ops.services import grants, programs
 from ops.services.grants import GrantError
-from ops.state.folder import State, StateError
+from ops.state.folder import StateError, StateFolder
 from postroad.security.rotation import LEAD_S
 from postroad.topology.services import Service, ServicesFileError, load_services
 
@@ -36,7 +36,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     actions = parser.add_subparsers(metavar="ACTION", required=True)
 
-    def action(name: str, what: str, act: Callable[[Namespace, State], None]) -> ArgumentParser:
+    def action(
+        name: str, what: str, act: Callable[[Namespace, StateFolder], None]
+    ) -> ArgumentParser:
         added = actions.add_parser(name, help=what, description=f"{what.capitalize()}.")
         add_state_argument(added)
         added.set_defaults(act=act)
@@ -66,14 +68,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Do what the arguments ask for; give the exit status."""
     try:
-        options.act(options, State(options.state))
+        options.act(options, StateFolder(options.state))
     except (BrokerError, GrantError, ServicesFileError, StateError) as error:
         print(f"postroad: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _add(options: Namespace, state: State) -> None:
+def _add(options: Namespace, state: StateFolder) -> None:
     if not options.calls and not options.listens:
         raise GrantError("say what it may do, by --calls or --listens")
     service = Service(
@@ -96,7 +98,7 @@ def _add(options: Namespace, state: State) -> None:
     )
 
 
-def _list(_options: Namespace, state: State) -> None:
+def _list(_options: Namespace, state: StateFolder) -> None:
     if not state.folder.is_dir():
         raise GrantError(f"there is no folder {state.folder}; 'postroad up' makes it")
     ours = load_services(programs.SERVICES_FILE).root
@@ -112,7 +114,7 @@ def _list(_options: Namespace, state: State) -> None:
     programs.allowed_services(state)  # the last word, when one of them keeps `up` from starting
 
 
-def _env(options: Namespace, state: State) -> None:
+def _env(options: Namespace, state: StateFolder) -> None:
     if options.name is None and not options.inline:
         raise GrantError("name a service; or print all of our own with --inline")
     if options.name and options.name not in programs.allowed_services(state).root:
@@ -128,7 +130,7 @@ def _env(options: Namespace, state: State) -> None:
     _show(environment)
 
 
-def _revoke(options: Namespace, state: State) -> None:
+def _revoke(options: Namespace, state: StateFolder) -> None:
     is_running = asyncio.run(grants.revoke(state, options.name))
     done = "and its connections are closed" if is_running else "and has no keys any more"
     print(f"{options.name} is revoked {done}")
@@ -141,7 +143,7 @@ def _show(environment: Mapping[str, str], *, indent: str = "") -> None:
         print(f"{indent}export {variable}={shlex.quote(value)}")
 
 
-def _all_contents(state: State) -> dict[str, str]:
+def _all_contents(state: StateFolder) -> dict[str, str]:
     """Give those of our own services for one environment that all of them see."""
     found: dict[str, str] = {}
     for name in load_services(programs.SERVICES_FILE).names:
@@ -150,7 +152,7 @@ def _all_contents(state: State) -> dict[str, str]:
     return found
 
 
-def _contents(state: State, name: str) -> dict[str, str]:
+def _contents(state: StateFolder, name: str) -> dict[str, str]:
     """Give what is in a service's files, each in one line."""
     try:
         return {

@@ -10,7 +10,7 @@ from ops.commands.status_view import Status, page
 from ops.scaling.management_api import DepthUnknown, Management, Queue
 from ops.scaling.report import read_report
 from ops.services import grants
-from ops.state.folder import State, StateError
+from ops.state.folder import StateError, StateFolder
 from ops.terminal.colours import wants_colours
 from postroad.topology.names import SCALER
 
@@ -40,7 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Print the status, once or until Ctrl-C; give the exit status."""
-    state = State(options.state)
+    state = StateFolder(options.state)
     try:
         status = look(state)
         while options.watch:
@@ -56,7 +56,7 @@ def run(options: Namespace) -> int:
     return 1 if status.problem else 0
 
 
-def look(state: State) -> Status:
+def look(state: StateFolder) -> Status:
     """Ask the broker for its queues, and read what `postroad up` reports of its processes.
 
     Raises:

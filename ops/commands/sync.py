@@ -13,7 +13,7 @@ from ops.commands.arguments import add_state_argument
 from ops.local.broker import BrokerError
 from ops.services.grants import GrantError
 from ops.services.operator import OPERATOR, CannotAct, settings_as
-from ops.state.folder import State, StateError
+from ops.state.folder import StateError, StateFolder
 from ops.terminal.progress import Gauge
 from postroad.contracts.catalog import GetSync, StartSync, Sync
 from postroad.contracts.errors import ServiceError
@@ -56,7 +56,7 @@ def run(options: Namespace) -> int:
     # what a service would log, we say in one sentence
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
-        settings = settings_as(State(options.state), OPERATOR)
+        settings = settings_as(StateFolder(options.state), OPERATOR)
         with BlockingClient(settings) as client:
             sync = client.call(StartSync())
             if options.wait:

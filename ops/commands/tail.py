@@ -18,7 +18,7 @@ from ops.commands.explain import plain
 from ops.local.broker import BrokerError
 from ops.services.grants import GrantError
 from ops.services.operator import OPERATOR, CannotAct, settings_as
-from ops.state.folder import State, StateError
+from ops.state.folder import StateError, StateFolder
 from ops.terminal.colours import wants_colours
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.contracts.base import Event
@@ -57,7 +57,7 @@ def run(options: Namespace) -> int:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         events = _chosen(options.pattern)
-        settings = settings_as(State(options.state), OPERATOR)
+        settings = settings_as(StateFolder(options.state), OPERATOR)
         line = _as_json if options.json or not sys.stdout.isatty() else _for_people(events)
         asyncio.run(_tail(events, settings, line))
     except KeyboardInterrupt:

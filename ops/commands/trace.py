@@ -12,7 +12,7 @@ from ops.commands.arguments import add_state_argument
 from ops.logs.lines import Line, parse_line
 from ops.logs.reader import LogFollower
 from ops.logs.trace_tree import Step, build_tree, find_steps
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 
 EXAMPLES = """\
 examples:
@@ -65,7 +65,7 @@ def run(options: Namespace) -> int:
 
 def _lines(options: Namespace) -> list[Line]:
     if options.source is None:
-        with closing(LogFollower(State(options.state).programs_log_folder)) as follower:
+        with closing(LogFollower(StateFolder(options.state).programs_log_folder)) as follower:
             return follower.history()
     if options.source == Path("-"):
         return [parse_line("-", text.rstrip()) for text in sys.stdin.buffer]

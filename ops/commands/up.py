@@ -24,11 +24,11 @@ from ops.logs.lines import Renderer, parse_line
 from ops.logs.writer import Logbook
 from ops.scaling.autoscaler import Autoscaler
 from ops.scaling.management_api import FRESH_DEPTHS, Management
-from ops.scaling.metrics import supervisor_measures
+from ops.scaling.metrics import supervisor_metrics
 from ops.scaling.policy import Policy, ScalingFileError
 from ops.scaling.report import keep_report
 from ops.services import grants, programs
-from ops.state.folder import State, StateError
+from ops.state.folder import StateError, StateFolder
 from ops.terminal.colours import wants_colours
 from ops.terminal.progress import say, step
 from postroad.observability.logging import configure_logging
@@ -77,7 +77,7 @@ def _count(text: str) -> int:
 
 def run(options: Namespace) -> int:
     """Run until Ctrl-C, SIGTERM or the end of the terminal; give the exit status."""
-    state = State(options.state)
+    state = StateFolder(options.state)
     logbook = Logbook(state.programs_log_folder, _show)
     level = read_settings(LogSettings).level
     configure_logging(
@@ -111,7 +111,7 @@ def _show(lines: bytes) -> None:
 class _System:
     """What runs, and where."""
 
-    def __init__(self, options: Namespace, state: State, logbook: Logbook) -> None:
+    def __init__(self, options: Namespace, state: StateFolder, logbook: Logbook) -> None:
         self._options = options
         self._state = state
         self._supervisor = Supervisor(take=logbook.take)
@@ -246,7 +246,7 @@ class _System:
             *(self._state, self._supervisor, policies, autoscaler), metrics_port=metrics.port
         )
         async with (
-            serving_metrics(metrics, supervisor_measures(self._supervisor)),
+            serving_metrics(metrics, supervisor_metrics(self._supervisor)),
             asyncio.TaskGroup() as tasks,
         ):
             tasks.create_task(self._keep(broker))

@@ -23,7 +23,7 @@ from auth_worker.user_import import PASSWORD_MAX, BadUserFile, import_users, rea
 from auth_worker.usernames import BadUsername
 from auth_worker.users import NoSuchUser, UserExists, UserStore
 from ops.commands.arguments import add_state_argument
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.contracts.errors import Unavailable, explain
 from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
 from postroad.settings import EnvironmentSettings, read_settings
@@ -207,7 +207,7 @@ def _opened(options: Namespace) -> Iterator[tuple[AuthSettings, Database, UserSt
 
 
 def _kept(state: Path) -> str:
-    file = State(state).users_file
+    file = StateFolder(state).users_file
     if not file.exists():
         raise CannotDo(f"no database {file}: run 'postroad up' first, or name one by --database")
     return f"sqlite:///{file}"

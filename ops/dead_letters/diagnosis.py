@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from postroad.contracts.base import Event, Job, Request
 from postroad.contracts.errors import InvalidRequest, NotAuthenticated, ServiceError, explain
 from postroad.contracts.registry import CONTRACTS, EVENTS, JOBS
-from postroad.dead_letters.captured import Captured, Place
+from postroad.dead_letters.captured import CapturedMessage, MessageSource
 from postroad.messaging.admission import Admission
 from postroad.security import checks
 from postroad.security.access_tokens import ExpiredToken
@@ -47,7 +47,7 @@ _BODY = "the body keeps its contract"
 _FOREVER = float("inf")
 
 
-class Outcome(StrEnum):
+class CheckOutcome(StrEnum):
     """How a check ended."""
 
     PASSED = "ok"
@@ -57,30 +57,30 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One check: what it wants, how it ended and, unless it passed, why."""
 
     wants: str
-    outcome: Outcome
+    outcome: CheckOutcome
     code: str = ""  # a reason for a refusal, or the code of an error
     detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class Diagnosis:
     """All that was found of one message."""
 
     claims: Claims | None  # none when they cannot be read
-    findings: list[Finding]
+    findings: list[CheckResult]
 
     @property
-    def verdict(self) -> Finding | None:
+    def verdict(self) -> CheckResult | None:
         """Give the first check that failed, which is the one that decides."""
         failed = (each for each in self.findings if each.outcome in _FAILED)
         return next(failed, None)
 
 
-_FAILED = (Outcome.REFUSED, Outcome.ERROR)
+_FAILED = (CheckOutcome.REFUSED, CheckOutcome.ERROR)
 
 
 class Court:
@@ -96,11 +96,11 @@ class Court:
         )
         self._seen = ReplayStore(leeway_s=checks.LEEWAY_S)
 
-    def try_message(self, message: Captured, place: Place, now: float) -> Trial:
+    def try_message(self, message: CapturedMessage, place: MessageSource, now: float) -> Diagnosis:
         """Walk all checks, as of a time."""
         found = [_attempt("a signature that can be read", lambda: _read(message))]
-        if found[0].outcome is not Outcome.PASSED:
-            return Trial(None, found)
+        if found[0].outcome is not CheckOutcome.PASSED:
+            return Diagnosis(None, found)
         signature = _read(message)
         found += self._envelope(message, place, signature)
         found += self._role(message, place, signature.claims, now)
@@ -108,9 +108,11 @@ class Court:
             found += self._request(message, signature.claims)
         elif place.typ != "reply":
             found.append(_work_body(message, place, signature.claims))
-        return Trial(signature.claims, found)
+        return Diagnosis(signature.claims, found)
 
-    def _envelope(self, message: Captured, place: Place, signature: Signature) -> Iterator[Finding]:
+    def _envelope(
+        self, message: CapturedMessage, place: MessageSource, signature: Signature
+    ) -> Iterator[CheckResult]:
         verifier, claims = self._verifier, signature.claims
         yield _attempt(
             "signed with an accepted key, over exactly this body",
@@ -121,35 +123,35 @@ class Court:
         yield _attempt(f"for {place.reader or 'all'}", lambda: verifier.check_audience(claims))
 
     def _role(
-        self, message: Captured, place: Place, claims: Claims, now: float
-    ) -> Iterator[Finding]:
+        self, message: CapturedMessage, place: MessageSource, claims: Claims, now: float
+    ) -> Iterator[CheckResult]:
         for check in _checks(place, claims):
             yield _attempt(
                 _SAYS[check], partial(check, claims, message.properties, self._keys, now)
             )
 
-    def _request(self, message: Captured, claims: Claims) -> Iterator[Finding]:
+    def _request(self, message: CapturedMessage, claims: Claims) -> Iterator[CheckResult]:
         if self._seen.is_new(claims.iss, claims.jti, _FOREVER):
-            yield Finding(
+            yield CheckResult(
                 "not a copy of an earlier one",
-                Outcome.UNKNOWN,
+                CheckOutcome.UNKNOWN,
                 Reason.REPLAYED,
                 "one message does not tell; the reader's log does",
             )
         else:
-            yield Finding(
-                "not a copy of an earlier one", Outcome.REFUSED, Reason.REPLAYED, claims.jti
+            yield CheckResult(
+                "not a copy of an earlier one", CheckOutcome.REFUSED, Reason.REPLAYED, claims.jti
             )
         yield _attempt("the user may do it", lambda: self._authorise(message, claims))
         contract = CONTRACTS.get(claims.op)
         if contract is not None:
             yield _attempt(_BODY, lambda: _parse(contract, message.body))
 
-    def _authorise(self, message: Captured, claims: Claims) -> None:
+    def _authorise(self, message: CapturedMessage, claims: Claims) -> None:
         self._admission.authorise(claims, message.headers.get("authorization"))
 
 
-def _checks(place: Place, claims: Claims) -> tuple[checks.Check, ...]:
+def _checks(place: MessageSource, claims: Claims) -> tuple[checks.Check, ...]:
     if place.typ == "request":
         return checks.REQUEST_CHECKS
     if place.typ == "reply":
@@ -157,21 +159,21 @@ def _checks(place: Place, claims: Claims) -> tuple[checks.Check, ...]:
     return checks.checks_of_work(claims) if place.is_queue_of_work else checks.HEARD_CHECKS
 
 
-def _attempt(wants: str, check: Callable[[], Any]) -> Finding:
+def _attempt(wants: str, check: Callable[[], Any]) -> CheckResult:
     try:
         check()
     except Refused as refusal:
-        return Finding(wants, Outcome.REFUSED, refusal.reason, refusal.detail)
+        return CheckResult(wants, CheckOutcome.REFUSED, refusal.reason, refusal.detail)
     except NotAuthenticated as error:
         if isinstance(error.__cause__, ExpiredToken):  # by now; it may have been good then
-            return Finding(wants, Outcome.UNKNOWN, error.code, str(error))
-        return Finding(wants, Outcome.ERROR, error.code, str(error))
+            return CheckResult(wants, CheckOutcome.UNKNOWN, error.code, str(error))
+        return CheckResult(wants, CheckOutcome.ERROR, error.code, str(error))
     except ServiceError as error:
-        return Finding(wants, Outcome.ERROR, error.code, str(error))
-    return Finding(wants, Outcome.PASSED)
+        return CheckResult(wants, CheckOutcome.ERROR, error.code, str(error))
+    return CheckResult(wants, CheckOutcome.PASSED)
 
 
-def _read(message: Captured) -> Signature:
+def _read(message: CapturedMessage) -> Signature:
     return read_signature(message.headers.get("signature"))
 
 
@@ -182,11 +184,11 @@ def _parse(contract: type[Request[Any] | Event | Job], body: bytes) -> None:
         raise InvalidRequest(explain(error)) from error
 
 
-def _work_body(message: Captured, place: Place, claims: Claims) -> Finding:
+def _work_body(message: CapturedMessage, place: MessageSource, claims: Claims) -> CheckResult:
     contracts: dict[str, type[Event] | type[Job]] = {**EVENTS, **JOBS}
     contract = contracts.get(claims.op)
     if contract is None:
-        return Finding(
-            _BODY, Outcome.REFUSED, Reason.WRONG_TYPE, f"no {place.typ} is called {claims.op}"
+        return CheckResult(
+            _BODY, CheckOutcome.REFUSED, Reason.WRONG_TYPE, f"no {place.typ} is called {claims.op}"
         )
     return _attempt(_BODY, lambda: _parse(contract, message.body))

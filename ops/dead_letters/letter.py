@@ -5,11 +5,11 @@ from fnmatch import fnmatchcase
 from time import time
 
 from ops.commands.explain import Bench, CannotExplain, claims_of
-from ops.dead_letters.diagnosis import Finding, Outcome, Trial
+from ops.dead_letters.diagnosis import CheckOutcome, CheckResult, Diagnosis
 from postroad.broker.consumer import RabbitDelivery
-from postroad.broker.queue_browser import HeldMessage
+from postroad.broker.queue_browser import BrowsedMessage
 from postroad.contracts.errors import InvalidRequest
-from postroad.dead_letters.captured import Captured, Place, place_of
+from postroad.dead_letters.captured import CapturedMessage, MessageSource, place_of
 from postroad.dead_letters.redriver import as_it_died, died_in
 from postroad.messaging.background_worker import ATTEMPT
 from postroad.security.keyring import KeyRing
@@ -29,9 +29,9 @@ class DeadLetter:
     queue: str  # where it is
     died_in: str  # the queue of the reader who gave it up
     delivery: RabbitDelivery
-    message: Captured  # as its reader had it
-    place: Place
-    trial: Trial
+    message: CapturedMessage  # as its reader had it
+    place: MessageSource
+    trial: Diagnosis
     judged_at: float
 
     @property
@@ -98,23 +98,25 @@ class Choice:
         )
 
 
-def read_letter(held: HeldMessage, bench: Bench) -> DeadLetter:
+def read_letter(held: BrowsedMessage, bench: Bench) -> DeadLetter:
     """Read a message in a queue of dead letters, and try it as its reader did."""
     properties = held.delivery.properties
     queue = held.queue.removeprefix(dead_queue(""))
     if held.queue == QUARANTINE and (kept := died_in(properties)) is not None:
         queue, properties = kept, as_it_died(properties)
-    message = _with_copies(Captured(held.delivery.body, properties, "", "", is_whole=True))
-    place = place_of(queue, properties.type) or Place("event", None, is_queue_of_work=True)
+    message = _with_copies(CapturedMessage(held.delivery.body, properties, "", "", is_whole=True))
+    place = place_of(queue, properties.type) or MessageSource("event", None, is_queue_of_work=True)
     try:
         place, trial, judged_at = bench.hear(message, None, place)
     except CannotExplain as error:  # its reader is no more
-        gone = Finding("a known reader", Outcome.REFUSED, Reason.WRONG_AUDIENCE, str(error))
-        trial, judged_at = Trial(claims_of(message), [gone]), time()
+        gone = CheckResult(
+            "a known reader", CheckOutcome.REFUSED, Reason.WRONG_AUDIENCE, str(error)
+        )
+        trial, judged_at = Diagnosis(claims_of(message), [gone]), time()
     return DeadLetter(held.queue, queue, held.delivery, message, place, trial, judged_at)
 
 
-def _with_copies(message: Captured) -> Captured:
+def _with_copies(message: CapturedMessage) -> CapturedMessage:
     """Put a header CC back: where a policy names the routing key, the broker takes it out.
 
     The keys that it named are noted with the death; those of a BCC are not.
@@ -134,7 +136,7 @@ def objection(letter: DeadLetter, keys: KeyRing, *, force: bool = False) -> str 
     if not letter.place.is_queue_of_work:
         return "a request: its caller has long gone"
     for finding in letter.trial.findings:
-        is_bad = finding.outcome in (Outcome.REFUSED, Outcome.ERROR)
+        is_bad = finding.outcome in (CheckOutcome.REFUSED, CheckOutcome.ERROR)
         if not is_bad or finding.code in _MENDABLE:
             continue
         if finding.code == Reason.UNKNOWN_KEY and _is_vouched_for(letter, keys):

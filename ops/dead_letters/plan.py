@@ -12,7 +12,7 @@ from time import monotonic
 
 from ops.dead_letters.letter import DeadLetter, objection
 from ops.terminal.progress import Progress
-from postroad.broker.queue_browser import QueueHolder
+from postroad.broker.queue_browser import QueueBrowser
 from postroad.dead_letters.redriver import NotMoved, Redriver
 from postroad.security.keyring import KeyRing
 from postroad.topology.names import QUARANTINE
@@ -60,7 +60,7 @@ class Plan:
         return f"{PAST[self.act]}: {', '.join(counts) or 'nothing'}"
 
     async def carry_out(
-        self, redriver: Redriver, holder: QueueHolder, audit: "Audit", *, per_s: float
+        self, redriver: Redriver, holder: QueueBrowser, audit: "Audit", *, per_s: float
     ) -> None:
         """Move the letters one by one, no faster than those who work may keep up with.
 

@@ -9,7 +9,7 @@ from time import time
 from typing import Any
 
 from ops.health.drift import Finding
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.security.checks import LEEWAY_S
 from postroad.security.keys import PURPOSES, Identity, KeyFileError, PublicKey, TrustBundle
 from postroad.topology.definitions import Definitions
@@ -92,7 +92,7 @@ def of_clock(ahead_s: float) -> Iterator[Finding]:
         )
 
 
-def of_keys(state: State, services: Iterable[str]) -> Iterator[Finding]:
+def of_keys(state: StateFolder, services: Iterable[str]) -> Iterator[Finding]:
     """Look for rotations that were left half done, and keys that end without a next one."""
     try:
         trust = TrustBundle.load(state.trust_file)
@@ -134,7 +134,7 @@ def _ending(service: str, keys: tuple[PublicKey, ...]) -> Iterator[Finding]:
             )
 
 
-def of_files(state: State) -> Iterator[Finding]:
+def of_files(state: StateFolder) -> Iterator[Finding]:
     """Look for what others than its owner can read or change."""
     private = [
         state.folder,
@@ -155,7 +155,7 @@ def _is_open(path: Path) -> bool:
     return bool(path.stat().st_mode & _OTHERS)
 
 
-def of_disk(state: State) -> Iterator[Finding]:
+def of_disk(state: StateFolder) -> Iterator[Finding]:
     """Look how much room is left where the broker keeps its messages."""
     free = shutil.disk_usage(state.folder).free
     if free < LEAST_FREE_BYTES:

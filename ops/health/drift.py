@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from postroad.topology.definitions import Definitions
-from postroad.topology.names import EVENTS, REPLIES, VHOST
+from postroad.topology.names import EVENTS_EXCHANGE, REPLIES_EXCHANGE, VHOST
 
 IMPORT = "restart 'postroad up', which imports what is generated, or import it by hand"
 
@@ -121,8 +121,8 @@ def _binding(entry: Entry) -> tuple[str, str, str, str]:
 def _is_clients_own(binding: tuple[str, str, str, str]) -> bool:
     """Say whether a client has bound a queue of its own, as each does when it connects."""
     source, queue, key, _ = binding
-    hears_replies = source == REPLIES and queue.startswith("reply.") and key == queue
-    return hears_replies or (source == EVENTS and queue.startswith("listen."))
+    hears_replies = source == REPLIES_EXCHANGE and queue.startswith("reply.") and key == queue
+    return hears_replies or (source == EVENTS_EXCHANGE and queue.startswith("listen."))
 
 
 def _named(binding: tuple[str, str, str, str]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ops.local.ports import LOOPBACK
 from ops.state.files import write_private
-from postroad.broker.interfaces import MESSAGE_MAX_BYTES
+from postroad.limits import MESSAGE_MAX_BYTES
 
 # bin/setup looks in the same places.
 _PLACES = ("/usr/lib/rabbitmq/bin", "/usr/local/sbin", "/usr/sbin", "/opt/rabbitmq/sbin")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from ops.local.supervisor import Supervisor
 from ops.scaling.autoscaler import Autoscaler, Change
 from ops.scaling.policy import Policy
-from ops.state.folder import State, StateError
+from ops.state.folder import StateError, StateFolder
 
 log = structlog.get_logger()
 
@@ -36,7 +36,7 @@ class Report(BaseModel):
     metrics_port: int | None = None  # of `postroad up` itself, on loopback
 
 
-def read_report(state: State) -> Report | None:
+def read_report(state: StateFolder) -> Report | None:
     """Read what the running system reports, none when it does not.
 
     Raises:
@@ -50,7 +50,7 @@ def read_report(state: State) -> Report | None:
 
 
 async def keep_report(
-    state: State,
+    state: StateFolder,
     supervisor: Supervisor,
     policies: Mapping[str, Policy],
     autoscaler: Autoscaler,

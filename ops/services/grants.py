@@ -15,7 +15,7 @@ from ops.local.broker import BrokerError, PrivateBroker
 from ops.local.broker_node import Ports
 from ops.services import programs
 from ops.state.files import write_private
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.security.keyring import WATCH_INTERVAL_S
 from postroad.topology.definitions import Definitions
 from postroad.topology.services import Service, Services, load_services
@@ -29,11 +29,11 @@ class GrantError(Exception):
 
 
 def addresses(http: str, broker: PrivateBroker) -> dict[str, object]:
-    """Say where the running system listens, for ``State.write_running``."""
+    """Say where the running system listens, for ``StateFolder.write_running``."""
     return {"http": http, "amqp": broker.address, "broker": asdict(broker.ports)}
 
 
-def running_broker(state: State) -> PrivateBroker | None:
+def running_broker(state: StateFolder) -> PrivateBroker | None:
     """Give the broker that runs on a state folder, by somebody else's hand."""
     running = state.running()
     if running is None or ports.is_free(running["broker"]["amqp"]):  # it ended, or was killed
@@ -41,7 +41,7 @@ def running_broker(state: State) -> PrivateBroker | None:
     return PrivateBroker(state.broker_folder, ports=Ports(**running["broker"]))
 
 
-def environment(state: State, service: str) -> dict[str, str]:
+def environment(state: StateFolder, service: str) -> dict[str, str]:
     """Say what a service's environment has to say; without BROKER_URLS when we are not told.
 
     A broker that `postroad up` runs on the folder comes before the one of our own environment,
@@ -53,12 +53,12 @@ def environment(state: State, service: str) -> dict[str, str]:
     return ({"BROKER_URLS": urls} if urls else {}) | programs.key_files(state, service)
 
 
-def is_provisioned(state: State) -> bool:
+def is_provisioned(state: StateFolder) -> bool:
     """Tell whether `postroad provision` has run here: then the broker is one that others run."""
     return (state.authority_folder / "key.pem").exists()
 
 
-def from_when(state: State) -> str:
+def from_when(state: StateFolder) -> str:
     """Say what has to happen until those who were added while nothing ran may begin."""
     if is_provisioned(state):
         command = f"rabbitmqctl import_definitions {state.definitions_file}"
@@ -66,7 +66,7 @@ def from_when(state: State) -> str:
     return "once 'postroad up' runs"
 
 
-async def add(state: State, name: str, service: Service) -> bool:
+async def add(state: StateFolder, name: str, service: Service) -> bool:
     """Add a service, or give one that was added other rights; say whether it may begin at once.
 
     Raises:
@@ -90,7 +90,7 @@ async def add(state: State, name: str, service: Service) -> bool:
     return True
 
 
-def note(state: State, name: str, service: Service) -> Services:
+def note(state: StateFolder, name: str, service: Service) -> Services:
     """Write down what an added service may do, while ``state.changing``; give all that there are.
 
     Raises:
@@ -105,7 +105,7 @@ def note(state: State, name: str, service: Service) -> Services:
     return programs.allowed_services(state)
 
 
-async def revoke(state: State, name: str) -> bool:
+async def revoke(state: StateFolder, name: str) -> bool:
     """Take a service's rights, user and keys away; say whether anything runs that has to learn.
 
     Raises:
@@ -140,7 +140,7 @@ async def revoke(state: State, name: str) -> bool:
     return True
 
 
-async def forget_revoked(state: State, broker: PrivateBroker) -> None:
+async def forget_revoked(state: StateFolder, broker: PrivateBroker) -> None:
     """Delete the broker users of those who have been revoked, with their connections.
 
     Not of those that are our own services by now: they have been given new passwords.
@@ -164,7 +164,9 @@ def _check_not_ours(name: str) -> None:
         raise GrantError(f"{name} is one of our own services: see {programs.SERVICES_FILE.name}")
 
 
-async def _import(state: State, broker: PrivateBroker, definitions: dict[str, object]) -> None:
+async def _import(
+    state: StateFolder, broker: PrivateBroker, definitions: dict[str, object]
+) -> None:
     file = state.broker_folder / "grant.json"
     write_private(file, json.dumps(definitions))
     try:
@@ -176,7 +178,7 @@ async def _import(state: State, broker: PrivateBroker, definitions: dict[str, ob
         file.unlink()
 
 
-def _write(state: State, wanted: Definitions) -> None:
+def _write(state: StateFolder, wanted: Definitions) -> None:
     """Write users and rights for a broker that others run; its queues stay of their kind."""
     try:
         kept = json.loads(state.definitions_file.read_bytes())

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pydantic import ValidationError
 
 from ops.services import grants, programs
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.contracts.registry import CONTRACTS, EVENTS
 from postroad.settings import CONTENTS, MessagingSettings, sentences
 from postroad.topology.services import Service
@@ -19,7 +19,7 @@ class CannotAct(Exception):
     """There is nothing to act on, or nobody to act as; the message says which."""
 
 
-def settings_as(state: State, service: str) -> MessagingSettings:
+def settings_as(state: StateFolder, service: str) -> MessagingSettings:
     """Give the settings with which to be a service; the operator is made when there is none.
 
     Raises:

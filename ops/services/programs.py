@@ -9,7 +9,7 @@ from pathlib import Path
 from ops.local.ports import LOOPBACK
 from ops.local.supervisor import Program
 from ops.scaling.policy import SCALING_FILE, Policy, ScalingFileError, load_policies
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.settings import CONTENTS
 from postroad.topology.definitions import Definitions, QueueType, definitions, with_passwords
 from postroad.topology.names import SCALER, VHOST
@@ -43,7 +43,7 @@ PROGRAMS = {
 }
 
 
-def allowed_services(state: State) -> Services:
+def allowed_services(state: StateFolder) -> Services:
     """Put our own services and those added to the state folder together.
 
     Raises:
@@ -58,7 +58,7 @@ def allowed_services(state: State) -> Services:
     return Services(ours.root | added.root)
 
 
-def added_services(state: State) -> Services:
+def added_services(state: StateFolder) -> Services:
     """Read which services have been added to the state folder.
 
     Raises:
@@ -75,7 +75,7 @@ def added_services(state: State) -> Services:
     return added
 
 
-def noted_services(state: State) -> Services:
+def noted_services(state: StateFolder) -> Services:
     """Read which services have been added, also those whose rights are to what is no more.
 
     The operator's are renewed by who acts as it next; until then it has what is left of them.
@@ -99,7 +99,7 @@ def noted_services(state: State) -> Services:
     )
 
 
-def write_trust(state: State, allowed: Services) -> None:
+def write_trust(state: StateFolder, allowed: Services) -> None:
     """Write what every service reads to know the others; keys that are missing are made.
 
     Raises:
@@ -109,7 +109,7 @@ def write_trust(state: State, allowed: Services) -> None:
 
 
 def broker_definitions(
-    state: State, allowed: Services, *, rpc_queue_type: QueueType = "classic"
+    state: StateFolder, allowed: Services, *, rpc_queue_type: QueueType = "classic"
 ) -> Definitions:
     """Give what the broker imports; passwords that are missing are made.
 
@@ -120,12 +120,12 @@ def broker_definitions(
     return with_passwords(definitions(allowed, rpc_queue_type=rpc_queue_type), passwords)
 
 
-def messaging_environment(state: State, service: str, broker_address: str) -> dict[str, str]:
+def messaging_environment(state: StateFolder, service: str, broker_address: str) -> dict[str, str]:
     """Say by environment variables how a service reaches the broker, and with which keys."""
     return {"BROKER_URLS": f"amqp://{broker_address}/{VHOST}"} | key_files(state, service)
 
 
-def key_files(state: State, service: str) -> dict[str, str]:
+def key_files(state: StateFolder, service: str) -> dict[str, str]:
     """Say by environment variables who a service is; by a certificate too, where it has one."""
     files = {
         "BROKER_PASSWORD_FILE": state.password_file(service),
@@ -149,7 +149,7 @@ def sample_upstream(port: int) -> Program:
 
 
 def programs(
-    state: State, *, broker_address: str, upstream: str, host: str, port: int
+    state: StateFolder, *, broker_address: str, upstream: str, host: str, port: int
 ) -> Iterator[Program]:
     """Give the programs, in the order in which they start."""
     specific = {

@@ -53,7 +53,7 @@ def default_folder() -> Path:
     return Path(os.environ.get("POSTROAD_STATE", ".postroad"))
 
 
-class State:
+class StateFolder:
     """A state folder, made when missing, readable by its owner only."""
 
     def __init__(self, folder: Path) -> None:

@@ -8,7 +8,7 @@ from postroad.security.access_tokens import AccessToken
 
 
 @dataclass(slots=True)
-class Call:
+class RequestContext:
     """What a handler may want to know of its request, and say of its reply, beyond the body."""
 
     caller: str  # the service that signed it
@@ -31,4 +31,4 @@ class Call:
         self.data_is_stale = is_stale
 
 
-current_call: ContextVar[Call] = ContextVar("current_call")
+current_context: ContextVar[RequestContext] = ContextVar("current_context")

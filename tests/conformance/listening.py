@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import time
 from typing import Any
 
-from postroad.broker.interfaces import State
+from postroad.broker.interfaces import ConnectionState
 from postroad.contracts.base import Event
 from postroad.contracts.events import SessionRevoked
 from postroad.ids import new_id
@@ -40,7 +40,7 @@ class Ear:
 
     @property
     def is_open(self) -> bool:
-        return self.listener._consumer.state is State.OPEN
+        return self.listener._consumer.state is ConnectionState.OPEN
 
 
 @asynccontextmanager

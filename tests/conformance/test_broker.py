@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from pika import BasicProperties
 
-from postroad.broker.interfaces import NotOpen, Outcome, QueueCount, State
+from postroad.broker.interfaces import ConnectionState, NotOpen, Outcome, QueueCount
 from postroad.contracts.events import ProductAdded, SessionRevoked
 from postroad.topology.definitions import Definitions
-from postroad.topology.names import DEAD, EVENTS, REPLIES, RPC
+from postroad.topology.names import DEAD_EXCHANGE, EVENTS_EXCHANGE, REPLIES_EXCHANGE, RPC_EXCHANGE
 from tests.conformance.queues import (
     AUTH,
     AUTH_METHOD,
@@ -52,14 +52,14 @@ async def bodies_in(broker: BrokerUnderTest, queue: str) -> list[bytes]:
 
 
 async def test_a_message_that_reaches_a_queue_is_confirmed(broker: BrokerUnderTest) -> None:
-    outcome = await publish(broker, "bridge", RPC, METHOD, b"body")
+    outcome = await publish(broker, "bridge", RPC_EXCHANGE, METHOD, b"body")
 
     assert outcome is Outcome.CONFIRMED
     assert await bodies_in(broker, CATALOG) == [b"body"]
 
 
 async def test_a_message_without_a_queue_is_returned(broker: BrokerUnderTest) -> None:
-    outcome = await publish(broker, "catalog", REPLIES, "reply.bridge.gone")
+    outcome = await publish(broker, "catalog", REPLIES_EXCHANGE, "reply.bridge.gone")
 
     assert outcome is Outcome.RETURNED
 
@@ -69,7 +69,10 @@ async def test_each_message_has_its_own_outcome(broker: BrokerUnderTest) -> None
         keys = [inbox.address, "reply.bridge.gone"] * 20
 
         outcomes = await asyncio.gather(
-            *(send(publisher, REPLIES, key, message_id=str(n)) for n, key in enumerate(keys))
+            *(
+                send(publisher, REPLIES_EXCHANGE, key, message_id=str(n))
+                for n, key in enumerate(keys)
+            )
         )
 
     assert outcomes == [Outcome.CONFIRMED, Outcome.RETURNED] * 20
@@ -79,7 +82,7 @@ async def test_a_full_queue_refuses(open_broker: OpenBroker, topology: Definitio
     broker = await open_broker(with_policy(topology, "rpc", max_length=2))
 
     async with publishing(broker, "bridge") as publisher:
-        outcomes = [await send(publisher, RPC, METHOD) for _ in range(4)]
+        outcomes = [await send(publisher, RPC_EXCHANGE, METHOD) for _ in range(4)]
 
     assert outcomes == [Outcome.CONFIRMED] * 2 + [Outcome.REFUSED] * 2
     assert await broker.depth(CATALOG) == 2
@@ -94,8 +97,10 @@ async def test_what_a_consumer_holds_does_not_count_as_length(
         consuming(broker, "catalog", CATALOG, prefetch=3) as inbox,
         publishing(broker, "bridge") as publisher,
     ):
-        held = [(await send(publisher, RPC, METHOD), await inbox.next())[0] for _ in range(3)]
-        waiting = [await send(publisher, RPC, METHOD) for _ in range(3)]
+        held = [
+            (await send(publisher, RPC_EXCHANGE, METHOD), await inbox.next())[0] for _ in range(3)
+        ]
+        waiting = [await send(publisher, RPC_EXCHANGE, METHOD) for _ in range(3)]
 
     assert held == [Outcome.CONFIRMED] * 3
     assert waiting == [Outcome.CONFIRMED, Outcome.CONFIRMED, Outcome.REFUSED]
@@ -107,7 +112,9 @@ async def test_without_reject_publish_a_full_queue_drops_its_oldest(
     broker = await open_broker(with_policy(topology, "rpc", max_length=2, overflow="drop-head"))
 
     async with publishing(broker, "bridge") as publisher:
-        outcomes = [await send(publisher, RPC, METHOD, body) for body in (b"1", b"2", b"3")]
+        outcomes = [
+            await send(publisher, RPC_EXCHANGE, METHOD, body) for body in (b"1", b"2", b"3")
+        ]
 
     assert outcomes == [Outcome.CONFIRMED] * 3
     assert await bodies_in(broker, CATALOG) == [b"2", b"3"]
@@ -117,9 +124,9 @@ async def test_nothing_is_published_without_a_connection(broker: BrokerUnderTest
     publisher = (await broker.as_user("bridge")).publisher()
 
     with pytest.raises(NotOpen):
-        await send(publisher, RPC, METHOD)
+        await send(publisher, RPC_EXCHANGE, METHOD)
 
-    assert publisher.state is State.CLOSED
+    assert publisher.state is ConnectionState.CLOSED
 
 
 async def test_what_is_unconfirmed_when_the_connection_is_cut_is_lost(
@@ -127,32 +134,32 @@ async def test_what_is_unconfirmed_when_the_connection_is_cut_is_lost(
 ) -> None:
     async with publishing(broker, "bridge") as publisher:
         outcomes: list[Outcome] = []
-        publisher.publish(RPC, METHOD, b"{}", BasicProperties(), outcomes.append)
+        publisher.publish(RPC_EXCHANGE, METHOD, b"{}", BasicProperties(), outcomes.append)
 
         broker.cut("bridge")
 
         await eventually(lambda: outcomes == [Outcome.LOST])
         assert await publisher.opened(5)
-        assert await send(publisher, RPC, METHOD) is Outcome.CONFIRMED
+        assert await send(publisher, RPC_EXCHANGE, METHOD) is Outcome.CONFIRMED
 
 
 async def test_after_the_close_every_message_has_had_its_outcome(broker: BrokerUnderTest) -> None:
     async with publishing(broker, "bridge") as publisher:
         outcomes: list[Outcome] = []
         for _ in range(50):
-            publisher.publish(RPC, METHOD, b"{}", BasicProperties(), outcomes.append)
+            publisher.publish(RPC_EXCHANGE, METHOD, b"{}", BasicProperties(), outcomes.append)
 
         await publisher.close()
 
         assert len(outcomes) == 50
-        assert publisher.state is State.CLOSED
+        assert publisher.state is ConnectionState.CLOSED
 
 
 async def test_an_outcome_is_not_told_within_the_call(broker: BrokerUnderTest) -> None:
     async with publishing(broker, "bridge") as publisher:
         outcomes: list[Outcome] = []
 
-        publisher.publish(RPC, METHOD, b"{}", BasicProperties(), outcomes.append)
+        publisher.publish(RPC_EXCHANGE, METHOD, b"{}", BasicProperties(), outcomes.append)
 
         assert outcomes == []
         await eventually(lambda: outcomes == [Outcome.CONFIRMED])
@@ -161,33 +168,33 @@ async def test_an_outcome_is_not_told_within_the_call(broker: BrokerUnderTest) -
 async def test_a_publisher_waits_for_the_broker_to_come_back(broker: BrokerUnderTest) -> None:
     async with publishing(broker, "bridge") as publisher:
         await broker.go_away()
-        await eventually(lambda: publisher.state is State.RECOVERING)
+        await eventually(lambda: publisher.state is ConnectionState.RECOVERING)
         assert not await publisher.opened(0.05)
         with pytest.raises(NotOpen):
-            await send(publisher, RPC, METHOD)
+            await send(publisher, RPC_EXCHANGE, METHOD)
 
         await broker.come_back()
 
         assert await publisher.opened(5)
-        assert await send(publisher, RPC, METHOD) is Outcome.CONFIRMED
+        assert await send(publisher, RPC_EXCHANGE, METHOD) is Outcome.CONFIRMED
 
 
 @pytest.mark.parametrize(
     ("user", "exchange", "routing_key"),
     [
-        ("bridge", RPC, "auth.users.delete"),  # not among its methods
-        ("bridge", REPLIES, "reply.bridge.x"),
-        ("bridge", EVENTS, "auth.user.created"),
-        ("bridge", DEAD, ""),
+        ("bridge", RPC_EXCHANGE, "auth.users.delete"),  # not among its methods
+        ("bridge", REPLIES_EXCHANGE, "reply.bridge.x"),
+        ("bridge", EVENTS_EXCHANGE, "auth.user.created"),
+        ("bridge", DEAD_EXCHANGE, ""),
         ("bridge", "", CATALOG),
         ("bridge", "no_such_exchange", METHOD),
-        ("catalog", EVENTS, REVOKED),
-        ("catalog", RPC, METHOD),
-        ("catalog", RPC, AUTH_METHOD),
-        ("catalog", REPLIES, "catalog.products.get"),
+        ("catalog", EVENTS_EXCHANGE, REVOKED),
+        ("catalog", RPC_EXCHANGE, METHOD),
+        ("catalog", RPC_EXCHANGE, AUTH_METHOD),
+        ("catalog", REPLIES_EXCHANGE, "catalog.products.get"),
         ("catalog", "", AUTH),
-        ("auth", EVENTS, "catalog.product.created"),
-        ("auth", RPC, METHOD),
+        ("auth", EVENTS_EXCHANGE, "catalog.product.created"),
+        ("auth", RPC_EXCHANGE, METHOD),
         ("auth", "", CATALOG),
     ],
 )
@@ -208,7 +215,7 @@ async def test_a_forbidden_message_is_lost_and_the_publisher_recovers(
 async def test_wrong_properties_are_refused(
     broker: BrokerUnderTest, properties: dict[str, Any]
 ) -> None:
-    outcome = await publish(broker, "bridge", RPC, METHOD, **properties)
+    outcome = await publish(broker, "bridge", RPC_EXCHANGE, METHOD, **properties)
 
     assert outcome is Outcome.LOST
     assert await broker.depth(CATALOG) == 0
@@ -227,7 +234,7 @@ async def test_a_message_arrives_as_it_was_sent(broker: BrokerUnderTest) -> None
         user_id="bridge",
     )
     async with consuming(broker, "catalog", CATALOG) as inbox:
-        outcome = await publish(broker, "bridge", RPC, METHOD, b"\x00\xff", **vars(sent))
+        outcome = await publish(broker, "bridge", RPC_EXCHANGE, METHOD, b"\x00\xff", **vars(sent))
 
         arrived = await inbox.next()
 
@@ -241,8 +248,8 @@ async def test_a_message_arrives_as_it_was_sent(broker: BrokerUnderTest) -> None
 
 
 async def test_an_expired_message_goes_when_it_is_at_the_head(broker: BrokerUnderTest) -> None:
-    await publish(broker, "bridge", RPC, METHOD, b"short", expiration=SHORT_MS)
-    await publish(broker, "bridge", RPC, METHOD, b"long", expiration=LONG_MS)
+    await publish(broker, "bridge", RPC_EXCHANGE, METHOD, b"short", expiration=SHORT_MS)
+    await publish(broker, "bridge", RPC_EXCHANGE, METHOD, b"long", expiration=LONG_MS)
 
     (left,) = await waiting_in(broker, CATALOG)
 
@@ -250,9 +257,9 @@ async def test_an_expired_message_goes_when_it_is_at_the_head(broker: BrokerUnde
 
 
 async def test_an_expired_message_stays_behind_a_living_one(broker: BrokerUnderTest) -> None:
-    await publish(broker, "bridge", RPC, METHOD, b"long", expiration=LONG_MS)
-    await publish(broker, "bridge", RPC, METHOD, b"short", expiration=SHORT_MS)
-    await publish(broker, "bridge", RPC, AUTH_METHOD, b"younger", expiration=SHORT_MS)
+    await publish(broker, "bridge", RPC_EXCHANGE, METHOD, b"long", expiration=LONG_MS)
+    await publish(broker, "bridge", RPC_EXCHANGE, METHOD, b"short", expiration=SHORT_MS)
+    await publish(broker, "bridge", RPC_EXCHANGE, AUTH_METHOD, b"younger", expiration=SHORT_MS)
     await waiting_in(broker, AUTH, count=0)
 
     depth = await broker.depth(CATALOG)
@@ -269,7 +276,7 @@ async def test_the_queues_own_time_to_live_counts_too(
 ) -> None:
     broker = await open_broker(with_policy(topology, "rpc", message_ttl=1))
 
-    outcome = await publish(broker, "bridge", RPC, METHOD, expiration=LONG_MS)
+    outcome = await publish(broker, "bridge", RPC_EXCHANGE, METHOD, expiration=LONG_MS)
 
     assert outcome is Outcome.CONFIRMED
     await waiting_in(broker, CATALOG, count=0)
@@ -280,8 +287,8 @@ async def test_the_queues_own_time_to_live_counts_too(
 
 async def test_a_reply_reaches_only_its_owner(broker: BrokerUnderTest) -> None:
     async with replies_to(broker, "bridge") as one, replies_to(broker, "bridge") as other:
-        await publish(broker, "catalog", REPLIES, one.address, b"to one")
-        await publish(broker, "catalog", REPLIES, other.address, b"to the other")
+        await publish(broker, "catalog", REPLIES_EXCHANGE, one.address, b"to one")
+        await publish(broker, "catalog", REPLIES_EXCHANGE, other.address, b"to the other")
 
         to_one, to_other = await one.next(), await other.next()
 
@@ -292,7 +299,7 @@ async def test_a_reply_reaches_only_its_owner(broker: BrokerUnderTest) -> None:
 async def test_settling_a_reply_is_not_needed_and_does_no_harm(broker: BrokerUnderTest) -> None:
     async with replies_to(broker, "bridge") as inbox:
         for _ in range(3):
-            await publish(broker, "catalog", REPLIES, inbox.address)
+            await publish(broker, "catalog", REPLIES_EXCHANGE, inbox.address)
             reply = await inbox.next()
             reply.ack()
             reply.ack()
@@ -305,10 +312,12 @@ async def test_a_reply_queue_goes_with_its_connection(broker: BrokerUnderTest) -
         await eventually(lambda: inbox.address not in ("", before))
 
         async def is_gone() -> bool:
-            return await publish(broker, "catalog", REPLIES, before) is Outcome.RETURNED
+            return await publish(broker, "catalog", REPLIES_EXCHANGE, before) is Outcome.RETURNED
 
         await eventually(is_gone)
-        assert await publish(broker, "catalog", REPLIES, inbox.address) is Outcome.CONFIRMED
+        assert (
+            await publish(broker, "catalog", REPLIES_EXCHANGE, inbox.address) is Outcome.CONFIRMED
+        )
         await inbox.next()
 
     assert inbox.times_lost >= 1
@@ -319,7 +328,7 @@ async def test_a_reply_queue_goes_at_the_close(broker: BrokerUnderTest) -> None:
         address = inbox.address
 
     assert inbox.address == ""
-    assert await publish(broker, "catalog", REPLIES, address) is Outcome.RETURNED
+    assert await publish(broker, "catalog", REPLIES_EXCHANGE, address) is Outcome.RETURNED
 
 
 async def test_nobody_gets_a_reply_queue_in_anothers_name(broker: BrokerUnderTest) -> None:
@@ -328,7 +337,7 @@ async def test_nobody_gets_a_reply_queue_in_anothers_name(broker: BrokerUnderTes
     )
 
     await consumer.start()
-    await eventually(lambda: consumer.state is State.RECOVERING)
+    await eventually(lambda: consumer.state is ConnectionState.RECOVERING)
 
     assert consumer.address is None
     await consumer.close()
@@ -350,7 +359,7 @@ async def test_a_listener_sees_how_many_wait_in_a_queue_and_who_consumes_it(
     broker: BrokerUnderTest,
 ) -> None:
     async with listening(broker, "bridge", REVOKED) as inbox:
-        await publish(broker, "bridge", RPC, METHOD)
+        await publish(broker, "bridge", RPC_EXCHANGE, METHOD)
         waiting = await inbox.events.look(CATALOG)
         async with consuming(broker, "catalog", CATALOG) as worker:
             await worker.next()
@@ -372,7 +381,7 @@ async def test_an_event_reaches_everybody_who_listens(broker: BrokerUnderTest) -
         listening(broker, "bridge", REVOKED) as other,
         listening(broker, "catalog", REVOKED) as catalog,
     ):
-        outcome = await publish(broker, "auth", EVENTS, REVOKED, b"event")
+        outcome = await publish(broker, "auth", EVENTS_EXCHANGE, REVOKED, b"event")
 
         heard = [(await inbox.next()).body for inbox in (one, other, catalog)]
 
@@ -382,8 +391,8 @@ async def test_an_event_reaches_everybody_who_listens(broker: BrokerUnderTest) -
 
 async def test_a_listener_hears_only_what_it_listens_to(broker: BrokerUnderTest) -> None:
     async with listening(broker, "bridge", REVOKED) as inbox:
-        other = await publish(broker, "catalog", EVENTS, UNHEARD, b"other")
-        await publish(broker, "auth", EVENTS, REVOKED, b"event")
+        other = await publish(broker, "catalog", EVENTS_EXCHANGE, UNHEARD, b"other")
+        await publish(broker, "auth", EVENTS_EXCHANGE, REVOKED, b"event")
 
         heard = await inbox.next()
 
@@ -392,7 +401,7 @@ async def test_a_listener_hears_only_what_it_listens_to(broker: BrokerUnderTest)
 
 
 async def test_an_event_that_nobody_listens_to_is_returned(broker: BrokerUnderTest) -> None:
-    assert await publish(broker, "catalog", EVENTS, UNHEARD) is Outcome.RETURNED
+    assert await publish(broker, "catalog", EVENTS_EXCHANGE, UNHEARD) is Outcome.RETURNED
 
 
 async def test_a_listener_is_told_of_each_new_queue(broker: BrokerUnderTest) -> None:
@@ -401,7 +410,7 @@ async def test_a_listener_is_told_of_each_new_queue(broker: BrokerUnderTest) -> 
         broker.cut("bridge")
         await eventually(lambda: inbox.times_opened == 2)
 
-        await publish(broker, "auth", EVENTS, REVOKED, b"after")
+        await publish(broker, "auth", EVENTS_EXCHANGE, REVOKED, b"after")
 
         assert (await inbox.next()).body == b"after"
     assert opened_at_first == 1
@@ -419,14 +428,16 @@ async def test_a_listener_is_told_of_each_new_queue(broker: BrokerUnderTest) -> 
 async def test_nobody_listens_to_what_is_not_granted(
     open_broker: OpenBroker, topology: Definitions, user: str, service: str, event: str
 ) -> None:
-    topology["bindings"] = [each for each in topology["bindings"] if each["source"] != EVENTS]
+    topology["bindings"] = [
+        each for each in topology["bindings"] if each["source"] != EVENTS_EXCHANGE
+    ]
     broker = await open_broker(topology)
     consumer = (await broker.as_user(user)).event_consumer(
         service, [event], on_delivery=Inbox(), on_open=lambda: None
     )
 
     await consumer.start()
-    await eventually(lambda: consumer.state is State.RECOVERING)
+    await eventually(lambda: consumer.state is ConnectionState.RECOVERING)
 
-    assert await publish(broker, "auth", EVENTS, REVOKED) is Outcome.RETURNED
+    assert await publish(broker, "auth", EVENTS_EXCHANGE, REVOKED) is Outcome.RETURNED
     await consumer.close()

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from postroad.broker.interfaces import Outcome, State
-from postroad.topology.names import RPC, dead_queue
+from postroad.broker.interfaces import ConnectionState, Outcome
+from postroad.topology.names import RPC_EXCHANGE, dead_queue
 from tests.conformance.queues import (
     AUTH,
     AUTH_METHOD,
@@ -31,7 +31,9 @@ async def publish_all(broker: BrokerUnderTest, count: int) -> list[bytes]:
     """Fill the catalogue's queue with numbered messages."""
     bodies = [str(number).encode() for number in range(count)]
     async with publishing(broker, "bridge") as publisher:
-        outcomes = await asyncio.gather(*(send(publisher, RPC, METHOD, body) for body in bodies))
+        outcomes = await asyncio.gather(
+            *(send(publisher, RPC_EXCHANGE, METHOD, body) for body in bodies)
+        )
     assert set(outcomes) == {Outcome.CONFIRMED}
     return bodies
 
@@ -85,7 +87,7 @@ async def test_settling_after_the_connection_was_cut_does_nothing(broker: Broker
 
         broker.cut("catalog")
         again = await inbox.take(3)
-        for delivery, settle in zip(deliveries, ("ack", "dead_letter", "hand_back"), strict=True):
+        for delivery, settle in zip(deliveries, ("ack", "dead_letter", "requeue"), strict=True):
             getattr(delivery, settle)()
 
     assert [delivery.body for delivery in again] == [b"0", b"1", b"2"]
@@ -100,7 +102,7 @@ async def test_a_delivery_settled_twice_is_a_bug(broker: BrokerUnderTest) -> Non
         delivery.ack()
 
         with pytest.raises(KeyError):
-            delivery.hand_back()
+            delivery.requeue()
 
     assert await broker.depth(CATALOG) == 0
 
@@ -131,8 +133,8 @@ async def test_what_is_handed_back_returns_to_its_place(broker: BrokerUnderTest)
         first, second, third = await inbox.take(3)
         await inbox.consumer.stop_deliveries()
 
-        third.hand_back()
-        first.hand_back()
+        third.requeue()
+        first.requeue()
         second.ack()
 
         left = await waiting_in(broker, CATALOG, count=3)
@@ -147,7 +149,7 @@ async def test_what_is_handed_back_goes_to_another_as_redelivered(broker: Broker
         await one.consumer.stop_deliveries()
 
         async with consuming(broker, "catalog", CATALOG) as other:
-            delivery.hand_back()
+            delivery.requeue()
             again = await other.next()
 
     assert (again.body, again.redelivered) == (b"0", True)
@@ -162,12 +164,12 @@ async def test_after_stop_deliveries_nothing_comes_and_what_came_can_be_settled(
 
         await inbox.consumer.stop_deliveries()
         state = inbox.consumer.state
-        await publish(broker, "bridge", RPC, METHOD, b"later")
+        await publish(broker, "bridge", RPC_EXCHANGE, METHOD, b"later")
         delivery.ack()
 
     (left,) = await waiting_in(broker, CATALOG)
     assert left.body == b"later"
-    assert state is State.DRAINING
+    assert state is ConnectionState.DRAINING
     assert len(inbox) == 0
 
 
@@ -183,7 +185,7 @@ async def test_a_consumer_that_stopped_stays_so_when_its_connection_comes_back(
         broker.cut("catalog")
 
         for _ in range(100):  # longer than the connections take to come back
-            await send(publisher, RPC, METHOD)
+            await send(publisher, RPC_EXCHANGE, METHOD)
             await other.next()
 
         assert len(stopped) == 0
@@ -192,7 +194,7 @@ async def test_a_consumer_that_stopped_stays_so_when_its_connection_comes_back(
 async def test_a_consumer_goes_on_when_the_broker_comes_back(broker: BrokerUnderTest) -> None:
     async with consuming(broker, "catalog", CATALOG) as inbox:
         await broker.go_away()
-        await eventually(lambda: inbox.consumer.state is State.RECOVERING)
+        await eventually(lambda: inbox.consumer.state is ConnectionState.RECOVERING)
 
         await broker.come_back()
         await publish_all(broker, 1)
@@ -218,7 +220,7 @@ async def test_nobody_consumes_what_is_not_its_own(
     consumer = (await broker.as_user(user)).consumer(queue, prefetch=1, on_delivery=inbox)
 
     await consumer.start()
-    await eventually(lambda: consumer.state is State.RECOVERING)
+    await eventually(lambda: consumer.state is ConnectionState.RECOVERING)
     await publish_all(broker, 1)
 
     assert await broker.depth(CATALOG) == 1
@@ -231,7 +233,13 @@ async def test_nobody_consumes_what_is_not_its_own(
 async def test_a_rejected_message_goes_to_the_dead_letter_queue(broker: BrokerUnderTest) -> None:
     async with consuming(broker, "catalog", CATALOG) as inbox:
         await publish(
-            broker, "bridge", RPC, METHOD, b"bad", expiration=LONG_MS, headers={"own": "header"}
+            broker,
+            "bridge",
+            RPC_EXCHANGE,
+            METHOD,
+            b"bad",
+            expiration=LONG_MS,
+            headers={"own": "header"},
         )
         (await inbox.next()).dead_letter()
         (dead,) = await waiting_in(broker, DEAD_CATALOG)
@@ -241,19 +249,19 @@ async def test_a_rejected_message_goes_to_the_dead_letter_queue(broker: BrokerUn
     assert dead.headers["own"] == "header"
     assert dead.headers["x-first-death-reason"] == "rejected"
     assert dead.headers["x-first-death-queue"] == CATALOG
-    assert dead.headers["x-first-death-exchange"] == RPC
+    assert dead.headers["x-first-death-exchange"] == RPC_EXCHANGE
     (death,) = dead.headers["x-death"]
     assert (death["queue"], death["reason"], death["count"]) == (CATALOG, "rejected", 1)
-    assert (death["exchange"], death["routing-keys"]) == (RPC, [METHOD])
+    assert (death["exchange"], death["routing-keys"]) == (RPC_EXCHANGE, [METHOD])
     assert death["original-expiration"] == LONG_MS
 
 
 async def test_an_expired_message_is_not_dead_lettered(broker: BrokerUnderTest) -> None:
-    await publish(broker, "bridge", RPC, METHOD, b"expired", expiration=SHORT_MS)
+    await publish(broker, "bridge", RPC_EXCHANGE, METHOD, b"expired", expiration=SHORT_MS)
     await waiting_in(broker, CATALOG, count=0)
 
     async with consuming(broker, "catalog", CATALOG) as inbox:
-        await publish(broker, "bridge", RPC, METHOD, b"rejected")
+        await publish(broker, "bridge", RPC_EXCHANGE, METHOD, b"rejected")
         (await inbox.next()).dead_letter()
         (dead,) = await waiting_in(broker, DEAD_CATALOG)
 
@@ -267,8 +275,8 @@ async def test_dead_letters_of_one_service_stay_apart_from_anothers(
         consuming(broker, "catalog", CATALOG) as catalog,
         consuming(broker, "auth", AUTH) as auth,
     ):
-        await publish(broker, "bridge", RPC, METHOD, b"of catalog")
-        await publish(broker, "bridge", RPC, AUTH_METHOD, b"of auth")
+        await publish(broker, "bridge", RPC_EXCHANGE, METHOD, b"of catalog")
+        await publish(broker, "bridge", RPC_EXCHANGE, AUTH_METHOD, b"of auth")
         (await catalog.next()).dead_letter()
         (await auth.next()).dead_letter()
 

@@ -14,7 +14,7 @@ from postroad.messaging.publishing import MessagePublisher
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle, unpadded_b64encode
 from postroad.security.signatures import Signer, Verifier
-from postroad.topology.names import EVENTS
+from postroad.topology.names import EVENTS_EXCHANGE
 from tests.conformance.listening import BODY, REVOKED, Ear, Keys, listening, revoked, tell
 from tests.support.brokers import BrokerUnderTest
 from tests.support.letters import claims_of
@@ -33,7 +33,7 @@ class Forgery:
     async def post(self, broker: BrokerUnderTest) -> Outcome:
         headers = {} if self.signature is None else {"signature": self.signature}
         return await publish(
-            *(broker, "auth", EVENTS, SessionRevoked.name, self.body),
+            *(broker, "auth", EVENTS_EXCHANGE, SessionRevoked.name, self.body),
             headers=headers,
             **self.properties,
         )
@@ -159,4 +159,4 @@ async def test_a_listener_leaves_out_what_breaks_its_contract(
 def test_any_service_verifies_an_event_and_knows_whose_it_is(keys: Keys) -> None:
     claims = Verifier(keys["catalog"]).verify(signed(keys["auth"]), BODY, typ="event")
 
-    assert (claims.iss, claims.aud, claims.op) == ("auth", EVENTS, SessionRevoked.name)
+    assert (claims.iss, claims.aud, claims.op) == ("auth", EVENTS_EXCHANGE, SessionRevoked.name)

@@ -13,7 +13,7 @@ from postroad.contracts.errors import (
     ServiceError,
 )
 from postroad.observability.timing import waiting_upstream
-from postroad.runtime.metrics import client_measures, worker_measures
+from postroad.runtime.metrics import client_metrics, worker_metrics
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Reason
 from tests.support.brokers import BrokerUnderTest
@@ -55,7 +55,7 @@ async def test_both_sides_count_what_was_asked_and_how_it_ended(
             with pytest.raises(error):
                 await client.call(REFRESH if error is InvalidRequest else SIGN_IN)
         await eventually(lambda: worker.in_flight == 0)
-        answered, called = Scrape.of(worker_measures(worker)), Scrape.of(client_measures(client))
+        answered, called = Scrape.of(worker_metrics(worker)), Scrape.of(client_metrics(client))
 
     for code, count in (("ok", 2), ("invalid_credentials", 1), ("internal", 1)):
         assert answered.value(REQUESTS, method=METHOD, code=code) == count
@@ -82,7 +82,7 @@ async def test_whatever_methods_callers_invent_there_is_one_label_for_all(
             await write(keys["bridge"], request, reply_to=inbox.address).post(broker, "bridge")
         await inbox.take(20)
         await eventually(lambda: worker.in_flight == 0)
-        scraped = Scrape.of(worker_measures(worker))
+        scraped = Scrape.of(worker_metrics(worker))
 
     assert scraped.value(REQUESTS, method="other", code="invalid_request") == 20
     for name in (REQUESTS, "postroad_request_duration_seconds_count"):
@@ -98,7 +98,7 @@ async def test_what_is_refused_is_counted_by_its_reason(
             letter.headers.update(change)
             await letter.post(broker, "bridge")
         await eventually(lambda: sum(worker.counts.values()) == 3)
-        scraped = Scrape.of(worker_measures(worker))
+        scraped = Scrape.of(worker_metrics(worker))
 
     name = "postroad_requests_refused_total"
     for reason in ("unsigned", "malformed", "token_mismatch"):
@@ -115,7 +115,7 @@ async def test_late_and_wasted_work_is_counted(broker: BrokerUnderTest, keys: Ke
         in_vain = write(keys["bridge"], SIGN_IN, reply_to="reply.bridge.gone")
         await in_vain.post(broker, "bridge")
         await eventually(lambda: worker.counts["late"] and worker.counts["ok"])
-        scraped = Scrape.of(worker_measures(worker))
+        scraped = Scrape.of(worker_metrics(worker))
 
     assert scraped.value("postroad_requests_late_total") == 1
     assert scraped.value("postroad_requests_wasted_total", reason="returned") == 1
@@ -138,11 +138,11 @@ async def test_what_is_under_way_is_counted_on_both_sides_and_no_longer_than_it_
     ):
         calls = [asyncio.create_task(client.call(SIGN_IN)) for _ in range(3)]
         await eventually(lambda: worker.in_flight == 3)
-        during = Scrape.of([*worker_measures(worker), *client_measures(client)])
+        during = Scrape.of([*worker_metrics(worker), *client_metrics(client)])
         may_end.set()
         await asyncio.gather(*calls)
         await eventually(lambda: worker.in_flight == 0)
-        after = Scrape.of([*worker_measures(worker), *client_measures(client)])
+        after = Scrape.of([*worker_metrics(worker), *client_metrics(client)])
 
     assert during.value("postroad_requests_in_flight") == 3
     assert during.value("postroad_calls_in_flight") == 3
@@ -165,7 +165,7 @@ async def test_a_call_that_fails_or_is_given_up_is_counted_too(
         await eventually(lambda: not client.is_connected)
         with pytest.raises(ServiceError):
             await client.call(SIGN_IN)
-        scraped = Scrape.of(client_measures(client))
+        scraped = Scrape.of(client_metrics(client))
 
     for code in ("reply_timeout", "given_up", "unavailable"):
         assert scraped.value(CALLS, method=METHOD, code=code) == 1, code

@@ -10,18 +10,25 @@ import structlog
 
 from ops.services.operator import OPERATOR, operator_rights
 from postroad.broker.interfaces import Outcome
-from postroad.context import Call, current_call
+from postroad.context import RequestContext, current_context
 from postroad.contracts.catalog import FetchPage
 from postroad.contracts.errors import UpstreamFailed
 from postroad.contracts.events import LoginFailed
-from postroad.dead_letters.captured import Captured
+from postroad.dead_letters.captured import CapturedMessage
 from postroad.dead_letters.redriver import NotMoved, Redriver, as_it_died, died_in
 from postroad.messaging.background_worker import ATTEMPT, BackgroundHandlers
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle
 from postroad.security.signatures import Claims, Signer, read_signature
 from postroad.topology.definitions import definitions
-from postroad.topology.names import QUARANTINE, RETRY, WORK, dead_queue, wait_key, work_queue
+from postroad.topology.names import (
+    QUARANTINE,
+    RETRY_EXCHANGE,
+    WORK_EXCHANGE,
+    dead_queue,
+    wait_key,
+    work_queue,
+)
 from postroad.topology.services import Services, trust_bundle
 from tests.conftest import OpenBroker
 from tests.support.brokers import BrokerUnderTest, Seen
@@ -64,8 +71,8 @@ async def broker(open_broker: OpenBroker, everybody: Services) -> BrokerUnderTes
     return await open_broker(definitions(everybody, wait_ttls_ms=WAIT_TTLS_MS))
 
 
-def captured(seen: Seen) -> Captured:
-    return Captured(seen.body, seen.properties, "", "", is_whole=True)
+def captured(seen: Seen) -> CapturedMessage:
+    return CapturedMessage(seen.body, seen.properties, "", "", is_whole=True)
 
 
 def claims_of(seen: Seen) -> Claims:
@@ -111,10 +118,10 @@ async def test_a_redriven_message_is_done_in_its_first_senders_name(
     broker: BrokerUnderTest, keys: Keys, sender: str, message: Any
 ) -> None:
     dead = await dead_letter(broker, keys, sender, message)
-    calls: list[Call] = []
+    calls: list[RequestContext] = []
 
     async with working(
-        broker, keys["catalog"], {type(message): lambda _: calls.append(current_call.get())}
+        broker, keys["catalog"], {type(message): lambda _: calls.append(current_context.get())}
     ):
         await redrive(broker, keys, dead)
         await eventually(lambda: calls)
@@ -241,7 +248,7 @@ class Redrive:
     signed_at: float | None = None
     sender: str = OPERATOR
     user_id: str | None = OPERATOR
-    exchange: str = RETRY
+    exchange: str = RETRY_EXCHANGE
     routing_key: str = BACK
     more_headers: dict[str, Any] = field(default_factory=dict)
     more_body: bytes = b""
@@ -278,7 +285,7 @@ async def test_an_honest_redrive_is_done(broker: BrokerUnderTest, keys: Keys) ->
                 signed_by="catalog",
                 sender="catalog",
                 user_id="catalog",
-                exchange=WORK,
+                exchange=WORK_EXCHANGE,
                 routing_key=FetchPage.name,
             ),
             "caller_not_allowed",
@@ -330,12 +337,12 @@ async def test_a_dishonest_redrive_is_refused(
 @pytest.mark.parametrize(
     ("user", "exchange", "routing_key"),
     [
-        ("catalog", RETRY, BACK),
-        ("catalog", RETRY, QUARANTINE),
-        (OPERATOR, RETRY, wait_key(1, QUEUE)),
-        (OPERATOR, RETRY, "0.rpc.catalog"),
+        ("catalog", RETRY_EXCHANGE, BACK),
+        ("catalog", RETRY_EXCHANGE, QUARANTINE),
+        (OPERATOR, RETRY_EXCHANGE, wait_key(1, QUEUE)),
+        (OPERATOR, RETRY_EXCHANGE, "0.rpc.catalog"),
         (OPERATOR, "dead.work", QUEUE),
-        (OPERATOR, WORK, FetchPage.name),
+        (OPERATOR, WORK_EXCHANGE, FetchPage.name),
         (OPERATOR, "", dead_queue(QUEUE)),
     ],
 )

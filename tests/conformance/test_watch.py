@@ -6,8 +6,8 @@ from time import time
 
 import pytest
 
-from http_bridge.calls import broker_watch as watching
-from http_bridge.calls.broker_watch import QUEUES, Happening, Queue, Watch
+from http_bridge.calls import broker_monitor
+from http_bridge.calls.broker_monitor import QUEUES, BrokerMonitor, Queue, RecentEvent
 from postroad.contracts.base import Event
 from postroad.contracts.errors import Overloaded
 from postroad.contracts.events import (
@@ -19,7 +19,7 @@ from postroad.contracts.events import (
 from postroad.ids import new_id
 from postroad.messaging.publishing import MessagePublisher
 from postroad.security.keyring import KeyRing
-from postroad.topology.names import EVENTS, RPC
+from postroad.topology.names import EVENTS_EXCHANGE, RPC_EXCHANGE
 from postroad.topology.services import Services
 from tests.conformance.queues import AUTH, CATALOG, METHOD
 from tests.support.brokers import BrokerUnderTest
@@ -34,8 +34,8 @@ LOGIN = LoginSucceeded(user_id=7, session_id="s", at=1.0, client_network="192.0.
 
 
 @pytest.fixture
-async def watch(broker: BrokerUnderTest, keys: Keys) -> AsyncIterator[Watch]:
-    watch = Watch(await broker.as_user("bridge"), keys["bridge"], interval_s=INTERVAL_S)
+async def watch(broker: BrokerUnderTest, keys: Keys) -> AsyncIterator[BrokerMonitor]:
+    watch = BrokerMonitor(await broker.as_user("bridge"), keys["bridge"], interval_s=INTERVAL_S)
     yield watch
     await watch.close()
 
@@ -48,11 +48,11 @@ async def tell(broker: BrokerUnderTest, keys: KeyRing, *events: Event) -> None:
             await poster.publish("event", event.name, body, message_id=new_id(), correlation_id="1")
 
 
-def sees(watch: Watch, wanted: Queue) -> Callable[[], bool]:
+def sees(watch: BrokerMonitor, wanted: Queue) -> Callable[[], bool]:
     return lambda: watch.sight is not None and wanted in watch.sight.queues
 
 
-def is_connected(watch: Watch) -> bool:
+def is_connected(watch: BrokerMonitor) -> bool:
     return watch.sight is not None and watch.sight.is_connected
 
 
@@ -65,11 +65,11 @@ def test_the_queues_are_those_that_the_bridge_may_look_at(services: Services) ->
 
 
 async def test_messages_and_workers_are_counted_as_they_come_and_go(
-    broker: BrokerUnderTest, watch: Watch
+    broker: BrokerUnderTest, watch: BrokerMonitor
 ) -> None:
     with watch.listening():
         await eventually(sees(watch, Queue(CATALOG, 0, 0)))
-        await publish(broker, "bridge", RPC, METHOD)
+        await publish(broker, "bridge", RPC_EXCHANGE, METHOD)
         await eventually(sees(watch, Queue(CATALOG, 1, 0)))
         async with (
             consuming(broker, "catalog", CATALOG),
@@ -80,7 +80,7 @@ async def test_messages_and_workers_are_counted_as_they_come_and_go(
 
 
 async def test_a_broker_that_goes_is_seen_as_away_and_then_as_back(
-    broker: BrokerUnderTest, watch: Watch
+    broker: BrokerUnderTest, watch: BrokerMonitor
 ) -> None:
     with watch.listening():
         await eventually(lambda: is_connected(watch))
@@ -95,7 +95,7 @@ async def test_a_broker_that_goes_is_seen_as_away_and_then_as_back(
 
 
 async def test_an_event_is_shown_without_what_is_nobodys_business(
-    broker: BrokerUnderTest, watch: Watch, keys: Keys
+    broker: BrokerUnderTest, watch: BrokerMonitor, keys: Keys
 ) -> None:
     began = time()
     failed = LoginFailed(user_id=None, reason="unknown_user", at=1.0, client_network="192.0.2.0/24")
@@ -116,15 +116,15 @@ async def test_an_event_is_shown_without_what_is_nobodys_business(
         ("catalog.product.price_changed", "product 3"),
     ]
     assert all(began <= each.at <= time() for each in shown)
-    assert Happening.__slots__ == ("number", "at", "name", "subject")
+    assert RecentEvent.__slots__ == ("number", "at", "name", "subject")
 
 
 async def test_an_event_that_nobody_signed_is_not_shown(
-    broker: BrokerUnderTest, watch: Watch, keys: Keys
+    broker: BrokerUnderTest, watch: BrokerMonitor, keys: Keys
 ) -> None:
     with watch.listening():
         await eventually(lambda: is_connected(watch))
-        await publish(broker, "auth", EVENTS, LOGIN.name, LOGIN.model_dump_json().encode())
+        await publish(broker, "auth", EVENTS_EXCHANGE, LOGIN.name, LOGIN.model_dump_json().encode())
         await tell(broker, keys["auth"], LOGIN)
 
         await eventually(lambda: watch.happenings(after=0))
@@ -132,9 +132,9 @@ async def test_an_event_that_nobody_signed_is_not_shown(
 
 
 async def test_a_flood_of_events_is_counted_and_costs_no_more_than_some(
-    broker: BrokerUnderTest, watch: Watch, keys: Keys, monkeypatch: pytest.MonkeyPatch
+    broker: BrokerUnderTest, watch: BrokerMonitor, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "EVENTS_PER_LOOK", 3)
+    monkeypatch.setattr(broker_monitor, "EVENTS_PER_LOOK", 3)
     watch._interval_s = 1.0  # one look, in which they all come
     with watch.listening():
         await eventually(lambda: is_connected(watch))
@@ -148,9 +148,9 @@ async def test_a_flood_of_events_is_counted_and_costs_no_more_than_some(
 
 
 async def test_only_the_last_events_are_kept(
-    broker: BrokerUnderTest, watch: Watch, keys: Keys, monkeypatch: pytest.MonkeyPatch
+    broker: BrokerUnderTest, watch: BrokerMonitor, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "EVENTS_PER_LOOK", 1000)
+    monkeypatch.setattr(broker_monitor, "EVENTS_PER_LOOK", 1000)
     with watch.listening():
         await eventually(lambda: is_connected(watch))
 
@@ -161,7 +161,7 @@ async def test_only_the_last_events_are_kept(
 
 
 async def test_the_broker_is_looked_at_once_for_all_and_only_while_somebody_looks(
-    broker: BrokerUnderTest, watch: Watch, keys: Keys
+    broker: BrokerUnderTest, watch: BrokerMonitor, keys: Keys
 ) -> None:
     assert not watch.is_active
 
@@ -179,9 +179,9 @@ async def test_the_broker_is_looked_at_once_for_all_and_only_while_somebody_look
         await eventually(lambda: is_connected(watch))
 
 
-async def test_listeners_are_bounded(watch: Watch) -> None:
+async def test_listeners_are_bounded(watch: BrokerMonitor) -> None:
     with ExitStack() as listening:
-        for _ in range(watching.LISTENERS_MAX):
+        for _ in range(broker_monitor.LISTENERS_MAX):
             listening.enter_context(watch.listening())
 
         with pytest.raises(Overloaded, match="32 listen already"):

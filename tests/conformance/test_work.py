@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 import structlog
 
-from postroad.context import current_call
+from postroad.context import current_context
 from postroad.contracts.catalog import FetchPage
 from postroad.contracts.errors import UpstreamFailed
 from postroad.contracts.events import LoginFailed, SyncRequested
 from postroad.messaging.background_worker import ATTEMPT, LAST_ATTEMPT, BackgroundHandlers
-from postroad.runtime.metrics import background_measures
+from postroad.runtime.metrics import background_metrics
 from postroad.security.signatures import Signer
 from postroad.topology.definitions import DELIVERY_LIMIT, definitions
-from postroad.topology.names import WAIT, WORK, wait_queue
+from postroad.topology.names import WAIT_EXCHANGE, WORK_EXCHANGE, wait_queue
 from postroad.topology.services import Services
 from tests.conftest import OpenBroker
 from tests.support.brokers import BrokerUnderTest
@@ -73,7 +73,7 @@ async def test_a_handler_knows_the_message_and_its_time(
     calls = []
 
     async def handle(_: FetchPage) -> None:
-        calls.append(current_call.get())
+        calls.append(current_context.get())
 
     async with working(broker, keys["catalog"], {FetchPage: handle}):
         message_id = await give(broker, keys["catalog"], JOB)
@@ -95,7 +95,7 @@ async def test_what_fails_is_tried_again_under_the_same_id(
     ids: list[str] = []
 
     def handle(_: FetchPage) -> None:
-        ids.append(current_call.get().message_id)
+        ids.append(current_context.get().message_id)
         if len(ids) < LAST_ATTEMPT:
             raise UpstreamFailed
 
@@ -173,7 +173,7 @@ async def test_a_body_that_breaks_its_contract_is_not_tried_again(
         await publish(
             broker,
             "catalog",
-            WORK,
+            WORK_EXCHANGE,
             FetchPage.name,
             b'{"sync_id": 1}',
             headers={"signature": signature},
@@ -230,7 +230,9 @@ async def test_a_worker_that_cannot_put_work_aside_holds_on_to_it(
     open_broker: OpenBroker, services: Services, keys: Keys
 ) -> None:
     topology = definitions(services)
-    topology["bindings"] = [each for each in topology["bindings"] if each["source"] != WAIT]
+    topology["bindings"] = [
+        each for each in topology["bindings"] if each["source"] != WAIT_EXCHANGE
+    ]
     broker = await open_broker(topology)
     async with working(broker, keys["catalog"], {FetchPage: failing(1, [])}) as worker:
         await give(broker, keys["catalog"], JOB)
@@ -251,10 +253,10 @@ async def test_attempts_and_what_became_of_them_are_counted(
     async with working(broker, keys["catalog"], handlers) as worker:
         await give(broker, keys["catalog"], JOB)
         await give(broker, keys["catalog"], REQUESTED)
-        await publish(broker, "catalog", WORK, JOB.name, b"{}", user_id="catalog")
+        await publish(broker, "catalog", WORK_EXCHANGE, JOB.name, b"{}", user_id="catalog")
         await eventually(lambda: done and worker.counts["dead"])
         await eventually(lambda: worker.in_flight == 0)
-        scraped = Scrape.of(background_measures(worker))
+        scraped = Scrape.of(background_metrics(worker))
 
     attempts, settled = "postroad_work_attempts_total", "postroad_work_settled_total"
     assert scraped.value(attempts, name=JOB.name, code="upstream_failed") == 2

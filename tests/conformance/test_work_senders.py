@@ -13,7 +13,13 @@ from postroad.messaging.background_worker import ATTEMPT, LAST_ATTEMPT
 from postroad.messaging.publishing import MessagePublisher, NotPublished
 from postroad.security.signatures import Signer
 from postroad.topology.definitions import definitions
-from postroad.topology.names import EVENTS, WAIT, WORK, wait_key, work_queue
+from postroad.topology.names import (
+    EVENTS_EXCHANGE,
+    WAIT_EXCHANGE,
+    WORK_EXCHANGE,
+    wait_key,
+    work_queue,
+)
 from postroad.topology.services import Services
 from tests.conftest import OpenBroker
 from tests.support.brokers import BrokerUnderTest
@@ -42,7 +48,9 @@ async def test_a_job_without_a_queue_is_not_published(
     open_broker: OpenBroker, services: Services, keys: Keys
 ) -> None:
     topology = definitions(services)
-    topology["bindings"] = [each for each in topology["bindings"] if each["source"] != WORK]
+    topology["bindings"] = [
+        each for each in topology["bindings"] if each["source"] != WORK_EXCHANGE
+    ]
     broker = await open_broker(topology)
 
     with pytest.raises(NotPublished, match="returned"):
@@ -66,7 +74,7 @@ class Letter:
     kind: Literal["job", "event"] = "job"
     name: str = FetchPage.name
     audience: str = "catalog"
-    exchange: str = WORK
+    exchange: str = WORK_EXCHANGE
     routing_key: str = FetchPage.name
     signed_at: float | None = None
     signed_by: str = "catalog"
@@ -123,7 +131,10 @@ async def test_a_dishonest_message_is_refused(
 
 async def test_what_nobody_here_works_on_is_refused(broker: BrokerUnderTest, keys: Keys) -> None:
     stray = Letter(
-        kind="event", name=ProductAdded.name, exchange=EVENTS, routing_key=SyncRequested.name
+        kind="event",
+        name=ProductAdded.name,
+        exchange=EVENTS_EXCHANGE,
+        routing_key=SyncRequested.name,
     )
     async with working(broker, keys["catalog"], {FetchPage: print}) as worker:
         await stray.send(broker, keys)
@@ -150,7 +161,7 @@ async def test_an_attempt_noted_by_a_stranger_does_not_count(
         await publish(
             broker,
             "auth",
-            EVENTS,
+            EVENTS_EXCHANGE,
             event.name,
             body,
             headers={"signature": signature, ATTEMPT: LAST_ATTEMPT},
@@ -164,11 +175,11 @@ async def test_an_attempt_noted_by_a_stranger_does_not_count(
 @pytest.mark.parametrize(
     ("user", "exchange", "routing_key"),
     [
-        ("bridge", WORK, FetchPage.name),
-        ("auth", WORK, FetchPage.name),
-        ("bridge", WAIT, wait_key(1, QUEUE)),
-        ("auth", WAIT, wait_key(1, QUEUE)),
-        ("catalog", WAIT, wait_key(1, work_queue("auth", "audit"))),
+        ("bridge", WORK_EXCHANGE, FetchPage.name),
+        ("auth", WORK_EXCHANGE, FetchPage.name),
+        ("bridge", WAIT_EXCHANGE, wait_key(1, QUEUE)),
+        ("auth", WAIT_EXCHANGE, wait_key(1, QUEUE)),
+        ("catalog", WAIT_EXCHANGE, wait_key(1, work_queue("auth", "audit"))),
         ("catalog", "retry", wait_key(1, QUEUE)),
         ("catalog", "dead.work", QUEUE),
     ],

@@ -24,7 +24,7 @@ from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK
 from ops.local.supervisor import Program, Supervisor
 from ops.services import grants, programs
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.messaging.client import Client
 from postroad.security.keyring import KeyRing
@@ -51,7 +51,7 @@ class System:
     """Broker, sample upstream, all workers and the bridge, in a state folder of their own."""
 
     def __init__(self, folder: Path) -> None:
-        self.state = State(folder)
+        self.state = StateFolder(folder)
         self.supervisor = Supervisor(drain_grace_s=10)
         self.allowed = load_services(programs.SERVICES_FILE)
         self.upstream_port, self.port = ports.free_ports(2)

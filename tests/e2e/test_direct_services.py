@@ -20,7 +20,7 @@ from httpx import AsyncClient
 from ops.services import grants, programs
 from postroad.contracts.catalog import ListProducts
 from postroad.contracts.errors import NotAuthorised, Unavailable
-from postroad.topology.names import RPC
+from postroad.topology.names import RPC_EXCHANGE
 from tests.e2e.system import System
 from tests.support.waiting import eventually
 
@@ -74,7 +74,7 @@ async def test_an_added_service_may_do_nothing_that_was_not_granted(system: Syst
         with system.connect("returns") as connection:
             channel = connection.channel()
             channel.confirm_delivery()
-            channel.basic_publish(RPC, routing_key, b"{}")
+            channel.basic_publish(RPC_EXCHANGE, routing_key, b"{}")
 
     await asyncio.to_thread(publish, "catalog.products.list")
     with pytest.raises(pika.exceptions.ChannelClosedByBroker, match="ACCESS_REFUSED"):

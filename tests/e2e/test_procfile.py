@@ -21,7 +21,7 @@ import pytest
 from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK, free_ports, is_free
 from ops.state.certificates import Authority
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.topology.definitions import with_passwords
 from postroad.topology.names import VHOST
 from tests.e2e.system import until_ready
@@ -117,7 +117,7 @@ def inline_variables(folder: Path, node: PrivateNode) -> dict[str, str]:
     """Do what a person does at home, and leave none of the files."""
     here = Host(folder, {"POSTROAD_STATE": str(folder / "keys"), "PORT": "0"})
     here.run("python -m ops.cli provision")
-    definitions = State(folder / "keys").definitions_file
+    definitions = StateFolder(folder / "keys").definitions_file
     node.management.import_definitions(json.loads(definitions.read_bytes()))
     lines = here.run("python -m ops.cli services env --inline").splitlines()
     shutil.rmtree(folder / "keys")

@@ -12,7 +12,7 @@ import pytest
 from postroad.ids import new_id
 from postroad.security.keys import PURPOSES
 from postroad.security.rotation import LEAD_S
-from postroad.topology.names import EVENTS, REPLIES, RPC
+from postroad.topology.names import EVENTS_EXCHANGE, REPLIES_EXCHANGE, RPC_EXCHANGE
 from tests.e2e.spy import Spy, spying
 from tests.e2e.system import System
 from tests.support.letters import claims_of
@@ -112,9 +112,9 @@ async def test_keys_rotate_under_load_without_a_request_refused(
         await eventually(lambda: time() > changed_at + 1, timeout_s=LEAD_S + NOTICED_S + 2)
 
     async with (
-        spying(system, RPC) as requests,
-        spying(system, REPLIES) as replies,
-        spying(system, EVENTS) as events,
+        spying(system, RPC_EXCHANGE) as requests,
+        spying(system, REPLIES_EXCHANGE) as replies,
+        spying(system, EVENTS_EXCHANGE) as events,
     ):
         await load.run(rotate())
         new_token = await load.sign_in()

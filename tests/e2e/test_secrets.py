@@ -14,7 +14,13 @@ import pytest_asyncio
 from postroad.contracts.auth import CreateSession, EndSession, RefreshSession
 from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
 from postroad.ids import new_id
-from postroad.topology.names import EVENTS, REPLIES, RPC, dead_queue, rpc_queue
+from postroad.topology.names import (
+    EVENTS_EXCHANGE,
+    REPLIES_EXCHANGE,
+    RPC_EXCHANGE,
+    dead_queue,
+    rpc_queue,
+)
 from tests.e2e.spy import Spy, spying, take_all
 from tests.e2e.system import System
 from tests.support.brokers import Seen
@@ -48,7 +54,7 @@ async def story(system: System) -> AsyncIterator[Story]:
     async with AsyncExitStack() as spies:
         requests, replies, events = [
             await spies.enter_async_context(spying(system, exchange))
-            for exchange in (RPC, REPLIES, EVENTS)
+            for exchange in (RPC_EXCHANGE, REPLIES_EXCHANGE, EVENTS_EXCHANGE)
         ]
         async with httpx.AsyncClient(base_url=system.url, timeout=10) as http:
             await sign_in(http, username, secrets["wrong password"], expected=401)
@@ -88,7 +94,7 @@ async def refused_copies(system: System, requests: list[Seen]) -> list[Seen]:
         channel = connection.channel()
         channel.confirm_delivery()
         for copy in copies:
-            channel.basic_publish(RPC, copy.properties.type, copy.body, copy.properties)
+            channel.basic_publish(RPC_EXCHANGE, copy.properties.type, copy.body, copy.properties)
     dead: list[Seen] = []
 
     async def are_dead() -> bool:

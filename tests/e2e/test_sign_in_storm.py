@@ -25,7 +25,7 @@ from postroad.contracts.base import Event
 from postroad.contracts.events import LoginFailed, LoginSucceeded
 from postroad.ids import new_id
 from postroad.security.rotation import LEAD_S
-from postroad.topology.names import EVENTS, rpc_queue
+from postroad.topology.names import EVENTS_EXCHANGE, rpc_queue
 from tests.e2e.spy import Spy, spying
 from tests.e2e.system import System, running_system
 from tests.support.auth import rows
@@ -165,7 +165,7 @@ async def test_no_answer_is_wrong_and_every_event_is_accounted_for(busy: System)
             timeout=ANSWERED_WITHIN_S + 5,
             limits=httpx.Limits(max_connections=PEOPLE),
         ) as http,
-        spying(busy, EVENTS, "auth.login.#") as spy,
+        spying(busy, EVENTS_EXCHANGE, "auth.login.#") as spy,
     ):
         storm = Storm(http)
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pika
 
-from postroad.topology.names import EVENTS, RPC, WORK
+from postroad.topology.names import EVENTS_EXCHANGE, RPC_EXCHANGE, WORK_EXCHANGE
 from tests.e2e.spy import Spy, spying
 from tests.faults.records import Records
 from tests.faults.system import PROGRAM_REPLICAS, System
@@ -26,11 +26,11 @@ async def copy_requests(system: System, records: Records) -> str:
     A store of what was seen belongs to a process (docs/decisions/0004-replay-store.md): of the
     copies of a request each replica but the one that answered it may take one.
     """
-    async with spying(system, RPC) as spy:
+    async with spying(system, RPC_EXCHANGE) as spy:
         await eventually(lambda: _has_seen(spy, _COPIED), timeout_s=_WAIT_S)
         seen = spy.seen[:_COPIED]
     begins_at = system.log.stat().st_size
-    await asyncio.to_thread(_publish, system, RPC, seen * _TRIES)
+    await asyncio.to_thread(_publish, system, RPC_EXCHANGE, seen * _TRIES)
     ids = {str(each.properties.message_id): str(each.properties.type) for each in seen}
 
     def refusals() -> Counter[str]:
@@ -72,16 +72,17 @@ async def copy_work(system: System) -> str:
     """
     await system.make_upstream(delay_ms=_JOB_MS)
     try:
-        async with spying(system, EVENTS) as events, spying(system, WORK) as jobs:
+        async with spying(system, EVENTS_EXCHANGE) as events, spying(system, WORK_EXCHANGE) as jobs:
             await eventually(lambda: _has_seen(events, _COPIED), timeout_s=_WAIT_S)
             before = len(await jobs.look())
             await eventually(lambda: _has_seen(jobs, before + 1), timeout_s=_WAIT_S)
-            copied = {WORK: jobs.seen[before:], EVENTS: events.seen[:]}
+            copied = {WORK_EXCHANGE: jobs.seen[before:], EVENTS_EXCHANGE: events.seen[:]}
             for exchange, messages in copied.items():
                 await asyncio.to_thread(_publish, system, exchange, messages)
     finally:
         await system.make_upstream()
-    return f"{len(copied[EVENTS])} events and {len(copied[WORK])} jobs published again"
+    events_sent, jobs_sent = len(copied[EVENTS_EXCHANGE]), len(copied[WORK_EXCHANGE])
+    return f"{events_sent} events and {jobs_sent} jobs published again"
 
 
 async def _has_seen(spy: Spy, count: int) -> bool:

@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 
 from auth_worker.tables import audit
 from catalog_worker.tables import syncs
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.storage.database import Database
 from tests.faults.records import Sync
 
@@ -14,7 +14,7 @@ from tests.faults.records import Sync
 class Effects:
     """The audit of sign-ins and the syncs of the catalogue."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: StateFolder) -> None:
         self._auth = Database(f"sqlite:///{state.users_file}")
         self._catalog = Database(f"sqlite:///{state.catalog_file}")
 

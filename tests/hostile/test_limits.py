@@ -5,10 +5,10 @@ from typing import Any, cast
 
 import pytest
 
-from postroad.broker.interfaces import MESSAGE_MAX_BYTES
 from postroad.contracts.auth import CreateSession, Session
 from postroad.contracts.catalog import FetchPage
 from postroad.contracts.errors import InternalError, InvalidRequest, PeerError
+from postroad.limits import MESSAGE_MAX_BYTES
 from postroad.messaging.publishing import MessagePublisher, NotPublished
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import EVENT_LIFETIME_S, Reason, Refused, Verifier

@@ -11,14 +11,14 @@ import pika
 import pytest
 from pika import BasicProperties
 
-from postroad.broker.interfaces import MESSAGE_MAX_BYTES
 from postroad.contracts.catalog import GetProduct, Product
+from postroad.limits import MESSAGE_MAX_BYTES
 from postroad.messaging.rpc_worker import Worker
 from postroad.security.access_tokens import AccessToken
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity
 from postroad.security.signatures import SIGNATURE_MAX_BYTES
-from postroad.topology.names import REPLIES, RPC, dead_queue, rpc_queue
+from postroad.topology.names import REPLIES_EXCHANGE, RPC_EXCHANGE, dead_queue, rpc_queue
 from tests.hostile.tables import (
     RawHeaders,
     array,
@@ -218,7 +218,7 @@ async def test_some_hundred_hostile_messages_cost_nobody_an_answer(
         channel = worker._consumer._channel  # type: ignore[attr-defined]
 
         attacking = asyncio.create_task(
-            attacker.send_all(RPC, METHOD, messages(keys["bridge"], user))
+            attacker.send_all(RPC_EXCHANGE, METHOD, messages(keys["bridge"], user))
         )
         answers = await ask_until(attacking.done, lambda: client.call(REQUEST, user=user))
         await eventually(lambda: settled(worker) == attacker.taken + answers, timeout_s=20)
@@ -244,7 +244,9 @@ async def test_a_worker_that_turns_on_its_callers_costs_nobody_an_answer(
         address = client._replies.address or ""
 
         attacking = asyncio.create_task(
-            attacker.send_all(REPLIES, address, messages(keys["bridge"], user, sender="auth"))
+            attacker.send_all(
+                REPLIES_EXCHANGE, address, messages(keys["bridge"], user, sender="auth")
+            )
         )
         answers = await ask_until(attacking.done, lambda: client.call(REQUEST, user=user))
         await eventually(lambda: sum(client.counts.values()) == attacker.taken, timeout_s=20)
@@ -264,7 +266,7 @@ async def test_headers_over_the_limit_are_refused_by_the_broker(
         serving(rabbit_broker, keys["catalog"], {GetProduct: get_product}) as worker,
         calling(rabbit_broker, keys["bridge"]) as client,
     ):
-        await attacker.send_all(RPC, METHOD, [(letter.body, letter.as_sent())])
+        await attacker.send_all(RPC_EXCHANGE, METHOD, [(letter.body, letter.as_sent())])
 
         assert await client.call(REQUEST, user=user) == LAMP
         assert sum(attacker.refused.values()) == 1
@@ -281,7 +283,7 @@ async def test_a_body_over_the_limit_is_refused_by_the_broker_or_else_by_the_wor
         calling(rabbit_broker, keys["bridge"]) as client,
     ):
         body = b" " * (MESSAGE_MAX_BYTES + 1)
-        await attacker.send_all(RPC, METHOD, [(body, letter.as_sent())])
+        await attacker.send_all(RPC_EXCHANGE, METHOD, [(body, letter.as_sent())])
 
         assert await client.call(REQUEST, user=user) == LAMP
         assert attacker.refused["ChannelClosedByBroker"] + worker.counts["refused.malformed"] == 1

@@ -15,9 +15,9 @@ from ops.commands.provision import provision
 from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK, is_listening
 from ops.services import grants, programs
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.contracts.events import SessionRevoked
-from postroad.topology.names import EVENTS, REPLIES, VHOST, rpc_queue
+from postroad.topology.names import EVENTS_EXCHANGE, REPLIES_EXCHANGE, VHOST, rpc_queue
 from postroad.topology.services import load_services
 from tests.support.waiting import eventually
 
@@ -27,12 +27,12 @@ FINE = ["files", "keys", "disk", "broker", "topology", "policies", "rights", "qu
 
 
 @pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> State:
-    return State(tmp_path_factory.mktemp("state"))
+def state(tmp_path_factory: pytest.TempPathFactory) -> StateFolder:
+    return StateFolder(tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture(scope="module")
-def broker(state: State) -> Iterator[PrivateBroker]:
+def broker(state: StateFolder) -> Iterator[PrivateBroker]:
     """A broker as `postroad up` starts it, with somebody who answers."""
     with state.held("tests"):
         wanted = provision(state, load_services(programs.SERVICES_FILE))
@@ -56,14 +56,14 @@ def broker(state: State) -> Iterator[PrivateBroker]:
         broker.kill()
 
 
-def _be_a_client(connections: ExitStack, broker: PrivateBroker, state: State) -> None:
+def _be_a_client(connections: ExitStack, broker: PrivateBroker, state: StateFolder) -> None:
     """Have queues of one's own, as the bridge does."""
     credentials = pika.PlainCredentials("bridge", state.password("bridge"))
     parameters = pika.ConnectionParameters(LOOPBACK, broker.ports.amqp, VHOST, credentials)
     channel = connections.enter_context(pika.BlockingConnection(parameters)).channel()
     for queue, exchange, key in (
-        ("reply.bridge.x", REPLIES, "reply.bridge.x"),
-        ("listen.bridge.x", EVENTS, SessionRevoked.name),
+        ("reply.bridge.x", REPLIES_EXCHANGE, "reply.bridge.x"),
+        ("listen.bridge.x", EVENTS_EXCHANGE, SessionRevoked.name),
     ):
         channel.queue_declare(queue, exclusive=True, auto_delete=True)
         channel.queue_bind(queue, exchange, key)
@@ -71,7 +71,7 @@ def _be_a_client(connections: ExitStack, broker: PrivateBroker, state: State) ->
 
 @pytest.fixture
 def looked(
-    state: State, broker: PrivateBroker, capsys: pytest.CaptureFixture[str]
+    state: StateFolder, broker: PrivateBroker, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[], tuple[int, dict[str, Any]]]:
     """Run the command; give its exit status and what it found."""
 
@@ -114,7 +114,7 @@ def test_what_somebody_changed_by_hand_is_found(broker: PrivateBroker, looked: L
 
 
 def test_a_broker_that_has_gone_is_not_called_well(
-    state: State, broker: PrivateBroker, looked: Looked
+    state: StateFolder, broker: PrivateBroker, looked: Looked
 ) -> None:
     state.write_running(grants.addresses("", PrivateBroker(state.broker_folder)))  # not started
 

@@ -8,7 +8,7 @@ from postroad.contracts.auth import CreateSession
 from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked, SyncRequested
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Signer
-from postroad.topology.names import EVENTS, dead_queue, rpc_queue
+from postroad.topology.names import EVENTS_EXCHANGE, dead_queue, rpc_queue
 from tests.integration.test_permissions import (
     ACCESS_REFUSED,
     RESOURCE_LOCKED,
@@ -38,17 +38,24 @@ def listen(user: str, routing_key: str) -> Act:
     def act(channel: BlockingChannel) -> None:
         queue = f"listen.{user}.spy"
         channel.queue_declare(queue, exclusive=True, auto_delete=True)
-        channel.queue_bind(queue, EVENTS, routing_key)
+        channel.queue_bind(queue, EVENTS_EXCHANGE, routing_key)
 
     return act
 
 
 FORBIDDEN: list[tuple[str, str, Act]] = [
-    *((user, "tell of a sign-in", publish(EVENTS, LoginSucceeded.name)) for user in LISTENERS),
-    ("auth", "tell what is the catalogue's", publish(EVENTS, "catalog.product.changed")),
-    ("auth", "tell by a name that only begins like its own", publish(EVENTS, "author.x")),
+    *(
+        (user, "tell of a sign-in", publish(EVENTS_EXCHANGE, LoginSucceeded.name))
+        for user in LISTENERS
+    ),
+    ("auth", "tell what is the catalogue's", publish(EVENTS_EXCHANGE, "catalog.product.changed")),
+    ("auth", "tell by a name that only begins like its own", publish(EVENTS_EXCHANGE, "author.x")),
     ("auth", "listen", declare_queue("listen.auth.x", exclusive=True)),
-    ("auth", "have its requests' queue hear events", bind(rpc_queue("auth"), EVENTS, REVOKED)),
+    (
+        "auth",
+        "have its requests' queue hear events",
+        bind(rpc_queue("auth"), EVENTS_EXCHANGE, REVOKED),
+    ),
     *(
         (user, f"listen to {key}", listen(user, key))
         for user in LISTENERS
@@ -60,12 +67,16 @@ FORBIDDEN: list[tuple[str, str, Act]] = [
     *((user, "listen in nobody's name", declare_queue("listen.x")) for user in USERS),
     *((user, "keep events in a queue", declare_queue("work.audit")) for user in USERS),
     *(
-        (user, f"have {queue} hear events", bind(queue, EVENTS, REVOKED))
+        (user, f"have {queue} hear events", bind(queue, EVENTS_EXCHANGE, REVOKED))
         for user in USERS
         for queue in (dead_queue(rpc_queue("auth")), dead_queue(rpc_queue("catalog")))
     ),
-    ("catalog", "have its own requests' queue hear events", bind("rpc.catalog", EVENTS, REVOKED)),
-    *((user, "delete the events", delete_exchange(EVENTS)) for user in USERS),
+    (
+        "catalog",
+        "have its own requests' queue hear events",
+        bind("rpc.catalog", EVENTS_EXCHANGE, REVOKED),
+    ),
+    *((user, "delete the events", delete_exchange(EVENTS_EXCHANGE)) for user in USERS),
 ]
 
 
@@ -91,7 +102,7 @@ async def test_the_broker_lets_a_service_hear_what_it_may(
         channel = listener.channel()
         listen(user, REVOKED)(channel)
 
-        publish(EVENTS, REVOKED, user_id="auth")(teller.channel())
+        publish(EVENTS_EXCHANGE, REVOKED, user_id="auth")(teller.channel())
 
         _, properties, _ = channel.basic_get(f"listen.{user}.spy")
         assert properties.user_id == "auth"
@@ -118,7 +129,7 @@ async def test_nobody_tells_in_anothers_name(rabbit_broker: RabbitUnderTest) -> 
         rabbit_broker.connect("auth") as connection,
         pytest.raises(ChannelClosedByBroker, match="user_id"),
     ):
-        publish(EVENTS, REVOKED, user_id="catalog")(connection.channel())
+        publish(EVENTS_EXCHANGE, REVOKED, user_id="catalog")(connection.channel())
 
 
 async def test_an_event_led_into_a_workers_queue_is_refused_there(
@@ -130,10 +141,10 @@ async def test_an_event_led_into_a_workers_queue_is_refused_there(
         name=REVOKED, body=body, message_id="1", correlation_id="1"
     )
     with rabbit_broker.connect("bridge") as connection:
-        bind(queue, EVENTS, REVOKED)(connection.channel())
+        bind(queue, EVENTS_EXCHANGE, REVOKED)(connection.channel())
     async with serving(rabbit_broker, keys["auth"], {CreateSession: sign_in}) as worker:
         await send(
-            *(rabbit_broker, "auth", EVENTS, REVOKED, body),
+            *(rabbit_broker, "auth", EVENTS_EXCHANGE, REVOKED, body),
             headers={"signature": signature},
             user_id="auth",
         )

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from ops.commands import explain
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.contracts.catalog import FetchPage, GetProduct
 from postroad.security.access_tokens import AccessToken
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle
 from postroad.security.signatures import Reason
-from postroad.topology.names import WORK, dead_queue
+from postroad.topology.names import WORK_EXCHANGE, dead_queue
 from tests.integration.test_security import DEAD_LETTERS, REQUEST, get_product
 from tests.support.brokers import RabbitUnderTest
 from tests.support.captures import write_state
@@ -31,11 +31,11 @@ def user(keys: dict[str, KeyRing], identities: dict[str, Identity]) -> AccessTok
 
 
 @pytest.fixture
-def state(tmp_path: Path, identities: dict[str, Identity], trust: TrustBundle) -> State:
+def state(tmp_path: Path, identities: dict[str, Identity], trust: TrustBundle) -> StateFolder:
     return write_state(tmp_path / "state", identities, trust)
 
 
-def explained(broker: RabbitUnderTest, queue: str, state: State) -> int:
+def explained(broker: RabbitUnderTest, queue: str, state: StateFolder) -> int:
     """Look into a queue through the management, and explain what is there."""
     file = state.folder / "dead.json"
     file.write_text(json.dumps(broker.node.management.messages(broker.vhost, queue)))
@@ -48,7 +48,7 @@ async def test_a_dead_letter_of_a_real_queue_is_explained(
     rabbit_broker: RabbitUnderTest,
     keys: dict[str, KeyRing],
     user: AccessToken,
-    state: State,
+    state: StateFolder,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     letter = write(keys["bridge"], REQUEST, reply_to="reply.bridge.x", user=user)
@@ -70,13 +70,13 @@ async def test_a_dead_letter_of_a_real_queue_is_explained(
 async def test_so_is_a_dead_job(
     rabbit_broker: RabbitUnderTest,
     keys: dict[str, KeyRing],
-    state: State,
+    state: StateFolder,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     job = FetchPage(sync_id="s", skip=0, limit=30)
     async with working(rabbit_broker, keys["catalog"], {FetchPage: print}):
         body = job.model_dump_json().encode()
-        await publish(rabbit_broker, "catalog", WORK, job.name, body, type=job.name)
+        await publish(rabbit_broker, "catalog", WORK_EXCHANGE, job.name, body, type=job.name)
         await waiting_in(rabbit_broker, dead_queue(QUEUE))
 
     status = explained(rabbit_broker, dead_queue(QUEUE), state)

@@ -11,7 +11,13 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
 
 from postroad.contracts.events import SessionRevoked, SyncRequested
-from postroad.topology.names import DEAD, EVENTS, REPLIES, RPC, WORK
+from postroad.topology.names import (
+    DEAD_EXCHANGE,
+    EVENTS_EXCHANGE,
+    REPLIES_EXCHANGE,
+    RPC_EXCHANGE,
+    WORK_EXCHANGE,
+)
 from tests.support.brokers import RabbitUnderTest
 from tests.support.traffic import replies_to
 
@@ -88,29 +94,35 @@ FORBIDDEN_TO_ALL: dict[str, Act] = {
     "declare an exchange": declare_exchange("mine"),
     "delete a request queue": delete_queue("rpc.catalog"),
     "delete a dead-letter queue": delete_queue("dead.rpc.catalog"),
-    "delete an exchange": delete_exchange(RPC),
+    "delete an exchange": delete_exchange(RPC_EXCHANGE),
     "consume dead letters": consume("dead.rpc.catalog"),
     "purge dead letters": purge("dead.rpc.catalog"),
-    "publish an event of nobody": publish(EVENTS, "orders.order.created"),
+    "publish an event of nobody": publish(EVENTS_EXCHANGE, "orders.order.created"),
     "listen in another's name": declare_queue("listen.orders.x", exclusive=True),
-    "bind a request queue to the events": bind("rpc.catalog", EVENTS, "#"),
-    "publish to the dead-letter exchange": publish(DEAD, ""),
+    "bind a request queue to the events": bind("rpc.catalog", EVENTS_EXCHANGE, "#"),
+    "publish to the dead-letter exchange": publish(DEAD_EXCHANGE, ""),
     "publish straight into a request queue": publish("", "rpc.catalog"),
     "publish straight into a dead-letter queue": publish("", "dead.rpc.catalog"),
-    "bind a request queue to the requests": bind("rpc.catalog", RPC, "#"),
-    "bind a request queue to the dead letters": bind("rpc.catalog", DEAD, ""),
-    "bind a request queue to everybody's replies": bind("rpc.catalog", REPLIES, "#"),
-    "bind a request queue to another's replies": bind("rpc.catalog", REPLIES, "reply.orders.x"),
-    "unbind a request queue": unbind("rpc.catalog", RPC, "catalog.#"),
-    "bind one exchange to another": bind_exchange(RPC, REPLIES),
+    "bind a request queue to the requests": bind("rpc.catalog", RPC_EXCHANGE, "#"),
+    "bind a request queue to the dead letters": bind("rpc.catalog", DEAD_EXCHANGE, ""),
+    "bind a request queue to everybody's replies": bind("rpc.catalog", REPLIES_EXCHANGE, "#"),
+    "bind a request queue to another's replies": bind(
+        "rpc.catalog", REPLIES_EXCHANGE, "reply.orders.x"
+    ),
+    "unbind a request queue": unbind("rpc.catalog", RPC_EXCHANGE, "catalog.#"),
+    "bind one exchange to another": bind_exchange(RPC_EXCHANGE, REPLIES_EXCHANGE),
 }
 
 FORBIDDEN: list[tuple[str, str, Act]] = [
     *((user, what, act) for user in USERS for what, act in FORBIDDEN_TO_ALL.items()),
-    ("bridge", "publish another's event", publish(EVENTS, REVOKED)),
-    ("bridge", "listen to events by a wildcard", bind_own_queue("listen.bridge", EVENTS, "auth.*")),
-    ("bridge", "call what it may not", publish(RPC, "auth.users.delete")),
-    ("bridge", "answer in a worker's place", publish(REPLIES, "reply.bridge.x")),
+    ("bridge", "publish another's event", publish(EVENTS_EXCHANGE, REVOKED)),
+    (
+        "bridge",
+        "listen to events by a wildcard",
+        bind_own_queue("listen.bridge", EVENTS_EXCHANGE, "auth.*"),
+    ),
+    ("bridge", "call what it may not", publish(RPC_EXCHANGE, "auth.users.delete")),
+    ("bridge", "answer in a worker's place", publish(REPLIES_EXCHANGE, "reply.bridge.x")),
     ("bridge", "consume requests", consume("rpc.catalog")),
     ("bridge", "get a request", get("rpc.catalog")),
     ("bridge", "purge requests", purge("rpc.catalog")),
@@ -123,56 +135,60 @@ FORBIDDEN: list[tuple[str, str, Act]] = [
             ("purge", purge(queue)),
             ("delete", delete_queue(queue)),
             ("publish straight into", publish("", queue)),
-            ("give jobs to", bind(queue, WORK, "catalog.pages.fetch")),
+            ("give jobs to", bind(queue, WORK_EXCHANGE, "catalog.pages.fetch")),
         )
     ),
     (
         "bridge",
         "keep requests for a sync from their queue",
-        unbind("work.catalog.sync", EVENTS, SyncRequested.name),
+        unbind("work.catalog.sync", EVENTS_EXCHANGE, SyncRequested.name),
     ),
-    ("bridge", "keep sign-ins from the audit", unbind("work.auth.audit", EVENTS, "auth.#")),
+    (
+        "bridge",
+        "keep sign-ins from the audit",
+        unbind("work.auth.audit", EVENTS_EXCHANGE, "auth.#"),
+    ),
     (
         "bridge",
         "keep jobs from their queue",
-        unbind("work.catalog.sync", WORK, "catalog.pages.fetch"),
+        unbind("work.catalog.sync", WORK_EXCHANGE, "catalog.pages.fetch"),
     ),
     ("bridge", "have a reply queue in another's name", declare_queue("reply.auth.x")),
     (
         "bridge",
         "listen to another's replies",
-        bind_own_queue("reply.bridge", REPLIES, "reply.auth.x"),
+        bind_own_queue("reply.bridge", REPLIES_EXCHANGE, "reply.auth.x"),
     ),
-    ("bridge", "listen to all replies", bind_own_queue("reply.bridge", REPLIES, "#")),
+    ("bridge", "listen to all replies", bind_own_queue("reply.bridge", REPLIES_EXCHANGE, "#")),
     (
         "bridge",
         "listen to replies by a wildcard",
-        bind_own_queue("reply.bridge", REPLIES, "reply.*.x"),
+        bind_own_queue("reply.bridge", REPLIES_EXCHANGE, "reply.*.x"),
     ),
-    ("bridge", "listen to requests", bind_own_queue("reply.bridge", RPC, "catalog.#")),
-    ("bridge", "listen to events", bind_own_queue("reply.bridge", EVENTS, "#")),
-    ("bridge", "listen to dead letters", bind_own_queue("reply.bridge", DEAD, "")),
-    ("catalog", "call anybody", publish(RPC, "auth.sessions.create")),
-    ("catalog", "call itself", publish(RPC, "catalog.products.get")),
-    ("catalog", "reply to a queue that is no reply queue", publish(REPLIES, "catalog.x")),
+    ("bridge", "listen to requests", bind_own_queue("reply.bridge", RPC_EXCHANGE, "catalog.#")),
+    ("bridge", "listen to events", bind_own_queue("reply.bridge", EVENTS_EXCHANGE, "#")),
+    ("bridge", "listen to dead letters", bind_own_queue("reply.bridge", DEAD_EXCHANGE, "")),
+    ("catalog", "call anybody", publish(RPC_EXCHANGE, "auth.sessions.create")),
+    ("catalog", "call itself", publish(RPC_EXCHANGE, "catalog.products.get")),
+    ("catalog", "reply to a queue that is no reply queue", publish(REPLIES_EXCHANGE, "catalog.x")),
     ("catalog", "consume another's requests", consume("rpc.auth")),
-    ("catalog", "publish another's event", publish(EVENTS, REVOKED)),
-    ("catalog", "listen to all events", bind_own_queue("listen.catalog", EVENTS, "#")),
+    ("catalog", "publish another's event", publish(EVENTS_EXCHANGE, REVOKED)),
+    ("catalog", "listen to all events", bind_own_queue("listen.catalog", EVENTS_EXCHANGE, "#")),
     (
         "catalog",
         "listen to events by a wildcard",
-        bind_own_queue("listen.catalog", EVENTS, "auth.*"),
+        bind_own_queue("listen.catalog", EVENTS_EXCHANGE, "auth.*"),
     ),
     (
         "catalog",
         "listen to another's replies",
-        bind_own_queue("reply.catalog", REPLIES, "reply.bridge.x"),
+        bind_own_queue("reply.catalog", REPLIES_EXCHANGE, "reply.bridge.x"),
     ),
     ("catalog", "have a reply queue in another's name", declare_queue("reply.bridge.x")),
     ("catalog", "write to another's queue directly", publish("", "rpc.auth")),
-    ("auth", "call anybody", publish(RPC, "catalog.products.get")),
+    ("auth", "call anybody", publish(RPC_EXCHANGE, "catalog.products.get")),
     ("auth", "consume another's requests", consume("rpc.catalog")),
-    ("auth", "publish another's event", publish(EVENTS, "catalog.product.created")),
+    ("auth", "publish another's event", publish(EVENTS_EXCHANGE, "catalog.product.created")),
     ("auth", "listen to events", declare_queue("listen.auth.x", exclusive=True)),
     ("auth", "have a reply queue", declare_queue("reply.auth.x", exclusive=True)),
     ("auth", "write to another's queue directly", publish("", "rpc.catalog")),
@@ -208,7 +224,9 @@ async def test_nobody_reads_anothers_reply_queue(rabbit_broker: RabbitUnderTest,
 
 @pytest.mark.parametrize("user", USERS)
 async def test_nobody_takes_anothers_name(rabbit_broker: RabbitUnderTest, user: str) -> None:
-    own_key = {"bridge": (RPC, "catalog.products.get")}.get(user, (REPLIES, "reply.bridge.x"))
+    own_key = {"bridge": (RPC_EXCHANGE, "catalog.products.get")}.get(
+        user, (REPLIES_EXCHANGE, "reply.bridge.x")
+    )
     with (
         rabbit_broker.connect(user) as connection,
         pytest.raises(ChannelClosedByBroker, match="user_id"),

@@ -8,14 +8,14 @@ from time import monotonic
 
 import pytest
 
-from postroad.broker.interfaces import Outcome, State
+from postroad.broker.interfaces import ConnectionState, Outcome
 from postroad.broker.publisher import CONFIRM_TIMEOUT_S
 from postroad.contracts.auth import CreateSession, Session
 from postroad.contracts.errors import OutcomeUnknown, ServiceError, Unavailable
 from postroad.messaging.client import Client
 from postroad.messaging.rpc_worker import Worker
 from postroad.security.keyring import KeyRing
-from postroad.topology.names import RPC, rpc_queue
+from postroad.topology.names import RPC_EXCHANGE, rpc_queue
 from tests.support.brokers import RabbitUnderTest
 from tests.support.services import SESSION, SIGN_IN, calling, is_ready, serving, sign_in
 from tests.support.traffic import publishing, send
@@ -53,7 +53,7 @@ async def is_answered(client: Client) -> bool:
 
 
 async def calls_are_blocked(client: Client) -> bool:
-    return not await is_answered(client) and client._publisher.state is State.BLOCKED
+    return not await is_answered(client) and client._publisher.state is ConnectionState.BLOCKED
 
 
 async def failure_of(client: Client, *, within_s: float) -> ServiceError:
@@ -104,7 +104,7 @@ async def test_calls_work_again_after_the_queue_was_deleted_and_made_anew(
 ) -> None:
     rabbit_broker.delete_queue(rpc_queue("auth"))
     while_gone = await failure_of(pair.client, within_s=AT_ONCE_S)
-    await eventually(lambda: pair.worker._consumer.state is State.RECOVERING)
+    await eventually(lambda: pair.worker._consumer.state is ConnectionState.RECOVERING)
 
     rabbit_broker.import_definitions()
 
@@ -156,11 +156,11 @@ async def test_a_connection_that_has_gone_silent_is_given_up(
     line = rabbit_broker.line("silent", broker_heartbeat_s=2)
     async with publishing(line, "bridge") as publisher:
         rabbit_broker.stall("silent")
-        outcome = await send(publisher, RPC, SIGN_IN.method, timeout_s=15)
+        outcome = await send(publisher, RPC_EXCHANGE, SIGN_IN.method, timeout_s=15)
 
         assert outcome is Outcome.LOST
         assert await publisher.opened(BACK_WITHIN_S)
-        assert await send(publisher, RPC, SIGN_IN.method) is Outcome.CONFIRMED
+        assert await send(publisher, RPC_EXCHANGE, SIGN_IN.method) is Outcome.CONFIRMED
 
 
 async def test_a_broker_that_confirms_nothing_is_not_waited_for_until_its_heart_has_stopped(
@@ -168,10 +168,12 @@ async def test_a_broker_that_confirms_nothing_is_not_waited_for_until_its_heart_
 ) -> None:
     line = rabbit_broker.line("silent", broker_heartbeat_s=60)
     async with publishing(line, "bridge") as publisher:
-        assert await send(publisher, RPC, SIGN_IN.method) is Outcome.CONFIRMED
+        assert await send(publisher, RPC_EXCHANGE, SIGN_IN.method) is Outcome.CONFIRMED
         rabbit_broker.stall("silent")
 
-        outcome = await send(publisher, RPC, SIGN_IN.method, timeout_s=CONFIRM_TIMEOUT_S + 2)
+        outcome = await send(
+            publisher, RPC_EXCHANGE, SIGN_IN.method, timeout_s=CONFIRM_TIMEOUT_S + 2
+        )
 
         assert outcome is Outcome.LOST
         assert await publisher.opened(BACK_WITHIN_S)

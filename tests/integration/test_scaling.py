@@ -20,7 +20,7 @@ from ops.scaling.management_api import FRESH_DEPTHS, DepthUnknown, Management
 from ops.scaling.policy import Policy, load_policies
 from ops.scaling.report import keep_report
 from ops.services import grants, programs
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.messaging.client import Client
 from postroad.security.keyring import KeyRing
@@ -58,7 +58,7 @@ spec:
 class Scaled:
     """A broker, a slow worker of `rpc.auth`, and what scales it."""
 
-    def __init__(self, state: State, broker: PrivateBroker, log: Path) -> None:
+    def __init__(self, state: StateFolder, broker: PrivateBroker, log: Path) -> None:
         self.state = state
         self.broker = broker
         self.log = log
@@ -133,14 +133,14 @@ class Scaled:
 
 
 @pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
-    state = State(tmp_path_factory.mktemp("state"))
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StateFolder]:
+    state = StateFolder(tmp_path_factory.mktemp("state"))
     with state.held(URL):
         yield state
 
 
 @pytest.fixture(scope="module")
-def broker(state: State) -> Iterator[PrivateBroker]:
+def broker(state: StateFolder) -> Iterator[PrivateBroker]:
     """A broker such as `postroad up` starts, for all tests here."""
     allowed = programs.allowed_services(state)
     programs.write_trust(state, allowed)
@@ -153,7 +153,9 @@ def broker(state: State) -> Iterator[PrivateBroker]:
 
 
 @pytest.fixture
-async def scaled(state: State, broker: PrivateBroker, tmp_path: Path) -> AsyncIterator[Scaled]:
+async def scaled(
+    state: StateFolder, broker: PrivateBroker, tmp_path: Path
+) -> AsyncIterator[Scaled]:
     scaled = Scaled(state, broker, tmp_path / "worker.log")
     await scaled.counts_nothing()
     yield scaled

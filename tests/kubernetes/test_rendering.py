@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from ops.commands import provision
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.topology.names import SCALER
 from tests.kubernetes.manifests import FOLDER, SECRETS_FOLDER, Manifest, name_of, objects, pod
 
@@ -129,7 +129,7 @@ def test_the_secrets_are_what_provision_made(tmp_path: Path) -> None:
     parser = ArgumentParser()
     provision.add_arguments(parser)
     assert provision.run(parser.parse_args(["--state", str(folder / "state")])) == 0
-    state = State(folder / "state")
+    state = StateFolder(folder / "state")
 
     rendered = render(folder)
 

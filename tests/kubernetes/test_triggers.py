@@ -11,7 +11,14 @@ from urllib.request import Request, urlopen
 import pytest
 from pika.exceptions import ChannelClosedByBroker
 
-from postroad.topology.names import EVENTS, RETRY, RPC, SCALER, WAIT, WORK
+from postroad.topology.names import (
+    EVENTS_EXCHANGE,
+    RETRY_EXCHANGE,
+    RPC_EXCHANGE,
+    SCALER,
+    WAIT_EXCHANGE,
+    WORK_EXCHANGE,
+)
 from tests.integration.test_permissions import (
     ACCESS_REFUSED,
     Act,
@@ -98,11 +105,17 @@ FORBIDDEN: dict[str, Act] = {
     **{f"publish straight into {queue}": publish("", queue) for queue in QUEUES},
     **{
         f"publish to {exchange}": publish(exchange, "catalog.x")
-        for exchange in (RPC, EVENTS, WORK, WAIT, RETRY)
+        for exchange in (
+            RPC_EXCHANGE,
+            EVENTS_EXCHANGE,
+            WORK_EXCHANGE,
+            WAIT_EXCHANGE,
+            RETRY_EXCHANGE,
+        )
     },
     "declare a queue": declare_queue("mine", exclusive=True),
     "declare an exchange": declare_exchange("mine"),
-    "bind a queue": bind("rpc.catalog", EVENTS, "#"),
+    "bind a queue": bind("rpc.catalog", EVENTS_EXCHANGE, "#"),
 }
 
 

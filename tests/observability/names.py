@@ -7,19 +7,19 @@ from typing import Any
 from catalog_worker.catalog.cache import CachedCatalog
 from catalog_worker.catalog.fetcher import Fetcher
 from catalog_worker.catalog.upstream import UpstreamCatalog
-from catalog_worker.measures import cache_measures, upstream_measures
-from http_bridge.http.metrics import Exchanges
+from catalog_worker.metrics import cache_metrics, upstream_metrics
+from http_bridge.http.metrics import HttpMetrics
 from ops.local.supervisor import Supervisor
-from ops.scaling.metrics import supervisor_measures
-from postroad.observability.metrics import Measure
+from ops.scaling.metrics import supervisor_metrics
+from postroad.observability.metrics import Metric
 from postroad.observability.prometheus import BUILD
 from postroad.runtime.metrics import (
-    background_measures,
-    client_measures,
-    traffic_measures,
-    worker_measures,
+    background_metrics,
+    client_metrics,
+    traffic_metrics,
+    worker_metrics,
 )
-from postroad.storage.metrics import outbox_measures
+from postroad.storage.metrics import outbox_metrics
 from tests.support.upstreams import settings_for
 
 NOBODY: Any = None  # whom only the reading of a measure would ask
@@ -35,25 +35,25 @@ _WORDS = {"absent", "and", "by", "count", "deriv", "histogram_quantile", "increa
 _WORDS |= {"label_replace", "or", "rate", "sum", "vector"}
 
 
-def our_measures() -> Iterator[Measure]:
+def our_metrics() -> Iterator[Metric]:
     settings = settings_for("http://upstream.invalid")
     fetcher = Fetcher(settings)
     yield BUILD
-    yield from client_measures(NOBODY)
-    yield from worker_measures(NOBODY)
-    yield from background_measures(NOBODY)
-    yield from traffic_measures(NOBODY)
-    yield from outbox_measures(NOBODY, NOBODY)
-    yield from cache_measures(CachedCatalog(UpstreamCatalog(fetcher), settings))
-    yield from upstream_measures(fetcher)
-    yield from Exchanges([]).measures(lambda: 0)
-    yield from supervisor_measures(Supervisor())
+    yield from client_metrics(NOBODY)
+    yield from worker_metrics(NOBODY)
+    yield from background_metrics(NOBODY)
+    yield from traffic_metrics(NOBODY)
+    yield from outbox_metrics(NOBODY, NOBODY)
+    yield from cache_metrics(CachedCatalog(UpstreamCatalog(fetcher), settings))
+    yield from upstream_metrics(fetcher)
+    yield from HttpMetrics([]).metrics(lambda: 0)
+    yield from supervisor_metrics(Supervisor())
 
 
 def series() -> dict[str, set[str]]:
     """Name the series that can be asked for, with their labels."""
     found = {}
-    for measure in our_measures():
+    for measure in our_metrics():
         labels = set(measure.labels)
         if measure.kind == "histogram":
             for suffix in ("bucket", "sum", "count"):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.observability.names import OTHERS, RABBITMQ, asked_for, labels_of, our_measures, series
+from tests.observability.names import OTHERS, RABBITMQ, asked_for, labels_of, our_metrics, series
 from tests.observability.test_rules import needs_promtool, promtool
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ def test_each_label_that_is_asked_for_exists(expression: str) -> None:
 
 
 def test_metrics_are_named_as_prometheus_asks() -> None:
-    for measure in our_measures():
+    for measure in our_metrics():
         assert re.fullmatch(r"postroad_[a-z_]+", measure.name)
         assert (measure.kind == "counter") == measure.name.endswith("_total")
         assert measure.kind != "histogram" or measure.name.endswith("_seconds")
@@ -50,7 +50,7 @@ def test_metrics_are_named_as_prometheus_asks() -> None:
 
 
 def test_no_metric_is_named_twice_in_one_process() -> None:
-    names = [measure.name for measure in our_measures()]
+    names = [measure.name for measure in our_metrics()]
 
     assert len(names) == len(set(names))
 
@@ -79,7 +79,7 @@ def test_what_the_runbook_links_to_is_there() -> None:
 
 def test_what_the_runbook_asks_for_exists() -> None:
     named = set(re.findall(r"postroad_[a-z_]+", RUNBOOK))
-    families = {measure.name for measure in our_measures()}
+    families = {measure.name for measure in our_metrics()}
 
     assert named
     assert named <= families

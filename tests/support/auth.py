@@ -14,8 +14,8 @@ from sqlalchemy import Table
 
 from auth_worker.settings import AuthSettings
 from auth_worker.tables import outbox
-from auth_worker.wiring import Service, build_handlers, build_service
-from postroad.context import Call, current_call
+from auth_worker.wiring import AuthService, build_handlers, build_service
+from postroad.context import RequestContext, current_context
 from postroad.contracts.auth import (
     REFRESH_CONTEXT,
     CreateSession,
@@ -71,7 +71,7 @@ class AuthUnderTest:
     is_development: bool = False
 
     def __post_init__(self) -> None:
-        self.service: Service = build_service(
+        self.service: AuthService = build_service(
             self.settings,
             database=self.database,
             keys=self.keys["auth"],
@@ -93,10 +93,10 @@ class AuthUnderTest:
         user: AccessToken | None = None,
     ) -> Any:
         """Hand a request to its handler; the same ``message_id`` makes it a redelivery."""
-        call = Call(caller, message_id or new_id(), "request-1", time() + 10, user)
+        call = RequestContext(caller, message_id or new_id(), "request-1", time() + 10, user)
 
         def answer() -> Any:
-            current_call.set(call)
+            current_context.set(call)
             return self.handlers[type(request)](request)
 
         return copy_context().run(answer)

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.security.keys import Identity, TrustBundle
-from postroad.topology.names import RPC
+from postroad.topology.names import RPC_EXCHANGE
 from tests.support.letters import Letter
 
 
@@ -16,7 +16,7 @@ def captured(letter: Letter, **changes: Any) -> dict[str, Any]:
     return {
         "payload_bytes": len(letter.body),
         "redelivered": False,
-        "exchange": RPC,
+        "exchange": RPC_EXCHANGE,
         "routing_key": letter.routing_key,
         "message_count": 0,
         "properties": letter.properties,
@@ -25,9 +25,11 @@ def captured(letter: Letter, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def write_state(folder: Path, identities: Mapping[str, Identity], trust: TrustBundle) -> State:
+def write_state(
+    folder: Path, identities: Mapping[str, Identity], trust: TrustBundle
+) -> StateFolder:
     """Make a state folder with these keys."""
-    state = State(folder)
+    state = StateFolder(folder)
     for name, identity in identities.items():
         state.identity_file(name).parent.mkdir(parents=True)
         identity.save(state.identity_file(name))

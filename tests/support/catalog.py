@@ -11,7 +11,7 @@ from catalog_worker.settings import StoreSettings
 from catalog_worker.sync.syncs import Syncs
 from catalog_worker.sync.wiring import build_handlers
 from catalog_worker.tables import inbox, outbox
-from postroad.context import Call, current_call
+from postroad.context import RequestContext, current_context
 from postroad.contracts.base import Event, Job
 from postroad.contracts.catalog import Product, ProductPage, Sync
 from postroad.contracts.registry import EVENTS, JOBS
@@ -90,12 +90,12 @@ class CatalogUnderTest:
     def deliver(self, message: StoredMessage) -> None:
         """Hand a message on, as the background worker does."""
         contract: type[Event | Job] = (JOBS if message.kind == "job" else EVENTS)[message.name]
-        call = Call("catalog", message.message_id, message.correlation_id, 0.0)
-        token = current_call.set(call)
+        call = RequestContext("catalog", message.message_id, message.correlation_id, 0.0)
+        token = current_context.set(call)
         try:
             self.handlers[contract](contract.model_validate_json(message.body))
         finally:
-            current_call.reset(token)
+            current_context.reset(token)
 
     def work(self) -> None:
         """Do all there is to do."""

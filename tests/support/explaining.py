@@ -6,14 +6,14 @@ from time import time
 from typing import Any
 
 from ops.commands import explain
-from ops.dead_letters.diagnosis import Court, Outcome, Trial
-from postroad.dead_letters.captured import Captured, Place, read_messages
+from ops.dead_letters.diagnosis import CheckOutcome, Court, Diagnosis
+from postroad.dead_letters.captured import CapturedMessage, MessageSource, read_messages
 from postroad.security.keyring import KeyRing
 from tests.support.captures import captured
 from tests.support.letters import Letter
 
 Keys = dict[str, KeyRing]
-ASKED = Place("request", "catalog")
+ASKED = MessageSource("request", "catalog")
 
 
 def command(*arguments: str) -> int:
@@ -22,16 +22,18 @@ def command(*arguments: str) -> int:
     return explain.run(parser.parse_args(arguments))
 
 
-def as_read(letter: Letter, **changes: Any) -> Captured:
+def as_read(letter: Letter, **changes: Any) -> CapturedMessage:
     (message,) = read_messages(json.dumps(captured(letter, **changes)))
     return message
 
 
-def tried(keys: KeyRing, letter: Letter) -> Trial:
+def tried(keys: KeyRing, letter: Letter) -> Diagnosis:
     return Court(keys).try_message(as_read(letter), ASKED, time())
 
 
-def failures(trial: Trial) -> list[str]:
+def failures(trial: Diagnosis) -> list[str]:
     return [
-        each.code for each in trial.findings if each.outcome in (Outcome.REFUSED, Outcome.ERROR)
+        each.code
+        for each in trial.findings
+        if each.outcome in (CheckOutcome.REFUSED, CheckOutcome.ERROR)
     ]

@@ -18,11 +18,11 @@ Serve = Callable[[Script], ScriptedServer]
 
 
 def fetcher_of(
-    server: ScriptedServer | str, *, is_patient: bool = False, **changes: Any
+    server: ScriptedServer | str, *, wait_when_open: bool = False, **changes: Any
 ) -> Fetcher:
     url = server if isinstance(server, str) else server.url
     settings = settings_for(url, **{"breaker_rest_s": REST_S, **changes})
-    return Fetcher(settings, is_patient=is_patient)
+    return Fetcher(settings, wait_when_open=wait_when_open)
 
 
 def get(fetcher: Fetcher, path: str = "/products") -> Fetched:

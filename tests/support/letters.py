@@ -15,7 +15,7 @@ from postroad.security.access_tokens import AccessToken
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import unpadded_b64decode, unpadded_b64encode
 from postroad.security.signatures import Signer
-from postroad.topology.names import RPC
+from postroad.topology.names import RPC_EXCHANGE
 from tests.support.brokers import BrokerUnderTest
 from tests.support.traffic import publish
 
@@ -35,7 +35,9 @@ class Letter:
 
     async def post(self, broker: BrokerUnderTest, sender: str) -> Outcome:
         """Publish it as a service user."""
-        return await publish(broker, sender, RPC, self.routing_key, self.body, **self.properties)
+        return await publish(
+            broker, sender, RPC_EXCHANGE, self.routing_key, self.body, **self.properties
+        )
 
     def as_sent(self) -> BasicProperties:
         return BasicProperties(**self.properties)

@@ -8,7 +8,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from postroad.observability.metrics import Measure
+from postroad.observability.metrics import Metric
 from postroad.observability.prometheus import registry_of
 
 
@@ -24,7 +24,7 @@ class Scrape:
         return cls([sample for family in families for sample in family.samples])
 
     @classmethod
-    def of(cls, measures: Iterable[Measure]) -> "Scrape":
+    def of(cls, measures: Iterable[Metric]) -> "Scrape":
         return cls.of_text(generate_latest(registry_of(measures)).decode())
 
     def value(self, name: str, /, **labels: str) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 import jwt
 
-from postroad.broker.interfaces import State
+from postroad.broker.interfaces import ConnectionState
 from postroad.contracts.auth import CreateSession, Session
 from postroad.contracts.catalog import Product
 from postroad.ids import new_id
@@ -98,7 +98,7 @@ def in_the_background(client: Client, **options: Any) -> "asyncio.Task[Session]"
 
 
 def is_ready(worker: Worker) -> bool:
-    return worker._consumer.state is worker._publisher.state is State.OPEN
+    return worker._consumer.state is worker._publisher.state is ConnectionState.OPEN
 
 
 async def sign_in(request: CreateSession) -> Session:

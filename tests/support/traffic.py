@@ -8,13 +8,13 @@ from typing import Any
 from pika import BasicProperties
 
 from postroad.broker.interfaces import (
+    ConnectionState,
     Consumer,
     Delivery,
     EventConsumer,
     Outcome,
     Publisher,
     ReplyConsumer,
-    State,
 )
 from tests.support.brokers import BrokerUnderTest, Reachable, Seen
 from tests.support.waiting import eventually
@@ -109,7 +109,7 @@ async def consuming(
     consumer = (await broker.as_user(user)).consumer(queue, prefetch=prefetch, on_delivery=inbox)
     inbox.consumer = consumer
     await consumer.start()
-    await eventually(lambda: consumer.state is State.OPEN)
+    await eventually(lambda: consumer.state is ConnectionState.OPEN)
     yield inbox
     await consumer.close()
 
@@ -150,7 +150,7 @@ async def listening(
         service, iter(events), on_delivery=inbox, on_open=inbox.opened
     )
     await inbox.events.start()
-    await eventually(lambda: inbox.events.state is State.OPEN)
+    await eventually(lambda: inbox.events.state is ConnectionState.OPEN)
     yield inbox
     await inbox.events.close()
 

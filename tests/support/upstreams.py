@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 
 from catalog_worker.settings import CatalogSettings
 from ops.local.ports import LOOPBACK
-from postroad.context import Call, current_call
+from postroad.context import RequestContext, current_context
 from sample_api.faults import Faults
 from sample_api.server import build_app
 
@@ -152,11 +152,11 @@ def settings_for(url: str, **changes: Any) -> CatalogSettings:
 
 
 @contextmanager
-def answering(*, within_s: float) -> Iterator[Call]:
+def answering(*, within_s: float) -> Iterator[RequestContext]:
     """Be in the midst of answering a request."""
-    call = Call("bridge", "message", "request", time() + within_s)
-    token = current_call.set(call)
+    call = RequestContext("bridge", "message", "request", time() + within_s)
+    token = current_context.set(call)
     try:
         yield call
     finally:
-        current_call.reset(token)
+        current_context.reset(token)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from postroad.broker.interfaces import State
+from postroad.broker.interfaces import ConnectionState
 from postroad.contracts.base import Event, Job
 from postroad.contracts.catalog import FetchPage
 from postroad.contracts.errors import UpstreamFailed
@@ -41,7 +41,7 @@ async def working(
     )
     await publisher.start()
     await worker.start()
-    await eventually(lambda: worker._consumer.state is publisher.state is State.OPEN)
+    await eventually(lambda: worker._consumer.state is publisher.state is ConnectionState.OPEN)
     yield worker
     await worker.drain(2.0)
     await publisher.close()

@@ -11,7 +11,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.messaging.client import Client
 from postroad.security.access_tokens import AccessToken
 from postroad.security.keyring import KeyRing
@@ -69,12 +69,12 @@ def scene(keys: dict[str, KeyRing], user: AccessToken) -> Scene:
 
 
 @pytest.fixture
-def state(tmp_path: Path, identities: dict[str, Identity], trust: TrustBundle) -> State:
+def state(tmp_path: Path, identities: dict[str, Identity], trust: TrustBundle) -> StateFolder:
     return write_state(tmp_path / "state", identities, trust)
 
 
 @pytest.fixture
-def explained(state: State, tmp_path: Path) -> Callable[..., int]:
+def explained(state: StateFolder, tmp_path: Path) -> Callable[..., int]:
     """Run the command on some messages; give its exit status."""
 
     def run(*messages: dict[str, Any], arguments: tuple[str, ...] = ()) -> int:

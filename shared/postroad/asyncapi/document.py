@@ -64,9 +64,9 @@ def build_document(
         "defaultContentType": _JSON,
         "servers": SERVERS,
         "channels": {
-            **{name: _channel(name, names.RPC) for name in requests},
-            **{name: _channel(name, names.EVENTS) for name in events},
-            **{name: _channel(name, names.WORK) for name in jobs},
+            **{name: _channel(name, names.RPC_EXCHANGE) for name in requests},
+            **{name: _channel(name, names.EVENTS_EXCHANGE) for name in events},
+            **{name: _channel(name, names.WORK_EXCHANGE) for name in jobs},
             REPLIES: _reply_channel([*replies, Problem]),
         },
         "operations": {
@@ -130,7 +130,7 @@ def _reply_channel(messages: Iterable[type[Message]]) -> Document:
             for message in messages
         },
         "bindings": {
-            "amqp": {"is": "routingKey", "exchange": _exchange(names.REPLIES), **_BINDING}
+            "amqp": {"is": "routingKey", "exchange": _exchange(names.REPLIES_EXCHANGE), **_BINDING}
         },
     }
 

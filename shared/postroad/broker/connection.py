@@ -16,7 +16,7 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pydantic import SecretStr
 
-from postroad.broker.interfaces import State
+from postroad.broker.interfaces import ConnectionState
 from postroad.broker.pika_connection import Amqp
 from postroad.broker.pika_transport import LoopServices
 from postroad.broker.stats import Traffic
@@ -101,11 +101,11 @@ class Connection:
             WeakKeyDictionary()
         )
         self._opened = asyncio.Event()
-        self.state = State.CLOSED
+        self.state = ConnectionState.CLOSED
 
     async def start(self) -> None:
         """Begin to connect, and keep at it until ``close``."""
-        self.state = State.CONNECTING
+        self.state = ConnectionState.CONNECTING
         self._login.traffic.states[self._role] = lambda: self.state
         self._keeper = asyncio.create_task(self._keep_open())
 
@@ -119,12 +119,12 @@ class Connection:
 
     async def close(self) -> None:
         """Close for good."""
-        self.state = State.DRAINING
+        self.state = ConnectionState.DRAINING
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
         self._opened.clear()
-        self.state = State.CLOSED
+        self.state = ConnectionState.CLOSED
 
     async def open_channel(self) -> Channel:
         """Open a further channel, for what might close it.
@@ -172,7 +172,7 @@ class Connection:
                 reason = str(error) or type(error).__name__
             if loop.time() - began > SETTLED_S:
                 delay_s = FIRST_DELAY_S
-            self.state = State.RECOVERING
+            self.state = ConnectionState.RECOVERING
             self._login.traffic.lost[self._role] += 1
             pause_s = delay_s * random.uniform(0.5, 1.0)  # noqa: S311  # spreads, hides nothing
             log.warning(
@@ -193,7 +193,7 @@ class Connection:
             channel = await self.open_channel()
             channel.add_on_close_callback(lambda _, error: _resolve(lost, describe(error)))
             await self._or_lost(self._set_up(self, channel))
-            self.state = State.OPEN
+            self.state = ConnectionState.OPEN
             self._opened.set()
             self._login.traffic.opened[self._role] += 1
             log.info("broker connected", role=self._role, broker=url)
@@ -224,8 +224,8 @@ class Connection:
         await opened
 
     def _blocked(self, blocked: bool) -> None:
-        if self.state in (State.OPEN, State.BLOCKED):
-            self.state = State.BLOCKED if blocked else State.OPEN
+        if self.state in (ConnectionState.OPEN, ConnectionState.BLOCKED):
+            self.state = ConnectionState.BLOCKED if blocked else ConnectionState.OPEN
             log.warning("broker blocks publishing" if blocked else "broker accepts publishing")
 
     async def _disconnect(self) -> None:

@@ -10,7 +10,7 @@ from pika import BasicProperties
 from pika.channel import Channel
 
 from postroad.broker.connection import Connection, ConnectionLost, Login
-from postroad.broker.interfaces import OnDelivery, State
+from postroad.broker.interfaces import ConnectionState, OnDelivery
 from postroad.ids import new_id
 
 
@@ -32,9 +32,9 @@ class RabbitDelivery:
         if self._settlement is not None:
             self._settlement.dead_letter(self._tag)
 
-    def hand_back(self) -> None:
+    def requeue(self) -> None:
         if self._settlement is not None:
-            self._settlement.hand_back(self._tag)
+            self._settlement.requeue(self._tag)
 
 
 class Settlement:
@@ -65,7 +65,7 @@ class Settlement:
         if self._channel.is_open:
             self._channel.basic_reject(tag, requeue=False)
 
-    def hand_back(self, tag: int) -> None:
+    def requeue(self, tag: int) -> None:
         self._settle(tag)
         if self._channel.is_open:
             self._channel.basic_nack(tag, requeue=True)
@@ -100,9 +100,9 @@ class RabbitConsumer:
         self._is_stopping = False
 
     @property
-    def state(self) -> State:
-        is_draining = self._is_stopping and self._connection.state is not State.CLOSED
-        return State.DRAINING if is_draining else self._connection.state
+    def state(self) -> ConnectionState:
+        is_draining = self._is_stopping and self._connection.state is not ConnectionState.CLOSED
+        return ConnectionState.DRAINING if is_draining else self._connection.state
 
     async def start(self) -> None:
         await self._connection.start()

@@ -12,12 +12,12 @@ from pika.channel import Channel
 
 from postroad.broker.connection import Connection, ConnectionLost, Login
 from postroad.broker.consumer import RabbitDelivery
-from postroad.broker.interfaces import OnDelivery, QueueCount, State
+from postroad.broker.interfaces import ConnectionState, OnDelivery, QueueCount
 from postroad.ids import new_id
-from postroad.topology.names import EVENTS, REPLIES
+from postroad.topology.names import EVENTS_EXCHANGE, REPLIES_EXCHANGE
 
 
-class RabbitOwnQueue:
+class ExclusiveQueueConsumer:
     """An exclusive queue, bound to an exchange and consumed; its name begins with ``prefix``.
 
     ``routing_keys`` gives the keys to bind, from the queue's name. ``on_open`` hears of each new
@@ -48,7 +48,7 @@ class RabbitOwnQueue:
         self.address: str | None = None
 
     @property
-    def state(self) -> State:
+    def state(self) -> ConnectionState:
         return self._connection.state
 
     async def start(self) -> None:
@@ -113,12 +113,12 @@ class RabbitOwnQueue:
 
 def reply_queue(
     login: Login, service: str, *, on_delivery: OnDelivery, on_lost: Callable[[], None]
-) -> RabbitOwnQueue:
+) -> ExclusiveQueueConsumer:
     """Make a queue of replies to one client; see ``postroad.broker.interfaces.ReplyConsumer``."""
-    return RabbitOwnQueue(
+    return ExclusiveQueueConsumer(
         login,
         prefix=f"reply.{service}",
-        exchange=REPLIES,
+        exchange=REPLIES_EXCHANGE,
         routing_keys=lambda queue: (queue,),
         on_delivery=on_delivery,
         on_lost=on_lost,
@@ -132,13 +132,13 @@ def event_queue(
     *,
     on_delivery: OnDelivery,
     on_open: Callable[[], None],
-) -> RabbitOwnQueue:
+) -> ExclusiveQueueConsumer:
     """Make a queue of the named events, for one process."""
     names = list(events)
-    return RabbitOwnQueue(
+    return ExclusiveQueueConsumer(
         login,
         prefix=f"listen.{service}",
-        exchange=EVENTS,
+        exchange=EVENTS_EXCHANGE,
         routing_keys=lambda _: names,
         on_delivery=on_delivery,
         on_open=on_open,

@@ -7,12 +7,10 @@ from typing import Protocol
 
 from pika import BasicProperties as BasicProperties  # noqa: PLC0414 — for those who do not import pika
 
-# Of a body; a worker's prefetch times this is what its queue can make it hold in memory. The broker
-# is told the same (max_message_size in rabbitmq/rabbitmq.conf).
-MESSAGE_MAX_BYTES = 4 * 2**20
+from postroad.limits import MESSAGE_MAX_BYTES
 
 
-class State(StrEnum):
+class ConnectionState(StrEnum):
     """Where a connection stands."""
 
     CONNECTING = "connecting"
@@ -63,7 +61,7 @@ class Delivery(Protocol):
     def dead_letter(self) -> None:
         """Reject it for good; the queue's policy moves it to its dead-letter queue."""
 
-    def hand_back(self) -> None:
+    def requeue(self) -> None:
         """Give it back untouched, for another worker (``basic.nack``)."""
 
 
@@ -84,7 +82,7 @@ class Publisher(Protocol):
     """Publishes on a connection of its own, each message confirmed and mandatory."""
 
     @property
-    def state(self) -> State: ...
+    def state(self) -> ConnectionState: ...
 
     async def start(self) -> None:
         """Begin to connect; does not wait for the broker."""
@@ -115,7 +113,7 @@ class Consumer(Protocol):
     """Consumes one queue on a connection of its own, and keeps doing so."""
 
     @property
-    def state(self) -> State: ...
+    def state(self) -> ConnectionState: ...
 
     async def start(self) -> None:
         """Begin to connect; does not wait for the broker."""

@@ -10,7 +10,7 @@ from pika.channel import Channel
 from pika.frame import Method
 
 from postroad.broker.connection import Connection, Login
-from postroad.broker.interfaces import NotOpen, OnOutcome, Outcome, State, check_size
+from postroad.broker.interfaces import ConnectionState, NotOpen, OnOutcome, Outcome, check_size
 
 log = structlog.get_logger()
 
@@ -35,7 +35,7 @@ class RabbitPublisher:
         self._watch: asyncio.TimerHandle | None = None
 
     @property
-    def state(self) -> State:
+    def state(self) -> ConnectionState:
         return self._connection.state
 
     async def start(self) -> None:
@@ -80,7 +80,7 @@ class RabbitPublisher:
             return
         _, _, published = next(iter(self._unconfirmed.values()))
         is_late = asyncio.get_running_loop().time() - published > CONFIRM_TIMEOUT_S
-        if is_late and self.state is State.OPEN:
+        if is_late and self.state is ConnectionState.OPEN:
             self._connection.fail(f"no confirm within {CONFIRM_TIMEOUT_S:.0f} s")
         else:
             self._watch_confirms()

@@ -21,14 +21,14 @@ class CannotHold(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class HeldMessage:
+class BrowsedMessage:
     """A message, and the queue in which it still is until it is acked."""
 
     queue: str
     delivery: RabbitDelivery
 
 
-class QueueHolder:
+class QueueBrowser:
     """Holds the oldest messages of some queues, at most ``PREFETCH_MAX`` of each.
 
     Nobody else is given them meanwhile. Whatever was not acked is back in its queue when the holder
@@ -38,12 +38,12 @@ class QueueHolder:
     def __init__(self, login: Login, queues: Iterable[str]) -> None:
         self._connection = Connection(login, "holder", set_up=self._set_up, on_lost=self._on_lost)
         self._queues = list(queues)
-        self._messages: asyncio.Queue[HeldMessage] = asyncio.Queue()
+        self._messages: asyncio.Queue[BrowsedMessage] = asyncio.Queue()
         self._expected = 0
         self._refusal = ""
         self.is_lost = False
 
-    async def hold(self, timeout_s: float) -> list[HeldMessage]:
+    async def browse(self, timeout_s: float) -> list[BrowsedMessage]:
         """Take what waits now, queue by queue, oldest first.
 
         Raises:
@@ -52,7 +52,7 @@ class QueueHolder:
         await self._connection.start()
         if not await self._connection.opened(timeout_s) or self._refusal:
             raise CannotHold(self._refusal or "the message broker is away")
-        held: list[HeldMessage] = []
+        held: list[BrowsedMessage] = []
         while len(held) < self._expected and not self.is_lost:
             try:
                 held.append(await asyncio.wait_for(self._messages.get(), _PATIENCE_S))
@@ -107,7 +107,7 @@ class QueueHolder:
         delivery = RabbitDelivery(
             body, properties, method.redelivered, method.delivery_tag, settlement
         )
-        self._messages.put_nowait(HeldMessage(queue, delivery))
+        self._messages.put_nowait(BrowsedMessage(queue, delivery))
 
     def _on_lost(self) -> None:
         self.is_lost = self._expected > 0

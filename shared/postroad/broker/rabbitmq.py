@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 
 from postroad.broker.connection import Login
 from postroad.broker.consumer import RabbitConsumer
-from postroad.broker.exclusive_queue import RabbitOwnQueue, event_queue, reply_queue
+from postroad.broker.exclusive_queue import ExclusiveQueueConsumer, event_queue, reply_queue
 from postroad.broker.interfaces import OnDelivery
 from postroad.broker.publisher import RabbitPublisher
-from postroad.broker.queue_browser import QueueHolder
+from postroad.broker.queue_browser import QueueBrowser
 from postroad.settings import MessagingSettings
 
 
@@ -30,7 +30,7 @@ class RabbitBroker:
 
     def reply_consumer(
         self, service: str, *, on_delivery: OnDelivery, on_lost: Callable[[], None]
-    ) -> RabbitOwnQueue:
+    ) -> ExclusiveQueueConsumer:
         return reply_queue(self._login, service, on_delivery=on_delivery, on_lost=on_lost)
 
     def event_consumer(
@@ -40,11 +40,11 @@ class RabbitBroker:
         *,
         on_delivery: OnDelivery,
         on_open: Callable[[], None],
-    ) -> RabbitOwnQueue:
+    ) -> ExclusiveQueueConsumer:
         return event_queue(
             self._login, service, list(events), on_delivery=on_delivery, on_open=on_open
         )
 
-    def holder(self, queues: Iterable[str]) -> QueueHolder:
+    def browser(self, queues: Iterable[str]) -> QueueBrowser:
         """Make a holder of what waits in some queues, for a person to look at."""
-        return QueueHolder(self._login, queues)
+        return QueueBrowser(self._login, queues)

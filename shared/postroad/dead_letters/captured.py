@@ -10,7 +10,14 @@ from typing import Any
 
 from postroad.broker.interfaces import BasicProperties
 from postroad.contracts.registry import JOBS
-from postroad.topology.names import EVENTS, REPLIES, RETRY, RPC, WAIT, WORK
+from postroad.topology.names import (
+    EVENTS_EXCHANGE,
+    REPLIES_EXCHANGE,
+    RETRY_EXCHANGE,
+    RPC_EXCHANGE,
+    WAIT_EXCHANGE,
+    WORK_EXCHANGE,
+)
 
 _HEADERS = "headers"
 _KNOWN = ("type", "message_id", "correlation_id", "reply_to", "user_id", "content_type")
@@ -21,7 +28,7 @@ class CannotRead(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class MessageSource:
     """Where a message was: what its reader expects there, and who that is, if it is one."""
 
     typ: str  # the claim `typ`
@@ -30,7 +37,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Captured:
+class CapturedMessage:
     """One message that was looked at in a queue."""
 
     body: bytes
@@ -65,18 +72,18 @@ class Captured:
         keys = next((death.get("routing-keys") for death in self._deaths()), None)
         return [str(key) for key in keys] if isinstance(keys, list) else []
 
-    def place(self) -> Place | None:
+    def place(self) -> MessageSource | None:
         """Find out which queue it was for; none when nothing tells."""
         for death in self._deaths():
             return place_of(str(death.get("queue")), self.properties.type)
         first, _, rest = self.routing_key.partition(".")
         by_exchange = {
-            RPC: Place("request", first),
-            REPLIES: Place("reply", rest.partition(".")[0]),
-            EVENTS: Place("event", None),
-            WORK: Place("job", first, is_queue_of_work=True),
-            WAIT: place_of(rest, self.properties.type),
-            RETRY: place_of(rest, self.properties.type),
+            RPC_EXCHANGE: MessageSource("request", first),
+            REPLIES_EXCHANGE: MessageSource("reply", rest.partition(".")[0]),
+            EVENTS_EXCHANGE: MessageSource("event", None),
+            WORK_EXCHANGE: MessageSource("job", first, is_queue_of_work=True),
+            WAIT_EXCHANGE: place_of(rest, self.properties.type),
+            RETRY_EXCHANGE: place_of(rest, self.properties.type),
         }
         return by_exchange.get(self.exchange)
 
@@ -90,18 +97,18 @@ class Captured:
         )
 
 
-def place_of(queue: str, name: str | None) -> Place | None:
+def place_of(queue: str, name: str | None) -> MessageSource | None:
     """Say what a service's queue is for, given the name of a message in it."""
     kind, _, rest = queue.partition(".")
     service = rest.partition(".")[0]
     if kind == "rpc":
-        return Place("request", service)
+        return MessageSource("request", service)
     if kind == "work":
-        return Place("job" if name in JOBS else "event", service, is_queue_of_work=True)
+        return MessageSource("job" if name in JOBS else "event", service, is_queue_of_work=True)
     return None
 
 
-def read_messages(text: str) -> list[Captured]:
+def read_messages(text: str) -> list[CapturedMessage]:
     """Read one captured message, or a list of them.
 
     Raises:
@@ -117,7 +124,7 @@ def read_messages(text: str) -> list[Captured]:
     return [_read(message) for message in messages]
 
 
-def as_management(message: Captured) -> dict[str, Any]:
+def as_management(message: CapturedMessage) -> dict[str, Any]:
     """Write a message as the management shows it, for ``read_messages``."""
     properties = {name: getattr(message.properties, name) for name in _KNOWN}
     try:
@@ -146,7 +153,7 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def _read(message: object) -> Captured:
+def _read(message: object) -> CapturedMessage:
     if not isinstance(message, dict) or not {"payload", "properties"} <= message.keys():
         raise CannotRead(
             "a captured message has the fields payload and properties, as the management API "
@@ -154,7 +161,7 @@ def _read(message: object) -> Captured:
         )
     properties = message["properties"] or {}  # the API writes an empty table as a list
     body = _body(message)
-    return Captured(
+    return CapturedMessage(
         body=body,
         properties=BasicProperties(
             headers=properties.get(_HEADERS) or {},

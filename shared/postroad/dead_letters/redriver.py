@@ -13,12 +13,12 @@ from time import time
 from typing import Any
 
 from postroad.broker.interfaces import BasicProperties, Outcome, Publisher
-from postroad.dead_letters.captured import Captured
+from postroad.dead_letters.captured import CapturedMessage
 from postroad.messaging.background_worker import ATTEMPT
 from postroad.messaging.publishing import PERSISTENT, NotPublished, publish
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Claims, Signer
-from postroad.topology.names import QUARANTINE, RETRY, wait_key
+from postroad.topology.names import QUARANTINE, RETRY_EXCHANGE, wait_key
 
 KEPT = "dead-letter"  # the header of what is in quarantine: all that the move would have changed
 
@@ -42,7 +42,9 @@ class Redriver:
         self._signer = Signer(keys)
         self._service = keys.service
 
-    async def redrive(self, message: Captured, claims: Claims, queue: str, reader: str) -> None:
+    async def redrive(
+        self, message: CapturedMessage, claims: Claims, queue: str, reader: str
+    ) -> None:
         """Put a message back into the one queue in which it died.
 
         Raises:
@@ -60,7 +62,7 @@ class Redriver:
         properties.correlation_id = claims.cid
         await self._publish(wait_key(0, queue), queue, message.body, properties)
 
-    async def quarantine(self, message: Captured, queue: str) -> None:
+    async def quarantine(self, message: CapturedMessage, queue: str) -> None:
         """Put a message that died in a queue where nothing ends its time.
 
         All that its reader saw goes along inside one header: so its CC sends no copies out, and it
@@ -81,7 +83,7 @@ class Redriver:
         properties = self._properties(message, {KEPT: kept})
         await self._publish(QUARANTINE, QUARANTINE, message.body, properties)
 
-    def _properties(self, message: Captured, headers: Mapping[str, Any]) -> BasicProperties:
+    def _properties(self, message: CapturedMessage, headers: Mapping[str, Any]) -> BasicProperties:
         had = message.properties
         return BasicProperties(
             content_type=had.content_type,
@@ -98,7 +100,7 @@ class Redriver:
         self, key: str, queue: str, body: bytes, properties: BasicProperties
     ) -> None:
         try:
-            outcome = await publish(self._publisher, RETRY, key, body, properties)
+            outcome = await publish(self._publisher, RETRY_EXCHANGE, key, body, properties)
         except NotPublished as error:
             raise NotMoved(str(error)) from error
         if outcome is not Outcome.CONFIRMED:

@@ -16,13 +16,13 @@ import structlog
 from pydantic import ValidationError
 
 from postroad.broker.interfaces import BasicProperties, Broker, Delivery, Outcome, Publisher
-from postroad.context import Call, current_call
+from postroad.context import RequestContext, current_context
 from postroad.contracts.base import Event, Job
 from postroad.contracts.errors import InternalError, InvalidRequest, ServiceError, explain
-from postroad.messaging.in_flight import Handling
+from postroad.messaging.in_flight import InFlight
 from postroad.messaging.publishing import PERSISTENT, NotPublished, publish
 from postroad.observability.message_spans import processing
-from postroad.observability.metrics import Spreads
+from postroad.observability.metrics import Histograms
 from postroad.observability.spans import Span
 from postroad.observability.timing import milliseconds
 from postroad.observability.trace_context import (
@@ -36,7 +36,13 @@ from postroad.security import checks
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Claims, Reason, Refused, Verifier
 from postroad.topology.definitions import WAIT_TTLS_MS
-from postroad.topology.names import EVENTS, WAIT, WORK, wait_key, work_queue
+from postroad.topology.names import (
+    EVENTS_EXCHANGE,
+    WAIT_EXCHANGE,
+    WORK_EXCHANGE,
+    wait_key,
+    work_queue,
+)
 
 log = structlog.get_logger()
 
@@ -89,11 +95,11 @@ class BackgroundWorker:
         self._consumer = broker.consumer(
             self._queue, prefetch=prefetch, on_delivery=self._on_delivery
         )
-        self._handling = Handling(threads=prefetch)
+        self._in_flight = InFlight(threads=prefetch)
         self.counts: Counter[str] = Counter()
         self.attempted: Counter[tuple[str, ...]] = Counter()  # by name and code
         self.settled: Counter[tuple[str, ...]] = Counter()  # by name and fate
-        self.durations, self.queue_waits = Spreads(), Spreads()
+        self.durations, self.queue_waits = Histograms(), Histograms()
 
     async def start(self) -> None:
         """Begin to connect; does not wait for the broker."""
@@ -101,12 +107,12 @@ class BackgroundWorker:
 
     async def drain(self, timeout_s: float) -> None:
         """Take no more messages, finish those under way, and leave the rest to others."""
-        await self._handling.drain(self._consumer, timeout_s)
+        await self._in_flight.drain(self._consumer, timeout_s)
 
     @property
     def in_flight(self) -> int:
         """Count the messages that were taken and are not settled."""
-        return self._handling.unsettled
+        return self._in_flight.unsettled
 
     def _on_delivery(self, delivery: Delivery) -> None:
         try:
@@ -122,7 +128,7 @@ class BackgroundWorker:
             )
             delivery.dead_letter()
         else:
-            self._handling.begin(self._do(work))
+            self._in_flight.begin(self._do(work))
 
     def _admit(self, delivery: Delivery) -> _Work:
         """Check who it is from, and that it is for us.
@@ -160,7 +166,7 @@ class BackgroundWorker:
         if outcome == OK:
             fate = "done"
         elif outcome != INVALID and work.attempt < LAST_ATTEMPT:
-            await self._put_aside(work)
+            await self._schedule_retry(work)
             fate = "put_aside"
         else:
             fate = "dead"
@@ -168,7 +174,7 @@ class BackgroundWorker:
             work.delivery.dead_letter()
         else:
             work.delivery.ack()
-        self._handling.end()
+        self._in_flight.end()
         if span is not None:
             span.end(error=None if outcome == OK else outcome)
         self.counts[outcome] += 1
@@ -193,7 +199,7 @@ class BackgroundWorker:
         """Begin a trace for each attempt, linked to what caused it: that may be days ago."""
         claims = work.claims
         span = processing(
-            WORK if issubclass(self._contracts[claims.op], Job) else EVENTS,
+            WORK_EXCHANGE if issubclass(self._contracts[claims.op], Job) else EVENTS_EXCHANGE,
             claims.op,
             self._queue,
             message_id=claims.jti,
@@ -213,10 +219,10 @@ class BackgroundWorker:
             log.error("work breaks its contract", name=claims.op, reason=explain(error))
             return INVALID
         timeout_s = contract.timeout_s if issubclass(contract, Job) else EVENT_TIMEOUT_S
-        call = Call(claims.origin, claims.jti, claims.cid, time() + timeout_s)
-        current_call.set(call)
+        call = RequestContext(claims.origin, claims.jti, claims.cid, time() + timeout_s)
+        current_context.set(call)
         try:
-            await self._handling.run(self._handlers[contract], message)
+            await self._in_flight.run(self._handlers[contract], message)
         except ServiceError as error:
             return error.code
         except Exception:
@@ -226,7 +232,7 @@ class BackgroundWorker:
             call.is_over = True
         return OK
 
-    async def _put_aside(self, work: _Work) -> None:
+    async def _schedule_retry(self, work: _Work) -> None:
         """Put what failed into a wait queue; until the broker has it, we hold on to it."""
         properties = work.delivery.properties
         headers = {
@@ -248,7 +254,9 @@ class BackgroundWorker:
         key = wait_key(work.attempt, self._queue)
         while True:
             try:
-                outcome = await publish(self._publisher, WAIT, key, work.delivery.body, again)
+                outcome = await publish(
+                    self._publisher, WAIT_EXCHANGE, key, work.delivery.body, again
+                )
             except NotPublished:
                 await self._publisher.opened(_PAUSE_S)
                 continue

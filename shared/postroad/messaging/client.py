@@ -13,14 +13,14 @@ from pydantic import ValidationError
 from postroad.broker.interfaces import (
     BasicProperties,
     Broker,
+    ConnectionState,
     Delivery,
     NotOpen,
     Outcome,
     Publisher,
-    State,
     TooLarge,
 )
-from postroad.context import current_call
+from postroad.context import current_context
 from postroad.contracts.base import ReplyT, Request
 from postroad.contracts.errors import (
     InternalError,
@@ -36,20 +36,20 @@ from postroad.contracts.errors import (
     from_problem,
 )
 from postroad.ids import new_id
+from postroad.limits import PROBLEM
 from postroad.observability.message_spans import sending
-from postroad.observability.metrics import Spreads
+from postroad.observability.metrics import Histograms
 from postroad.observability.timing import Trip, last_trip
 from postroad.observability.trace_context import ongoing_trace
 from postroad.security.access_tokens import AccessToken
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Refused, Signer, Verifier, is_plain_id
-from postroad.topology.names import RPC, rpc_queue
+from postroad.topology.names import RPC_EXCHANGE, rpc_queue
 
 log = structlog.get_logger()
 
 WATCH_INTERVAL_S = 0.5
 _OPENED_POLL_S = 0.01
-PROBLEM = "problem+json"
 OK, GIVEN_UP = "ok", "given_up"  # how calls end, besides the codes of errors
 
 
@@ -110,7 +110,7 @@ class Client:
         self._watch: asyncio.Task[None] | None = None
         self.counts: Counter[str] = Counter()
         self.ended: Counter[tuple[str, ...]] = Counter()  # calls, by method and code
-        self.durations = Spreads()  # of calls, by method
+        self.durations = Histograms()  # of calls, by method
 
     async def start(self) -> None:
         """Begin to connect; calls fail with ``Unavailable`` until it is done."""
@@ -132,7 +132,7 @@ class Client:
     @property
     def is_connected(self) -> bool:
         """Whether a call would be sent."""
-        return self._publisher.state is State.OPEN and self._replies.address is not None
+        return self._publisher.state is ConnectionState.OPEN and self._replies.address is not None
 
     async def opened(self, timeout_s: float) -> bool:
         """Wait until a call would be sent; false when that is not within the time."""
@@ -161,7 +161,7 @@ class Client:
         """Send a request and await its reply.
 
         Within a handler, it takes no longer than the request being answered has left, and bears
-        that one's correlation id. Not its user: pass ``current_call.get().user`` to act for them.
+        that one's correlation id. To act for its user, too, pass ``current_context.get().user``.
 
         Raises:
             NotAuthorised: the trust bundle does not let us; nothing was sent.
@@ -172,7 +172,7 @@ class Client:
             PeerError: the reply breaks its contract, or is an error newer than we are.
             ServiceError: what else the contract names.
         """
-        reply = await self.call_unread(
+        reply = await self.call_raw(
             request, timeout_s=timeout_s, user=user, correlation_id=correlation_id
         )
         try:
@@ -180,7 +180,7 @@ class Client:
         except ValidationError as error:
             raise PeerError("the service answered what breaks its contract") from error
 
-    async def call_unread(
+    async def call_raw(
         self,
         request: Request[Any],
         *,
@@ -213,7 +213,7 @@ class Client:
         self._check_right(request.method)
         self._check_open(service)
         timeout_s = request.timeout_s if timeout_s is None else timeout_s
-        answering = current_call.get(None)
+        answering = current_context.get(None)
         if answering and not answering.is_over:
             timeout_s = min(timeout_s, answering.time_left_s())
             correlation_id = correlation_id or answering.correlation_id
@@ -279,7 +279,7 @@ class Client:
         if user is not None:
             headers["authorization"] = user.text
         span = sending(
-            RPC,
+            RPC_EXCHANGE,
             waiting.method,
             message_id=message_id,
             correlation_id=correlation_id,
@@ -305,7 +305,7 @@ class Client:
                 waiting.fail(_failure(outcome, waiting.service))
 
         try:
-            self._publisher.publish(RPC, waiting.method, body, properties, on_outcome)
+            self._publisher.publish(RPC_EXCHANGE, waiting.method, body, properties, on_outcome)
         except NotOpen as error:
             if span is not None:
                 span.end(error=Unavailable.code)

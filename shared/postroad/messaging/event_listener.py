@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from postroad.broker.interfaces import Broker, Delivery, QueueCount, State
+from postroad.broker.interfaces import Broker, ConnectionState, Delivery, QueueCount
 from postroad.contracts.base import Event
 from postroad.observability.timing import milliseconds
 from postroad.observability.trace_context import read_trace, trace_ids
@@ -63,7 +63,7 @@ class EventListener:
     @property
     def is_open(self) -> bool:
         """Whether it hears events now."""
-        return self._consumer.state is State.OPEN
+        return self._consumer.state is ConnectionState.OPEN
 
     async def look(self, queue: str) -> QueueCount | None:
         """Count what a queue holds; none when that cannot be known now."""

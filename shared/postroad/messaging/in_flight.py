@@ -15,7 +15,7 @@ from postroad.broker.interfaces import Consumer
 log = structlog.get_logger()
 
 
-class Handling:
+class InFlight:
     """What one consumer's deliveries are doing; each begins once and ends once."""
 
     def __init__(self, *, threads: int) -> None:

@@ -13,7 +13,7 @@ from postroad.observability.message_spans import sending
 from postroad.observability.trace_context import TraceContext
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Signer
-from postroad.topology.names import EVENTS, WORK
+from postroad.topology.names import EVENTS_EXCHANGE, WORK_EXCHANGE
 
 PERSISTENT = 2  # AMQP delivery-mode: survives a restart of the broker
 
@@ -50,7 +50,7 @@ class MessagePublisher:
         Raises:
             NotPublished: the broker is away, did not confirm, or has no queue for the job.
         """
-        exchange = EVENTS if kind == "event" else WORK
+        exchange = EVENTS_EXCHANGE if kind == "event" else WORK_EXCHANGE
         headers: dict[str, Any] = {
             "signature": self._sign(kind, name, body, message_id, correlation_id)
         }

@@ -18,15 +18,15 @@ from postroad.broker.interfaces import (
     Publisher,
     check_size,
 )
-from postroad.context import Call, current_call
+from postroad.context import RequestContext, current_context
 from postroad.contracts.base import Message, Request
 from postroad.contracts.errors import InternalError, InvalidRequest, ServiceError, explain
 from postroad.ids import new_id
+from postroad.limits import PROBLEM
 from postroad.messaging.admission import Admission, Late
-from postroad.messaging.client import PROBLEM
-from postroad.messaging.in_flight import Handling
+from postroad.messaging.in_flight import InFlight
 from postroad.observability.message_spans import processing, sending
-from postroad.observability.metrics import Spreads, known
+from postroad.observability.metrics import Histograms, known
 from postroad.observability.spans import Span
 from postroad.observability.timing import milliseconds, times_us
 from postroad.observability.trace_context import (
@@ -40,7 +40,7 @@ from postroad.security.keyring import KeyRing
 from postroad.security.keys import UnknownKey
 from postroad.security.revocations import Revocations
 from postroad.security.signatures import Claims, Refused, Signer
-from postroad.topology.names import REPLIES, RPC, rpc_queue
+from postroad.topology.names import REPLIES_EXCHANGE, RPC_EXCHANGE, rpc_queue
 
 log = structlog.get_logger()
 
@@ -54,7 +54,7 @@ class _Answer:
 
     delivery: Delivery
     claims: Claims
-    call: Call
+    call: RequestContext
     code: str | None  # of the error it is, if it is one
     is_bug: bool
     began: float
@@ -91,11 +91,15 @@ class Worker:
         self._consumer = broker.consumer(
             rpc_queue(service), prefetch=prefetch, on_delivery=self._on_delivery
         )
-        self._handling = Handling(threads=prefetch)
+        self._in_flight = InFlight(threads=prefetch)
         self._methods = frozenset(contracts)
         self.counts: Counter[str] = Counter()
         self.answered: Counter[tuple[str, ...]] = Counter()  # by method and code
-        self.durations, self.queue_waits, self.upstream_waits = Spreads(), Spreads(), Spreads()
+        self.durations, self.queue_waits, self.upstream_waits = (
+            Histograms(),
+            Histograms(),
+            Histograms(),
+        )
 
     async def start(self) -> None:
         """Begin to connect; does not wait for the broker."""
@@ -103,12 +107,12 @@ class Worker:
 
     async def drain(self, timeout_s: float) -> None:
         """Take no more requests, finish those under way, and leave the rest to others."""
-        await self._handling.drain(self._consumer, timeout_s)
+        await self._in_flight.drain(self._consumer, timeout_s)
 
     @property
     def in_flight(self) -> int:
         """Count the requests that were taken and are not settled."""
-        return self._handling.unsettled
+        return self._in_flight.unsettled
 
     def _on_delivery(self, delivery: Delivery) -> None:
         began = perf_counter()
@@ -130,7 +134,7 @@ class Worker:
             delivery.ack()
         else:
             queue_s = max(0.0, time() - claims.iat)  # the caller's clock may be ahead of ours
-            self._handling.begin(self._answer(delivery, claims, began, queue_s))
+            self._in_flight.begin(self._answer(delivery, claims, began, queue_s))
 
     def _refuse(self, delivery: Delivery, refusal: Refused) -> None:
         """Dead-letter what we do not trust, and answer nobody."""
@@ -149,11 +153,11 @@ class Worker:
     ) -> None:
         """Answer one request; a bug in a handler is answered too, and dead-letters the request."""
         code, is_bug = None, False
-        call = Call(claims.iss, claims.jti, claims.cid, claims.exp)
-        current_call.set(call)
+        call = RequestContext(claims.iss, claims.jti, claims.cid, claims.exp)
+        current_context.set(call)
         trace = read_trace(delivery.properties.headers or {})
         span = processing(
-            RPC,
+            RPC_EXCHANGE,
             claims.op,
             rpc_queue(self._service),
             message_id=claims.jti,
@@ -174,7 +178,7 @@ class Worker:
         answer = _Answer(delivery, claims, call, code, is_bug, began, queue_s, trace, span)
         await self._reply(answer, body)
 
-    async def _handle(self, delivery: Delivery, claims: Claims, call: Call) -> Message:
+    async def _handle(self, delivery: Delivery, claims: Claims, call: RequestContext) -> Message:
         """Authorise, parse and run the handler."""
         token = (delivery.properties.headers or {}).get("authorization")
         admitted = self._admission.authorise(claims, token)
@@ -183,7 +187,7 @@ class Worker:
         except ValidationError as error:
             raise InvalidRequest(explain(error)) from error
         call.user = admitted.user
-        result: Message = await self._handling.run(self._handlers[admitted.contract], request)
+        result: Message = await self._in_flight.run(self._handlers[admitted.contract], request)
         return result
 
     async def _reply(self, answer: _Answer, body: bytes) -> None:
@@ -191,7 +195,7 @@ class Worker:
         claims = answer.claims
         message_id = new_id()
         sent = sending(
-            REPLIES,
+            REPLIES_EXCHANGE,
             claims.rto or "",
             message_id=message_id,
             correlation_id=claims.cid,
@@ -201,7 +205,7 @@ class Worker:
         while (time_left_s := claims.exp - time()) > 0:
             try:
                 self._publisher.publish(
-                    REPLIES,
+                    REPLIES_EXCHANGE,
                     claims.rto or "",
                     body,
                     self._reply_properties(answer, body, message_id, time_left_s),
@@ -249,12 +253,12 @@ class Worker:
         if answer.span is not None:
             answer.span.end(error=answer.code)
         if outcome is Outcome.LOST:  # the reply may be gone: somebody answers again
-            answer.delivery.hand_back()
+            answer.delivery.requeue()
         elif answer.is_bug:
             answer.delivery.dead_letter()
         else:
             answer.delivery.ack()
-        self._handling.end()
+        self._in_flight.end()
         result = answer.code or "ok"
         duration_s = perf_counter() - answer.began
         self._count(answer, result, duration_s, outcome)

@@ -10,7 +10,7 @@ import structlog
 from structlog.dev import Column, KeyValueColumnFormatter, LogLevelColumnFormatter
 from structlog.typing import EventDict, Processor
 
-from postroad.context import current_call
+from postroad.context import current_context
 from postroad.observability.trace_context import current_trace
 from postroad.settings import LogSettings
 
@@ -126,7 +126,7 @@ def _service_name(service: str) -> Processor:
 
 def _ids(_logger: Any, _method: str, event: EventDict) -> EventDict:
     """Add which request is being answered and its trace, so that all of its lines can be found."""
-    if "request_id" not in event and (call := current_call.get(None)):
+    if "request_id" not in event and (call := current_context.get(None)):
         event["request_id"] = call.correlation_id
     if "trace_id" not in event and (trace := current_trace.get()):
         event["trace_id"] = trace.trace_id

@@ -17,7 +17,7 @@ BUCKETS_S = (
 OTHER = "other"  # the label of whatever is none of ours
 
 
-class Spread:
+class Histogram:
     """How long something took, each time: counted by bucket.
 
     To be added to from one thread only; prometheus_client's own histogram takes a lock and walks
@@ -39,20 +39,20 @@ class Spread:
         return list(accumulate(self.counts))
 
 
-class Spreads(dict[str, Spread]):
+class Histograms(dict[str, Histogram]):
     """A spread for each name, made when first added to; names are few."""
 
-    def __missing__(self, name: str) -> Spread:
-        spread = self[name] = Spread()
+    def __missing__(self, name: str) -> Histogram:
+        spread = self[name] = Histogram()
         return spread
 
 
-Number = float | Spread
+Number = float | Histogram
 Values = Mapping[tuple[str, ...], Number]  # by the values of the labels
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class Metric:
     """A metric: its name with the unit, what it says, and how to read it now.
 
     ``read`` is called in another thread. It may raise a ``ServiceError`` when the value cannot be

@@ -12,16 +12,12 @@ from importlib.metadata import version
 
 import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import Metric as MetricFamily
 from prometheus_client.registry import Collector
 
 from postroad.contracts.errors import ServiceError
-from postroad.observability.metrics import BUCKETS_S, Measure, Number, Spread, Values
+from postroad.observability.metrics import BUCKETS_S, Histogram, Metric, Number, Values
 from postroad.settings import MetricsSettings
 
 log = structlog.get_logger()
@@ -31,7 +27,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 HEAD_MAX_BYTES = 16 * 1024
 PATIENCE_S = 10.0  # Prometheus' own, by default
 _BOUNDS = (*(str(bound) for bound in BUCKETS_S), "+Inf")
-BUILD = Measure(
+BUILD = Metric(
     "gauge", "postroad_build_info", "Which version runs", lambda: {(version("postroad"),): 1},
     ("version",),
 )  # fmt: skip
@@ -39,7 +35,7 @@ BUILD = Measure(
 
 @asynccontextmanager
 async def serving_metrics(
-    settings: MetricsSettings, measures: Iterable[Measure]
+    settings: MetricsSettings, metrics: Iterable[Metric]
 ) -> AsyncIterator[None]:
     """Serve metrics for as long as the context lasts, if there is a port to serve them on.
 
@@ -51,7 +47,7 @@ async def serving_metrics(
     if settings.port is None:
         yield
         return
-    answer = partial(_answer, registry_of(measures))
+    answer = partial(_answer, registry_of(metrics))
     try:
         server = await asyncio.start_server(
             answer, settings.host, settings.port, limit=HEAD_MAX_BYTES
@@ -97,51 +93,51 @@ def _write(status: HTTPStatus, body: bytes) -> bytes:
     )
 
 
-def registry_of(measures: Iterable[Measure]) -> CollectorRegistry:
+def registry_of(metrics: Iterable[Metric]) -> CollectorRegistry:
     """Make what is asked for numbers: ours, and those of the process."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    registry.register(_Measures((BUILD, *measures)))
+    registry.register(_AllMetrics((BUILD, *metrics)))
     return registry
 
 
-class _Measures(Collector):
-    """Reads all measures, each time anew."""
+class _AllMetrics(Collector):
+    """Reads all metrics, each time anew."""
 
-    def __init__(self, measures: tuple[Measure, ...]) -> None:
-        self._measures = measures
+    def __init__(self, metrics: tuple[Metric, ...]) -> None:
+        self._metrics = metrics
 
-    def collect(self) -> Iterator[Metric]:
-        for measure in self._measures:
+    def collect(self) -> Iterator[MetricFamily]:
+        for metric in self._metrics:
             try:
-                values = measure.read()
+                values = metric.read()
             except ServiceError as error:
-                log.debug("not measured", name=measure.name, reason=str(error))
+                log.debug("not measured", name=metric.name, reason=str(error))
             else:
-                yield _family(measure, values)
+                yield _family(metric, values)
 
 
-def _family(measure: Measure, values: Values) -> Metric:
-    match measure.kind:
+def _family(metric: Metric, values: Values) -> MetricFamily:
+    match metric.kind:
         case "counter":
-            counter = CounterMetricFamily(measure.name, measure.help, labels=measure.labels)
+            counter = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
             for labels, value in values.items():
                 counter.add_metric(labels, _plain(value))
             return counter
         case "gauge":
-            gauge = GaugeMetricFamily(measure.name, measure.help, labels=measure.labels)
+            gauge = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
             for labels, value in values.items():
                 gauge.add_metric(labels, _plain(value))
             return gauge
-    histogram = HistogramMetricFamily(measure.name, measure.help, labels=measure.labels)
+    histogram = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
     for labels, value in values.items():
-        if isinstance(value, Spread):
+        if isinstance(value, Histogram):
             counts = zip(_BOUNDS, value.cumulative(), strict=True)
             histogram.add_metric(labels, list(counts), sum_value=value.sum_s)
     return histogram
 
 
 def _plain(value: Number) -> float:
-    if isinstance(value, Spread):
+    if isinstance(value, Histogram):
         raise TypeError("a spread is a histogram's")
     return value

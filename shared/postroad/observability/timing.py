@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from time import perf_counter
 
-from postroad.context import current_call
+from postroad.context import current_context
 
 _US = 1_000_000
 
@@ -62,7 +62,7 @@ def milliseconds(**seconds: float | None) -> dict[str, float]:
 @contextmanager
 def waiting_upstream() -> Iterator[None]:
     """Count the time within as waiting for an upstream, for the request being answered."""
-    call = current_call.get(None)
+    call = current_context.get(None)
     began = perf_counter()
     try:
         yield

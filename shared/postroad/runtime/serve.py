@@ -17,13 +17,13 @@ from postroad.messaging.publishing import MessagePublisher
 from postroad.messaging.rpc_worker import Handlers, Worker
 from postroad.observability.exporting import exporting_spans
 from postroad.observability.logging import configure_logging
-from postroad.observability.metrics import Measure
+from postroad.observability.metrics import Metric
 from postroad.observability.prometheus import serving_metrics
 from postroad.runtime.metrics import (
-    background_measures,
-    client_measures,
-    traffic_measures,
-    worker_measures,
+    background_metrics,
+    client_metrics,
+    traffic_metrics,
+    worker_metrics,
 )
 from postroad.runtime.revocation_feed import RevocationFeed
 from postroad.security.keyring import KeyRing, watch_key_files
@@ -49,7 +49,7 @@ def serve(
     settings: MessagingSettings | None = None,
     background: Iterable[Background] = (),
     follows_revocations: bool = True,
-    measures: Iterable[Measure] = (),
+    metrics: Iterable[Metric] = (),
 ) -> None:
     """Answer a service's requests until SIGTERM or SIGINT, then drain and return.
 
@@ -64,7 +64,7 @@ def serve(
     if not structlog.is_configured():
         configure_logging(keys.service, read_settings(LogSettings))
 
-    async def make(broker: Broker, publisher: Publisher, started: AsyncExitStack) -> _Made:
+    async def make(broker: Broker, publisher: Publisher, started: AsyncExitStack) -> _Built:
         revocations = Revocations()
         client = Client(broker, keys, publisher=publisher)
         if follows_revocations or callable(handlers):
@@ -87,9 +87,9 @@ def serve(
             prefetch=settings.prefetch,
         )
         fields = {"methods": [contract.method for contract in answering]}
-        return _Made(worker, fields, [*worker_measures(worker), *client_measures(client)])
+        return _Built(worker, fields, [*worker_metrics(worker), *client_metrics(client)])
 
-    _run(_live(make, keys, settings, background, measures))
+    _run(_live(make, keys, settings, background, metrics))
 
 
 def consume(
@@ -99,14 +99,14 @@ def consume(
     keys: KeyRing,
     settings: MessagingSettings,
     background: Iterable[Background] = (),
-    measures: Iterable[Measure] = (),
+    metrics: Iterable[Metric] = (),
 ) -> None:
     """Work off the events and jobs in one of a service's work queues, as ``serve`` does requests.
 
     ``queue`` is a key of the service's ``works`` in services.toml.
     """
 
-    async def make(broker: Broker, publisher: Publisher, _: AsyncExitStack) -> _Made:
+    async def make(broker: Broker, publisher: Publisher, _: AsyncExitStack) -> _Built:
         worker = BackgroundWorker(
             queue,
             handlers,
@@ -116,9 +116,9 @@ def consume(
             prefetch=settings.prefetch,
         )
         fields = {"queue": queue, "takes": [contract.name for contract in handlers]}
-        return _Made(worker, fields, background_measures(worker))
+        return _Built(worker, fields, background_metrics(worker))
 
-    _run(_live(make, keys, settings, background, measures))
+    _run(_live(make, keys, settings, background, metrics))
 
 
 class _Consuming(Protocol):
@@ -128,15 +128,15 @@ class _Consuming(Protocol):
     async def drain(self, timeout_s: float) -> None: ...
 
 
-class _Made(NamedTuple):
+class _Built(NamedTuple):
     """A worker, what the log says of it, and what it counts."""
 
     worker: _Consuming
     log_fields: Mapping[str, object]
-    measures: list[Measure]
+    metrics: list[Metric]
 
 
-_Make = Callable[[Broker, Publisher, AsyncExitStack], Awaitable[_Made]]
+_Make = Callable[[Broker, Publisher, AsyncExitStack], Awaitable[_Built]]
 
 
 def _run(life: Coroutine[Any, Any, None]) -> None:
@@ -149,7 +149,7 @@ async def _live(
     keys: KeyRing,
     settings: MessagingSettings,
     background: Iterable[Background],
-    measures: Iterable[Measure],
+    metrics: Iterable[Metric],
 ) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -162,7 +162,7 @@ async def _live(
         await publisher.start()
         started.push_async_callback(publisher.close)
         made = await make(broker, publisher, started)
-        measured = (*made.measures, *traffic_measures(broker.traffic), *measures)
+        measured = (*made.metrics, *traffic_metrics(broker.traffic), *metrics)
         await started.enter_async_context(serving_metrics(read_settings(MetricsSettings), measured))
         messages = MessagePublisher(publisher, keys)
         tasks = [

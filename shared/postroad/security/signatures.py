@@ -39,13 +39,13 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from postroad.broker.interfaces import MESSAGE_MAX_BYTES
+from postroad.limits import MESSAGE_MAX_BYTES
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import UnknownKey, unpadded_b64decode, unpadded_b64encode
 
 SIGNATURE_MAX_BYTES = 4096
 EVENT_LIFETIME_S = 30 * 86_400  # events and jobs may wait in a queue for long, not for ever
-EVENTS = "events"  # the audience of an event: whoever listens
+EVENT_AUDIENCE = "events"  # the audience of an event: whoever listens
 _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
@@ -186,7 +186,7 @@ class Signer:
     def event(self, *, name: str, body: bytes, message_id: str, correlation_id: str) -> str:
         """Sign an event, which any service can verify and none but us can make."""
         return self._lasting(
-            "event", name, body, audience=EVENTS, message_id=message_id, cid=correlation_id
+            "event", name, body, audience=EVENT_AUDIENCE, message_id=message_id, cid=correlation_id
         )
 
     def job(
@@ -326,7 +326,7 @@ class Verifier:
 
     def check_audience(self, claims: Claims) -> None:
         """Check that a message is for us."""
-        if claims.aud != (EVENTS if claims.typ == "event" else self._keys.service):
+        if claims.aud != (EVENT_AUDIENCE if claims.typ == "event" else self._keys.service):
             raise Refused(Reason.WRONG_AUDIENCE, f"for {claims.aud}")
 
     def _is_authentic(self, claims: Claims, signed: bytes, code: str) -> bool:

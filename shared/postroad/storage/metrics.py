@@ -2,12 +2,12 @@
 
 from time import time
 
-from postroad.observability.metrics import Measure, Values, number
+from postroad.observability.metrics import Metric, Values, number
 from postroad.storage.database import Database
 from postroad.storage.outbox import Outbox
 
 
-def outbox_measures(outbox: Outbox, database: Database) -> list[Measure]:
+def outbox_metrics(outbox: Outbox, database: Database) -> list[Metric]:
     """Messages that wait for the broker; every replica of a service tells of the same ones."""
 
     def oldest_age_s() -> Values:
@@ -15,13 +15,13 @@ def outbox_measures(outbox: Outbox, database: Database) -> list[Measure]:
         return {(): max(0.0, time() - oldest) if oldest is not None else 0.0}
 
     return [
-        Measure(
+        Metric(
             "gauge",
             "postroad_outbox_messages",
             "Messages in the outbox, which the broker does not have yet",
             number(lambda: outbox.backlog(database).messages),
         ),
-        Measure(
+        Metric(
             "gauge",
             "postroad_outbox_oldest_age_seconds",
             "Age of the oldest message in the outbox; 0 when it is empty",

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from sqlalchemy import Table, func, or_, select
 
-from postroad.context import current_call
+from postroad.context import current_context
 from postroad.contracts.base import Event, Job
 from postroad.ids import new_id
 from postroad.messaging.publishing import Kind
@@ -155,6 +155,6 @@ class OutboxReader:
 
 def _correlation_id() -> str:
     """Give the id of the request being answered, without what PostgreSQL takes for no text."""
-    call = current_call.get(None)
+    call = current_context.get(None)
     given = call.correlation_id if call else ""
     return "".join(filter(str.isprintable, given))[:_CORRELATION_ID_MAX]

@@ -26,7 +26,7 @@ class NotSent(Exception):
     """The broker may not have a message; the text says why."""
 
 
-class Publisher(Protocol):
+class OutboxPublisher(Protocol):
     """The way to the broker."""
 
     async def publish(
@@ -59,7 +59,7 @@ class Relay:
     def __init__(
         self,
         reader: OutboxReader,
-        publisher: Publisher,
+        publisher: OutboxPublisher,
         *,
         batch: int = 100,
         batch_timeout_s: float = 15.0,
@@ -157,7 +157,7 @@ class Relay:
 
 
 def relay_of(
-    outbox: Outbox, publisher: Publisher, *, database: Database, settings: DatabaseSettings
+    outbox: Outbox, publisher: OutboxPublisher, *, database: Database, settings: DatabaseSettings
 ) -> Relay:
     """Make an outbox's relay; it hears at once of what is written in this process."""
     relay = Relay(

@@ -14,17 +14,17 @@ from typing import Any, Literal
 from postroad.contracts.registry import EVENTS as EVENT_CONTRACTS
 from postroad.contracts.registry import JOBS as JOB_CONTRACTS
 from postroad.topology.names import (
-    DEAD,
-    DEAD_WORK,
-    EVENTS,
+    DEAD_EXCHANGE,
+    DEAD_WORK_EXCHANGE,
+    EVENTS_EXCHANGE,
     QUARANTINE,
-    REPLIES,
-    RETRY,
-    RPC,
+    REPLIES_EXCHANGE,
+    RETRY_EXCHANGE,
+    RPC_EXCHANGE,
     SCALER,
     VHOST,
-    WAIT,
-    WORK,
+    WAIT_EXCHANGE,
+    WORK_EXCHANGE,
     dead_queue,
     rpc_queue,
     wait_queue,
@@ -81,9 +81,19 @@ def definitions(
             for permission in topic_permissions(name, service)
         ],
         "exchanges": [
-            *(_exchange(name, "topic") for name in (RPC, REPLIES, EVENTS, WORK, WAIT, RETRY)),
-            _exchange(DEAD, "headers"),
-            _exchange(DEAD_WORK, "direct"),
+            *(
+                _exchange(name, "topic")
+                for name in (
+                    RPC_EXCHANGE,
+                    REPLIES_EXCHANGE,
+                    EVENTS_EXCHANGE,
+                    WORK_EXCHANGE,
+                    WAIT_EXCHANGE,
+                    RETRY_EXCHANGE,
+                )
+            ),
+            _exchange(DEAD_EXCHANGE, "headers"),
+            _exchange(DEAD_WORK_EXCHANGE, "direct"),
         ],
         "queues": [
             *(_queue(name, rpc_queue_type) for name in requests),
@@ -95,8 +105,11 @@ def definitions(
         "bindings": [
             *(binding for name in requests for binding in _request_bindings(name)),
             *(binding for name, taken in works.items() for binding in _work_bindings(name, taken)),
-            *(_binding(WAIT, wait_queue(step), routing_key=f"{step}.#") for step, _ in waits),
-            _binding(RETRY, QUARANTINE, routing_key=QUARANTINE),
+            *(
+                _binding(WAIT_EXCHANGE, wait_queue(step), routing_key=f"{step}.#")
+                for step, _ in waits
+            ),
+            _binding(RETRY_EXCHANGE, QUARANTINE, routing_key=QUARANTINE),
         ],
         "policies": [
             *_request_policies(requests),
@@ -152,8 +165,8 @@ def _request_bindings(queue: str) -> list[Definitions]:
     """Bind a queue of requests, and that of its dead letters."""
     service = queue.removeprefix(rpc_queue(""))
     return [
-        _binding(RPC, queue, routing_key=f"{service}.#"),
-        _binding(DEAD, dead_queue(queue), arguments=_rejected(queue)),
+        _binding(RPC_EXCHANGE, queue, routing_key=f"{service}.#"),
+        _binding(DEAD_EXCHANGE, dead_queue(queue), arguments=_rejected(queue)),
     ]
 
 
@@ -162,13 +175,16 @@ def _work_bindings(queue: str, taken: Iterable[str]) -> list[Definitions]:
     bindings = [
         _binding(exchange, queue, routing_key=_binding_key(right))
         for right in taken
-        for exchange, contracts in ((EVENTS, EVENT_CONTRACTS), (WORK, JOB_CONTRACTS))
+        for exchange, contracts in (
+            (EVENTS_EXCHANGE, EVENT_CONTRACTS),
+            (WORK_EXCHANGE, JOB_CONTRACTS),
+        )
         if any(re.fullmatch(key_pattern(right), name) for name in contracts)
     ]
     return [
         *bindings,
-        _binding(RETRY, queue, routing_key=f"*.{queue}"),
-        _binding(DEAD_WORK, dead_queue(queue), routing_key=queue),
+        _binding(RETRY_EXCHANGE, queue, routing_key=f"*.{queue}"),
+        _binding(DEAD_WORK_EXCHANGE, dead_queue(queue), routing_key=queue),
     ]
 
 
@@ -194,7 +210,7 @@ def _request_policies(requests: Iterable[str]) -> list[Definitions]:
                 "max-length": RPC_MAX_LENGTH,
                 "overflow": "reject-publish",
                 "message-ttl": RPC_TTL_MS,
-                "dead-letter-exchange": DEAD,
+                "dead-letter-exchange": DEAD_EXCHANGE,
             },
         ),
         _policy(
@@ -215,7 +231,7 @@ def _work_policy(queue: str) -> Definitions:
             "overflow": "reject-publish",
             "message-ttl": WORK_TTL_MS,
             "delivery-limit": DELIVERY_LIMIT,
-            "dead-letter-exchange": DEAD_WORK,
+            "dead-letter-exchange": DEAD_WORK_EXCHANGE,
             "dead-letter-routing-key": queue,
             "dead-letter-strategy": "at-least-once",
         },
@@ -231,7 +247,7 @@ def _wait_policy(queue: str, ttl_ms: int) -> Definitions:
             "max-length": WORK_MAX_LENGTH,
             "overflow": "reject-publish",
             "message-ttl": ttl_ms,
-            "dead-letter-exchange": RETRY,
+            "dead-letter-exchange": RETRY_EXCHANGE,
             "dead-letter-strategy": "at-least-once",
         },
     )

@@ -4,14 +4,14 @@ import re
 from typing import Any
 
 from postroad.topology.names import (
-    EVENTS,
+    EVENTS_EXCHANGE,
     QUARANTINE,
-    REPLIES,
-    RETRY,
-    RPC,
+    REPLIES_EXCHANGE,
+    RETRY_EXCHANGE,
+    RPC_EXCHANGE,
     VHOST,
-    WAIT,
-    WORK,
+    WAIT_EXCHANGE,
+    WORK_EXCHANGE,
     rpc_queue,
     work_queue,
 )
@@ -28,29 +28,29 @@ def permissions(name: str, service: Service) -> Entry:
     if service.calls:
         own_replies = rf"reply\.{name}\..*"
         configure += [own_replies]
-        write += [RPC, own_replies]
-        read += [re.escape(REPLIES), own_replies]
+        write += [RPC_EXCHANGE, own_replies]
+        read += [re.escape(REPLIES_EXCHANGE), own_replies]
         # To see whether a worker listens (a passive declare) a user needs some permission on the
         # queue from RabbitMQ 4.3.1 on. This one lets nobody publish: that takes an exchange.
         write += [re.escape(rpc_queue(called)) for called in _called_services(service)]
     write += map(re.escape, service.watches)  # by the same passive declare
     if service.publishes:
-        write += [EVENTS]
+        write += [EVENTS_EXCHANGE]
     if service.listens:
         own_events = rf"listen\.{name}\..*"
         configure += [own_events]
         write += [own_events]
-        read += [EVENTS, own_events]
+        read += [EVENTS_EXCHANGE, own_events]
     if service.answers:
-        write += [re.escape(REPLIES)]
+        write += [re.escape(REPLIES_EXCHANGE)]
         read += [re.escape(rpc_queue(name))]
     if service.enqueues:
-        write += [WORK]
+        write += [WORK_EXCHANGE]
     if service.works:
-        write += [WAIT]
+        write += [WAIT_EXCHANGE]
         read += [re.escape(work_queue(name, queue)) for queue in service.works]
     if service.redrives:
-        write += [RETRY]
+        write += [RETRY_EXCHANGE]
         read += [r"dead\.(rpc|work)\..*", QUARANTINE]
     return {
         "user": name,
@@ -72,12 +72,12 @@ def topic_permissions(name: str, service: Service) -> list[Entry]:
     put_aside = _any_of([r"\d+\." + re.escape(work_queue(name, work)) for work in service.works])
     redriven = _any_of([r"0\.work\..*", QUARANTINE] if service.redrives else [])
     return [
-        _topic_permission(name, RPC, write=requests, read=NOTHING),
-        _topic_permission(name, REPLIES, write=replies, read=own_replies),
-        _topic_permission(name, EVENTS, write=published, read=listened),
-        _topic_permission(name, WORK, write=enqueued, read=NOTHING),
-        _topic_permission(name, WAIT, write=put_aside, read=NOTHING),
-        _topic_permission(name, RETRY, write=redriven, read=NOTHING),
+        _topic_permission(name, RPC_EXCHANGE, write=requests, read=NOTHING),
+        _topic_permission(name, REPLIES_EXCHANGE, write=replies, read=own_replies),
+        _topic_permission(name, EVENTS_EXCHANGE, write=published, read=listened),
+        _topic_permission(name, WORK_EXCHANGE, write=enqueued, read=NOTHING),
+        _topic_permission(name, WAIT_EXCHANGE, write=put_aside, read=NOTHING),
+        _topic_permission(name, RETRY_EXCHANGE, write=redriven, read=NOTHING),
     ]
 
 

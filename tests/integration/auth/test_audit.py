@@ -8,7 +8,7 @@ from auth_worker.audit import handlers
 from auth_worker.audit.trail import AuditTrail, Entry
 from auth_worker.cleaning import Cleaner
 from auth_worker.tables import audit
-from postroad.context import Call, current_call
+from postroad.context import RequestContext, current_context
 from postroad.contracts.base import Event
 from postroad.contracts.errors import InvalidCredentials
 from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
@@ -32,11 +32,11 @@ def trail(database: Database) -> AuditTrail:
 
 def hear(trail: AuditTrail, event: Event, *, message_id: str = "m-1") -> None:
     """Hand an event on, as the background worker does."""
-    token = current_call.set(Call("auth", message_id, "request-1", 0.0))
+    token = current_context.set(RequestContext("auth", message_id, "request-1", 0.0))
     try:
         HANDLERS[type(event)](event, trail=trail)
     finally:
-        current_call.reset(token)
+        current_context.reset(token)
 
 
 def hear_all(trail: AuditTrail, outbox: OutboxReader) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from auth_worker.tables import outbox, refresh_tokens, sessions, sign_in_failures, users
 from auth_worker.users import UserStore
-from postroad.context import Call, current_call
+from postroad.context import RequestContext, current_context
 from postroad.contracts.base import Event, Job
 from postroad.contracts.errors import InvalidCredentials
 from postroad.observability.trace_context import TraceContext
@@ -93,11 +93,11 @@ def test_an_event_carries_the_id_of_the_request_that_caused_it(auth: AuthUnderTe
 
 
 def test_a_request_id_that_is_no_text_for_a_database_does_no_harm(database: Database) -> None:
-    token = current_call.set(Call("bridge", "m", "a\0b\n" + "c" * 500, 0.0))
+    token = current_context.set(RequestContext("bridge", "m", "a\0b\n" + "c" * 500, 0.0))
     try:
         write(database, 1)
     finally:
-        current_call.reset(token)
+        current_context.reset(token)
 
     assert [row.correlation_id for row in rows(database, outbox)] == ["ab" + "c" * 198]
 

@@ -16,7 +16,7 @@ from ops.commands.provision import provision
 from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK
 from ops.services import programs
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.contracts.catalog import FetchPage
 from postroad.contracts.events import LoginFailed
@@ -27,11 +27,11 @@ from postroad.security.signatures import Signer
 from postroad.settings import MessagingSettings
 from postroad.topology.definitions import with_passwords
 from postroad.topology.names import (
-    EVENTS,
+    EVENTS_EXCHANGE,
     QUARANTINE,
-    RPC,
+    RPC_EXCHANGE,
     VHOST,
-    WORK,
+    WORK_EXCHANGE,
     dead_queue,
     rpc_queue,
     work_queue,
@@ -57,7 +57,7 @@ class Running:
     """A broker in a state folder, as `postroad up` leaves it, and ways to fill its queues."""
 
     def __init__(self, folder: Path) -> None:
-        self.state = State(folder)
+        self.state = StateFolder(folder)
         with self.state.held("tests"):
             wanted = provision(self.state, load_services(programs.SERVICES_FILE))
         admin = {"users": [{"name": ADMIN, "tags": []}]}
@@ -154,7 +154,9 @@ class Running:
             user_id=sender,
             delivery_mode=2,
         )
-        channel.basic_publish(WORK if is_job else EVENTS, name, content, properties, mandatory=True)
+        channel.basic_publish(
+            WORK_EXCHANGE if is_job else EVENTS_EXCHANGE, name, content, properties, mandatory=True
+        )
 
     def _wait_for(self, ids: list[str], queue: str) -> None:
         """Wait until these are in a queue of dead letters, where they get a moment later."""
@@ -186,7 +188,7 @@ class Running:
                 message_id="asked", user_id="bridge", headers={"authorization": "a.users.token"}
             )
             body = b'{"username": "reader", "sealed_password": "xyzzy", "nested": [{"token": "t"}]}'
-            channel.basic_publish(RPC, "auth.sessions.create", body, properties)
+            channel.basic_publish(RPC_EXCHANGE, "auth.sessions.create", body, properties)
         with self.connect("auth") as connection:
             channel = connection.channel()
             method, _, _ = next(channel.consume(ASKED))

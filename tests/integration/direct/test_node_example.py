@@ -19,7 +19,7 @@ from postroad.contracts.events import LoginSucceeded
 from postroad.messaging.publishing import MessagePublisher
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Signer, Verifier
-from postroad.topology.names import REPLIES, rpc_queue
+from postroad.topology.names import REPLIES_EXCHANGE, rpc_queue
 from tests.integration.direct.conftest import ServiceFiles
 from tests.integration.test_tls import ByTls, TlsNode
 from tests.support.brokers import RabbitUnderTest
@@ -198,7 +198,7 @@ async def test_it_takes_the_honest_reply_and_no_other(
             )
             address = request.properties.reply_to or ""
             headers = {"signature": signature}
-            await publish(rabbit_broker, sender, REPLIES, address, sent, headers=headers)
+            await publish(rabbit_broker, sender, REPLIES_EXCHANGE, address, sent, headers=headers)
         output, errors = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
         request.ack()
 

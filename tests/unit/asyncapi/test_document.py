@@ -18,8 +18,7 @@ from postroad.contracts.catalog import GetProduct, ListProducts
 from postroad.contracts.errors import ERRORS, Problem, ProductNotFound
 from postroad.contracts.registry import CONTRACTS, EVENTS, JOBS
 from postroad.topology.definitions import Definitions
-from postroad.topology.names import EVENTS as EVENT_EXCHANGE
-from postroad.topology.names import RPC, WORK, rpc_queue
+from postroad.topology.names import EVENTS_EXCHANGE, RPC_EXCHANGE, WORK_EXCHANGE, rpc_queue
 from postroad.topology.rules import Rules
 
 OFFICIAL = Path(__file__).parents[2] / "asyncapi" / "asyncapi-3.0.0.json"
@@ -158,7 +157,7 @@ def test_a_channel_leads_to_its_services_queue(document: Document, topology: Def
     for method, contract in CONTRACTS.items():
         channel = document["channels"][method]
         exchange = channel["bindings"]["amqp"]["exchange"]["name"]
-        assert exchange == RPC
+        assert exchange == RPC_EXCHANGE
         assert rules.route(exchange, channel["address"], {}) == [rpc_queue(contract.service())]
 
 
@@ -178,7 +177,10 @@ def test_an_exchange_is_described_as_the_broker_declares_it(
 
 @pytest.mark.parametrize(
     ("name", "exchange"),
-    [*((name, EVENT_EXCHANGE) for name in EVENTS), *((name, WORK) for name in JOBS)],
+    [
+        *((name, EVENTS_EXCHANGE) for name in EVENTS),
+        *((name, WORK_EXCHANGE) for name in JOBS),
+    ],
 )
 def test_events_and_jobs_go_to_exchanges_of_their_own(
     document: Document, name: str, exchange: str

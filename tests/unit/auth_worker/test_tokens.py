@@ -8,7 +8,7 @@ import pytest
 from auth_worker.refresh_tokens import Rotation, hash_token, name_use, new_token
 from auth_worker.tokens import TokenIssuer
 from auth_worker.users import User
-from postroad.context import Call
+from postroad.context import RequestContext
 from postroad.security.access_tokens import CLAIMS, InvalidToken, TokenVerifier
 from postroad.security.revocations import Revocations
 from tests.support.auth import make_keys
@@ -17,8 +17,8 @@ KEYS = make_keys()
 ALICE = User(7, "reader", "hash", 1, ("user", "operator"), False, False)
 
 
-def call(caller: str = "bridge", message_id: str = "m") -> Call:
-    return Call(caller, message_id, "c", 0.0)
+def call(caller: str = "bridge", message_id: str = "m") -> RequestContext:
+    return RequestContext(caller, message_id, "c", 0.0)
 
 
 def test_an_access_token_says_who_may_do_what_and_for_how_long() -> None:

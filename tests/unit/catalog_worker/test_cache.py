@@ -12,7 +12,7 @@ import structlog
 
 from catalog_worker.catalog.cache import CachedCatalog
 from catalog_worker.catalog.upstream import Answer
-from postroad.context import current_call
+from postroad.context import current_context
 from postroad.contracts.catalog import Category, CategoryList, ListProducts, Product, ProductPage
 from postroad.contracts.errors import ServiceError, UpstreamBusy, UpstreamFailed
 from tests.support.services import LAMP
@@ -348,7 +348,7 @@ async def test_the_source_knows_the_deadline_of_the_request(shelf: Shelf) -> Non
         def find(
             self, product_id: int, known: Answer[Product | None] | None
         ) -> Answer[Product | None]:
-            calls.append(current_call.get())
+            calls.append(current_context.get())
             return super().find(product_id, known)
 
     calls: list[object] = []

@@ -127,7 +127,7 @@ async def test_after_its_rest_one_call_tries_while_the_others_fail_at_once(serve
 def patient(server: ScriptedServer, *, rest_s: int = REST_S) -> Fetcher:
     """Give a fetcher whose breaker has just opened."""
     fetcher = fetcher_of(
-        server, is_patient=True, breaker_failures=1, upstream_attempts=1, breaker_rest_s=rest_s
+        server, wait_when_open=True, breaker_failures=1, upstream_attempts=1, breaker_rest_s=rest_s
     )
     fail_until_open(fetcher)
     return fetcher

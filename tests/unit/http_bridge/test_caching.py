@@ -4,14 +4,14 @@ from time import time
 
 import pytest
 
-from http_bridge.asgi.messages import Request, Response
+from http_bridge.asgi.messages import HttpRequest, HttpResponse
 from http_bridge.http.caching import fresh_response
 from postroad.messaging.client import Reply
 
 BODY = b'{"data":[]}'
 
 
-def request(if_none_match: bytes | None = None) -> Request:
+def request(if_none_match: bytes | None = None) -> HttpRequest:
     headers = {} if if_none_match is None else {b"if-none-match": if_none_match}
     scope = {
         "method": "GET",
@@ -24,7 +24,7 @@ def request(if_none_match: bytes | None = None) -> Request:
     async def receive() -> dict[str, object]:
         raise AssertionError("no body is read")
 
-    return Request.from_scope(scope, receive)
+    return HttpRequest.from_scope(scope, receive)
 
 
 def answer(
@@ -33,7 +33,7 @@ def answer(
     body: bytes = BODY,
     as_of: float | None = None,
     is_stale: bool = False,
-) -> tuple[Response, dict[bytes, bytes]]:
+) -> tuple[HttpResponse, dict[bytes, bytes]]:
     response = fresh_response(request(if_none_match), Reply(body, as_of, is_stale), body)
     headers = dict(response.headers)
     assert len(headers) == len(response.headers), "no header comes twice"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from http_bridge.asgi.messages import Request, Response, Stream
-from http_bridge.calls.broker_watch import Watch
+from http_bridge.asgi.messages import HttpRequest, HttpResponse, Stream
+from http_bridge.calls.broker_monitor import BrokerMonitor
 from http_bridge.http.authentication import RequestTokens
 from http_bridge.routes.live import Live
 from postroad.contracts.errors import NotAuthenticated, NotAuthorised, Overloaded
@@ -58,7 +58,7 @@ class Visitor:
 class Line:
     """The bridge's end: a watch of the in-memory broker, and who may see it."""
 
-    def __init__(self, watch: Watch, keys: KeyRing, issuer: Identity) -> None:
+    def __init__(self, watch: BrokerMonitor, keys: KeyRing, issuer: Identity) -> None:
         self.watch = watch
         self.issuer = issuer
         self.revocations = Revocations()
@@ -66,7 +66,7 @@ class Line:
 
     async def ask(
         self, visitor: Visitor, *, method: str = "GET", token: bool = True, **claims: Any
-    ) -> Response | Stream:
+    ) -> HttpResponse | Stream:
         text = token_text(self.issuer, **{"scope": OPERATIONS, **claims})
         headers = [(b"cookie", f"token={text}".encode())] if token else []
         scope = {
@@ -76,7 +76,7 @@ class Line:
             "scheme": "http",
             "headers": headers,
         }
-        return await self.live.stream(Request.from_scope(scope, visitor.receive))
+        return await self.live.stream(HttpRequest.from_scope(scope, visitor.receive))
 
     @asynccontextmanager
     async def showing(self, visitor: Visitor, **claims: Any) -> AsyncIterator[asyncio.Task[None]]:
@@ -94,12 +94,12 @@ async def line(
     memory_broker: MemoryUnderTest, keys: dict[str, KeyRing], identities: dict[str, Identity]
 ) -> AsyncIterator[Line]:
     user = await memory_broker.as_user("bridge")
-    watch = Watch(user, keys["bridge"], interval_s=0.01)
+    watch = BrokerMonitor(user, keys["bridge"], interval_s=0.01)
     yield Line(watch, keys["bridge"], identities["auth"])
     await watch.close()
 
 
-def note_logins(watch: Watch, count: int) -> None:
+def note_logins(watch: BrokerMonitor, count: int) -> None:
     for number in range(count):
         watch._note_user(
             LoginSucceeded(user_id=number, session_id="s", at=1.0, client_network=None)
@@ -205,7 +205,7 @@ async def test_the_broker_is_left_alone_when_the_last_visitor_has_gone(line: Lin
 
 
 async def test_there_is_not_room_for_everybody(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("http_bridge.calls.broker_watch.LISTENERS_MAX", 1)
+    monkeypatch.setattr("http_bridge.calls.broker_monitor.LISTENERS_MAX", 1)
     visitor = Visitor()
 
     async with line.showing(visitor):
@@ -219,5 +219,5 @@ async def test_there_is_not_room_for_everybody(line: Line, monkeypatch: pytest.M
 async def test_head_is_answered_at_once(line: Line) -> None:
     response = await line.ask(Visitor(), method="HEAD")
 
-    assert isinstance(response, Response)
+    assert isinstance(response, HttpResponse)
     assert not line.watch.is_active

@@ -4,13 +4,13 @@ import re
 
 import pytest
 
-from http_bridge.asgi.messages import Request, Response
+from http_bridge.asgi.messages import HttpRequest, HttpResponse
 from http_bridge.routes.page import Page, wants_html
 
 BROWSER = b"text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;q=0.8"
 
 
-def request(path: str = "/", **headers: bytes) -> Request:
+def request(path: str = "/", **headers: bytes) -> HttpRequest:
     async def receive() -> dict[str, object]:
         raise AssertionError("no body is read")
 
@@ -21,7 +21,7 @@ def request(path: str = "/", **headers: bytes) -> Request:
         "scheme": "http",
         "headers": [(name.replace("_", "-").encode(), value) for name, value in headers.items()],
     }
-    return Request.from_scope(scope, receive)
+    return HttpRequest.from_scope(scope, receive)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def page() -> Page:
     return Page()
 
 
-async def part(page: Page, path: str, **headers: bytes) -> Response:
+async def part(page: Page, path: str, **headers: bytes) -> HttpResponse:
     return await (page.index if path == "/" else page.part)(request(path, **headers))
 
 

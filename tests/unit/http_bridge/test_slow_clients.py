@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 
 from http_bridge.asgi.limited_protocol import LimitedProtocol, Limits, limited_protocol
-from http_bridge.asgi.messages import ClientGone, Receive, Request, Response, Scope, Send
+from http_bridge.asgi.messages import ClientGone, HttpRequest, HttpResponse, Receive, Scope, Send
 from ops.local.ports import LOOPBACK
 from tests.support.waiting import eventually
 
@@ -41,7 +41,7 @@ class App:
         self.may_answer.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request.from_scope(scope, receive)
+        request = HttpRequest.from_scope(scope, receive)
         try:
             body = await request.body(1000)
         except ClientGone:
@@ -50,7 +50,7 @@ class App:
         self.answering += 1
         await eventually(self.may_answer.is_set)
         answer = {"/some": SOME, "/much": MUCH}.get(request.path, body or b"nothing")
-        await Response(200, answer).send(send, "a-request")
+        await HttpResponse(200, answer).send(send, "a-request")
 
 
 class Server:

@@ -51,7 +51,7 @@ async def test_a_call_gives_the_reply(
 ) -> None:
     async with serving(memory_broker, keys["auth"], {CreateSession: sign_in}):
         assert await client.call(SIGN_IN) == SESSION
-        assert (await client.call_unread(SIGN_IN)).body == SESSION_BODY
+        assert (await client.call_raw(SIGN_IN)).body == SESSION_BODY
 
 
 async def test_many_calls_at_once_get_each_their_own_reply(

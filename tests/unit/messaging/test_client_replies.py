@@ -11,7 +11,7 @@ from postroad.contracts.errors import ERRORS, InternalError, PeerError, ReplyTim
 from postroad.messaging.client import Client
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Reason, Signer, Verifier
-from postroad.topology.names import REPLIES
+from postroad.topology.names import REPLIES_EXCHANGE
 from tests.support.brokers import MemoryUnderTest
 from tests.support.services import SESSION, SESSION_BODY, SIGN_IN, in_the_background
 from tests.support.traffic import Inbox, publish
@@ -48,7 +48,7 @@ class Answering:
         self, request: Delivery, body: bytes, headers: dict[str, Any], *, sender: str = "auth"
     ) -> Outcome:
         address = request.properties.reply_to or ""
-        return await publish(self._broker, sender, REPLIES, address, body, headers=headers)
+        return await publish(self._broker, sender, REPLIES_EXCHANGE, address, body, headers=headers)
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ async def test_a_reply_without_any_properties_does_no_harm(
     request = await requests.next()
     assert BasicProperties().headers is None
 
-    await publish(memory_broker, "auth", REPLIES, request.properties.reply_to or "")
+    await publish(memory_broker, "auth", REPLIES_EXCHANGE, request.properties.reply_to or "")
     await worker.answer(request, SESSION_BODY)
 
     assert await call == SESSION

@@ -8,7 +8,7 @@ from time import time
 
 import pytest
 
-from postroad.context import Call, current_call
+from postroad.context import RequestContext, current_context
 from postroad.contracts.auth import CreateSession, GetOwnUser, Session
 from postroad.contracts.catalog import GetProduct, Product
 from postroad.contracts.errors import (
@@ -96,10 +96,10 @@ async def test_handlers_may_have_their_dependencies_bound(
 async def test_a_handler_can_know_of_its_call(
     memory_broker: MemoryUnderTest, client: Client, keys: Keys, user: AccessToken, is_async: bool
 ) -> None:
-    seen: list[Call] = []
+    seen: list[RequestContext] = []
 
     def look(request: GetProduct) -> Product:
-        seen.append(current_call.get())
+        seen.append(current_context.get())
         return LAMP
 
     async def look_async(request: GetProduct) -> Product:
@@ -113,7 +113,7 @@ async def test_a_handler_can_know_of_its_call(
     assert (call.caller, call.correlation_id, call.user) == ("bridge", "edge-1", user)
     assert call.deadline == pytest.approx(time() + 3, abs=1)
     assert 2 < call.time_left_s() <= 3
-    assert current_call.get(None) is None
+    assert current_context.get(None) is None
 
 
 async def test_no_more_requests_are_under_way_than_prefetched(
@@ -215,7 +215,7 @@ async def test_a_request_whose_deadline_passes_meanwhile_is_not_answered(
     memory_broker: MemoryUnderTest, client: Client, keys: Keys
 ) -> None:
     async def dawdle(request: CreateSession) -> Session:
-        await asyncio.sleep(current_call.get().time_left_s() + 0.01)
+        await asyncio.sleep(current_context.get().time_left_s() + 0.01)
         return SESSION
 
     async with serving(memory_broker, keys["auth"], {CreateSession: dawdle}) as worker:

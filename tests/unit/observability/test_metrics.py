@@ -5,13 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import Histogram as PrometheusHistogram
 
-from http_bridge.asgi.messages import Request
-from http_bridge.http.metrics import Exchanges
+from http_bridge.asgi.messages import HttpRequest
+from http_bridge.http.metrics import HttpMetrics
 from ops.local.ports import LOOPBACK, free_ports
 from postroad.contracts.errors import Unavailable
-from postroad.observability.metrics import BUCKETS_S, Measure, Spread, Spreads, by_label, number
+from postroad.observability.metrics import (
+    BUCKETS_S,
+    Histogram,
+    Histograms,
+    Metric,
+    by_label,
+    number,
+)
 from postroad.observability.prometheus import HEAD_MAX_BYTES, serving_metrics
 from postroad.settings import MetricsSettings
 from tests.support.scraping import Scrape, scrape
@@ -19,21 +27,21 @@ from tests.support.scraping import Scrape, scrape
 DURATIONS_S = (0.0, 0.0004, 0.0005, 0.00051, 0.02, 0.05, 0.07, 1.0, 59.0, 60.0, 61.0, 7200.0)
 
 
-def counting(value: float) -> Measure:
-    return Measure("counter", "things_total", "Things", number(lambda: value))
+def counting(value: float) -> Metric:
+    return Metric("counter", "things_total", "Things", number(lambda: value))
 
 
 def test_a_spread_is_what_prometheus_own_histogram_would_be() -> None:
-    theirs = Histogram(
+    theirs = PrometheusHistogram(
         "took_seconds", "Time", ["what"], buckets=BUCKETS_S, registry=(own := CollectorRegistry())
     )
-    ours = Spreads()
+    ours = Histograms()
 
     for seconds in DURATIONS_S:
         theirs.labels("it").observe(seconds)
         ours["it"].add(seconds)
 
-    measure = Measure("histogram", "took_seconds", "Time", by_label(lambda: ours), ("what",))
+    measure = Metric("histogram", "took_seconds", "Time", by_label(lambda: ours), ("what",))
     told = {
         (sample.name, tuple(sample.labels.items())): sample.value
         for sample in Scrape.of_text(generate_latest(own).decode()).samples
@@ -46,14 +54,14 @@ def test_a_spread_is_what_prometheus_own_histogram_would_be() -> None:
 
 
 def test_a_spread_that_was_never_added_to_is_all_zeros() -> None:
-    scraped = Scrape.of([Measure("histogram", "took_seconds", "Time", lambda: {(): Spread()})])
+    scraped = Scrape.of([Metric("histogram", "took_seconds", "Time", lambda: {(): Histogram()})])
 
     assert scraped.value("took_seconds_count") == scraped.value("took_seconds_sum") == 0
 
 
 def test_labels_are_escaped() -> None:
     strange = 'a"b\\c\nd'
-    measure = Measure("gauge", "odd", "Odd", by_label(lambda: {strange: 1.0}), ("what",))
+    measure = Metric("gauge", "odd", "Odd", by_label(lambda: {strange: 1.0}), ("what",))
 
     assert Scrape.of([measure]).labels("odd", "what") == {strange}
 
@@ -62,7 +70,7 @@ def test_what_cannot_be_known_now_is_left_out_and_the_rest_is_told() -> None:
     def away() -> Any:
         raise Unavailable("the database is away")
 
-    scraped = Scrape.of([Measure("gauge", "rows", "Rows", away), counting(3)])
+    scraped = Scrape.of([Metric("gauge", "rows", "Rows", away), counting(3)])
 
     assert "rows" not in scraped.names
     assert scraped.value("things_total") == 3
@@ -138,8 +146,8 @@ async def test_who_asks_for_something_else_gets_nothing_and_harms_nobody(head: b
 
 
 @pytest.fixture
-def exchanges() -> Exchanges:
-    return Exchanges(["/", "/products", "/products/{product_id}", "/products/sync/{sync_id}"])
+def exchanges() -> HttpMetrics:
+    return HttpMetrics(["/", "/products", "/products/{product_id}", "/products/sync/{sync_id}"])
 
 
 @pytest.mark.parametrize(
@@ -161,13 +169,13 @@ def exchanges() -> Exchanges:
         ('/"}\n', "other"),
     ],
 )
-def test_a_path_is_counted_by_its_route(exchanges: Exchanges, path: str, route: str) -> None:
+def test_a_path_is_counted_by_its_route(exchanges: HttpMetrics, path: str, route: str) -> None:
     assert exchanges.route_of(path) == route
 
 
-def test_whatever_is_asked_there_are_few_labels(exchanges: Exchanges) -> None:
+def test_whatever_is_asked_there_are_few_labels(exchanges: HttpMetrics) -> None:
     for number_ in range(300):
-        request = Request(
+        request = HttpRequest(
             method=f"METHOD{number_}",
             path=f"/{number_}/{number_}",
             query=b"",
@@ -178,7 +186,7 @@ def test_whatever_is_asked_there_are_few_labels(exchanges: Exchanges) -> None:
         )
         exchanges.add(request, 404, 0.001)
 
-    scraped = Scrape.of(exchanges.measures(lambda: 0))
+    scraped = Scrape.of(exchanges.metrics(lambda: 0))
 
     assert scraped.value("postroad_http_requests_total", route="other", method="other") == 300
     assert scraped.labels("postroad_http_requests_total", "route") == {"other"}

@@ -5,7 +5,7 @@ from time import perf_counter
 import pytest
 
 from http_bridge.http.server_timing import server_timing
-from postroad.context import current_call
+from postroad.context import current_context
 from postroad.contracts.errors import UpstreamFailed
 from postroad.observability.timing import Trip, times_us, waiting_upstream
 from tests.support.upstreams import answering
@@ -65,7 +65,7 @@ def test_waiting_for_an_upstream_is_counted_for_the_request_being_answered() -> 
 
 
 def test_waiting_for_an_upstream_is_free_to_happen_outside_of_a_request() -> None:
-    assert current_call.get(None) is None
+    assert current_context.get(None) is None
 
     with waiting_upstream():
         pass

@@ -7,7 +7,7 @@ from time import time
 
 import pytest
 
-from postroad.context import Call, current_call
+from postroad.context import RequestContext, current_context
 from postroad.contracts.auth import ListRevocations, RevocationList
 from postroad.contracts.catalog import GetProduct, Product
 from postroad.contracts.errors import ReplyTimeout
@@ -46,12 +46,12 @@ async def client(memory_broker: MemoryUnderTest, keys: Keys) -> AsyncIterator[Cl
 
 
 @pytest.fixture
-async def seen(memory_broker: MemoryUnderTest, keys: Keys) -> AsyncIterator[list[Call]]:
+async def seen(memory_broker: MemoryUnderTest, keys: Keys) -> AsyncIterator[list[RequestContext]]:
     """Requests to the auth service, which answers them."""
-    calls: list[Call] = []
+    calls: list[RequestContext] = []
 
     async def list_revocations(request: ListRevocations) -> RevocationList:
-        calls.append(current_call.get())
+        calls.append(current_context.get())
         return RevocationList(data=[])
 
     async with serving(memory_broker, keys["auth"], {ListRevocations: list_revocations}):
@@ -61,9 +61,9 @@ async def seen(memory_broker: MemoryUnderTest, keys: Keys) -> AsyncIterator[list
 @pytest.fixture
 def overdue() -> Iterator[None]:
     """Answer a request whose deadline has passed."""
-    token = current_call.set(Call("bridge", "message-7", "correlation-7", time() - 1))
+    token = current_context.set(RequestContext("bridge", "message-7", "correlation-7", time() - 1))
     yield
-    current_call.reset(token)
+    current_context.reset(token)
 
 
 @pytest.fixture
@@ -83,7 +83,11 @@ def catalogue(memory_broker: MemoryUnderTest, keys: Keys) -> Catalogue:
 
 
 async def test_a_handlers_call_has_the_deadline_and_the_correlation_id_of_what_it_answers(
-    catalogue: Catalogue, bridge: Client, client: Client, user: AccessToken, seen: list[Call]
+    catalogue: Catalogue,
+    bridge: Client,
+    client: Client,
+    user: AccessToken,
+    seen: list[RequestContext],
 ) -> None:
     async def ask_patiently() -> None:
         await client.call(ListRevocations(), timeout_s=60)
@@ -106,7 +110,11 @@ async def test_a_handler_whose_time_is_up_sends_nothing(
 
 
 async def test_what_goes_on_after_the_answer_has_its_own_time(
-    catalogue: Catalogue, bridge: Client, client: Client, user: AccessToken, seen: list[Call]
+    catalogue: Catalogue,
+    bridge: Client,
+    client: Client,
+    user: AccessToken,
+    seen: list[RequestContext],
 ) -> None:
     answered = asyncio.Event()
     later: list[asyncio.Task[None]] = []

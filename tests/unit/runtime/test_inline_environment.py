@@ -11,20 +11,20 @@ from ops.commands import services
 from ops.commands.provision import provision
 from ops.services import programs
 from ops.services.operator import settings_as
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.security.keys import Identity, TrustBundle
 from postroad.settings import CONTENTS
 from postroad.topology.services import load_services
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> State:
-    state = State(tmp_path / "state")
+def state(tmp_path: Path) -> StateFolder:
+    state = StateFolder(tmp_path / "state")
     provision(state, load_services(programs.SERVICES_FILE))
     return state
 
 
-def env(state: State, *arguments: str) -> int:
+def env(state: StateFolder, *arguments: str) -> int:
     parser = ArgumentParser()
     services.add_arguments(parser)
     options = parser.parse_args(["env", *arguments, "--state", str(state.folder)])
@@ -36,7 +36,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
 
 
 def test_a_services_files_are_printed_a_line_each_while_nothing_runs(
-    state: State, capsys: pytest.CaptureFixture[str]
+    state: StateFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert env(state, "catalog", "--inline") == 0
 
@@ -48,7 +48,7 @@ def test_a_services_files_are_printed_a_line_each_while_nothing_runs(
 
 
 def test_without_a_name_it_is_what_the_procfile_reads(
-    state: State, capsys: pytest.CaptureFixture[str]
+    state: StateFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert env(state, "--inline") == 0
 
@@ -69,7 +69,7 @@ def test_without_a_name_it_is_what_the_procfile_reads(
     ],
 )
 def test_what_cannot_be_printed_is_said(
-    state: State, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], reason: str
+    state: StateFolder, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], reason: str
 ) -> None:
     assert env(state, *arguments) == 1
 
@@ -79,14 +79,14 @@ def test_what_cannot_be_printed_is_said(
 def test_keys_that_were_never_made_are_not_made_now(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert env(State(tmp_path / "new"), "--inline") == 1
+    assert env(StateFolder(tmp_path / "new"), "--inline") == 1
 
     assert "broker.password; 'postroad provision' makes it" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
 
 
 def test_programs_with_files_of_their_own_do_not_see_what_our_environment_holds(
-    state: State, monkeypatch: pytest.MonkeyPatch
+    state: StateFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in CONTENTS:
         monkeypatch.setenv(name.upper(), "another's")
@@ -99,7 +99,7 @@ def test_programs_with_files_of_their_own_do_not_see_what_our_environment_holds(
 
 
 def test_a_person_acts_with_the_files_whatever_the_environment_holds(
-    state: State, monkeypatch: pytest.MonkeyPatch
+    state: StateFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in CONTENTS:
         monkeypatch.setenv(name.upper(), "another's")

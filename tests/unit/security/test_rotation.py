@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ops.commands import keys as keys_command
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.security.access_tokens import InvalidToken, TokenVerifier
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import PURPOSES, Identity, TrustBundle, UnknownKey, find_key
@@ -233,8 +233,8 @@ def test_no_private_key_gets_into_the_trust_bundle(files: Files) -> None:
 
 
 @pytest.fixture
-def state(tmp_path: Path, identities: dict[str, Identity], trust: TrustBundle) -> State:
-    state = State(tmp_path)
+def state(tmp_path: Path, identities: dict[str, Identity], trust: TrustBundle) -> StateFolder:
+    state = StateFolder(tmp_path)
     state.trust_file.parent.mkdir(parents=True)
     for name, identity in identities.items():
         state.identity_file(name).parent.mkdir(parents=True)
@@ -243,19 +243,19 @@ def state(tmp_path: Path, identities: dict[str, Identity], trust: TrustBundle) -
     return state
 
 
-def run_keys(state: State, *arguments: str) -> int:
+def run_keys(state: StateFolder, *arguments: str) -> int:
     parser = ArgumentParser()
     keys_command.add_arguments(parser)
     return keys_command.run(parser.parse_args([*arguments, "--state", str(state.folder)]))
 
 
-def key_count(state: State, service: str) -> tuple[int, int]:
+def key_count(state: StateFolder, service: str) -> tuple[int, int]:
     keys = KeyRing.load(state.identity_file(service), state.trust_file)
     return len(keys.identity.keys), len(keys.trust.services[service].keys)
 
 
 def test_the_command_gives_all_services_new_keys_or_only_one(
-    state: State, capsys: pytest.CaptureFixture[str]
+    state: StateFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_keys(state, "rotate", "auth") == 0
     assert {name: key_count(state, name) for name in SERVICES} == {
@@ -274,7 +274,7 @@ def test_the_command_gives_all_services_new_keys_or_only_one(
 
 
 def test_the_command_leaves_the_files_as_long_as_they_need_to_spread(
-    state: State, clock: Clock, capsys: pytest.CaptureFixture[str]
+    state: StateFolder, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_keys(state, "rotate", "auth", "--lead", "300") == 0
 
@@ -287,7 +287,7 @@ def test_the_command_leaves_the_files_as_long_as_they_need_to_spread(
 
 
 def test_the_command_lists_keys_and_how_they_stand(
-    state: State, capsys: pytest.CaptureFixture[str]
+    state: StateFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_keys(state, "rotate", "auth")
     capsys.readouterr()
@@ -302,12 +302,12 @@ def test_the_command_lists_keys_and_how_they_stand(
 
 
 def test_the_command_says_what_is_wrong(
-    state: State, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    state: StateFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_keys(state, "rotate", "shop") == 1
     assert "no service shop; there are" in capsys.readouterr().err
 
-    assert run_keys(State(tmp_path / "nowhere"), "list") == 1
+    assert run_keys(StateFolder(tmp_path / "nowhere"), "list") == 1
     assert "has 'postroad up' run here?" in capsys.readouterr().err
     assert key_count(state, "auth") == (4, 4)
 

@@ -10,7 +10,7 @@ from postroad.contracts.auth import CreateSession
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle, unpadded_b64encode
 from postroad.security.signatures import (
-    EVENTS,
+    EVENT_AUDIENCE,
     SIGNATURE_MAX_BYTES,
     Claims,
     Reason,
@@ -96,7 +96,7 @@ def test_an_event_can_be_verified_by_everybody(keys: Keys) -> None:
     for reader in keys.values():
         claims = Verifier(reader).verify(signature, BODY, typ="event")
 
-        assert (claims.iss, claims.aud, claims.op) == ("auth", EVENTS, "auth.user.created")
+        assert (claims.iss, claims.aud, claims.op) == ("auth", EVENT_AUDIENCE, "auth.user.created")
 
 
 def test_a_signature_does_not_repeat_the_body(keys: Keys) -> None:

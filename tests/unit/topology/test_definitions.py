@@ -13,16 +13,16 @@ from postroad.messaging.background_worker import LAST_ATTEMPT
 from postroad.security.keys import Identity, TrustBundle
 from postroad.topology.definitions import Definitions, definitions, with_passwords
 from postroad.topology.names import (
-    DEAD,
-    EVENTS,
+    DEAD_EXCHANGE,
+    EVENTS_EXCHANGE,
     QUARANTINE,
-    REPLIES,
-    RETRY,
-    RPC,
+    REPLIES_EXCHANGE,
+    RETRY_EXCHANGE,
+    RPC_EXCHANGE,
     SCALER,
     VHOST,
-    WAIT,
-    WORK,
+    WAIT_EXCHANGE,
+    WORK_EXCHANGE,
     dead_queue,
     rpc_queue,
     wait_key,
@@ -56,7 +56,7 @@ def test_every_method_is_routed_to_its_services_queue(topology: Definitions) -> 
     rules = Rules(topology)
 
     for method, contract in CONTRACTS.items():
-        assert rules.route(RPC, method, {}) == [rpc_queue(contract.service())]
+        assert rules.route(RPC_EXCHANGE, method, {}) == [rpc_queue(contract.service())]
 
 
 def test_an_answering_service_has_a_queue_and_one_for_its_dead_letters(
@@ -86,10 +86,10 @@ def test_every_event_and_job_is_routed_to_the_work_queues_that_take_it(
 ) -> None:
     rules = Rules(topology)
 
-    assert rules.route(EVENTS, "catalog.sync.requested", {}) == ["work.catalog.sync"]
-    assert rules.route(WORK, "catalog.pages.fetch", {}) == ["work.catalog.sync"]
-    assert rules.route(EVENTS, "auth.login.failed", {}) == ["work.auth.audit"]
-    assert rules.route(EVENTS, "catalog.product.added", {}) == []
+    assert rules.route(EVENTS_EXCHANGE, "catalog.sync.requested", {}) == ["work.catalog.sync"]
+    assert rules.route(WORK_EXCHANGE, "catalog.pages.fetch", {}) == ["work.catalog.sync"]
+    assert rules.route(EVENTS_EXCHANGE, "auth.login.failed", {}) == ["work.auth.audit"]
+    assert rules.route(EVENTS_EXCHANGE, "catalog.product.added", {}) == []
 
 
 def test_failed_work_waits_longer_each_time_and_comes_back_to_its_queue(
@@ -98,13 +98,17 @@ def test_failed_work_waits_longer_each_time_and_comes_back_to_its_queue(
     rules = Rules(topology)
     queue = work_queue("catalog", "sync")
 
-    waits = [rules.route(WAIT, wait_key(step, queue), {}) for step in range(1, LAST_ATTEMPT)]
+    waits = [
+        rules.route(WAIT_EXCHANGE, wait_key(step, queue), {}) for step in range(1, LAST_ATTEMPT)
+    ]
     ttls_ms = [policy_of(topology, name)["message-ttl"] for (name,) in waits]
-    back = [rules.route(RETRY, wait_key(step, queue), {}) for step in range(1, LAST_ATTEMPT)]
+    back = [
+        rules.route(RETRY_EXCHANGE, wait_key(step, queue), {}) for step in range(1, LAST_ATTEMPT)
+    ]
 
     assert ttls_ms == sorted(set(ttls_ms))
     assert back == [[queue]] * len(waits)
-    assert rules.route(WAIT, wait_key(LAST_ATTEMPT, queue), {}) == []
+    assert rules.route(WAIT_EXCHANGE, wait_key(LAST_ATTEMPT, queue), {}) == []
 
 
 def test_work_is_moved_without_loss(topology: Definitions) -> None:
@@ -168,7 +172,7 @@ def test_only_who_redrives_reads_dead_letters_and_writes_to_the_way_back(
         may = permission["user"] == OPERATOR
         for queue in ("dead.rpc.auth", "dead.work.catalog.sync", QUARANTINE):
             assert bool(re.search(permission["read"], queue)) is may
-        assert bool(re.search(permission["write"], RETRY)) is may
+        assert bool(re.search(permission["write"], RETRY_EXCHANGE)) is may
         for name in ("dead", "dead.work", "work.catalog.sync", "rpc.auth"):
             if permission["user"] == OPERATOR:
                 assert not re.search(permission["read"], name)
@@ -177,15 +181,17 @@ def test_only_who_redrives_reads_dead_letters_and_writes_to_the_way_back(
 def test_a_redrive_and_the_quarantine_have_one_queue_each(topology: Definitions) -> None:
     rules = Rules(topology)
 
-    assert rules.route(RETRY, wait_key(0, "work.catalog.sync"), {}) == ["work.catalog.sync"]
-    assert rules.route(RETRY, QUARANTINE, {}) == [QUARANTINE]
+    assert rules.route(RETRY_EXCHANGE, wait_key(0, "work.catalog.sync"), {}) == [
+        "work.catalog.sync"
+    ]
+    assert rules.route(RETRY_EXCHANGE, QUARANTINE, {}) == [QUARANTINE]
 
 
 def test_a_request_queue_refuses_when_full_and_dead_letters(topology: Definitions) -> None:
     policy = policy_of(topology, rpc_queue("catalog"))
 
     assert policy["overflow"] == "reject-publish"
-    assert policy["dead-letter-exchange"] == DEAD
+    assert policy["dead-letter-exchange"] == DEAD_EXCHANGE
 
 
 @pytest.mark.parametrize(("reason", "is_kept"), [("rejected", True), ("expired", False)])
@@ -195,7 +201,7 @@ def test_rejected_messages_are_kept_and_expired_ones_are_not(
     queue = rpc_queue("catalog")
     headers = {"x-first-death-queue": queue, "x-first-death-reason": reason}
 
-    routed = Rules(topology).route(DEAD, "catalog.products.get", headers)
+    routed = Rules(topology).route(DEAD_EXCHANGE, "catalog.products.get", headers)
 
     assert routed == ([dead_queue(queue)] if is_kept else [])
 
@@ -237,7 +243,9 @@ def test_everything_is_in_one_virtual_host(topology: Definitions) -> None:
 def test_a_caller_of_one_method_may_write_its_key_only() -> None:
     services = Services.parse('[shop]\ncalls = ["auth.sessions.create"]\n[auth]\nanswers = true')
 
-    (permission,) = entries(definitions(services), "topic_permissions", user="shop", exchange=RPC)
+    (permission,) = entries(
+        definitions(services), "topic_permissions", user="shop", exchange=RPC_EXCHANGE
+    )
 
     assert re.search(permission["write"], "auth.sessions.create")
     for key in ("auth.sessions.createx", "xauth.sessions.create", "authxsessions.create", ""):
@@ -249,11 +257,18 @@ def test_a_service_that_only_answers_may_write_replies_only() -> None:
     (permission,) = entries(topology, "permissions", user="catalog")
     writable = [
         name
-        for name in (RPC, REPLIES, EVENTS, DEAD, "rpc.auth", "reply.bridge.x")
+        for name in (
+            RPC_EXCHANGE,
+            REPLIES_EXCHANGE,
+            EVENTS_EXCHANGE,
+            DEAD_EXCHANGE,
+            "rpc.auth",
+            "reply.bridge.x",
+        )
         if re.search(permission["write"], name)
     ]
 
-    assert writable == [REPLIES]
+    assert writable == [REPLIES_EXCHANGE]
     assert not re.search(permission["configure"], "reply.catalog.x")
 
 

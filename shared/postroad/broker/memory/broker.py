@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable
 from pika import BasicProperties
 
 from postroad.broker.interfaces import (
+    ConnectionState,
     NotOpen,
     OnDelivery,
     OnOutcome,
     Outcome,
     QueueCount,
-    State,
     check_size,
 )
 from postroad.broker.memory.connection import MemoryLink, nothing
@@ -23,7 +23,7 @@ from postroad.broker.memory.node import MemoryNode
 from postroad.broker.memory.queue import Stored, Subscription
 from postroad.ids import new_id
 from postroad.topology.definitions import Definitions
-from postroad.topology.names import EVENTS, REPLIES
+from postroad.topology.names import EVENTS_EXCHANGE, REPLIES_EXCHANGE
 from postroad.topology.rules import ChannelClosed
 
 
@@ -76,7 +76,7 @@ class MemoryUser:
         return MemoryOwnQueue(
             MemoryLink(self._broker, self._user),
             prefix=f"reply.{service}",
-            exchange=REPLIES,
+            exchange=REPLIES_EXCHANGE,
             routing_keys=lambda queue: (queue,),
             on_delivery=on_delivery,
             on_lost=on_lost,
@@ -94,7 +94,7 @@ class MemoryUser:
         return MemoryOwnQueue(
             MemoryLink(self._broker, self._user),
             prefix=f"listen.{service}",
-            exchange=EVENTS,
+            exchange=EVENTS_EXCHANGE,
             routing_keys=lambda _: names,
             on_delivery=on_delivery,
             on_open=on_open,
@@ -109,7 +109,7 @@ class MemoryPublisher:
         self._unconfirmed: dict[Stored, OnOutcome] = {}
 
     @property
-    def state(self) -> State:
+    def state(self) -> ConnectionState:
         return self._link.state
 
     async def start(self) -> None:
@@ -129,7 +129,7 @@ class MemoryPublisher:
         properties: BasicProperties,
         on_outcome: OnOutcome,
     ) -> None:
-        if self.state is not State.OPEN:
+        if self.state is not ConnectionState.OPEN:
             raise NotOpen(self.state)
         check_size(body)
         message = Stored(exchange, routing_key, body, properties).copy()
@@ -166,9 +166,9 @@ class MemoryConsumer:
         self._is_stopping = False
 
     @property
-    def state(self) -> State:
-        is_draining = self._is_stopping and self._link.state is not State.CLOSED
-        return State.DRAINING if is_draining else self._link.state
+    def state(self) -> ConnectionState:
+        is_draining = self._is_stopping and self._link.state is not ConnectionState.CLOSED
+        return ConnectionState.DRAINING if is_draining else self._link.state
 
     async def start(self) -> None:
         self._link.start(set_up=self._set_up, on_lost=self._on_lost)
@@ -222,7 +222,7 @@ class MemoryOwnQueue:
         self._subscription: Subscription | None = None
 
     @property
-    def state(self) -> State:
+    def state(self) -> ConnectionState:
         return self._link.state
 
     @property
@@ -244,7 +244,9 @@ class MemoryOwnQueue:
 
     async def look(self, queue: str) -> QueueCount | None:
         await asyncio.sleep(0)
-        found = self._link.broker.node.queues.get(queue) if self.state is State.OPEN else None
+        found = (
+            self._link.broker.node.queues.get(queue) if self.state is ConnectionState.OPEN else None
+        )
         return None if found is None else QueueCount(len(found.ready()), len(found.subscriptions))
 
     def _set_up(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from postroad.broker.interfaces import State
+from postroad.broker.interfaces import ConnectionState
 from postroad.broker.memory.node import MemoryNode
 from postroad.topology.rules import ChannelClosed
 
@@ -25,7 +25,7 @@ class MemoryLink:
     def __init__(self, broker: LinkedBroker, user: str) -> None:
         self.broker = broker
         self.user = user
-        self.state = State.CLOSED
+        self.state = ConnectionState.CLOSED
         self._set_up: Callable[[], None] = nothing
         self._on_lost: Callable[[], None] = nothing
         self._opened = asyncio.Event()
@@ -33,7 +33,7 @@ class MemoryLink:
 
     def start(self, *, set_up: Callable[[], None], on_lost: Callable[[], None]) -> None:
         self._set_up, self._on_lost = set_up, on_lost
-        self.state = State.CONNECTING
+        self.state = ConnectionState.CONNECTING
         self._attempt = asyncio.get_running_loop().call_soon(self._open)
 
     async def opened(self, timeout_s: float) -> bool:
@@ -49,13 +49,13 @@ class MemoryLink:
     def fail(self) -> None:
         """Lose the connection, and try again in a moment."""
         self._lose()
-        self.state = State.RECOVERING
+        self.state = ConnectionState.RECOVERING
         self._attempt = asyncio.get_running_loop().call_later(RECONNECT_S, self._open)
 
     async def close(self) -> None:
         await asyncio.sleep(0)  # what was settled just now still leaves
         self._lose()
-        self.state = State.CLOSED
+        self.state = ConnectionState.CLOSED
         await asyncio.sleep(0)  # and what was lost is told
 
     def _open(self) -> None:
@@ -67,7 +67,7 @@ class MemoryLink:
             self.fail()
         else:
             self.broker.links.append(self)
-            self.state = State.OPEN
+            self.state = ConnectionState.OPEN
             self._opened.set()
 
     def _lose(self) -> None:

@@ -176,7 +176,7 @@ class MemoryDelivery:
     def dead_letter(self) -> None:
         self._settle(self._subscription.queue.bury)
 
-    def hand_back(self) -> None:
+    def requeue(self) -> None:
         self._settle(self._subscription.queue.put_back)
 
     def _settle(self, act: Callable[[Stored], None] | None) -> None:

@@ -15,7 +15,7 @@ from ops.commands.provision import provision
 from ops.health import checks
 from ops.health.checks import Depth
 from ops.health.drift import COMPARISONS, Finding
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.security.keys import Identity
 from postroad.security.rotation import rotate
 from postroad.topology.definitions import Definitions
@@ -169,18 +169,20 @@ def test_clocks_that_differ_are_found(ahead_s: float, said: list[str]) -> None:
 
 
 @pytest.fixture
-def state(tmp_path: Path, services: Services) -> State:
-    state = State(tmp_path / "state")
+def state(tmp_path: Path, services: Services) -> StateFolder:
+    state = StateFolder(tmp_path / "state")
     with state.held("tests"):
         provision(state, services)
     return state
 
 
-def test_a_new_folder_has_nothing_wrong(state: State, services: Services) -> None:
+def test_a_new_folder_has_nothing_wrong(state: StateFolder, services: Services) -> None:
     assert not [*checks.of_files(state), *checks.of_keys(state, services.names)]
 
 
-def test_a_rotation_that_was_left_half_done_is_found(state: State, services: Services) -> None:
+def test_a_rotation_that_was_left_half_done_is_found(
+    state: StateFolder, services: Services
+) -> None:
     path = state.identity_file("auth")
     rotate(Identity.load(path)).save(path)
 
@@ -189,7 +191,7 @@ def test_a_rotation_that_was_left_half_done_is_found(state: State, services: Ser
     assert problem.startswith("others do not know the keys that auth has")
 
 
-def test_keys_without_a_next_one_are_found(state: State, services: Services) -> None:
+def test_keys_without_a_next_one_are_found(state: StateFolder, services: Services) -> None:
     path = state.identity_file("auth")
     identity = Identity.load(path)
     keys = tuple(
@@ -206,7 +208,7 @@ def test_keys_without_a_next_one_are_found(state: State, services: Services) -> 
     assert problem == "auth has no key for tokens that lasts another week"
 
 
-def test_missing_keys_are_found(state: State, services: Services) -> None:
+def test_missing_keys_are_found(state: StateFolder, services: Services) -> None:
     state.identity_file("auth").unlink()
 
     (problem,) = problems(checks.of_keys(state, services.names))
@@ -215,7 +217,7 @@ def test_missing_keys_are_found(state: State, services: Services) -> None:
 
 
 @pytest.mark.parametrize("name", ["identity.json", "broker.password"])
-def test_a_secret_that_others_may_read_is_found(state: State, name: str) -> None:
+def test_a_secret_that_others_may_read_is_found(state: StateFolder, name: str) -> None:
     path = state.folder / "services" / "auth" / name
     path.chmod(0o644)
 
@@ -224,7 +226,7 @@ def test_a_secret_that_others_may_read_is_found(state: State, name: str) -> None
     assert finding == Finding("files", f"others may open {path}", f"chmod 600 {path}")
 
 
-def test_an_open_folder_is_found(state: State) -> None:
+def test_an_open_folder_is_found(state: StateFolder) -> None:
     state.folder.chmod(0o755)
 
     (finding,) = checks.of_files(state)
@@ -232,20 +234,20 @@ def test_an_open_folder_is_found(state: State) -> None:
     assert finding.advice == f"chmod go= {state.folder}"
 
 
-def test_a_full_disk_is_found(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_found(state: StateFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "LEAST_FREE_BYTES", 1 << 62)
 
     assert len(problems(checks.of_disk(state))) == 1
 
 
-def run(state: State, *arguments: str) -> int:
+def run(state: StateFolder, *arguments: str) -> int:
     parser = ArgumentParser()
     doctor.add_arguments(parser)
     return doctor.run(parser.parse_args([*arguments, "--state", str(state.folder)]))
 
 
 def test_where_nothing_runs_only_the_folder_is_looked_at(
-    state: State, capsys: pytest.CaptureFixture[str]
+    state: StateFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(state) == 2
 
@@ -257,5 +259,5 @@ def test_where_nothing_runs_only_the_folder_is_looked_at(
 def test_where_there_is_no_folder_it_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(State(tmp_path / "none")) == 2
+    assert run(StateFolder(tmp_path / "none")) == 2
     assert "there is no folder" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from time import time
 import pytest
 
 from ops.commands import explain
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.dead_letters.captured import CannotRead, read_messages
 from postroad.security.signatures import Reason
 from tests.integration.test_security import Scene
@@ -180,13 +180,18 @@ def test_what_is_no_captured_message_is_said_to_be_none(text: str, complaint: st
         read_messages(text)
 
 
-def test_a_missing_file_is_one_sentence(state: State, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_file_is_one_sentence(
+    state: StateFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert command("no-such-file", "--state", str(state.folder)) == 1
     assert capsys.readouterr().err.startswith("postroad: cannot read no-such-file: ")
 
 
 def test_a_folder_without_the_readers_keys_is_one_sentence(
-    scene: Scene, state: State, explained: Callable[..., int], capsys: pytest.CaptureFixture[str]
+    scene: Scene,
+    state: StateFolder,
+    explained: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     state.forget("catalog")
 

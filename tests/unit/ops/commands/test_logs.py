@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ops.logs.writer import Logbook
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from tests.support.waiting import eventually
 
 
@@ -24,18 +24,18 @@ def entry(event: str, *, ago_s: float = 0.0, **fields: object) -> bytes:
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> State:
-    return State(tmp_path)
+def state(tmp_path: Path) -> StateFolder:
+    return StateFolder(tmp_path)
 
 
 @pytest.fixture
-def book(state: State) -> Iterator[Logbook]:
+def book(state: StateFolder) -> Iterator[Logbook]:
     state.programs_log_folder.parent.mkdir(parents=True)
     with closing(Logbook(state.programs_log_folder, lambda _: None)) as book:
         yield book
 
 
-def logs(state: State, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def logs(state: StateFolder, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "ops.cli", "logs", *arguments, "--state", str(state.folder)],
         capture_output=True,
@@ -45,7 +45,7 @@ def logs(state: State, *arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def shown(state: State, *arguments: str) -> list[dict[str, Any]]:
+def shown(state: StateFolder, *arguments: str) -> list[dict[str, Any]]:
     done = logs(state, "--no-follow", "--json", *arguments)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -64,7 +64,7 @@ def shown(state: State, *arguments: str) -> list[dict[str, Any]]:
     ],
 )
 def test_only_what_is_wanted_is_shown(
-    state: State, book: Logbook, arguments: list[str], events: list[str]
+    state: StateFolder, book: Logbook, arguments: list[str], events: list[str]
 ) -> None:
     book.take("catalog_worker", entry("a", ago_s=1800, request_id="r1"))
     book.take("catalog_worker", entry("b", ago_s=3, service="catalog"))
@@ -75,7 +75,7 @@ def test_only_what_is_wanted_is_shown(
 
 
 def test_people_see_text_and_no_colours_where_there_is_no_terminal(
-    state: State, book: Logbook
+    state: StateFolder, book: Logbook
 ) -> None:
     book.take("http_bridge", entry("http", service="bridge", status=200))
     book.take("http_bridge", b"Traceback: it broke\n")
@@ -89,7 +89,9 @@ def test_people_see_text_and_no_colours_where_there_is_no_terminal(
     assert "\x1b" not in "".join(lines)
 
 
-async def test_what_comes_is_shown_until_it_is_interrupted(state: State, book: Logbook) -> None:
+async def test_what_comes_is_shown_until_it_is_interrupted(
+    state: StateFolder, book: Logbook
+) -> None:
     state.write_running({})
     book.take("http_bridge", entry("before"))
     with following(state, "--json") as (process, output):
@@ -103,7 +105,7 @@ async def test_what_comes_is_shown_until_it_is_interrupted(state: State, book: L
     assert b"Traceback" not in output.read_bytes()
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(state: State, book: Logbook) -> None:
+def test_a_reader_that_has_seen_enough_is_no_error(state: StateFolder, book: Logbook) -> None:
     for _ in range(5000):
         book.take("http_bridge", entry("line"))
     command = f"{sys.executable} -m ops.cli logs --no-follow --state {state.folder} | head -1"
@@ -114,7 +116,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(state: State, book: Logbook) 
     assert done.stderr == b""
 
 
-def test_it_says_so_when_nothing_runs(state: State, book: Logbook) -> None:
+def test_it_says_so_when_nothing_runs(state: StateFolder, book: Logbook) -> None:
     book.take("http_bridge", entry("before"))
 
     done = logs(state)
@@ -124,14 +126,14 @@ def test_it_says_so_when_nothing_runs(state: State, book: Logbook) -> None:
     assert "--no-follow" in done.stderr
 
 
-def test_it_says_so_when_nothing_was_ever_logged(state: State) -> None:
+def test_it_says_so_when_nothing_was_ever_logged(state: StateFolder) -> None:
     done = logs(state, "--no-follow")
 
     assert done.returncode == 1
     assert "nothing has been logged" in done.stderr
 
 
-def test_a_time_that_is_none_is_refused_in_one_sentence(state: State) -> None:
+def test_a_time_that_is_none_is_refused_in_one_sentence(state: StateFolder) -> None:
     done = logs(state, "--since", "yesterday")
 
     assert done.returncode == 2
@@ -139,7 +141,9 @@ def test_a_time_that_is_none_is_refused_in_one_sentence(state: State) -> None:
 
 
 @contextmanager
-def following(state: State, *arguments: str) -> "Iterator[tuple[subprocess.Popen[bytes], Path]]":
+def following(
+    state: StateFolder, *arguments: str
+) -> "Iterator[tuple[subprocess.Popen[bytes], Path]]":
     output = state.folder / "output"
     with output.open("wb") as file:
         process = subprocess.Popen(

@@ -11,7 +11,7 @@ from ops.commands import provision
 from ops.commands.provision import DATABASES
 from ops.services.operator import OPERATOR, operator_rights
 from ops.services.programs import SERVICES_FILE, added_services
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.security.keys import Identity, TrustBundle
 from postroad.topology.names import SCALER
 from postroad.topology.services import load_services
@@ -48,7 +48,7 @@ def test_each_service_gets_a_folder_with_its_own_secrets_only(tmp_path: Path) ->
 def test_all_trust_all_and_the_broker_knows_hashes_only(tmp_path: Path) -> None:
     run(tmp_path)
 
-    state = State(tmp_path)
+    state = StateFolder(tmp_path)
     text = state.definitions_file.read_text()
     users = json.loads(text)["users"]
     assert set(TrustBundle.load(state.trust_file).services) == set(SERVICES.names)
@@ -89,7 +89,7 @@ def test_what_other_programs_read_is_readable_whatever_the_umask(tmp_path: Path)
 
 def test_in_a_cluster_requests_have_copies_too(tmp_path: Path) -> None:
     def types() -> dict[str, str]:
-        queues = json.loads(State(tmp_path).definitions_file.read_text())["queues"]
+        queues = json.loads(StateFolder(tmp_path).definitions_file.read_text())["queues"]
         return {queue["name"]: queue["arguments"]["x-queue-type"] for queue in queues}
 
     run(tmp_path)
@@ -106,7 +106,7 @@ def test_an_operator_is_made_for_who_asks_for_one(tmp_path: Path) -> None:
 
     run(tmp_path, "--operator")
 
-    state = State(tmp_path)
+    state = StateFolder(tmp_path)
     users = json.loads(state.definitions_file.read_text())["users"]
     assert {user["name"] for user in users} == {*SERVICES.names, OPERATOR, SCALER}
     assert TrustBundle.load(state.trust_file).services[OPERATOR].redrives
@@ -115,7 +115,7 @@ def test_an_operator_is_made_for_who_asks_for_one(tmp_path: Path) -> None:
 
 def test_an_operator_is_given_the_rights_that_a_new_release_has(tmp_path: Path) -> None:
     run(tmp_path, "--operator")
-    state = State(tmp_path)
+    state = StateFolder(tmp_path)
     state.write_services('[operator]\ncalls = ["auth.*"]\n')
 
     run(tmp_path, "--operator")
@@ -124,7 +124,7 @@ def test_an_operator_is_given_the_rights_that_a_new_release_has(tmp_path: Path) 
 
 
 def test_services_that_were_added_are_provided_for_too(tmp_path: Path) -> None:
-    state = State(tmp_path)
+    state = StateFolder(tmp_path)
     state.write_services('[shop]\ncalls = ["catalog.products.*"]\n')
 
     run(tmp_path)

@@ -11,7 +11,7 @@ from ops.commands.status_view import Status, page
 from ops.scaling.autoscaler import Change
 from ops.scaling.management_api import Queue
 from ops.scaling.report import ProgramReport, Report, read_report
-from ops.state.folder import State, StateError
+from ops.state.folder import StateError, StateFolder
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 REPORT = Report(
@@ -107,7 +107,7 @@ def test_where_nothing_runs_the_command_says_what_to_do(
 
 
 def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
-    state = State(tmp_path)
+    state = StateFolder(tmp_path)
 
     state.write_scaling(REPORT.model_dump_json())
 
@@ -115,7 +115,7 @@ def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_broken_report_is_named(tmp_path: Path) -> None:
-    state = State(tmp_path)
+    state = StateFolder(tmp_path)
     state.write_scaling('{"programs": 1}')
 
     with pytest.raises(StateError, match=r"scaling\.json is broken"):
@@ -123,7 +123,7 @@ def test_a_broken_report_is_named(tmp_path: Path) -> None:
 
 
 def test_the_report_goes_when_the_system_stops(tmp_path: Path) -> None:
-    state = State(tmp_path)
+    state = StateFolder(tmp_path)
 
     with state.held("http://127.0.0.1:8000"):
         state.write_scaling(REPORT.model_dump_json())

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ops.logs.writer import Logbook
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 
 TRACE, EVENT_TRACE, JOB_TRACE = "a" * 32, "b" * 32, "c" * 32
 
@@ -47,8 +47,8 @@ OTHER = entry(
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> State:
-    state = State(tmp_path)
+def state(tmp_path: Path) -> StateFolder:
+    state = StateFolder(tmp_path)
     state.programs_log_folder.parent.mkdir(parents=True)
     book = Logbook(state.programs_log_folder, lambda _: None)
     for program, line in (
@@ -81,7 +81,7 @@ def shape(step: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("wanted", ["r1", TRACE, JOB_TRACE])
-def test_each_step_is_below_the_one_that_caused_it(state: State, wanted: str) -> None:
+def test_each_step_is_below_the_one_that_caused_it(state: StateFolder, wanted: str) -> None:
     done = trace(wanted, "--json", "--state", str(state.folder))
 
     (root,) = json.loads(done.stdout)
@@ -101,7 +101,7 @@ def test_each_step_is_below_the_one_that_caused_it(state: State, wanted: str) ->
     assert request["children"][0]["outcome"] == "not_authenticated"
 
 
-def test_people_see_the_tree_with_a_bar_for_each_step(state: State) -> None:
+def test_people_see_the_tree_with_a_bar_for_each_step(state: StateFolder) -> None:
     done = trace("r1", "--state", str(state.folder))
 
     first, *rows = done.stdout.decode().splitlines()
@@ -129,7 +129,7 @@ def test_a_step_whose_cause_is_not_in_the_log_stands_by_itself() -> None:
     assert len(json.loads(done.stdout)) == 2
 
 
-def test_it_says_so_when_nothing_is_found(state: State) -> None:
+def test_it_says_so_when_nothing_is_found(state: StateFolder) -> None:
     done = trace("nobody", "--state", str(state.folder))
 
     assert done.returncode == 1

@@ -6,7 +6,7 @@ from time import time
 import pytest
 
 from ops.commands import explain
-from ops.dead_letters.diagnosis import Court, Outcome
+from ops.dead_letters.diagnosis import CheckOutcome, Court
 from postroad.contracts.catalog import GetProduct
 from postroad.security.access_tokens import AccessToken
 from postroad.security.keys import Identity
@@ -31,7 +31,7 @@ def test_it_gives_the_workers_own_reason_for_one_who_would(
     verdict = tried(scene.keys["catalog"], letter).verdict
 
     assert verdict is not None
-    assert (verdict.outcome, verdict.code) == (Outcome.REFUSED, reason)
+    assert (verdict.outcome, verdict.code) == (CheckOutcome.REFUSED, reason)
 
 
 def test_a_copy_is_told_from_the_one_before_it(scene: Scene) -> None:
@@ -127,7 +127,7 @@ def test_a_body_that_breaks_its_contract_gets_an_error_that_does_not_quote_it(
     verdict = tried(scene.keys["catalog"], letter).verdict
 
     assert verdict is not None
-    assert (verdict.outcome, verdict.code) == (Outcome.ERROR, "invalid_request")
+    assert (verdict.outcome, verdict.code) == (CheckOutcome.ERROR, "invalid_request")
     assert "product_id" in verdict.detail
     assert "secret" not in verdict.detail
 

@@ -14,7 +14,7 @@ from ops.local.broker import PrivateBroker
 from ops.local.ports import free_ports
 from ops.services import grants, programs
 from ops.services.grants import GrantError
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 from postroad.security.keys import TrustBundle
 from postroad.topology.definitions import definitions
 from postroad.topology.names import SCALER
@@ -36,7 +36,7 @@ class Deleting(PrivateBroker):
         return ""
 
 
-def command(state: State, *arguments: str) -> int:
+def command(state: StateFolder, *arguments: str) -> int:
     """Run `postroad services`; give its exit status."""
     parser = ArgumentParser()
     services.add_arguments(parser)
@@ -44,11 +44,11 @@ def command(state: State, *arguments: str) -> int:
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> State:
-    return State(tmp_path / "state")
+def state(tmp_path: Path) -> StateFolder:
+    return StateFolder(tmp_path / "state")
 
 
-async def test_an_added_service_has_keys_a_password_and_its_rights(state: State) -> None:
+async def test_an_added_service_has_keys_a_password_and_its_rights(state: StateFolder) -> None:
     begins_at_once = await grants.add(state, "shop", SHOP)
 
     trusted = TrustBundle.load(state.trust_file).services["shop"]
@@ -58,10 +58,10 @@ async def test_an_added_service_has_keys_a_password_and_its_rights(state: State)
     assert state.password_file("shop").exists()
 
 
-async def test_the_next_start_knows_it(state: State) -> None:
+async def test_the_next_start_knows_it(state: StateFolder) -> None:
     await grants.add(state, "shop", SHOP)
 
-    allowed = programs.allowed_services(State(state.folder))
+    allowed = programs.allowed_services(StateFolder(state.folder))
 
     ours = load_services(programs.SERVICES_FILE)
     assert allowed == Services(ours.root | {"shop": SHOP})
@@ -69,7 +69,7 @@ async def test_the_next_start_knows_it(state: State) -> None:
     assert [user["name"] for user in users] == [*allowed.names, SCALER]
 
 
-async def test_adding_it_again_changes_its_rights_and_keeps_its_keys(state: State) -> None:
+async def test_adding_it_again_changes_its_rights_and_keeps_its_keys(state: StateFolder) -> None:
     await grants.add(state, "shop", SHOP)
     identity = state.identity("shop")
 
@@ -80,7 +80,7 @@ async def test_adding_it_again_changes_its_rights_and_keeps_its_keys(state: Stat
     assert state.identity("shop") == identity
 
 
-async def test_what_was_written_by_hand_is_kept(state: State) -> None:
+async def test_what_was_written_by_hand_is_kept(state: StateFolder) -> None:
     await grants.add(state, "shop", SHOP)
     state.write_services('[feed]\npublishes = ["auth.login.*"]\nanswers = true\n')
 
@@ -90,7 +90,7 @@ async def test_what_was_written_by_hand_is_kept(state: State) -> None:
     assert programs.added_services(state).root == {"feed": feed, "shop": SHOP}
 
 
-async def test_its_user_may_do_at_the_broker_what_was_granted(state: State) -> None:
+async def test_its_user_may_do_at_the_broker_what_was_granted(state: StateFolder) -> None:
     await grants.add(state, "shop", SHOP)
 
     generated = definitions(programs.allowed_services(state))
@@ -120,7 +120,7 @@ async def test_its_user_may_do_at_the_broker_what_was_granted(state: State) -> N
     ],
 )
 async def test_what_makes_no_sense_is_refused_and_changes_nothing(
-    state: State, name: str, service: Service, reason: str
+    state: StateFolder, name: str, service: Service, reason: str
 ) -> None:
     with pytest.raises((GrantError, ServicesFileError), match=reason):
         await grants.add(state, name, service)
@@ -129,7 +129,7 @@ async def test_what_makes_no_sense_is_refused_and_changes_nothing(
     assert not state.trust_file.exists()
 
 
-async def test_a_revoked_service_has_no_keys_and_no_rights(state: State) -> None:
+async def test_a_revoked_service_has_no_keys_and_no_rights(state: StateFolder) -> None:
     await grants.add(state, "shop", SHOP)
 
     await grants.revoke(state, "shop")
@@ -141,7 +141,9 @@ async def test_a_revoked_service_has_no_keys_and_no_rights(state: State) -> None
     assert state.revoked() == {"shop"}  # for the broker to forget when it is there
 
 
-async def test_a_service_added_after_it_was_revoked_has_new_keys_and_stays(state: State) -> None:
+async def test_a_service_added_after_it_was_revoked_has_new_keys_and_stays(
+    state: StateFolder,
+) -> None:
     await grants.add(state, "shop", SHOP)
     before = state.identity("shop")
     await grants.revoke(state, "shop")
@@ -155,12 +157,14 @@ async def test_a_service_added_after_it_was_revoked_has_new_keys_and_stays(state
 @pytest.mark.parametrize(
     ("name", "reason"), [("bridge", "one of our own"), ("nobody", "no service nobody was added")]
 )
-async def test_only_what_was_added_can_be_revoked(state: State, name: str, reason: str) -> None:
+async def test_only_what_was_added_can_be_revoked(
+    state: StateFolder, name: str, reason: str
+) -> None:
     with pytest.raises(GrantError, match=reason):
         await grants.revoke(state, name)
 
 
-async def test_a_name_that_we_take_ourselves_later_is_an_error(state: State) -> None:
+async def test_a_name_that_we_take_ourselves_later_is_an_error(state: StateFolder) -> None:
     await grants.add(state, "shop", SHOP)
     state.write_services("[catalog]\nanswers = true\n")
 
@@ -181,7 +185,7 @@ def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Non
 
 
 async def test_an_added_service_whose_name_we_take_is_revoked_and_then_ours(
-    state: State, ours: Callable[[str], None]
+    state: StateFolder, ours: Callable[[str], None]
 ) -> None:
     await grants.add(state, "shop", SHOP)
     theirs = state.identity("shop"), state.password("shop")
@@ -200,7 +204,7 @@ async def test_an_added_service_whose_name_we_take_is_revoked_and_then_ours(
 
 
 async def test_the_user_of_a_service_that_became_ours_is_not_deleted(
-    state: State, ours: Callable[[str], None]
+    state: StateFolder, ours: Callable[[str], None]
 ) -> None:
     with state.changing():
         state.write_revoked({"shop", "till"})
@@ -214,7 +218,7 @@ async def test_the_user_of_a_service_that_became_ours_is_not_deleted(
 
 
 async def test_what_may_be_our_own_is_not_revoked_while_it_may_run(
-    state: State, ours: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    state: StateFolder, ours: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await grants.add(state, "shop", SHOP)
     ours("shop")
@@ -226,7 +230,7 @@ async def test_what_may_be_our_own_is_not_revoked_while_it_may_run(
     assert programs.noted_services(state).names == ["shop"]
 
 
-async def test_the_operator_keeps_what_is_left_of_its_rights(state: State) -> None:
+async def test_the_operator_keeps_what_is_left_of_its_rights(state: StateFolder) -> None:
     stale = '[operator]\ncalls = ["auth.*", "orders.*"]\nlistens = ["orders.order.placed"]\n'
     with state.changing():
         state.write_services(stale)
@@ -237,7 +241,7 @@ async def test_the_operator_keeps_what_is_left_of_its_rights(state: State) -> No
 
 
 def test_a_right_to_what_is_no_more_is_named_with_its_file_and_the_remedy(
-    state: State, capsys: pytest.CaptureFixture[str]
+    state: StateFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with state.changing():
         state.write_services('[till]\ncalls = ["orders.*"]\n[feed]\ncalls = ["orders.*"]\n')
@@ -256,14 +260,14 @@ def test_a_right_to_what_is_no_more_is_named_with_its_file_and_the_remedy(
 def test_a_folder_that_is_not_there_has_no_services(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command(State(tmp_path / "nowhere"), "list") == 1
+    assert command(StateFolder(tmp_path / "nowhere"), "list") == 1
     assert capsys.readouterr() == (
         "",
         f"postroad: there is no folder {tmp_path / 'nowhere'}; 'postroad up' makes it\n",
     )
 
 
-async def test_a_broker_that_was_killed_is_not_taken_for_a_running_one(state: State) -> None:
+async def test_a_broker_that_was_killed_is_not_taken_for_a_running_one(state: StateFolder) -> None:
     await grants.add(state, "shop", SHOP)
     amqp, management, distribution, epmd = free_ports(4)
     ports = {"amqp": amqp, "management": management, "distribution": distribution, "epmd": epmd}
@@ -274,7 +278,7 @@ async def test_a_broker_that_was_killed_is_not_taken_for_a_running_one(state: St
 
 
 def test_where_the_broker_is_cannot_be_said_while_nothing_runs(
-    state: State, capsys: pytest.CaptureFixture[str]
+    state: StateFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(*arguments: str) -> int:
         return command(state, *arguments)
@@ -292,7 +296,7 @@ def test_where_the_broker_is_cannot_be_said_while_nothing_runs(
 
 
 def test_for_a_broker_that_others_run_the_definitions_are_written(
-    state: State, capsys: pytest.CaptureFixture[str]
+    state: StateFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(command: ModuleType, *arguments: str) -> str:
         parser = ArgumentParser()
@@ -327,7 +331,7 @@ def test_for_a_broker_that_others_run_the_definitions_are_written(
     assert known() == before
 
 
-async def test_definitions_that_cannot_be_read_are_named(state: State) -> None:
+async def test_definitions_that_cannot_be_read_are_named(state: StateFolder) -> None:
     state.certificates([])  # an authority, and nothing else of `postroad provision`
 
     with pytest.raises(GrantError, match=r"cannot read .*definitions.json; run 'postroad prov"):

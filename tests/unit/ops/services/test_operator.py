@@ -13,17 +13,17 @@ from ops.local.broker_node import Ports
 from ops.local.ports import LOOPBACK
 from ops.services import grants, programs
 from ops.services.operator import OPERATOR, CannotAct, operator_rights, settings_as
-from ops.state.folder import State
+from ops.state.folder import StateFolder
 
 URLS = "amqps://broker:5671/postroad,amqps://broker-2:5671/postroad"
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> State:
+def state(tmp_path: Path) -> StateFolder:
     parser = ArgumentParser()
     provision.add_arguments(parser)
     assert provision.run(parser.parse_args(["--state", str(tmp_path), "--operator"])) == 0
-    return State(tmp_path)
+    return StateFolder(tmp_path)
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def _broker_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_URLS", URLS)
 
 
-def test_the_broker_is_where_the_environment_says(state: State) -> None:
+def test_the_broker_is_where_the_environment_says(state: StateFolder) -> None:
     settings = settings_as(state, OPERATOR)
 
     assert ",".join(settings.broker_urls) == URLS
@@ -40,7 +40,7 @@ def test_the_broker_is_where_the_environment_says(state: State) -> None:
     settings.broker_tls()  # its files are there, and fit
 
 
-def test_a_broker_that_runs_on_the_folder_comes_first(state: State) -> None:
+def test_a_broker_that_runs_on_the_folder_comes_first(state: StateFolder) -> None:
     with socket.create_server((LOOPBACK, 0)) as server:
         port = server.getsockname()[1]
         broker = PrivateBroker(state.broker_folder, ports=Ports(port, 0, 0, 0))
@@ -51,27 +51,29 @@ def test_a_broker_that_runs_on_the_folder_comes_first(state: State) -> None:
     assert settings.broker_urls == (f"amqp://{LOOPBACK}:{port}/postroad",)
 
 
-def test_who_acts_without_a_certificate_is_told_so(state: State) -> None:
+def test_who_acts_without_a_certificate_is_told_so(state: StateFolder) -> None:
     (state.own_folder(OPERATOR) / "tls" / "key.pem").unlink()
 
     with pytest.raises(CannotAct, match=r"^BROKER_KEY_FILE: cannot read .*/operator/tls/key.pem"):
         settings_as(state, OPERATOR)
 
 
-def test_nobody_acts_without_an_address(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_acts_without_an_address(
+    state: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("BROKER_URLS")
 
     with pytest.raises(CannotAct, match="nothing runs on"):
         settings_as(state, OPERATOR)
 
 
-def test_nobody_acts_as_a_service_that_is_not_there(state: State) -> None:
+def test_nobody_acts_as_a_service_that_is_not_there(state: StateFolder) -> None:
     with pytest.raises(CannotAct, match="no service shop; add it"):
         settings_as(state, "shop")
 
 
 def test_an_operator_is_made_where_there_is_none_and_the_broker_has_to_learn_of_it(
-    state: State,
+    state: StateFolder,
 ) -> None:
     asyncio.run(grants.revoke(state, OPERATOR))
 
@@ -83,7 +85,7 @@ def test_an_operator_is_made_where_there_is_none_and_the_broker_has_to_learn_of_
 
 
 def test_an_operator_is_renewed_without_a_word(
-    state: State, capsys: pytest.CaptureFixture[str]
+    state: StateFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state.write_services('[operator]\ncalls = ["auth.*", "orders.*"]\n')
     capsys.readouterr()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.state.folder import State, StateError
+from ops.state.folder import StateError, StateFolder
 
 ADDRESS = "http://127.0.0.1:8000"
 
@@ -15,7 +15,7 @@ ADDRESS = "http://127.0.0.1:8000"
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A state folder with keys and a password in it, left by an earlier run."""
-    state = State(tmp_path / "state")
+    state = StateFolder(tmp_path / "state")
     with state.held(ADDRESS):
         state.identity("auth")
         state.password("auth")
@@ -35,19 +35,19 @@ def test_the_first_run_makes_the_folder_for_its_owner_only(folder: Path) -> None
 def test_a_folder_made_by_another_program_is_closed_to_others(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
 
-    with State(tmp_path).held(ADDRESS):
+    with StateFolder(tmp_path).held(ADDRESS):
         assert mode(tmp_path) == 0o700
 
 
 def test_the_next_run_has_the_same_keys_and_passwords(folder: Path) -> None:
-    first, second = State(folder), State(folder)
+    first, second = StateFolder(folder), StateFolder(folder)
 
     assert first.identity("auth") == second.identity("auth")
     assert first.password("auth") == second.password("auth")
 
 
 def test_each_service_has_keys_and_a_password_of_its_own(folder: Path) -> None:
-    state = State(folder)
+    state = StateFolder(folder)
 
     assert state.identity("auth") != state.identity("catalog")
     assert state.password("auth") != state.password("catalog")
@@ -55,33 +55,33 @@ def test_each_service_has_keys_and_a_password_of_its_own(folder: Path) -> None:
 
 def test_a_second_run_is_told_where_the_first_one_is(folder: Path) -> None:
     with (
-        State(folder).held(ADDRESS),
+        StateFolder(folder).held(ADDRESS),
         pytest.raises(StateError, match=f"already running: {ADDRESS} .process "),
-        State(folder).held("http://127.0.0.1:8001"),
+        StateFolder(folder).held("http://127.0.0.1:8001"),
     ):
         pass
 
 
 def test_a_run_after_the_first_one_ended_is_welcome(folder: Path) -> None:
-    with State(folder).held(ADDRESS):
+    with StateFolder(folder).held(ADDRESS):
         pass
-    with State(folder).held(ADDRESS), (folder / "lock").open() as lock:
+    with StateFolder(folder).held(ADDRESS), (folder / "lock").open() as lock:
         assert ADDRESS in lock.read()
         with pytest.raises(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_other_commands_learn_where_the_running_system_listens(folder: Path) -> None:
-    state = State(folder)
+    state = StateFolder(folder)
     with state.held(ADDRESS):
         state.write_running({"http": ADDRESS, "amqp": "127.0.0.1:20000"})
 
-        assert State(folder).running() == {"http": ADDRESS, "amqp": "127.0.0.1:20000"}
-    assert State(folder).running() is None
+        assert StateFolder(folder).running() == {"http": ADDRESS, "amqp": "127.0.0.1:20000"}
+    assert StateFolder(folder).running() is None
 
 
 def test_the_trust_bundle_is_written_whole(folder: Path) -> None:
-    state = State(folder)
+    state = StateFolder(folder)
 
     state.write_trust({"services": {"auth": {}}})
     state.write_trust({"services": {}})
@@ -96,7 +96,7 @@ def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
 
     with (
         pytest.raises(StateError, match=f"cannot use {path}.*make clean"),
-        State(path).held(ADDRESS),
+        StateFolder(path).held(ADDRESS),
     ):
         pass
 
@@ -107,7 +107,7 @@ def test_a_broken_identity_is_named(folder: Path, content: bytes) -> None:
     path.write_bytes(content)
 
     with pytest.raises(StateError, match=f"{path}.*make clean"):
-        State(folder).identity("auth")
+        StateFolder(folder).identity("auth")
 
 
 def test_an_identity_of_another_service_is_refused(folder: Path) -> None:
@@ -116,7 +116,7 @@ def test_an_identity_of_another_service_is_refused(folder: Path) -> None:
     (folder / "services" / "auth" / "identity.json").rename(path)
 
     with pytest.raises(StateError, match=f"{path} is broken: it holds the keys of auth"):
-        State(folder).identity("catalog")
+        StateFolder(folder).identity("catalog")
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe"])
@@ -125,7 +125,7 @@ def test_a_broken_password_is_named(folder: Path, content: bytes) -> None:
     path.write_bytes(content)
 
     with pytest.raises(StateError, match=f"{path} is broken"):
-        State(folder).password("auth")
+        StateFolder(folder).password("auth")
 
 
 def test_a_folder_in_place_of_a_file_is_named(folder: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_folder_in_place_of_a_file_is_named(folder: Path) -> None:
     path.mkdir()
 
     with pytest.raises(StateError, match=f"cannot use {path}: Is a directory"):
-        State(folder).password("auth")
+        StateFolder(folder).password("auth")
 
 
 def test_a_users_file_that_is_no_database_is_named(folder: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_users_file_that_is_no_database_is_named(folder: Path) -> None:
 
     with (
         pytest.raises(StateError, match=f"{path} is broken: it is no SQLite database"),
-        State(folder).held(ADDRESS),
+        StateFolder(folder).held(ADDRESS),
     ):
         pass
 
@@ -152,4 +152,4 @@ def test_a_broken_running_file_is_named(folder: Path) -> None:
     (folder / "running.json").write_text('{"http":')
 
     with pytest.raises(StateError, match=r"running\.json is broken"):
-        State(folder).running()
+        StateFolder(folder).running()

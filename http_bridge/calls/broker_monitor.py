@@ -45,7 +45,7 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class RecentEvent:
     """An event, as far as it is shown: nobody's name or address. ``at``: when we heard it."""
 
     number: int
@@ -55,7 +55,7 @@ class Happening:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Snapshot:
     """What one look at the broker showed."""
 
     at: float
@@ -65,7 +65,7 @@ class Sight:
     events_skipped: int
 
 
-class Watch:
+class BrokerMonitor:
     """Looks at the queues each second and hears events, once for all who look, or not at all."""
 
     def __init__(
@@ -78,11 +78,11 @@ class Watch:
         self._looking: asyncio.Task[None] | None = None
         self._seen = asyncio.Event()
         self._numbers = count(1)
-        self._happenings: deque[Happening] = deque(maxlen=EVENTS_KEPT)
+        self._happenings: deque[RecentEvent] = deque(maxlen=EVENTS_KEPT)
         self._heard_since_look = 0
         self._skipped = 0
         self._since = 0.0
-        self.sight: Sight | None = None
+        self.sight: Snapshot | None = None
         self.is_stopped = False
 
     @property
@@ -116,7 +116,7 @@ class Watch:
         if not self.is_stopped:
             await self._seen.wait()
 
-    def happenings(self, *, after: int) -> list[Happening]:
+    def happenings(self, *, after: int) -> list[RecentEvent]:
         """Give what is kept of the events that came after one of this number."""
         return [each for each in self._happenings if each.number > after]
 
@@ -158,7 +158,7 @@ class Watch:
                 self._happenings.clear()  # what comes until somebody looks again is not heard
                 await listener.close()
 
-    async def _look(self, listener: EventListener) -> Sight:
+    async def _look(self, listener: EventListener) -> Snapshot:
         queues = [Queue(name, None, None) for name in QUEUES]
         is_answering = True
         try:
@@ -169,7 +169,7 @@ class Watch:
         except TimeoutError:
             is_answering = False
         is_connected = is_answering and listener.is_open
-        return Sight(time(), self._since, is_connected, tuple(queues), self._skipped)
+        return Snapshot(time(), self._since, is_connected, tuple(queues), self._skipped)
 
     def _tell(self) -> None:
         seen, self._seen = self._seen, asyncio.Event()
@@ -199,4 +199,4 @@ class Watch:
         self._note(event, f"product {event.product_id}")
 
     def _note(self, event: Event, subject: str | None) -> None:
-        self._happenings.append(Happening(next(self._numbers), time(), event.name, subject))
+        self._happenings.append(RecentEvent(next(self._numbers), time(), event.name, subject))

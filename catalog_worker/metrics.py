@@ -2,22 +2,22 @@
 
 from catalog_worker.catalog.cache import CachedCatalog
 from catalog_worker.catalog.fetcher import Fetcher
-from postroad.observability.metrics import Measure, by_label, number
+from postroad.observability.metrics import Metric, by_label, number
 
 BREAKER_STATES = ("closed", "half_open", "open")
 
 
-def cache_measures(cached: CachedCatalog) -> list[Measure]:
+def cache_metrics(cached: CachedCatalog) -> list[Metric]:
     """How often memory had the answer."""
     return [
-        Measure(
+        Metric(
             "counter",
             "postroad_catalog_cache_lookups_total",
             "Questions to the cache: it was fresh, was given while being renewed, or was missing",
             by_label(lambda: cached.lookups),
             ("result",),
         ),
-        Measure(
+        Metric(
             "counter",
             "postroad_catalog_cache_stale_answers_total",
             "Answers that were older than they should be, since upstream could not be asked",
@@ -26,30 +26,30 @@ def cache_measures(cached: CachedCatalog) -> list[Measure]:
     ]
 
 
-def upstream_measures(fetcher: Fetcher) -> list[Measure]:
+def upstream_metrics(fetcher: Fetcher) -> list[Metric]:
     """How the product API does."""
     counts, breaker = fetcher.counts, fetcher.breaker
     return [
-        Measure(
+        Metric(
             "counter",
             "postroad_catalog_upstream_fetches_total",
             "Fetches from the product API, each with its retries, by how they ended",
             by_label(lambda: counts.ended),
             ("code",),
         ),
-        Measure(
+        Metric(
             "counter",
             "postroad_catalog_upstream_retries_total",
             "Attempts after the first one of a fetch",
             number(lambda: counts.retries),
         ),
-        Measure(
+        Metric(
             "histogram",
             "postroad_catalog_upstream_fetch_duration_seconds",
             "Time that a fetch took, with its retries",
             lambda: {(): counts.durations},
         ),
-        Measure(
+        Metric(
             "gauge",
             "postroad_catalog_breaker_state",
             "1 for the state of the circuit breaker: open, nothing is asked",

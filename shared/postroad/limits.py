@@ -1,0 +1,8 @@
+"""Limits and constants of the wire that more than one room needs."""
+
+# Of a body; a worker's prefetch times this is what its queue can make it hold in memory. The broker
+# is told the same (max_message_size in rabbitmq/rabbitmq.conf).
+MESSAGE_MAX_BYTES = 4 * 2**20
+
+PROBLEM = "problem+json"
+"""What a reply is when it is an error: the claim ``cty``, and ``application/...`` as a property."""
