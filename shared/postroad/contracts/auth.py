@@ -3,6 +3,12 @@
 from pydantic import Field
 
 from postroad.contracts.base import Message, Request
+from postroad.contracts.errors import (
+    InvalidCredentials,
+    InvalidRefreshToken,
+    NotAuthenticated,
+    TooManyAttempts,
+)
 
 
 class Session(Message):
@@ -20,7 +26,11 @@ class Session(Message):
     user_id: int
 
 
-class CreateSession(Request[Session], method="auth.sessions.create"):
+class CreateSession(
+    Request[Session],
+    method="auth.sessions.create",
+    errors=(InvalidCredentials, TooManyAttempts),
+):
     """Sign a user in.
 
     The password is sealed to the auth service's key for ``password_context(username)`` (see
@@ -39,7 +49,9 @@ class CreateSession(Request[Session], method="auth.sessions.create"):
     client_address: str | None = Field(default=None, max_length=64)
 
 
-class RefreshSession(Request[Session], method="auth.sessions.refresh"):
+class RefreshSession(
+    Request[Session], method="auth.sessions.refresh", errors=(InvalidRefreshToken,)
+):
     """Trade a refresh token, sealed for ``REFRESH_CONTEXT``, for a new session's tokens.
 
     A token used a second time ends the whole session: one of the two users stole it. A second
@@ -56,7 +68,9 @@ class Ended(Message):
     """The session is over."""
 
 
-class EndSession(Request[Ended], method="auth.sessions.end"):
+class EndSession(
+    Request[Ended], method="auth.sessions.end", errors=(NotAuthenticated, InvalidRefreshToken)
+):
     """Sign out: by the user's access token, or by a refresh token sealed for ``REFRESH_CONTEXT``.
 
     Raises:
@@ -76,7 +90,9 @@ class UserProfile(Message):
     scopes: list[str]
 
 
-class GetOwnUser(Request[UserProfile], method="auth.profiles.get", needs_user=True):
+class GetOwnUser(
+    Request[UserProfile], method="auth.profiles.get", needs_user=True, errors=(NotAuthenticated,)
+):
     """The user whose access token the request carries.
 
     Raises:

@@ -1,35 +1,13 @@
 """What a contract is: a request class that names its method, its reply and who may send it."""
 
-from collections.abc import Mapping
-from functools import cached_property
-from typing import Any, ClassVar, Generic, Self, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
+from postroad.contracts.errors import ServiceError
+from postroad.contracts.message import Message
 
-class Message(BaseModel):
-    """A body on the wire: JSON, validated once at the border, unchanged afterwards.
-
-    Unknown fields are ignored, so that a peer may add one before we know it. Numbers are finite, as
-    all that JSON can say.
-    """
-
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
-
-    def to_json(self) -> bytes:
-        """Write it as JSON, once: an answer from a cache is given many times."""
-        return self._json
-
-    @cached_property
-    def _json(self) -> bytes:
-        return self.__pydantic_serializer__.to_json(self)
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Do as pydantic does, but for what was written of the original."""
-        copied = super().model_copy(update=update, deep=deep)
-        copied.__dict__.pop("_json", None)
-        return copied
-
+__all__ = ["Event", "Job", "Message", "ReplyT", "Request"]
 
 ReplyT = TypeVar("ReplyT", bound=Message)
 
@@ -44,6 +22,7 @@ class Request(Message, Generic[ReplyT]):
     - ``needs_user``: it is about the user, so that every caller gives the user's token.
     - ``timeout_s``: the deadline of a call that names none, in seconds.
     - ``idempotent``: a second delivery changes nothing, so an unknown outcome may be retried.
+    - ``errors``: what its service may answer instead, besides what any service may.
     """
 
     method: ClassVar[str]
@@ -51,6 +30,7 @@ class Request(Message, Generic[ReplyT]):
     needs_user: ClassVar[bool]
     timeout_s: ClassVar[float]
     idempotent: ClassVar[bool]
+    errors: ClassVar[tuple[type[ServiceError], ...]]
     reply: ClassVar[type[Message]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -65,6 +45,7 @@ class Request(Message, Generic[ReplyT]):
         needs_user: bool = False,
         timeout_s: float = 5.0,
         idempotent: bool = True,
+        errors: tuple[type[ServiceError], ...] = (),
         **kwargs: Any,
     ) -> None:
         super().__pydantic_init_subclass__(**kwargs)
@@ -75,6 +56,7 @@ class Request(Message, Generic[ReplyT]):
         cls.needs_user = needs_user
         cls.timeout_s = timeout_s
         cls.idempotent = idempotent
+        cls.errors = errors
         cls.reply = _reply_type(cls)
 
     @classmethod

@@ -5,6 +5,13 @@ from typing import Literal
 from pydantic import Field, FiniteFloat, model_validator
 
 from postroad.contracts.base import Job, Message, Request
+from postroad.contracts.errors import (
+    ProductNotFound,
+    SyncNotFound,
+    Unavailable,
+    UpstreamBusy,
+    UpstreamFailed,
+)
 
 PRODUCT_ID_MAX = 2**31 - 1
 
@@ -51,7 +58,12 @@ class CategoryList(Message):
 SortField = Literal["id", "title", "brand", "price", "category", "rating", "stock"]
 
 
-class ListProducts(Request[ProductPage], method="catalog.products.list", scope="catalog:read"):
+class ListProducts(
+    Request[ProductPage],
+    method="catalog.products.list",
+    scope="catalog:read",
+    errors=(UpstreamFailed, UpstreamBusy),
+):
     """A page of products: of all, of one category, or of those that match ``q``.
 
     Raises:
@@ -73,7 +85,12 @@ class ListProducts(Request[ProductPage], method="catalog.products.list", scope="
         return self
 
 
-class GetProduct(Request[Product], method="catalog.products.get", scope="catalog:read"):
+class GetProduct(
+    Request[Product],
+    method="catalog.products.get",
+    scope="catalog:read",
+    errors=(ProductNotFound, UpstreamFailed, UpstreamBusy),
+):
     """One product by its id.
 
     Raises:
@@ -85,7 +102,12 @@ class GetProduct(Request[Product], method="catalog.products.get", scope="catalog
     product_id: int = Field(ge=1, le=PRODUCT_ID_MAX)
 
 
-class ListCategories(Request[CategoryList], method="catalog.categories.list", scope="catalog:read"):
+class ListCategories(
+    Request[CategoryList],
+    method="catalog.categories.list",
+    scope="catalog:read",
+    errors=(UpstreamFailed, UpstreamBusy),
+):
     """The categories there are.
 
     Raises:
@@ -118,7 +140,12 @@ class Sync(Message):
     removed: int
 
 
-class StartSync(Request[Sync], method="catalog.syncs.start", scope="catalog:sync"):
+class StartSync(
+    Request[Sync],
+    method="catalog.syncs.start",
+    scope="catalog:sync",
+    errors=(Unavailable,),
+):
     """Bring the stored catalogue up to date, in the background.
 
     While one is under way it is that one's ``Sync`` that comes back, so a second delivery does
@@ -129,7 +156,12 @@ class StartSync(Request[Sync], method="catalog.syncs.start", scope="catalog:sync
     """
 
 
-class GetSync(Request[Sync], method="catalog.syncs.get", scope="catalog:sync"):
+class GetSync(
+    Request[Sync],
+    method="catalog.syncs.get",
+    scope="catalog:sync",
+    errors=(SyncNotFound, Unavailable),
+):
     """How far a sync is.
 
     Raises:

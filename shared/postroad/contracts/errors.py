@@ -23,7 +23,7 @@ from typing import ClassVar
 
 from pydantic import ValidationError
 
-from postroad.contracts.base import Message
+from postroad.contracts.message import Message
 
 
 class Problem(Message):
