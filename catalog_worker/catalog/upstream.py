@@ -1,7 +1,7 @@
 """Products from an HTTP API shaped like dummyjson.com's."""
 
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 from urllib.parse import quote
 
 import structlog
@@ -99,7 +99,7 @@ class _Page(BaseModel):
 
     @field_validator("products", mode="before")
     @classmethod
-    def _drop_bad_products(cls, products: Any) -> Any:
+    def _drop_bad_products(cls, products: object) -> object:
         """Leave a product out that breaks the contract, rather than lose the page for it."""
         if not isinstance(products, list):
             return products

@@ -167,7 +167,7 @@ def _engine(url: URL, patience_s: int) -> Engine:
     return create_engine(url, connect_args=options, pool_pre_ping=True, **pool)
 
 
-def _prepare_sqlite(connection: Any, _record: object) -> None:
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # the driver begins no transactions: we do
     connection.execute("PRAGMA foreign_keys=ON")
 
