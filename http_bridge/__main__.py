@@ -13,7 +13,7 @@ from postroad.broker.rabbitmq import RabbitBroker
 from postroad.messaging.client import Client
 from postroad.observability.exporting import exporting_spans
 from postroad.observability.logging import configure_logging
-from postroad.observability.prometheus import serving_metrics
+from postroad.observability.metrics_server import serving_metrics
 from postroad.runtime.metrics import client_metrics, traffic_metrics
 from postroad.runtime.revocation_feed import RevocationFeed
 from postroad.security.keyring import KeyRing, watch_key_files

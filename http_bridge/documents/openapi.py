@@ -24,6 +24,7 @@ from postroad.contracts.catalog import (
     ProductPage,
     StartSync,
 )
+from postroad.version import VERSION
 
 Document = dict[str, Any]
 
@@ -54,7 +55,7 @@ def build_document() -> Document:
         "openapi": "3.1.0",
         "info": {
             "title": "Postroad",
-            "version": "0.1.0",
+            "version": VERSION,
             "description": "Products and sign-in, answered by workers over RabbitMQ. "
             "Every error is a problem object with a stable `code`; every response carries the "
             "request's id in `X-Request-ID`.",

@@ -32,7 +32,7 @@ from ops.state.folder import StateError, StateFolder
 from ops.terminal.colours import wants_colours
 from ops.terminal.progress import say, step
 from postroad.observability.logging import configure_logging
-from postroad.observability.prometheus import serving_metrics
+from postroad.observability.metrics_server import serving_metrics
 from postroad.settings import LogSettings, MetricsSettings, read_settings
 from postroad.topology.names import SCALER
 from postroad.topology.services import ServicesFileError

@@ -7,6 +7,7 @@ from threading import Thread
 
 import structlog
 
+from postroad.extras import needs
 from postroad.observability.spans import record_with
 from postroad.settings import TracingSettings
 
@@ -26,9 +27,10 @@ async def exporting_spans(service: str, settings: TracingSettings) -> AsyncItera
         yield
         return
     try:
-        from postroad.observability.otel import OtelRecorder  # noqa: PLC0415  # costs memory and time
+        with needs("tracing"):
+            from postroad.observability.otel import OtelRecorder  # noqa: PLC0415  # memory and time
     except ImportError as error:
-        log.error("no traces: pip install 'postroad[tracing]'", missing=error.name)
+        log.error(f"no traces: {error}")  # noqa: G004  # one sentence
         yield
         return
     recorder = OtelRecorder(service)

@@ -5,14 +5,17 @@ import logging
 import sys
 from typing import Any, BinaryIO, TextIO, cast
 
-import orjson
 import structlog
 from structlog.dev import Column, KeyValueColumnFormatter, LogLevelColumnFormatter
 from structlog.typing import EventDict, Processor
 
 from postroad.context import current_context
+from postroad.extras import needs
 from postroad.observability.trace_context import current_trace
 from postroad.settings import LogSettings
+
+with needs("worker"):
+    import orjson
 
 BOLD, DIM, RED, YELLOW, CYAN, PLAIN = (
     *("\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[36m"),

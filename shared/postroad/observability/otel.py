@@ -6,7 +6,6 @@ queue is full, spans are dropped and nobody waits.
 """
 
 from dataclasses import dataclass
-from importlib.metadata import version
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -22,6 +21,7 @@ from opentelemetry.trace.status import StatusCode
 from postroad.ids import new_id
 from postroad.observability.spans import Attributes, Kind, Span
 from postroad.observability.trace_context import TraceContext
+from postroad.version import VERSION
 
 _KINDS = {
     Kind.SERVER: SpanKind.SERVER,
@@ -39,14 +39,14 @@ class OtelRecorder:
         ours = {
             "service.name": service,
             "service.namespace": "postroad",
-            "service.version": version("postroad"),
+            "service.version": VERSION,
             "service.instance.id": new_id(),
         }
         resource = Resource.create(ours).merge(OTELResourceDetector().detect())
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._follows = isinstance(self._provider.sampler, ParentBased)
-        self._tracer = self._provider.get_tracer("postroad", version("postroad"))
+        self._tracer = self._provider.get_tracer("postroad", VERSION)
 
     def begin(
         self,

@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack
 from typing import Any, NamedTuple, Protocol
 
 import structlog
-import uvloop
 
 from postroad.broker.interfaces import Broker, Publisher
 from postroad.broker.rabbitmq import RabbitBroker
+from postroad.extras import needs
 from postroad.messaging.background_worker import BackgroundHandlers, BackgroundWorker
 from postroad.messaging.client import Client
 from postroad.messaging.publishing import MessagePublisher
@@ -18,7 +18,7 @@ from postroad.messaging.rpc_worker import Handlers, Worker
 from postroad.observability.exporting import exporting_spans
 from postroad.observability.logging import configure_logging
 from postroad.observability.metrics import Metric
-from postroad.observability.prometheus import serving_metrics
+from postroad.observability.metrics_server import serving_metrics
 from postroad.runtime.metrics import (
     background_metrics,
     client_metrics,
@@ -35,6 +35,9 @@ from postroad.settings import (
     TracingSettings,
     read_settings,
 )
+
+with needs("worker"):
+    import uvloop
 
 log = structlog.get_logger()
 

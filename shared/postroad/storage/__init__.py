@@ -1,0 +1,4 @@
+from postroad.extras import needs
+
+with needs("database"):
+    import sqlalchemy  # noqa: F401

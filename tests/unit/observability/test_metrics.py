@@ -1,6 +1,7 @@
 """What is counted is told as Prometheus reads it, and to nobody who does not ask properly."""
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from postroad.observability.metrics import (
     by_label,
     number,
 )
-from postroad.observability.prometheus import HEAD_MAX_BYTES, serving_metrics
+from postroad.observability.metrics_server import HEAD_MAX_BYTES, serving_metrics
 from postroad.settings import MetricsSettings
 from tests.support.scraping import Scrape, scrape
 
@@ -80,6 +81,19 @@ def test_the_process_and_the_version_are_told_too() -> None:
     names = Scrape.of([]).names
 
     assert {"postroad_build_info", "process_cpu_seconds_total"} <= names
+
+
+async def test_without_prometheus_client_a_port_ends_the_start_and_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "postroad.observability.prometheus", raising=False)
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+
+    async with serving_metrics(MetricsSettings(port=None), [counting(1)]):
+        pass
+    with pytest.raises(SystemExit, match=r"METRICS_PORT: .*pip install 'postroad\[metrics\]'"):
+        async with serving_metrics(MetricsSettings(port=0), []):
+            pass
 
 
 async def test_without_a_port_nothing_listens() -> None:
