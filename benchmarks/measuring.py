@@ -15,9 +15,10 @@ from prometheus_client import Counter as TheirCounter
 from http_bridge.asgi.messages import HttpRequest
 from http_bridge.http.metrics import HttpMetrics
 from http_bridge.http.server_timing import server_timing
+from postroad.contracts.replies import CallTiming
 from postroad.ids import new_id
 from postroad.observability.metrics import BUCKETS_S, Histograms
-from postroad.observability.timing import Trip, times_us
+from postroad.observability.timing import Stopwatch
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle, TrustedService
 from postroad.security.signatures import Claims, Signer, Verifier
@@ -51,15 +52,16 @@ def reply_steps() -> dict[str, Step]:
         return signer.reply(request, body=BODY, message_id="m", times_us=times)
 
     plain, stamped = sign([]), sign(TIMES_US)
-    trip = Trip.of(0.02, TIMES_US)
+    timing = CallTiming.of(0.02, TIMES_US)
+    stopwatch = Stopwatch()
     return {
         "worker: sign a reply without times": lambda: sign([]),
         "worker: sign a reply with times": lambda: sign(TIMES_US),
-        "worker: gather the times": lambda: times_us(0.0011, 0.0172, None),
+        "worker: gather the times": stopwatch.times_us,
         "bridge: verify a reply without times": lambda: verifier.verify(plain, BODY, typ="reply"),
         "bridge: verify a reply with times": lambda: verifier.verify(stamped, BODY, typ="reply"),
-        "bridge: put the times together": lambda: Trip.of(0.02, TIMES_US),
-        "bridge: write Server-Timing": lambda: server_timing(trip, 0.021),
+        "bridge: put the times together": lambda: CallTiming.of(0.02, TIMES_US),
+        "bridge: write Server-Timing": lambda: server_timing(timing, 0.021),
     }
 
 

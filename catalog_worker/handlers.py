@@ -14,14 +14,15 @@ from postroad.contracts.catalog import (
     Sync,
 )
 from postroad.contracts.errors import ProductNotFound
+from postroad.contracts.replies import Dated
 
 
 class Catalog(Protocol):
     """Where products are found; raises ``UpstreamFailed`` or ``UpstreamBusy``."""
 
-    async def list(self, request: ListProducts) -> ProductPage: ...
-    async def find(self, product_id: int) -> Product | None: ...
-    async def categories(self) -> CategoryList: ...
+    async def list(self, request: ListProducts) -> Dated[ProductPage]: ...
+    async def find(self, product_id: int) -> Dated[Product | None]: ...
+    async def categories(self) -> Dated[CategoryList]: ...
 
 
 class SyncBook(Protocol):
@@ -31,18 +32,18 @@ class SyncBook(Protocol):
     def get(self, sync_id: str) -> Sync: ...
 
 
-async def list_products(request: ListProducts, *, catalog: Catalog) -> ProductPage:
+async def list_products(request: ListProducts, *, catalog: Catalog) -> Dated[ProductPage]:
     return await catalog.list(request)
 
 
-async def get_product(request: GetProduct, *, catalog: Catalog) -> Product:
-    product = await catalog.find(request.product_id)
-    if product is None:
+async def get_product(request: GetProduct, *, catalog: Catalog) -> Dated[Product]:
+    found = await catalog.find(request.product_id)
+    if found.value is None:
         raise ProductNotFound(f"no product {request.product_id}")
-    return product
+    return Dated(found.value, found.as_of, found.is_stale)
 
 
-async def list_categories(_: ListCategories, *, catalog: Catalog) -> CategoryList:
+async def list_categories(_: ListCategories, *, catalog: Catalog) -> Dated[CategoryList]:
     return await catalog.categories()
 
 

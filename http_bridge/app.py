@@ -38,7 +38,6 @@ from postroad.ids import new_id
 from postroad.messaging.client import Client
 from postroad.observability.http_spans import served
 from postroad.observability.metrics import Metric
-from postroad.observability.timing import last_trip
 from postroad.security.access_tokens import TokenVerifier
 from postroad.security.keyring import KeyRing
 from postroad.security.revocations import Revocations
@@ -131,7 +130,6 @@ class Bridge:
         request.request_id = _request_id(request)
         code = None
         self._in_flight += 1
-        last_trip.set(None)  # a pipelined request inherits its forerunner's context
         span = begin_trace(request, self._exchanges)
         try:
             response = await self._dispatch(request)
@@ -146,8 +144,8 @@ class Bridge:
             response, code = problem_response(InternalError(), request.request_id), "internal"
         finally:
             self._in_flight -= 1
-        if (trip := last_trip.get()) is not None:
-            response.headers.append(server_timing(trip, perf_counter() - began))
+        if isinstance(response, HttpResponse) and response.timing is not None:
+            response.headers.append(server_timing(response.timing, perf_counter() - began))
         self._exchanges.add(request, int(response.status), perf_counter() - began)
         await response.send(send, request.request_id)
         if span is not None:

@@ -12,15 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from operator import attrgetter
 from time import time
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
 from catalog_worker.catalog.upstream import Answer
 from catalog_worker.settings import CatalogSettings
-from postroad.context import current_context
 from postroad.contracts.catalog import CategoryList, ListProducts, Product, ProductPage
 from postroad.contracts.errors import ServiceError
+from postroad.contracts.replies import Dated
 from postroad.observability.timing import waiting_upstream
 
 log = structlog.get_logger()
@@ -63,21 +63,23 @@ class CachedCatalog:
         self.lookups: Counter[str] = Counter()
         self.stale_answers = 0
 
-    async def list(self, request: ListProducts) -> ProductPage:
+    async def list(self, request: ListProducts) -> Dated[ProductPage]:
         """Give a page of products."""
         key = ("list", *_listing_of(request))
         return await self._answer(key, lambda known: self._source.list(request, known))
 
-    async def find(self, product_id: int) -> Product | None:
+    async def find(self, product_id: int) -> Dated[Product | None]:
         """Give one product, if there is one."""
         key = ("find", product_id)
         return await self._answer(key, lambda known: self._source.find(product_id, known))
 
-    async def categories(self) -> CategoryList:
+    async def categories(self) -> Dated[CategoryList]:
         """Give the categories."""
         return await self._answer("categories", self._source.categories)
 
-    async def _answer(self, key: Hashable, ask: Callable[[Answer[T] | None], Answer[T]]) -> T:
+    async def _answer(
+        self, key: Hashable, ask: Callable[[Answer[T] | None], Answer[T]]
+    ) -> Dated[T]:
         entry = self._entries.get(key)
         age_s = time() - entry.as_of if entry else 0.0
         fresh_s = self._settings.cache_fresh_s
@@ -93,8 +95,7 @@ class CachedCatalog:
             known, entry = entry, await self._wait(self._ask(key, entry, ask), entry, age_s)
             is_stale = entry is known
         self.stale_answers += is_stale
-        _date_reply(entry, is_stale=is_stale)
-        return cast(T, entry.answer.value)
+        return Dated(entry.answer.value, entry.as_of, is_stale)
 
     async def _wait(
         self, asking: "asyncio.Future[_Entry]", known: _Entry | None, age_s: float
@@ -140,9 +141,3 @@ class CachedCatalog:
 
 def _renew(known: _Entry | None, ask: Callable[[Answer[Any] | None], Answer[Any]]) -> _Entry:
     return _Entry(ask(known.answer if known else None), time())
-
-
-def _date_reply(entry: _Entry, *, is_stale: bool) -> None:
-    """Have the reply say how old its data is."""
-    if call := current_context.get(None):
-        call.date_reply(entry.as_of, is_stale=is_stale)

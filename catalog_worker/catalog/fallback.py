@@ -6,11 +6,11 @@ from typing import TypeVar
 
 import structlog
 
-from catalog_worker.catalog.stored import Dated, StoredCatalog
+from catalog_worker.catalog.stored import StoredCatalog
 from catalog_worker.handlers import Catalog
-from postroad.context import current_context
 from postroad.contracts.catalog import CategoryList, ListProducts, Product, ProductPage
 from postroad.contracts.errors import ServiceError, Unavailable, UpstreamBusy, UpstreamFailed
+from postroad.contracts.replies import Dated
 
 log = structlog.get_logger()
 
@@ -28,21 +28,21 @@ class FallbackCatalog:
         self._first = first
         self._stored = stored
 
-    async def list(self, request: ListProducts) -> ProductPage:
+    async def list(self, request: ListProducts) -> Dated[ProductPage]:
         """Give a page of products."""
         try:
             return await self._first.list(request)
         except (UpstreamFailed, UpstreamBusy) as error:
             return await _fall_back(error, lambda: self._stored.list(request))
 
-    async def find(self, product_id: int) -> Product | None:
+    async def find(self, product_id: int) -> Dated[Product | None]:
         """Give one product, if there is one."""
         try:
             return await self._first.find(product_id)
         except (UpstreamFailed, UpstreamBusy) as error:
             return await _fall_back(error, lambda: self._stored.find(product_id))
 
-    async def categories(self) -> CategoryList:
+    async def categories(self) -> Dated[CategoryList]:
         """Give the categories."""
         try:
             return await self._first.categories()
@@ -50,13 +50,11 @@ class FallbackCatalog:
             return await _fall_back(error, self._stored.categories)
 
 
-async def _fall_back(error: ServiceError, look: Callable[[], Dated[T] | None]) -> T:
+async def _fall_back(error: ServiceError, look: Callable[[], Dated[T] | None]) -> Dated[T]:
     try:
         found = await asyncio.to_thread(look)
     except Unavailable:
         raise error from None
     if found is None or found.value is None:
         raise error
-    if call := current_context.get(None):
-        call.date_reply(found.as_of, is_stale=True)
-    return found.value
+    return found

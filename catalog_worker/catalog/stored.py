@@ -1,8 +1,7 @@
 """The catalogue as the last sync left it, for when upstream cannot be asked."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Connection, Select, func, select
 
@@ -10,23 +9,17 @@ from catalog_worker.sync.products import as_product, folded
 from catalog_worker.sync.syncs import last_done
 from catalog_worker.tables import products
 from postroad.contracts.catalog import Category, CategoryList, ListProducts, Product, ProductPage
+from postroad.contracts.replies import Dated
 from postroad.storage.database import Database
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Dated(Generic[T]):
-    """What was found, and since when it is known, in seconds since 1970."""
-
-    value: T
-    as_of: float
-
-
 class StoredCatalog:
     """Finds products in the database; blocking. None means that no sync has been done yet.
 
-    Each method raises ``Unavailable`` when the database is away.
+    What it finds is stale: it is asked when upstream cannot be. Each method raises ``Unavailable``
+    when the database is away.
     """
 
     def __init__(self, database: Database) -> None:
@@ -61,7 +54,7 @@ class StoredCatalog:
     def _look(self, look: Callable[[Connection], T]) -> Dated[T] | None:
         with self._database.reading() as connection:
             as_of = last_done(connection)
-            return None if as_of is None else Dated(look(connection), as_of)
+            return None if as_of is None else Dated(look(connection), as_of, is_stale=True)
 
 
 def _page(connection: Connection, request: ListProducts) -> ProductPage:

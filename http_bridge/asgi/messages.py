@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+from postroad.contracts.replies import CallTiming
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -90,6 +92,7 @@ class HttpResponse:
     status: int
     body: bytes = b""
     headers: Headers = field(default_factory=lambda: [JSON, PRIVATE_NO_STORE])
+    timing: CallTiming | None = None  # of the call that it answers with
 
     async def send(self, send: Send, request_id: str) -> None:
         """Send it, with the headers that every response has."""

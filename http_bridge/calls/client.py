@@ -1,7 +1,6 @@
 """Calls to other services, each through the gate of the service that it calls."""
 
 from collections.abc import Hashable
-from typing import Any
 
 from http_bridge.calls.gate import Gate
 from postroad.contracts.base import ReplyT, Request
@@ -31,28 +30,13 @@ class Calls:
         correlation_id: str,
         user: AccessToken | None = None,
         address: str | None = None,
-    ) -> ReplyT:
-        """Send a request and await its reply.
+    ) -> Reply[ReplyT]:
+        """Send a request and return its reply as it came.
 
         Raises:
             Overloaded: too many are waiting for this service; nothing was sent.
-            ServiceError: what else ``Client.call`` raises.
+            ServiceError: what else ``Client.call_raw`` raises.
         """
-        with self._gate(request.service()).enter(_caller(user, address)):
-            return await self._client.call(
-                request, timeout_s=timeout_s, user=user, correlation_id=correlation_id
-            )
-
-    async def call_raw(
-        self,
-        request: Request[Any],
-        *,
-        timeout_s: float,
-        correlation_id: str,
-        user: AccessToken | None = None,
-        address: str | None = None,
-    ) -> Reply:
-        """Do as ``call``, and give the reply as it came."""
         with self._gate(request.service()).enter(_caller(user, address)):
             return await self._client.call_raw(
                 request, timeout_s=timeout_s, user=user, correlation_id=correlation_id

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from time import time
 
 from http_bridge.asgi.messages import JSON, HttpRequest, HttpResponse
+from postroad.contracts.base import Message
 from postroad.messaging.client import Reply
 
 PRIVATE_NO_CACHE = (
@@ -13,7 +14,7 @@ PRIVATE_NO_CACHE = (
 )  # keep it, and ask each time whether it holds
 
 
-def fresh_response(request: HttpRequest, reply: Reply, body: bytes) -> HttpResponse:
+def fresh_response(request: HttpRequest, reply: Reply[Message], body: bytes) -> HttpResponse:
     """Answer with ``ETag`` and ``Age``, a ``Warning`` when stale, 304 when the client has it."""
     etag = b'"%b"' % sha256(body).hexdigest()[:24].encode()
     headers = [JSON, PRIVATE_NO_CACHE, (b"etag", etag), (b"vary", b"Authorization, Cookie")]
@@ -22,8 +23,8 @@ def fresh_response(request: HttpRequest, reply: Reply, body: bytes) -> HttpRespo
     if reply.is_stale:
         headers.append((b"warning", b'110 postroad "the product source cannot be asked"'))
     if holds(request, etag):
-        return HttpResponse(HTTPStatus.NOT_MODIFIED, headers=headers[1:])
-    return HttpResponse(HTTPStatus.OK, body, headers)
+        return HttpResponse(HTTPStatus.NOT_MODIFIED, b"", headers[1:], reply.timing)
+    return HttpResponse(HTTPStatus.OK, body, headers, reply.timing)
 
 
 def holds(request: HttpRequest, etag: bytes) -> bool:

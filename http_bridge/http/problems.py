@@ -81,7 +81,7 @@ def problem_response(error: ServiceError, request_id: str) -> HttpResponse:
         headers.append((b"retry-after", str(error.retry_after_s).encode()))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allowed.encode()))
-    return HttpResponse(status, orjson.dumps(body), headers)
+    return HttpResponse(status, orjson.dumps(body), headers, error.timing)
 
 
 def _challenge(error: ServiceError) -> bytes:

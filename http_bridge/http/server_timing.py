@@ -1,23 +1,23 @@
 """Where an answer's time went, for browsers to show (W3C Server Timing)."""
 
-from postroad.observability.timing import Trip
+from postroad.contracts.replies import CallTiming
 
 
-def server_timing(trip: Trip, total_s: float) -> tuple[bytes, bytes]:
+def server_timing(timing: CallTiming, total_s: float) -> tuple[bytes, bytes]:
     """Name the parts of a request that went over the broker, in milliseconds.
 
-    ``edge`` is what the bridge itself took, before and after the trip; ``upstream`` is a part of
+    ``edge`` is what the bridge itself took, before and after the call; ``upstream`` is a part of
     ``worker``, and the others together are ``total``.
     """
     parts = [
-        ("edge", max(0.0, total_s - trip.whole_s)),
-        ("queue", trip.queue_s),
-        ("worker", trip.worker_s),
-        ("upstream", trip.upstream_s),
-        ("reply", trip.reply_s),
+        ("edge", max(0.0, total_s - timing.whole_s)),
+        ("queue", timing.queue_s),
+        ("worker", timing.worker_s),
+        ("upstream", timing.upstream_s),
+        ("reply", timing.reply_s),
         ("total", total_s),
     ]
-    timing = ", ".join(
+    header = ", ".join(
         f"{name};dur={seconds * 1000:.2f}" for name, seconds in parts if seconds is not None
     )
-    return b"server-timing", timing.encode()
+    return b"server-timing", header.encode()

@@ -12,6 +12,7 @@ from http_bridge.http.authentication import RequestTokens
 from http_bridge.http.caching import fresh_response
 from postroad.contracts.catalog import GetProduct, ListCategories, ListProducts, ProductPage
 from postroad.contracts.errors import InvalidRequest, explain
+from postroad.messaging.client import Reply
 
 # A page with a product in it is longer than this; a shorter one may be that of an empty catalogue.
 SHORTEST_PAGE_BYTES = 100
@@ -29,11 +30,11 @@ class Products:
         """Answer ``{"data": [product...], "total", "skip", "limit"}``, 204 with no products."""
         user = self._tokens.require(request)
         contract = parse_listing(request.query)
-        reply = await self._calls.call_raw(
+        reply = await self._calls.call(
             contract, timeout_s=self._timeout_s, user=user, correlation_id=request.request_id
         )
-        if len(reply.body) < SHORTEST_PAGE_BYTES and _is_empty_catalogue(contract, reply.body):
-            return HttpResponse(HTTPStatus.NO_CONTENT, headers=[])
+        if len(reply.body) < SHORTEST_PAGE_BYTES and _is_empty_catalogue(contract, reply):
+            return HttpResponse(HTTPStatus.NO_CONTENT, headers=[], timing=reply.timing)
         return fresh_response(request, reply, reply.body)
 
     async def get(self, request: HttpRequest, product_id: str) -> HttpResponse:
@@ -43,7 +44,7 @@ class Products:
             contract = GetProduct.model_validate({"product_id": product_id})
         except ValidationError as error:
             raise InvalidRequest(explain(error)) from error
-        reply = await self._calls.call_raw(
+        reply = await self._calls.call(
             contract, timeout_s=self._timeout_s, user=user, correlation_id=request.request_id
         )
         return fresh_response(request, reply, b'{"data":%b}' % reply.body)
@@ -51,7 +52,7 @@ class Products:
     async def categories(self, request: HttpRequest) -> HttpResponse:
         """Answer ``{"data": [{"slug", "name"}...]}``."""
         user = self._tokens.require(request)
-        reply = await self._calls.call_raw(
+        reply = await self._calls.call(
             ListCategories(),
             timeout_s=self._timeout_s,
             user=user,
@@ -75,6 +76,6 @@ def parse_listing(query: bytes) -> ListProducts:
         raise InvalidRequest(explain(error)) from error
 
 
-def _is_empty_catalogue(contract: ListProducts, body: bytes) -> bool:
+def _is_empty_catalogue(contract: ListProducts, reply: Reply[ProductPage]) -> bool:
     unfiltered = contract.q is None and contract.category is None
-    return unfiltered and ProductPage.model_validate_json(body).total == 0
+    return unfiltered and reply.parse().total == 0

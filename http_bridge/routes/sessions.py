@@ -28,6 +28,7 @@ from postroad.contracts.auth import (
     password_context,
 )
 from postroad.contracts.errors import InvalidRefreshToken, InvalidRequest, explain
+from postroad.messaging.client import Reply
 from postroad.security.keyring import KeyRing
 from postroad.security.sealing import seal, unseal
 
@@ -72,7 +73,7 @@ class Auth:
     async def sign_in(self, request: HttpRequest) -> HttpResponse:
         """Take ``{"username", "password"}``; answer tokens, and set them as cookies."""
         credentials = await self._body(request, Credentials)
-        session = await self._calls.call(
+        reply = await self._calls.call(
             CreateSession(
                 username=credentials.username,
                 sealed_password=self._seal(
@@ -84,20 +85,20 @@ class Auth:
             correlation_id=request.request_id,
             address=request.client_address,
         )
-        return self._signed_in(session, "signed in", request)
+        return self._signed_in(reply, "signed in", request)
 
     async def refresh(self, request: HttpRequest) -> HttpResponse:
         """Trade the refresh token, from the cookie or the body, for new tokens."""
         token = await self._refresh_token(request)
         if token is None:
             raise InvalidRefreshToken("no refresh token in the cookie or the body")
-        session = await self._calls.call(
+        reply = await self._calls.call(
             RefreshSession(sealed_refresh_token=self._seal(token, context=REFRESH_CONTEXT)),
             timeout_s=self._timeout_s,
             correlation_id=request.request_id,
             address=request.client_address,
         )
-        return self._signed_in(session, "refreshed", request)
+        return self._signed_in(reply, "refreshed", request)
 
     async def sign_out(self, request: HttpRequest) -> HttpResponse:
         """End the session of the refresh token or of the access token; forget the cookies."""
@@ -106,25 +107,26 @@ class Auth:
         if token is None:
             check_same_site(request)
             user = self._tokens.require(request)
-        await self._calls.call(
+        reply = await self._calls.call(
             EndSession(sealed_refresh_token=token and self._seal(token, context=REFRESH_CONTEXT)),
             timeout_s=self._timeout_s,
             user=user,
             correlation_id=request.request_id,
             address=request.client_address,
         )
+        reply.parse()  # that it is one
         headers = [JSON, NO_STORE, *_cookies(request, "", 0, "", 0)]
-        return HttpResponse(HTTPStatus.OK, b'{"message":"signed out"}', headers)
+        return HttpResponse(HTTPStatus.OK, b'{"message":"signed out"}', headers, reply.timing)
 
     async def own_user(self, request: HttpRequest) -> HttpResponse:
         """Answer who the token's user is: ``{"user_id", "username", "roles", "scopes"}``."""
-        reply = await self._calls.call_raw(
+        reply = await self._calls.call(
             GetOwnUser(),
             timeout_s=self._timeout_s,
             user=self._tokens.require(request),
             correlation_id=request.request_id,
         )
-        return HttpResponse(HTTPStatus.OK, reply.body)
+        return HttpResponse(HTTPStatus.OK, reply.body, timing=reply.timing)
 
     async def key_set(self, _: HttpRequest) -> HttpResponse:
         """Answer the keys that sign access tokens, as a JWK Set (RFC 7517)."""
@@ -170,7 +172,8 @@ class Auth:
             trust=self._keys.trust,
         )
 
-    def _signed_in(self, session: Session, message: str, request: HttpRequest) -> HttpResponse:
+    def _signed_in(self, reply: Reply[Session], message: str, request: HttpRequest) -> HttpResponse:
+        session = reply.parse()
         refresh_token = unseal(
             session.sealed_refresh_token, context=REFRESH_CONTEXT, identity=self._keys.identity
         )
@@ -189,7 +192,9 @@ class Auth:
             refresh_token,
             session.refresh_expires_in,
         )
-        return HttpResponse(HTTPStatus.OK, orjson.dumps(body), [JSON, NO_STORE, *cookies])
+        return HttpResponse(
+            HTTPStatus.OK, orjson.dumps(body), [JSON, NO_STORE, *cookies], reply.timing
+        )
 
 
 def check_same_site(request: HttpRequest) -> None:

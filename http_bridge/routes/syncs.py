@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from pydantic import ValidationError
 
-from http_bridge.asgi.messages import JSON, PRIVATE_NO_STORE, Headers, HttpRequest, HttpResponse
+from http_bridge.asgi.messages import JSON, PRIVATE_NO_STORE, HttpRequest, HttpResponse
 from http_bridge.calls.client import Calls
 from http_bridge.http.authentication import RequestTokens
 from http_bridge.routes.sessions import check_same_site
@@ -24,14 +24,16 @@ class Syncs:
         """Answer 202 with ``{"data": sync}`` and where to ask on; its body is not looked at."""
         if b"authorization" not in request.headers:
             check_same_site(request)
-        sync = await self._calls.call(
+        reply = await self._calls.call(
             StartSync(),
             timeout_s=self._timeout_s,
             user=self._tokens.require(request),
             correlation_id=request.request_id,
         )
+        sync = reply.parse()
         location = (b"location", f"/products/sync/{sync.sync_id}".encode())
-        return _answer(HTTPStatus.ACCEPTED, sync, [JSON, PRIVATE_NO_STORE, location])
+        headers = [JSON, PRIVATE_NO_STORE, location]
+        return HttpResponse(HTTPStatus.ACCEPTED, _body(sync), headers, reply.timing)
 
     async def get(self, request: HttpRequest, sync_id: str) -> HttpResponse:
         """Answer ``{"data": sync}``."""
@@ -40,11 +42,11 @@ class Syncs:
             contract = GetSync(sync_id=sync_id)
         except ValidationError as error:
             raise InvalidRequest(explain(error)) from error
-        sync = await self._calls.call(
+        reply = await self._calls.call(
             contract, timeout_s=self._timeout_s, user=user, correlation_id=request.request_id
         )
-        return _answer(HTTPStatus.OK, sync, [JSON, PRIVATE_NO_STORE])
+        return HttpResponse(HTTPStatus.OK, _body(reply.parse()), timing=reply.timing)
 
 
-def _answer(status: HTTPStatus, sync: Sync, headers: Headers) -> HttpResponse:
-    return HttpResponse(status, b'{"data":%b}' % sync.model_dump_json().encode(), headers)
+def _body(sync: Sync) -> bytes:
+    return b'{"data":%b}' % sync.to_json()

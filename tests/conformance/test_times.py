@@ -8,8 +8,9 @@ import pytest
 
 from postroad.contracts.auth import CreateSession, Session
 from postroad.contracts.errors import InvalidCredentials, ReplyTimeout
+from postroad.contracts.replies import CallTiming, Dated
 from postroad.messaging.client import Client
-from postroad.observability.timing import Trip, last_trip, waiting_upstream
+from postroad.observability.timing import waiting_upstream
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Signer
 from tests.conformance.queues import AUTH
@@ -49,13 +50,12 @@ async def refuse(request: CreateSession) -> Session:
     raise InvalidCredentials
 
 
-async def trip_of(client: Client) -> tuple[Trip, float]:
-    """Call, and give the trip with how long it took by the caller's clock."""
+async def timing_of(client: Client) -> tuple[CallTiming, float]:
+    """Call, and return its timing with how long it took by the caller's clock."""
     began = perf_counter()
-    await client.call(SIGN_IN)
-    trip = last_trip.get()
-    assert trip is not None
-    return trip, perf_counter() - began
+    reply = await client.call_raw(SIGN_IN)
+    assert reply.timing is not None
+    return reply.timing, perf_counter() - began
 
 
 async def test_the_caller_learns_how_long_the_worker_took_and_waited_for_its_upstream(
@@ -66,18 +66,18 @@ async def test_the_caller_learns_how_long_the_worker_took_and_waited_for_its_ups
         serving(broker, keys["auth"], {CreateSession: partial(work, working=working)}),
         calling(broker, keys["bridge"]) as client,
     ):
-        trip, took_s = await trip_of(client)
+        timing, took_s = await timing_of(client)
 
-    upstream_s = trip.upstream_s or 0.0
+    upstream_s = timing.upstream_s or 0.0
     assert working.least_upstream_s - 1e-6 <= upstream_s <= working.most_upstream_s
-    assert working.took_s - 1e-6 <= trip.worker_s <= trip.whole_s <= took_s
+    assert working.took_s - 1e-6 <= timing.worker_s <= timing.whole_s <= took_s
 
 
 async def test_the_caller_learns_how_long_the_request_waited_in_the_queue(
     broker: BrokerUnderTest, keys: Keys
 ) -> None:
     async with calling(broker, keys["bridge"]) as client:
-        call = asyncio.create_task(trip_of(client))
+        call = asyncio.create_task(timing_of(client))
 
         async def is_waiting() -> bool:
             return await broker.depth(AUTH) == 1
@@ -87,10 +87,10 @@ async def test_the_caller_learns_how_long_the_request_waited_in_the_queue(
         await asyncio.sleep(HELD_S)  # what is to be measured
         held_s = perf_counter() - began
         async with serving(broker, keys["auth"], {CreateSession: sign_in}):
-            trip, took_s = await call
+            timing, took_s = await call
 
-    assert held_s - CLOCKS_S <= trip.queue_s <= took_s
-    assert trip.upstream_s is None
+    assert held_s - CLOCKS_S <= timing.queue_s <= took_s
+    assert timing.upstream_s is None
 
 
 async def test_a_caller_whose_clock_is_ahead_has_not_waited(
@@ -101,10 +101,10 @@ async def test_a_caller_whose_clock_is_ahead_has_not_waited(
         calling(broker, keys["bridge"]) as client,
     ):
         client._signer = Signer(keys["bridge"], clock=lambda: time() + 2)
-        trip, took_s = await trip_of(client)
+        timing, took_s = await timing_of(client)
 
-    assert trip.queue_s == 0
-    assert trip.whole_s <= took_s
+    assert timing.queue_s == 0
+    assert timing.whole_s <= took_s
 
 
 async def test_a_caller_whose_clock_is_behind_has_waited_no_longer_than_it_took(
@@ -115,10 +115,10 @@ async def test_a_caller_whose_clock_is_behind_has_waited_no_longer_than_it_took(
         calling(broker, keys["bridge"]) as client,
     ):
         client._signer = Signer(keys["bridge"], clock=lambda: time() - 2)
-        trip, took_s = await trip_of(client)
+        timing, took_s = await timing_of(client)
 
-    assert trip.queue_s + trip.worker_s <= trip.whole_s + 1e-9 <= took_s + 1e-9
-    assert trip.reply_s == 0
+    assert timing.queue_s + timing.worker_s <= timing.whole_s + 1e-9 <= took_s + 1e-9
+    assert timing.reply_s == 0
 
 
 async def test_an_error_has_its_times_too(broker: BrokerUnderTest, keys: Keys) -> None:
@@ -126,22 +126,53 @@ async def test_an_error_has_its_times_too(broker: BrokerUnderTest, keys: Keys) -
         serving(broker, keys["auth"], {CreateSession: refuse}),
         calling(broker, keys["bridge"]) as client,
     ):
-        with pytest.raises(InvalidCredentials):
+        with pytest.raises(InvalidCredentials) as refused:
             await client.call(SIGN_IN)
 
-    trip = last_trip.get()
-    assert trip is not None
-    assert trip.worker_s >= WORK_S
-    assert trip.upstream_s is None
+    timing = refused.value.timing
+    assert timing is not None
+    assert timing.worker_s >= WORK_S
+    assert timing.upstream_s is None
+
+
+@pytest.mark.parametrize("is_stale", [False, True])
+async def test_a_reply_says_how_old_the_handler_knows_its_data_to_be(
+    broker: BrokerUnderTest, keys: Keys, *, is_stale: bool
+) -> None:
+    as_of = round(time(), 3) - 300
+
+    async def remember(_: CreateSession) -> Dated[Session]:
+        return Dated(SESSION, as_of, is_stale)
+
+    async with (
+        serving(broker, keys["auth"], {CreateSession: remember}),
+        calling(broker, keys["bridge"]) as client,
+    ):
+        reply = await client.call_raw(SIGN_IN)
+
+    assert reply.parse() == SESSION
+    assert reply.as_of == pytest.approx(as_of)
+    assert reply.is_stale is is_stale
+
+
+async def test_a_reply_whose_handler_does_not_say_is_not_dated(
+    broker: BrokerUnderTest, keys: Keys
+) -> None:
+    async with (
+        serving(broker, keys["auth"], {CreateSession: sign_in}),
+        calling(broker, keys["bridge"]) as client,
+    ):
+        reply = await client.call_raw(SIGN_IN)
+
+    assert (reply.as_of, reply.is_stale) == (None, False)
 
 
 async def test_what_is_not_answered_has_no_times(broker: BrokerUnderTest, keys: Keys) -> None:
     async with calling(broker, keys["bridge"]) as client:
         async with serving(broker, keys["auth"], {CreateSession: sign_in}):
-            await client.call(SIGN_IN)
-        assert last_trip.get() is not None
+            assert (await client.call_raw(SIGN_IN)).timing is not None
 
-        with pytest.raises(ReplyTimeout):
+        with pytest.raises(ReplyTimeout) as unanswered:
             await client.call(SIGN_IN, timeout_s=0.05)
 
-    assert last_trip.get() is None
+    assert unanswered.value.timing is None

@@ -13,6 +13,7 @@ from pika import BasicProperties
 from ops.services.operator import OPERATOR, operator_rights
 from postroad.broker.memory.broker import MemoryBroker
 from postroad.contracts.auth import ListRevocations
+from postroad.contracts.base import Message
 from postroad.contracts.catalog import FetchPage, GetProduct
 from postroad.contracts.errors import NotAuthenticated, NotAuthorised, Problem, ServiceError
 from postroad.contracts.events import SessionRevoked, SyncRequested
@@ -168,10 +169,10 @@ class Land:
         honest = Envelope(body, _properties("catalog", claims.op, signature))
         return Crossing(partial(self._take_reply, claims.jti), honest, "catalog", "bridge")
 
-    def _take_reply(self, request_id: str, envelope: Envelope) -> Reply | Problem:
+    def _take_reply(self, request_id: str, envelope: Envelope) -> Reply[Message] | Problem:
         client = Client(self._broker.as_user("bridge"), self.keys["bridge"])
         reply: Any = Future()  # as good as asyncio's here, and needs no loop
-        waiting = _Waiting("catalog", GetProduct.method, reply, began=time())
+        waiting = _Waiting("catalog", GetProduct.method, GetProduct.reply, reply, began=time())
         client._waiting[request_id] = waiting
         client._on_reply(envelope.arrives())
         if not waiting.reply.done():

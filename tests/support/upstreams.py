@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from catalog_worker.settings import CatalogSettings
 from ops.local.ports import LOOPBACK
 from postroad.context import RequestContext, current_context
+from postroad.observability.timing import Stopwatch, current_stopwatch
 from sample_api.faults import Faults
 from sample_api.server import build_app
 
@@ -149,6 +150,17 @@ def sample_upstream(port: int = 0) -> Iterator[tuple[str, Starlette]]:
 
 def settings_for(url: str, **changes: Any) -> CatalogSettings:
     return CatalogSettings.model_validate({"upstream_url": url, **changes})
+
+
+@contextmanager
+def timed() -> Iterator[Stopwatch]:
+    """Time what is waited for, as for a request that is being answered."""
+    stopwatch = Stopwatch()
+    token = current_stopwatch.set(stopwatch)
+    try:
+        yield stopwatch
+    finally:
+        current_stopwatch.reset(token)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from typing import ClassVar
 from pydantic import ValidationError
 
 from postroad.contracts.message import Message
+from postroad.contracts.replies import CallTiming
 
 
 class Problem(Message):
@@ -45,6 +46,7 @@ class ServiceError(Exception):
     code: ClassVar[str]  # wire name, read by peers: add new ones, never rename
     title: ClassVar[str]
     retry_after_s: int | None = None
+    timing: CallTiming | None = None  # of the call that it answers, at the caller's end
 
     def __init__(self, detail: str = "", *, retry_after_s: int | None = None) -> None:
         super().__init__(detail or self.title)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from time import perf_counter, time
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 import structlog
 from pydantic import ValidationError
@@ -21,7 +21,7 @@ from postroad.broker.interfaces import (
     TooLarge,
 )
 from postroad.context import current_context
-from postroad.contracts.base import ReplyT, Request
+from postroad.contracts.base import Message, ReplyT, Request
 from postroad.contracts.errors import (
     InternalError,
     InvalidRequest,
@@ -35,11 +35,11 @@ from postroad.contracts.errors import (
     Unavailable,
     from_problem,
 )
+from postroad.contracts.replies import CallTiming
 from postroad.ids import new_id
 from postroad.limits import PROBLEM
 from postroad.observability.message_spans import sending
 from postroad.observability.metrics import Histograms
-from postroad.observability.timing import Trip, last_trip
 from postroad.observability.trace_context import ongoing_trace
 from postroad.security.access_tokens import AccessToken
 from postroad.security.keyring import KeyRing
@@ -52,14 +52,31 @@ WATCH_INTERVAL_S = 0.5
 _OPENED_POLL_S = 0.01
 OK, GIVEN_UP = "ok", "given_up"  # how calls end, besides the codes of errors
 
+MessageT_co = TypeVar("MessageT_co", bound=Message, covariant=True)
+
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """A reply as it came: its JSON, and since when its data is known (seconds since 1970)."""
+class Reply(Generic[MessageT_co]):
+    """A reply as it came: its JSON, how old its data is, and where the call's time went."""
 
+    model: type[MessageT_co]
     body: bytes
-    as_of: float | None
-    is_stale: bool
+    as_of: float | None = None  # since when its data is known, in seconds since 1970
+    is_stale: bool = False
+    timing: CallTiming | None = None  # none where the worker does not say
+
+    def parse(self) -> MessageT_co:
+        """Return the reply's message.
+
+        Raises:
+            PeerError: it breaks its contract.
+        """
+        try:
+            return self.model.model_validate_json(self.body)
+        except ValidationError as error:
+            broken = PeerError("the service answered what breaks its contract")
+            broken.timing = self.timing
+            raise broken from error
 
 
 @dataclass(slots=True)
@@ -68,9 +85,9 @@ class _Waiting:
 
     service: str
     method: str
-    reply: asyncio.Future[Reply]
+    model: type[Message]
+    reply: asyncio.Future[Reply[Message]]
     began: float
-    trip: Trip | None = None
 
     def fail(self, error: ServiceError) -> None:
         if not self.reply.done():
@@ -175,20 +192,20 @@ class Client:
         reply = await self.call_raw(
             request, timeout_s=timeout_s, user=user, correlation_id=correlation_id
         )
-        try:
-            return cast(ReplyT, request.reply.model_validate_json(reply.body))
-        except ValidationError as error:
-            raise PeerError("the service answered what breaks its contract") from error
+        return reply.parse()
 
     async def call_raw(
         self,
-        request: Request[Any],
+        request: Request[ReplyT],
         *,
         timeout_s: float | None = None,
         user: AccessToken | None = None,
         correlation_id: str | None = None,
-    ) -> Reply:
-        """Do as ``call``, and give the reply as it came, for one who only passes it on."""
+    ) -> Reply[ReplyT]:
+        """Send a request and await its reply, as ``call`` does, but leave it to be parsed.
+
+        An error that was answered has its ``timing``, too.
+        """
         began, code = perf_counter(), GIVEN_UP
         try:
             reply = await self._ask(request, timeout_s, user, correlation_id)
@@ -203,11 +220,11 @@ class Client:
 
     async def _ask(
         self,
-        request: Request[Any],
+        request: Request[ReplyT],
         timeout_s: float | None,
         user: AccessToken | None,
         correlation_id: str | None,
-    ) -> Reply:
+    ) -> Reply[ReplyT]:
         loop = asyncio.get_running_loop()
         service = request.service()
         self._check_right(request.method)
@@ -220,7 +237,9 @@ class Client:
         if timeout_s <= 0:
             raise ReplyTimeout
         message_id = new_id()
-        waiting = _Waiting(service, request.method, loop.create_future(), perf_counter())
+        waiting = _Waiting(
+            service, request.method, request.reply, loop.create_future(), perf_counter()
+        )
         self._waiting[message_id] = waiting  # before publishing: a reply may be quick
         timer = loop.call_later(timeout_s, waiting.fail, ReplyTimeout())
         try:
@@ -232,11 +251,10 @@ class Client:
                 user=user,
                 correlation_id=correlation_id or message_id,
             )
-            return await waiting.reply
+            return cast(Reply[ReplyT], await waiting.reply)
         finally:
             timer.cancel()
             del self._waiting[message_id]
-            last_trip.set(waiting.trip)
 
     def _check_right(self, method: str) -> None:
         """Refuse what the broker would: by closing the channel, with all other calls on it."""
@@ -251,7 +269,7 @@ class Client:
 
     def _publish(
         self,
-        request: Request[Any],
+        request: Request[ReplyT],
         waiting: _Waiting,
         *,
         message_id: str,
@@ -267,7 +285,7 @@ class Client:
         headers: dict[str, Any] = {
             "signature": self._signer.request(
                 audience=waiting.service,
-                method=waiting.method,
+                method=request.method,
                 body=body,
                 message_id=message_id,
                 correlation_id=correlation_id,
@@ -280,7 +298,7 @@ class Client:
             headers["authorization"] = user.text
         span = sending(
             RPC_EXCHANGE,
-            waiting.method,
+            request.method,
             message_id=message_id,
             correlation_id=correlation_id,
             body_bytes=len(body),
@@ -294,7 +312,7 @@ class Client:
             expiration=str(max(1, int(timeout_s * 1000))),
             message_id=message_id,
             timestamp=int(now),
-            type=waiting.method,
+            type=request.method,
             user_id=self._service,
         )
 
@@ -305,7 +323,7 @@ class Client:
                 waiting.fail(_failure(outcome, waiting.service))
 
         try:
-            self._publisher.publish(RPC_EXCHANGE, waiting.method, body, properties, on_outcome)
+            self._publisher.publish(RPC_EXCHANGE, request.method, body, properties, on_outcome)
         except NotOpen as error:
             if span is not None:
                 span.end(error=Unavailable.code)
@@ -329,12 +347,17 @@ class Client:
             self.counts["refused.wrong_reply"] += 1
             log.warning("reply refused", reason="wrong_reply", method=claims.op, caller=claims.iss)
         elif not waiting.reply.done():
+            timing = None
             if claims.tms is not None:
-                waiting.trip = Trip.of(perf_counter() - waiting.began, claims.tms)
+                timing = CallTiming.of(perf_counter() - waiting.began, claims.tms)
             if claims.cty == PROBLEM:
-                waiting.fail(_read_problem(delivery.body))
+                error = _read_problem(delivery.body)
+                error.timing = timing
+                waiting.fail(error)
             else:
-                waiting.reply.set_result(Reply(delivery.body, claims.dat, claims.old))
+                waiting.reply.set_result(
+                    Reply(waiting.model, delivery.body, claims.dat, claims.old, timing)
+                )
 
     def _on_lost(self) -> None:
         """Fail what is under way: the reply queue is gone, and what was in it."""

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from time import perf_counter, time
+from time import time
 from typing import Any
 
 import structlog
@@ -21,6 +21,7 @@ from postroad.broker.interfaces import (
 from postroad.context import RequestContext, current_context
 from postroad.contracts.base import Message, Request
 from postroad.contracts.errors import InternalError, InvalidRequest, ServiceError, explain
+from postroad.contracts.replies import Dated
 from postroad.ids import new_id
 from postroad.limits import PROBLEM
 from postroad.messaging.admission import Admission, Late
@@ -28,7 +29,7 @@ from postroad.messaging.in_flight import InFlight
 from postroad.observability.message_spans import processing, sending
 from postroad.observability.metrics import Histograms, known
 from postroad.observability.spans import Span
-from postroad.observability.timing import milliseconds, times_us
+from postroad.observability.timing import Stopwatch, current_stopwatch, milliseconds
 from postroad.observability.trace_context import (
     TraceContext,
     current_trace,
@@ -44,7 +45,8 @@ from postroad.topology.names import REPLIES_EXCHANGE, RPC_EXCHANGE, rpc_queue
 
 log = structlog.get_logger()
 
-Handler = Callable[[Any], Awaitable[Message] | Message]
+Answer = Message | Dated[Message]
+Handler = Callable[[Any], Awaitable[Answer] | Answer]
 Handlers = Mapping[type[Request[Any]], Handler]
 
 
@@ -54,11 +56,10 @@ class _Answer:
 
     delivery: Delivery
     claims: Claims
-    call: RequestContext
+    dated: Dated[Message] | None  # the result, where the handler knows how old its data is
     code: str | None  # of the error it is, if it is one
     is_bug: bool
-    began: float
-    queue_s: float
+    stopwatch: Stopwatch
     trace: TraceContext
     span: Span | None  # of the whole, where traces are recorded
 
@@ -115,7 +116,7 @@ class Worker:
         return self._in_flight.unsettled
 
     def _on_delivery(self, delivery: Delivery) -> None:
-        began = perf_counter()
+        stopwatch = Stopwatch()
         try:
             claims = self._admission.verify(delivery)
         except Refused as refusal:
@@ -127,14 +128,14 @@ class Worker:
                 "late request",
                 method=delivery.properties.type,
                 outcome="late",
-                **milliseconds(duration=perf_counter() - began),
+                **milliseconds(duration=stopwatch.elapsed_s),
                 request_id=delivery.properties.correlation_id,
                 **trace_ids(trace=trace),
             )
             delivery.ack()
         else:
-            queue_s = max(0.0, time() - claims.iat)  # the caller's clock may be ahead of ours
-            self._in_flight.begin(self._answer(delivery, claims, began, queue_s))
+            stopwatch.sent(claims.iat)
+            self._in_flight.begin(self._answer(delivery, claims, stopwatch))
 
     def _refuse(self, delivery: Delivery, refusal: Refused) -> None:
         """Dead-letter what we do not trust, and answer nobody."""
@@ -148,13 +149,12 @@ class Worker:
         )
         delivery.dead_letter()
 
-    async def _answer(
-        self, delivery: Delivery, claims: Claims, began: float, queue_s: float
-    ) -> None:
+    async def _answer(self, delivery: Delivery, claims: Claims, stopwatch: Stopwatch) -> None:
         """Answer one request; a bug in a handler is answered too, and dead-letters the request."""
-        code, is_bug = None, False
+        dated, code, is_bug = None, None, False
         call = RequestContext(claims.iss, claims.jti, claims.cid, claims.exp)
         current_context.set(call)
+        current_stopwatch.set(stopwatch)
         trace = read_trace(delivery.properties.headers or {})
         span = processing(
             RPC_EXCHANGE,
@@ -167,7 +167,10 @@ class Worker:
         trace = span.context if span else trace or new_trace()
         current_trace.set(trace)
         try:
-            body = (await self._handle(delivery, claims, call)).to_json()
+            result = await self._handle(delivery, claims, call)
+            if isinstance(result, Dated):
+                dated, result = result, result.value
+            body = result.to_json()
             check_size(body)
         except ServiceError as error:
             body, code = error.to_problem().to_json(), error.code
@@ -175,10 +178,10 @@ class Worker:
             log.exception("handler failed", method=claims.op, request_id=claims.cid)
             body, code, is_bug = InternalError().to_problem().to_json(), InternalError.code, True
         call.is_over = True
-        answer = _Answer(delivery, claims, call, code, is_bug, began, queue_s, trace, span)
+        answer = _Answer(delivery, claims, dated, code, is_bug, stopwatch, trace, span)
         await self._reply(answer, body)
 
-    async def _handle(self, delivery: Delivery, claims: Claims, call: RequestContext) -> Message:
+    async def _handle(self, delivery: Delivery, claims: Claims, call: RequestContext) -> Answer:
         """Authorise, parse and run the handler."""
         token = (delivery.properties.headers or {}).get("authorization")
         admitted = self._admission.authorise(claims, token)
@@ -187,7 +190,7 @@ class Worker:
         except ValidationError as error:
             raise InvalidRequest(explain(error)) from error
         call.user = admitted.user
-        result: Message = await self._in_flight.run(self._handlers[admitted.contract], request)
+        result: Answer = await self._in_flight.run(self._handlers[admitted.contract], request)
         return result
 
     async def _reply(self, answer: _Answer, body: bytes) -> None:
@@ -223,17 +226,15 @@ class Worker:
     def _reply_properties(
         self, answer: _Answer, body: bytes, message_id: str, time_left_s: float
     ) -> BasicProperties:
-        claims = answer.claims
+        claims, dated = answer.claims, answer.dated
         signature = self._signer.reply(
             claims,
             body=body,
             message_id=message_id,
             is_error=answer.code is not None,
-            as_of=answer.call.data_as_of,
-            is_stale=answer.call.data_is_stale,
-            times_us=times_us(
-                answer.queue_s, perf_counter() - answer.began, answer.call.upstream_s
-            ),
+            as_of=None if dated is None else dated.as_of,
+            is_stale=dated is not None and dated.is_stale,
+            times_us=answer.stopwatch.times_us(),
         )
         return BasicProperties(
             content_type=f"application/{PROBLEM if answer.code else 'json'}",
@@ -259,8 +260,8 @@ class Worker:
         else:
             answer.delivery.ack()
         self._in_flight.end()
-        result = answer.code or "ok"
-        duration_s = perf_counter() - answer.began
+        result, stopwatch = answer.code or "ok", answer.stopwatch
+        duration_s = stopwatch.elapsed_s
         self._count(answer, result, duration_s, outcome)
         log.info(
             "request",
@@ -268,7 +269,7 @@ class Worker:
             outcome=result,
             reply=outcome or "late",
             **milliseconds(
-                duration=duration_s, queue=answer.queue_s, upstream=answer.call.upstream_s
+                duration=duration_s, queue=stopwatch.queue_s, upstream=stopwatch.upstream_s
             ),
             caller=answer.claims.iss,
             request_id=answer.claims.cid,
@@ -284,6 +285,6 @@ class Worker:
         method = known(answer.claims.op, self._methods)
         self.answered[method, result] += 1
         self.durations[method].add(duration_s)
-        self.queue_waits[method].add(answer.queue_s)
-        if answer.call.upstream_s is not None:
-            self.upstream_waits[method].add(answer.call.upstream_s)
+        self.queue_waits[method].add(answer.stopwatch.queue_s)
+        if answer.stopwatch.upstream_s is not None:
+            self.upstream_waits[method].add(answer.stopwatch.upstream_s)

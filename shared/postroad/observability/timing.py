@@ -1,71 +1,59 @@
-"""Where the time of a request goes: each hop stamps its part, and the caller puts them together.
+"""The times that a worker takes of a request, and signs into its reply (the claim ``tms``).
 
-A worker signs into its reply how long the request waited for it, how long it took, and how much of
-that it waited for an upstream (the claim ``tms``). The caller knows by its own clock how long it
-all took; what is left is the way back.
+How long the request waited for the worker, how long it took, and how much of that it waited for an
+upstream. The caller knows by its own clock how long it all took; what is left is the way back.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from time import perf_counter
-
-from postroad.context import current_context
+from time import perf_counter, time
 
 _US = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Trip:
-    """A request over the broker and its reply; the parts but ``upstream_s`` are the whole."""
+class Stopwatch:
+    """The times of one request in a worker, from its delivery on."""
 
-    queue_s: float  # from being published until the worker took it
-    worker_s: float  # from then until it published the reply
-    reply_s: float  # the way back
-    upstream_s: float | None  # of the worker's time; none when it asked no upstream
+    __slots__ = ("_began", "queue_s", "upstream_s")
 
-    @classmethod
-    def of(cls, whole_s: float, times_us: Sequence[int]) -> "Trip":
-        """Read a worker's times, of a trip that took ``whole_s`` by our clock.
+    def __init__(self) -> None:
+        self._began = perf_counter()
+        self.queue_s = 0.0  # from being published until the delivery
+        self.upstream_s: float | None = None  # waited for an upstream; none when it was not asked
 
-        Only the wait in the queue is measured with two machines' clocks. When they differ it may
-        be too long or too short, and the way back the other way round; none of it is negative,
-        nor more than the whole.
-        """
-        queue_us, worker_us, *upstream_us = times_us
-        worker_s = min(worker_us / _US, whole_s)
-        queue_s = min(queue_us / _US, whole_s - worker_s)
-        upstream_s = min(upstream_us[0] / _US, worker_s) if upstream_us else None
-        return cls(queue_s, worker_s, whole_s - worker_s - queue_s, upstream_s)
+    def sent(self, at: float) -> None:
+        """Note when the request was sent; the caller's clock may be ahead of ours."""
+        self.queue_s = max(0.0, time() - at)
 
     @property
-    def whole_s(self) -> float:
-        return self.queue_s + self.worker_s + self.reply_s
+    def elapsed_s(self) -> float:
+        return perf_counter() - self._began
+
+    def times_us(self) -> tuple[int, ...]:
+        """Return the times up to now as the claim ``tms``, in whole microseconds."""
+        queue_us, worker_us = int(self.queue_s * _US), int(self.elapsed_s * _US)
+        if self.upstream_s is None:
+            return queue_us, worker_us
+        return queue_us, worker_us, int(self.upstream_s * _US)
 
 
-last_trip: ContextVar[Trip | None] = ContextVar("last_trip", default=None)
-"""The trip of the last call that this task has made and that was answered."""
-
-
-def times_us(queue_s: float, worker_s: float, upstream_s: float | None) -> tuple[int, ...]:
-    """Give a worker's times as the claim ``tms``, in whole microseconds."""
-    times = (queue_s, worker_s) if upstream_s is None else (queue_s, worker_s, upstream_s)
-    return tuple(int(seconds * _US) for seconds in times)
-
-
-def milliseconds(**seconds: float | None) -> dict[str, float]:
-    """Name times for the log, ``duration`` as ``duration_ms``; those that there are."""
-    return {f"{name}_ms": round(s * 1000, 2) for name, s in seconds.items() if s is not None}
+current_stopwatch: ContextVar[Stopwatch] = ContextVar("current_stopwatch")
+"""The stopwatch of the request being answered, handed in by the worker."""
 
 
 @contextmanager
 def waiting_upstream() -> Iterator[None]:
     """Count the time within as waiting for an upstream, for the request being answered."""
-    call = current_context.get(None)
+    stopwatch = current_stopwatch.get(None)
     began = perf_counter()
     try:
         yield
     finally:
-        if call is not None:
-            call.upstream_s = (call.upstream_s or 0.0) + perf_counter() - began
+        if stopwatch is not None:
+            stopwatch.upstream_s = (stopwatch.upstream_s or 0.0) + perf_counter() - began
+
+
+def milliseconds(**seconds: float | None) -> dict[str, float]:
+    """Name times for the log, ``duration`` as ``duration_ms``; those that there are."""
+    return {f"{name}_ms": round(s * 1000, 2) for name, s in seconds.items() if s is not None}

@@ -15,8 +15,9 @@ from catalog_worker.catalog.upstream import Answer
 from postroad.context import current_context
 from postroad.contracts.catalog import Category, CategoryList, ListProducts, Product, ProductPage
 from postroad.contracts.errors import ServiceError, UpstreamBusy, UpstreamFailed
+from postroad.contracts.replies import Dated
 from tests.support.services import LAMP
-from tests.support.upstreams import answering, settings_for
+from tests.support.upstreams import answering, settings_for, timed
 from tests.support.waiting import eventually
 
 T = TypeVar("T")
@@ -96,9 +97,13 @@ def grow_old(catalog: CachedCatalog, age_s: float) -> None:
 
 
 async def stock(catalog: CachedCatalog) -> int | None:
-    product = await catalog.find(LAMP.id)
-    assert product is not None
-    return product.stock
+    return (await find(catalog)).value.stock
+
+
+async def find(catalog: CachedCatalog) -> Dated[Product]:
+    found = await catalog.find(LAMP.id)
+    assert found.value is not None
+    return Dated(found.value, found.as_of, found.is_stale)
 
 
 # Fresh
@@ -110,15 +115,15 @@ async def test_a_fresh_answer_asks_nobody(catalog: CachedCatalog, shelf: Shelf) 
 
     second = await catalog.list(ListProducts())
 
-    assert second is first
+    assert second.value is first.value
     assert shelf.asked == [ListProducts()]
 
 
 async def test_that_there_is_no_such_product_is_remembered_too(
     catalog: CachedCatalog, shelf: Shelf
 ) -> None:
-    assert await catalog.find(8) is None
-    assert await catalog.find(8) is None
+    assert (await catalog.find(8)).value is None
+    assert (await catalog.find(8)).value is None
 
     assert shelf.asked == [8]
 
@@ -245,7 +250,7 @@ async def test_a_thousand_requests_for_a_cold_page_make_one_call(
     pages = await asyncio.gather(*(catalog.list(ListProducts()) for _ in range(1000)))
 
     assert len(shelf.asked) == 1
-    assert {id(page) for page in pages} == {id(pages[0])}
+    assert {id(page.value) for page in pages} == {id(pages[0].value)}
 
 
 async def test_a_failure_reaches_all_who_wait_and_is_not_remembered(
@@ -260,7 +265,7 @@ async def test_a_failure_reaches_all_who_wait_and_is_not_remembered(
     page = await catalog.list(ListProducts())
 
     assert {type(error) for error in errors} == {UpstreamFailed}
-    assert page.total == len(shelf.asked) == 2
+    assert page.value.total == len(shelf.asked) == 2
 
 
 async def test_different_questions_are_asked_at_the_same_time(shelf: Shelf) -> None:
@@ -299,11 +304,10 @@ async def test_a_reply_says_since_when_its_data_is_known(
     await stock(catalog)
     grow_old(catalog, JUST_FRESH_S)
 
-    with answering(within_s=5) as call:
-        await stock(catalog)
+    found = await find(catalog)
 
-    assert call.data_as_of == pytest.approx(time() - JUST_FRESH_S, abs=1)
-    assert not call.data_is_stale
+    assert found.as_of == pytest.approx(time() - JUST_FRESH_S, abs=1)
+    assert not found.is_stale
 
 
 @pytest.mark.parametrize("has_changed", [True, False])
@@ -314,11 +318,11 @@ async def test_an_answer_that_upstream_confirms_is_as_young_as_a_new_one(
     grow_old(catalog, RENEWED_FIRST_S)
     shelf.has_changed = has_changed
 
-    with answering(within_s=5) as call:
-        assert await stock(catalog) == (2 if has_changed else 1)
+    found = await find(catalog)
 
-    assert call.data_as_of == pytest.approx(time(), abs=1)
-    assert not call.data_is_stale
+    assert found.value.stock == (2 if has_changed else 1)
+    assert found.as_of == pytest.approx(time(), abs=1)
+    assert not found.is_stale
 
 
 async def test_an_answer_made_do_with_is_marked_stale(catalog: CachedCatalog, shelf: Shelf) -> None:
@@ -326,21 +330,20 @@ async def test_an_answer_made_do_with_is_marked_stale(catalog: CachedCatalog, sh
     grow_old(catalog, RENEWED_FIRST_S)
     shelf.error = UpstreamFailed()
 
-    with answering(within_s=5) as call:
-        await stock(catalog)
+    found = await find(catalog)
 
-    assert call.data_as_of == pytest.approx(time() - RENEWED_FIRST_S, abs=1)
-    assert call.data_is_stale
+    assert found.as_of == pytest.approx(time() - RENEWED_FIRST_S, abs=1)
+    assert found.is_stale
 
 
 async def test_without_a_cache_every_answer_is_new_and_none_is_stale(shelf: Shelf) -> None:
     catalog = catalog_of(shelf, cache_fresh_s=0, cache_refresh_s=0, cache_stale_s=0)
 
     for number in (1, 2):
-        with answering(within_s=5) as call:
-            assert await stock(catalog) == number
+        found = await find(catalog)
 
-        assert not call.data_is_stale
+        assert found.value.stock == number
+        assert not found.is_stale
 
 
 async def test_the_source_knows_the_deadline_of_the_request(shelf: Shelf) -> None:
@@ -407,9 +410,9 @@ async def test_whoever_waits_for_upstream_has_waited_and_nobody_else(
     catalog: CachedCatalog, shelf: Shelf
 ) -> None:
     async def ask() -> float | None:
-        with answering(within_s=5) as call:
+        with timed() as stopwatch:
             await stock(catalog)
-        return call.upstream_s
+        return stopwatch.upstream_s
 
     shelf.may_answer.clear()
     asking = [asyncio.create_task(ask()) for _ in range(2)]

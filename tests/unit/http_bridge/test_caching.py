@@ -6,6 +6,7 @@ import pytest
 
 from http_bridge.asgi.messages import HttpRequest, HttpResponse
 from http_bridge.http.caching import fresh_response
+from postroad.contracts.catalog import ProductPage
 from postroad.messaging.client import Reply
 
 BODY = b'{"data":[]}'
@@ -34,7 +35,9 @@ def answer(
     as_of: float | None = None,
     is_stale: bool = False,
 ) -> tuple[HttpResponse, dict[bytes, bytes]]:
-    response = fresh_response(request(if_none_match), Reply(body, as_of, is_stale), body)
+    response = fresh_response(
+        request(if_none_match), Reply(ProductPage, body, as_of, is_stale), body
+    )
     headers = dict(response.headers)
     assert len(headers) == len(response.headers), "no header comes twice"
     return response, headers

@@ -1,14 +1,14 @@
 """Where the time of a request went, put together from what each hop says."""
 
-from time import perf_counter
+from time import perf_counter, time
 
 import pytest
 
 from http_bridge.http.server_timing import server_timing
-from postroad.context import current_context
 from postroad.contracts.errors import UpstreamFailed
-from postroad.observability.timing import Trip, times_us, waiting_upstream
-from tests.support.upstreams import answering
+from postroad.contracts.replies import CallTiming
+from postroad.observability.timing import Stopwatch, current_stopwatch, waiting_upstream
+from tests.support.upstreams import timed
 
 
 def spin(seconds: float) -> None:
@@ -18,34 +18,55 @@ def spin(seconds: float) -> None:
         pass
 
 
-def test_a_trip_is_the_time_in_the_queue_in_the_worker_and_the_way_back() -> None:
-    trip = Trip.of(0.010, (2_000, 5_000, 4_000))
+def test_a_call_takes_the_time_in_the_queue_in_the_worker_and_the_way_back() -> None:
+    timing = CallTiming.of(0.010, (2_000, 5_000, 4_000))
 
-    assert (trip.queue_s, trip.worker_s, trip.upstream_s) == (0.002, 0.005, 0.004)
-    assert trip.reply_s == pytest.approx(0.003)
-    assert trip.whole_s == pytest.approx(0.010)
+    assert (timing.queue_s, timing.worker_s, timing.upstream_s) == (0.002, 0.005, 0.004)
+    assert timing.reply_s == pytest.approx(0.003)
+    assert timing.whole_s == pytest.approx(0.010)
 
 
 def test_a_worker_that_asked_no_upstream_says_so() -> None:
-    assert times_us(0.001, 0.0025, None) == (1_000, 2_500)
-    assert Trip.of(0.010, (1_000, 2_500)).upstream_s is None
+    stopwatch = Stopwatch()
+    stopwatch.queue_s = 0.001
+
+    queue_us, worker_us = stopwatch.times_us()
+
+    assert queue_us == 1_000
+    assert worker_us >= 0
+    assert CallTiming.of(0.010, (1_000, 2_500)).upstream_s is None
+
+
+def test_a_worker_that_asked_its_upstream_says_how_long() -> None:
+    stopwatch = Stopwatch()
+    stopwatch.upstream_s = 0.0152
+
+    assert stopwatch.times_us()[2:] == (15_200,)
+
+
+def test_a_caller_whose_clock_is_ahead_has_not_waited() -> None:
+    stopwatch = Stopwatch()
+
+    stopwatch.sent(time() + 2)
+
+    assert stopwatch.queue_s == 0
 
 
 @pytest.mark.parametrize("queue_us", [0, 2_000, 4_000, 5_000_000])
 def test_clocks_that_differ_make_no_part_negative_nor_longer_than_the_whole(queue_us: int) -> None:
-    trip = Trip.of(0.010, (queue_us, 7_000))
+    timing = CallTiming.of(0.010, (queue_us, 7_000))
 
-    assert trip.worker_s == 0.007
-    assert 0 <= trip.queue_s <= 0.003 + 1e-9
-    assert 0 <= trip.reply_s <= 0.003 + 1e-9
-    assert trip.whole_s == pytest.approx(0.010)
+    assert timing.worker_s == 0.007
+    assert 0 <= timing.queue_s <= 0.003 + 1e-9
+    assert 0 <= timing.reply_s <= 0.003 + 1e-9
+    assert timing.whole_s == pytest.approx(0.010)
 
 
 def test_a_worker_that_claims_more_time_than_there_was_is_not_believed() -> None:
-    trip = Trip.of(0.010, (5_000, 60_000_000, 50_000_000))
+    timing = CallTiming.of(0.010, (5_000, 60_000_000, 50_000_000))
 
-    assert (trip.queue_s, trip.worker_s, trip.upstream_s) == (0, 0.010, 0.010)
-    assert trip.reply_s == 0
+    assert (timing.queue_s, timing.worker_s, timing.upstream_s) == (0, 0.010, 0.010)
+    assert timing.reply_s == 0
 
 
 def ask_in_vain() -> None:
@@ -55,38 +76,38 @@ def ask_in_vain() -> None:
 
 
 def test_waiting_for_an_upstream_is_counted_for_the_request_being_answered() -> None:
-    with answering(within_s=5) as call:
+    with timed() as stopwatch:
         for _ in range(2):
             with pytest.raises(UpstreamFailed):
                 ask_in_vain()
 
-    assert call.upstream_s is not None
-    assert call.upstream_s >= 0.004
+    assert stopwatch.upstream_s is not None
+    assert stopwatch.upstream_s >= 0.004
 
 
 def test_waiting_for_an_upstream_is_free_to_happen_outside_of_a_request() -> None:
-    assert current_context.get(None) is None
+    assert current_stopwatch.get(None) is None
 
     with waiting_upstream():
         pass
 
 
 def test_server_timing_names_the_parts_in_milliseconds() -> None:
-    trip = Trip(queue_s=0.0011, worker_s=0.0172, reply_s=0.0004, upstream_s=0.0152)
+    timing = CallTiming(queue_s=0.0011, worker_s=0.0172, reply_s=0.0004, upstream_s=0.0152)
 
-    name, timing = server_timing(trip, 0.01901)
+    name, header = server_timing(timing, 0.01901)
 
     assert name == b"server-timing"
-    assert timing == (
+    assert header == (
         b"edge;dur=0.31, queue;dur=1.10, worker;dur=17.20, upstream;dur=15.20, reply;dur=0.40, "
         b"total;dur=19.01"
     )
 
 
 def test_server_timing_leaves_out_an_upstream_that_was_not_asked() -> None:
-    trip = Trip(queue_s=0.001, worker_s=0.002, reply_s=0.001, upstream_s=None)
+    timing = CallTiming(queue_s=0.001, worker_s=0.002, reply_s=0.001, upstream_s=None)
 
-    _, timing = server_timing(trip, 0.005)
+    _, header = server_timing(timing, 0.005)
 
-    assert b"upstream" not in timing
-    assert b"edge;dur=1.00" in timing
+    assert b"upstream" not in header
+    assert b"edge;dur=1.00" in header
