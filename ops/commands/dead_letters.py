@@ -12,9 +12,9 @@ import structlog
 
 from ops.commands import dead_letters_view
 from ops.commands.arguments import add_state_argument
-from ops.commands.explain import Bench
 from ops.dead_letters.letter import Choice, DeadLetter, objection, read_letter
 from ops.dead_letters.plan import Audit, Plan, messages
+from ops.dead_letters.readers import Readers
 from ops.local.broker import BrokerError
 from ops.services import programs
 from ops.services.grants import GrantError
@@ -130,12 +130,12 @@ class _Session:
 
     async def _read(self, holder: QueueBrowser) -> list[DeadLetter]:
         """Take the letters in hand, and choose; each queue's oldest come first."""
-        bench = Bench(self._state, None)
+        readers = Readers(self._state)
         choice = _choice(self._options)
         order: dict[str, int] = {}
         letters = []
         for held in await holder.browse(_TIMEOUT_S):
-            letter = read_letter(held, bench)
+            letter = read_letter(held, readers)
             order.setdefault(letter.queue, len(order))
             if choice.has(letter) and self._is_movable(letter):
                 letters.append(letter)

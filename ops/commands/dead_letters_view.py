@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from ops.commands.explain import distance, plain, report
 from ops.dead_letters.letter import DeadLetter
+from ops.dead_letters.report import report
+from ops.terminal.text import distance, plain
 
 _SECRET = re.compile("password|token|secret|sealed|credential", re.IGNORECASE)
 _HEADINGS = ("QUEUE", "NAME", "REASON", "CALLER", "COUNT", "OLDEST", "NEWEST")
@@ -55,7 +56,7 @@ def whole(letter: DeadLetter, objection: str | None) -> Iterator[str]:
     """Give all there is to know of one letter, but no secrets."""
     died = f", died {_moment(letter.died_at)}" if letter.died_at else ""
     yield plain(f"{letter.message_id} in {letter.queue}{died}: {letter.reason}")
-    yield from report(letter.message, letter.place, letter.trial, letter.judged_at)
+    yield from report(letter.diagnosis)
     if objection is None:
         yield f"It can go back to work: 'postroad dead-letters redrive --id {letter.message_id}'."
     else:

@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ops.commands.arguments import add_state_argument
-from ops.commands.explain import plain
 from ops.health import checks
 from ops.health.drift import COMPARISONS, Finding
 from ops.local.broker import BrokerError, PrivateBroker
 from ops.scaling.management_api import DepthUnknown, Management
 from ops.services import grants, programs
 from ops.state.folder import StateError, StateFolder
+from ops.terminal.text import plain
 from postroad.topology.definitions import definitions
 from postroad.topology.names import SCALER, VHOST
 from postroad.topology.services import Services, ServicesFileError

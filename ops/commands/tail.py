@@ -14,12 +14,12 @@ from datetime import datetime
 import structlog
 
 from ops.commands.arguments import add_state_argument
-from ops.commands.explain import plain
 from ops.local.broker import BrokerError
 from ops.services.grants import GrantError
 from ops.services.operator import OPERATOR, CannotAct, settings_as
 from ops.state.folder import StateError, StateFolder
 from ops.terminal.colours import wants_colours
+from ops.terminal.text import plain
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.contracts.base import Event
 from postroad.contracts.registry import EVENTS

@@ -1,7 +1,6 @@
-"""Trying a captured message again: the checks of its reader, in their order, to the last.
+"""Why a captured message was refused: the checks of its reader, in their order, to the last.
 
-A reader stops at the first check that fails; here all of them speak, and so does each that would
-have failed next.
+A reader stops at the first check that fails; here all of them run.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,7 +30,7 @@ from postroad.security.signatures import (
     read_signature,
 )
 
-_SAYS = {
+_WANTS = {
     checks.check_sender: "the broker's user_id is who signed",
     checks.check_sender_or_us: "the broker's user_id is who signed, or the reader itself",
     checks.check_carbon_copy: "no header CC or BCC",
@@ -65,26 +64,29 @@ class CheckResult:
     code: str = ""  # a reason for a refusal, or the code of an error
     detail: str = ""
 
+    @property
+    def is_failure(self) -> bool:
+        return self.outcome in (CheckOutcome.REFUSED, CheckOutcome.ERROR)
+
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """All that was found of one message."""
+    """What the checks of a message's reader say of it."""
 
+    message: CapturedMessage
+    source: MessageSource
+    as_of: float  # the time by which deadlines were judged, in seconds since 1970
     claims: Claims | None  # none when they cannot be read
     findings: list[CheckResult]
 
     @property
-    def verdict(self) -> CheckResult | None:
-        """Give the first check that failed, which is the one that decides."""
-        failed = (each for each in self.findings if each.outcome in _FAILED)
-        return next(failed, None)
+    def failure(self) -> CheckResult | None:
+        """Return the first check that failed, which is the one that decides."""
+        return next((each for each in self.findings if each.is_failure), None)
 
 
-_FAILED = (CheckOutcome.REFUSED, CheckOutcome.ERROR)
-
-
-class Court:
-    """Tries messages for one reader, in the order in which they came."""
+class Reader:
+    """A service that reads messages, in the order in which they came."""
 
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
@@ -96,38 +98,38 @@ class Court:
         )
         self._seen = ReplayStore(leeway_s=checks.LEEWAY_S)
 
-    def try_message(self, message: CapturedMessage, place: MessageSource, now: float) -> Diagnosis:
-        """Walk all checks, as of a time."""
+    def diagnose(self, message: CapturedMessage, source: MessageSource, now: float) -> Diagnosis:
+        """Run all checks, as of a time."""
         found = [_attempt("a signature that can be read", lambda: _read(message))]
         if found[0].outcome is not CheckOutcome.PASSED:
-            return Diagnosis(None, found)
+            return Diagnosis(message, source, now, None, found)
         signature = _read(message)
-        found += self._envelope(message, place, signature)
-        found += self._role(message, place, signature.claims, now)
-        if place.typ == "request":
+        found += self._envelope(message, source, signature)
+        found += self._role(message, source, signature.claims, now)
+        if source.typ == "request":
             found += self._request(message, signature.claims)
-        elif place.typ != "reply":
-            found.append(_work_body(message, place, signature.claims))
-        return Diagnosis(signature.claims, found)
+        elif source.typ != "reply":
+            found.append(_work_body(message, source, signature.claims))
+        return Diagnosis(message, source, now, signature.claims, found)
 
     def _envelope(
-        self, message: CapturedMessage, place: MessageSource, signature: Signature
+        self, message: CapturedMessage, source: MessageSource, signature: Signature
     ) -> Iterator[CheckResult]:
         verifier, claims = self._verifier, signature.claims
         yield _attempt(
             "signed with an accepted key, over exactly this body",
             lambda: verifier.check_signature(signature, message.body),
         )
-        typ = "redrive" if place.is_queue_of_work and claims.typ == "redrive" else place.typ
+        typ = "redrive" if source.is_queue_of_work and claims.typ == "redrive" else source.typ
         yield _attempt(f"a {typ}", lambda: verifier.check_type(claims, typ))
-        yield _attempt(f"for {place.reader or 'all'}", lambda: verifier.check_audience(claims))
+        yield _attempt(f"for {source.reader or 'all'}", lambda: verifier.check_audience(claims))
 
     def _role(
-        self, message: CapturedMessage, place: MessageSource, claims: Claims, now: float
+        self, message: CapturedMessage, source: MessageSource, claims: Claims, now: float
     ) -> Iterator[CheckResult]:
-        for check in _checks(place, claims):
+        for check in _checks(source, claims):
             yield _attempt(
-                _SAYS[check], partial(check, claims, message.properties, self._keys, now)
+                _WANTS[check], partial(check, claims, message.properties, self._keys, now)
             )
 
     def _request(self, message: CapturedMessage, claims: Claims) -> Iterator[CheckResult]:
@@ -151,12 +153,12 @@ class Court:
         self._admission.authorise(claims, message.headers.get("authorization"))
 
 
-def _checks(place: MessageSource, claims: Claims) -> tuple[checks.Check, ...]:
-    if place.typ == "request":
+def _checks(source: MessageSource, claims: Claims) -> tuple[checks.Check, ...]:
+    if source.typ == "request":
         return checks.REQUEST_CHECKS
-    if place.typ == "reply":
+    if source.typ == "reply":
         return ()
-    return checks.checks_of_work(claims) if place.is_queue_of_work else checks.HEARD_CHECKS
+    return checks.checks_of_work(claims) if source.is_queue_of_work else checks.HEARD_CHECKS
 
 
 def _attempt(wants: str, check: Callable[[], Any]) -> CheckResult:
@@ -184,11 +186,11 @@ def _parse(contract: type[Request[Any] | Event | Job], body: bytes) -> None:
         raise InvalidRequest(explain(error)) from error
 
 
-def _work_body(message: CapturedMessage, place: MessageSource, claims: Claims) -> CheckResult:
+def _work_body(message: CapturedMessage, source: MessageSource, claims: Claims) -> CheckResult:
     contracts: dict[str, type[Event] | type[Job]] = {**EVENTS, **JOBS}
     contract = contracts.get(claims.op)
     if contract is None:
         return CheckResult(
-            _BODY, CheckOutcome.REFUSED, Reason.WRONG_TYPE, f"no {place.typ} is called {claims.op}"
+            _BODY, CheckOutcome.REFUSED, Reason.WRONG_TYPE, f"no {source.typ} is called {claims.op}"
         )
     return _attempt(_BODY, lambda: _parse(contract, message.body))

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from time import time
 
-from ops.commands.explain import Bench, CannotExplain, claims_of
 from ops.dead_letters.diagnosis import CheckOutcome, CheckResult, Diagnosis
+from ops.dead_letters.readers import Readers, UnknownReader, claims_of
 from postroad.broker.consumer import RabbitDelivery
 from postroad.broker.queue_browser import BrowsedMessage
 from postroad.contracts.errors import InvalidRequest
@@ -29,37 +29,43 @@ class DeadLetter:
     queue: str  # where it is
     died_in: str  # the queue of the reader who gave it up
     delivery: RabbitDelivery
-    message: CapturedMessage  # as its reader had it
-    place: MessageSource
-    trial: Diagnosis
-    judged_at: float
+    diagnosis: Diagnosis
+
+    @property
+    def message(self) -> CapturedMessage:
+        """The message as its reader had it."""
+        return self.diagnosis.message
+
+    @property
+    def source(self) -> MessageSource:
+        return self.diagnosis.source
 
     @property
     def message_id(self) -> str:
-        claims = self.trial.claims
+        claims = self.diagnosis.claims
         return claims.jti if claims else str(self.message.properties.message_id or "-")
 
     @property
     def name(self) -> str:
-        claims = self.trial.claims
+        claims = self.diagnosis.claims
         return claims.op if claims else str(self.message.properties.type or "-")
 
     @property
     def caller(self) -> str:
         """Name the sender: whom the broker vouches for, unless its reader put it aside."""
-        user, claims = self.message.properties.user_id, self.trial.claims
-        if user is not None and (claims is None or user not in (self.place.reader, claims.iss)):
+        user, claims = self.message.properties.user_id, self.diagnosis.claims
+        if user is not None and (claims is None or user not in (self.source.reader, claims.iss)):
             return str(user)
         return claims.origin if claims else "-"
 
     @property
     def reason(self) -> str:
         """Name why it died: a refusal's reason, an error's code, or what the broker says."""
-        if self.trial.verdict is not None:
-            return str(self.trial.verdict.code)
+        if self.diagnosis.failure is not None:
+            return str(self.diagnosis.failure.code)
         if self.message.died_of not in (None, REJECTED):
             return str(self.message.died_of)
-        return FAILED if self.place.is_queue_of_work else REJECTED
+        return FAILED if self.source.is_queue_of_work else REJECTED
 
     @property
     def died_at(self) -> float:
@@ -68,7 +74,7 @@ class DeadLetter:
 
     @property
     def redrives(self) -> int:
-        return self.trial.claims.nth if self.trial.claims else 0
+        return self.diagnosis.claims.nth if self.diagnosis.claims else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,22 +104,22 @@ class Choice:
         )
 
 
-def read_letter(held: BrowsedMessage, bench: Bench) -> DeadLetter:
-    """Read a message in a queue of dead letters, and try it as its reader did."""
+def read_letter(held: BrowsedMessage, readers: Readers) -> DeadLetter:
+    """Read a message in a queue of dead letters, and diagnose it."""
     properties = held.delivery.properties
     queue = held.queue.removeprefix(dead_queue(""))
     if held.queue == QUARANTINE and (kept := died_in(properties)) is not None:
         queue, properties = kept, as_it_died(properties)
     message = _with_copies(CapturedMessage(held.delivery.body, properties, "", "", is_whole=True))
-    place = place_of(queue, properties.type) or MessageSource("event", None, is_queue_of_work=True)
+    source = place_of(queue, properties.type) or MessageSource("event", None, is_queue_of_work=True)
     try:
-        place, trial, judged_at = bench.hear(message, None, place)
-    except CannotExplain as error:  # its reader is no more
+        diagnosis = readers.diagnose(message, source=source)
+    except UnknownReader as error:  # its reader is no more
         gone = CheckResult(
             "a known reader", CheckOutcome.REFUSED, Reason.WRONG_AUDIENCE, str(error)
         )
-        trial, judged_at = Diagnosis(claims_of(message), [gone]), time()
-    return DeadLetter(held.queue, queue, held.delivery, message, place, trial, judged_at)
+        diagnosis = Diagnosis(message, source, time(), claims_of(message), [gone])
+    return DeadLetter(held.queue, queue, held.delivery, diagnosis)
 
 
 def _with_copies(message: CapturedMessage) -> CapturedMessage:
@@ -133,11 +139,10 @@ def objection(letter: DeadLetter, keys: KeyRing, *, force: bool = False) -> str 
     What its reader refused as not honest stays refused, ``force`` or not: our signature would say
     that its sender had sent it. What has expired since, was given up or broke a contract may go.
     """
-    if not letter.place.is_queue_of_work:
+    if not letter.source.is_queue_of_work:
         return "a request: its caller has long gone"
-    for finding in letter.trial.findings:
-        is_bad = finding.outcome in (CheckOutcome.REFUSED, CheckOutcome.ERROR)
-        if not is_bad or finding.code in _MENDABLE:
+    for finding in letter.diagnosis.findings:
+        if not finding.is_failure or finding.code in _MENDABLE:
             continue
         if finding.code == Reason.UNKNOWN_KEY and _is_vouched_for(letter, keys):
             continue
@@ -154,7 +159,7 @@ def _is_vouched_for(letter: DeadLetter, keys: KeyRing) -> bool:
     aside bears the reader's own user id, for which the broker vouches.
     """
     message = letter.message
-    if message.properties.user_id == letter.place.reader and ATTEMPT in message.headers:
+    if message.properties.user_id == letter.source.reader and ATTEMPT in message.headers:
         return True
     forgiving = Verifier(KeyRing(keys.identity, _without_retirement(keys.trust)))
     try:

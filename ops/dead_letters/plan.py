@@ -80,7 +80,7 @@ class Plan:
             progress.reach(number + 1)
 
     async def _copy(self, letter: DeadLetter, redriver: Redriver) -> None:
-        claims, reader = letter.trial.claims, letter.place.reader
+        claims, reader = letter.diagnosis.claims, letter.source.reader
         if self.act == "quarantine":
             await redriver.quarantine(letter.message, letter.died_in)
         elif self.act == "redrive" and claims is not None and reader is not None:

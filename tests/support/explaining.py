@@ -1,4 +1,4 @@
-"""Messages brought before the court: what the tests of `postroad explain` share."""
+"""Captured messages, diagnosed: what the tests of `postroad explain` share."""
 
 import json
 from argparse import ArgumentParser
@@ -6,7 +6,7 @@ from time import time
 from typing import Any
 
 from ops.commands import explain
-from ops.dead_letters.diagnosis import CheckOutcome, Court, Diagnosis
+from ops.dead_letters.diagnosis import Diagnosis, Reader
 from postroad.dead_letters.captured import CapturedMessage, MessageSource, read_messages
 from postroad.security.keyring import KeyRing
 from tests.support.captures import captured
@@ -27,13 +27,9 @@ def as_read(letter: Letter, **changes: Any) -> CapturedMessage:
     return message
 
 
-def tried(keys: KeyRing, letter: Letter) -> Diagnosis:
-    return Court(keys).try_message(as_read(letter), ASKED, time())
+def diagnosed(keys: KeyRing, letter: Letter) -> Diagnosis:
+    return Reader(keys).diagnose(as_read(letter), ASKED, time())
 
 
-def failures(trial: Diagnosis) -> list[str]:
-    return [
-        each.code
-        for each in trial.findings
-        if each.outcome in (CheckOutcome.REFUSED, CheckOutcome.ERROR)
-    ]
+def failures(diagnosis: Diagnosis) -> list[str]:
+    return [each.code for each in diagnosis.findings if each.is_failure]

@@ -8,6 +8,7 @@ from time import time
 import pytest
 
 from ops.commands import explain
+from ops.dead_letters.report import ADVICE, MEANINGS
 from ops.state.folder import StateFolder
 from postroad.dead_letters.captured import CannotRead, read_messages
 from postroad.security.signatures import Reason
@@ -75,10 +76,10 @@ def test_it_shows_the_claims_and_what_to_do(
     shown = capsys.readouterr().out
     assert status == 1
     assert "request for catalog" in shown
-    assert f"iss  {explain.MEANINGS['iss']:42}bridge" in shown
+    assert f"iss  {MEANINGS['iss']:42}bridge" in shown
     assert "s ago)" in shown
     assert "sender_mismatch: auth sent as bridge" in shown
-    assert explain.ADVICE[Reason.SENDER_MISMATCH] in shown
+    assert ADVICE[Reason.SENDER_MISMATCH] in shown
     assert "Refused: sender_mismatch." in shown
 
 

@@ -1,18 +1,18 @@
-"""What would become of a request, and why: the worker's own verdict, given without one."""
+"""What would become of a request, and why: the worker's own checks, run without one."""
 
 from collections.abc import Callable
 from time import time
 
 import pytest
 
-from ops.commands import explain
-from ops.dead_letters.diagnosis import CheckOutcome, Court
+from ops.dead_letters.diagnosis import CheckOutcome, Reader
+from ops.dead_letters.report import ADVICE
 from postroad.contracts.catalog import GetProduct
 from postroad.security.access_tokens import AccessToken
 from postroad.security.keys import Identity
 from postroad.security.signatures import Reason, token_hash
 from tests.integration.test_security import ATTACKS, REQUEST, Scene
-from tests.support.explaining import ASKED, Keys, as_read, failures, tried
+from tests.support.explaining import ASKED, Keys, as_read, diagnosed, failures
 from tests.support.letters import Letter, claims_of, forge, write
 from tests.support.services import access_token, token_text
 
@@ -28,18 +28,18 @@ def test_it_gives_the_workers_own_reason_for_one_who_would(
     letter = scene.letter()
     attack(scene, letter)
 
-    verdict = tried(scene.keys["catalog"], letter).verdict
+    failure = diagnosed(scene.keys["catalog"], letter).failure
 
-    assert verdict is not None
-    assert (verdict.outcome, verdict.code) == (CheckOutcome.REFUSED, reason)
+    assert failure is not None
+    assert (failure.outcome, failure.code) == (CheckOutcome.REFUSED, reason)
 
 
 def test_a_copy_is_told_from_the_one_before_it(scene: Scene) -> None:
-    court, letter = Court(scene.keys["catalog"]), scene.letter()
+    reader, letter = Reader(scene.keys["catalog"]), scene.letter()
 
-    first, second = (court.try_message(as_read(letter), ASKED, time()) for _ in range(2))
+    first, second = (reader.diagnose(as_read(letter), ASKED, time()) for _ in range(2))
 
-    assert first.verdict is None
+    assert first.failure is None
     assert failures(second) == [Reason.REPLAYED]
 
 
@@ -47,7 +47,7 @@ def test_every_reason_is_tried_here_and_has_its_advice() -> None:
     tried_here = {reason for _, reason in ATTACKS} | {Reason.REPLAYED}
 
     assert tried_here == set(Reason)
-    assert set(Reason) <= explain.ADVICE.keys()
+    assert set(Reason) <= ADVICE.keys()
 
 
 def test_checks_after_the_first_that_fails_speak_too(scene: Scene) -> None:
@@ -56,7 +56,7 @@ def test_checks_after_the_first_that_fails_speak_too(scene: Scene) -> None:
     letter.headers["CC"] = ["auth.x"]
     letter.headers["authorization"] = "another"
 
-    assert failures(tried(scene.keys["catalog"], letter)) == [
+    assert failures(diagnosed(scene.keys["catalog"], letter)) == [
         Reason.CARBON_COPY,
         Reason.EXPIRED,
         Reason.CALLER_NOT_ALLOWED,
@@ -69,10 +69,10 @@ def test_a_sender_whom_nobody_knows_may_send_nothing(scene: Scene) -> None:
     letter = scene.letter()
     letter.headers["signature"] = scene.forged(letter, iss="stranger")
 
-    trial = tried(scene.keys["catalog"], letter)
+    diagnosis = diagnosed(scene.keys["catalog"], letter)
 
-    assert failures(trial)[0] == Reason.UNKNOWN_KEY
-    assert Reason.CALLER_NOT_ALLOWED in failures(trial)
+    assert failures(diagnosis)[0] == Reason.UNKNOWN_KEY
+    assert Reason.CALLER_NOT_ALLOWED in failures(diagnosis)
 
 
 def test_a_forged_claim_does_not_stop_the_rest(scene: Scene) -> None:
@@ -80,7 +80,7 @@ def test_a_forged_claim_does_not_stop_the_rest(scene: Scene) -> None:
     claims = claims_of(letter.headers["signature"]) | {"typ": "job", "alg": "EdDSA"}
     letter.headers["signature"] = forge(scene.keys["bridge"], "catalog", letter.body, claims)
 
-    found = failures(tried(scene.keys["catalog"], letter))
+    found = failures(diagnosed(scene.keys["catalog"], letter))
 
     assert found[0] == Reason.UNKNOWN_KEY
     assert Reason.WRONG_TYPE in found
@@ -95,13 +95,13 @@ def test_a_user_without_the_scope_gets_an_error(
     other = access_token(keys["bridge"], identities["auth"], scope="else:where")
     letter = write(keys["bridge"], REQUEST, reply_to="reply.bridge.x", user=other)
 
-    assert failures(tried(keys["catalog"], letter)) == ["not_authorised"]
+    assert failures(diagnosed(keys["catalog"], letter)) == ["not_authorised"]
 
 
 def test_a_missing_token_gets_an_error(keys: Keys) -> None:
     letter = write(keys["bridge"], REQUEST, reply_to="reply.bridge.x")
 
-    assert failures(tried(keys["catalog"], letter)) == ["not_authenticated"]
+    assert failures(diagnosed(keys["catalog"], letter)) == ["not_authenticated"]
 
 
 def test_a_token_that_has_expired_by_now_may_have_been_good_then(
@@ -111,10 +111,10 @@ def test_a_token_that_has_expired_by_now_may_have_been_good_then(
     old = AccessToken(text, token_hash(text), "reader", 1, "s", frozenset(), 0)
     letter = write(keys["bridge"], REQUEST, reply_to="reply.bridge.x", user=old)
 
-    trial = tried(keys["catalog"], letter)
+    diagnosis = diagnosed(keys["catalog"], letter)
 
-    assert failures(trial) == []
-    assert any("expired" in each.detail for each in trial.findings)
+    assert failures(diagnosis) == []
+    assert any("expired" in each.detail for each in diagnosis.findings)
 
 
 def test_a_body_that_breaks_its_contract_gets_an_error_that_does_not_quote_it(
@@ -124,17 +124,17 @@ def test_a_body_that_breaks_its_contract_gets_an_error_that_does_not_quote_it(
     letter.body = b'{"product_id": "secret"}'
     letter.headers["signature"] = scene.forged(letter)
 
-    verdict = tried(scene.keys["catalog"], letter).verdict
+    failure = diagnosed(scene.keys["catalog"], letter).failure
 
-    assert verdict is not None
-    assert (verdict.outcome, verdict.code) == (CheckOutcome.ERROR, "invalid_request")
-    assert "product_id" in verdict.detail
-    assert "secret" not in verdict.detail
+    assert failure is not None
+    assert (failure.outcome, failure.code) == (CheckOutcome.ERROR, "invalid_request")
+    assert "product_id" in failure.detail
+    assert "secret" not in failure.detail
 
 
 def test_a_request_for_a_method_that_is_not_there_is_an_error(scene: Scene) -> None:
     letter = scene.letter()
     letter.headers["signature"] = scene.forged(letter, op="catalog.nothing.get")
 
-    assert failures(tried(scene.keys["catalog"], letter)) == ["invalid_request"]
+    assert failures(diagnosed(scene.keys["catalog"], letter)) == ["invalid_request"]
     assert GetProduct.method != "catalog.nothing.get"
