@@ -10,8 +10,9 @@ import structlog
 
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle
+from postroad.testing import make_keys
 from postroad.topology.definitions import Definitions, definitions
-from postroad.topology.services import Services, load_services, trust_bundle
+from postroad.topology.services import Services, load_services
 from tests.support.brokers import (
     BrokerUnderTest,
     MemoryUnderTest,
@@ -57,19 +58,19 @@ def topology(services: Services) -> Definitions:
 
 
 @pytest.fixture(scope="session")
-def identities(services: Services) -> dict[str, Identity]:
-    return {name: Identity.create(name) for name in services.names}
-
-
-@pytest.fixture(scope="session")
-def trust(services: Services, identities: dict[str, Identity]) -> TrustBundle:
-    return TrustBundle.model_validate(trust_bundle(services, identities.values()))
-
-
-@pytest.fixture(scope="session")
-def keys(identities: dict[str, Identity], trust: TrustBundle) -> dict[str, KeyRing]:
+def keys(services: Services) -> dict[str, KeyRing]:
     """Each service's keys, by its name."""
-    return {name: KeyRing(identity, trust) for name, identity in identities.items()}
+    return make_keys(services)
+
+
+@pytest.fixture(scope="session")
+def identities(keys: dict[str, KeyRing]) -> dict[str, Identity]:
+    return {name: ring.identity for name, ring in keys.items()}
+
+
+@pytest.fixture(scope="session")
+def trust(keys: dict[str, KeyRing]) -> TrustBundle:
+    return keys["bridge"].trust
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ from postroad.ids import new_id
 from postroad.messaging.event_listener import EventListener
 from postroad.messaging.publishing import MessagePublisher
 from postroad.security.keyring import KeyRing
+from postroad.testing import eventually
 from tests.support.brokers import BrokerUnderTest
-from tests.support.waiting import eventually
 
 Keys = dict[str, KeyRing]
 
@@ -50,7 +50,7 @@ async def listening(broker: BrokerUnderTest, keys: KeyRing) -> AsyncIterator[Ear
     opened: list[float] = []
     listener = EventListener(
         {SessionRevoked: heard.append},
-        broker=await broker.as_user(keys.service),
+        broker=broker.as_user(keys.service),
         keys=keys,
         on_open=lambda: opened.append(time()),
     )
@@ -64,7 +64,7 @@ async def listening(broker: BrokerUnderTest, keys: KeyRing) -> AsyncIterator[Ear
 @asynccontextmanager
 async def telling(broker: BrokerUnderTest, keys: KeyRing) -> AsyncIterator[MessagePublisher]:
     """Give a publisher that is connected."""
-    publisher = (await broker.as_user(keys.service)).publisher()
+    publisher = broker.as_user(keys.service).publisher()
     await publisher.start()
     assert await publisher.opened(BACK_WITHIN_S)
     yield MessagePublisher(publisher, keys)

@@ -8,6 +8,7 @@ from pika import BasicProperties
 
 from postroad.broker.interfaces import ConnectionState, NotOpen, Outcome, QueueCount
 from postroad.contracts.events import ProductAdded, SessionRevoked
+from postroad.testing import eventually
 from postroad.topology.definitions import Definitions
 from postroad.topology.names import DEAD_EXCHANGE, EVENTS_EXCHANGE, REPLIES_EXCHANGE, RPC_EXCHANGE
 from tests.conformance.queues import (
@@ -31,7 +32,6 @@ from tests.support.traffic import (
     send,
     waiting_in,
 )
-from tests.support.waiting import eventually
 
 REVOKED = SessionRevoked.name
 UNHEARD = ProductAdded.name  # no work queue takes it
@@ -121,7 +121,7 @@ async def test_without_reject_publish_a_full_queue_drops_its_oldest(
 
 
 async def test_nothing_is_published_without_a_connection(broker: BrokerUnderTest) -> None:
-    publisher = (await broker.as_user("bridge")).publisher()
+    publisher = broker.as_user("bridge").publisher()
 
     with pytest.raises(NotOpen):
         await send(publisher, RPC_EXCHANGE, METHOD)
@@ -332,7 +332,7 @@ async def test_a_reply_queue_goes_at_the_close(broker: BrokerUnderTest) -> None:
 
 
 async def test_nobody_gets_a_reply_queue_in_anothers_name(broker: BrokerUnderTest) -> None:
-    consumer = (await broker.as_user("bridge")).reply_consumer(
+    consumer = broker.as_user("bridge").reply_consumer(
         "auth", on_delivery=Inbox(), on_lost=lambda: None
     )
 
@@ -432,7 +432,7 @@ async def test_nobody_listens_to_what_is_not_granted(
         each for each in topology["bindings"] if each["source"] != EVENTS_EXCHANGE
     ]
     broker = await open_broker(topology)
-    consumer = (await broker.as_user(user)).event_consumer(
+    consumer = broker.as_user(user).event_consumer(
         service, [event], on_delivery=Inbox(), on_open=lambda: None
     )
 

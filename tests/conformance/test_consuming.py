@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from postroad.broker.interfaces import ConnectionState, Outcome
+from postroad.testing import eventually
 from postroad.topology.names import RPC_EXCHANGE, dead_queue
 from tests.conformance.queues import (
     AUTH,
@@ -24,7 +25,6 @@ from tests.support.traffic import (
     send,
     waiting_in,
 )
-from tests.support.waiting import eventually
 
 
 async def publish_all(broker: BrokerUnderTest, count: int) -> list[bytes]:
@@ -217,7 +217,7 @@ async def test_nobody_consumes_what_is_not_its_own(
     broker: BrokerUnderTest, user: str, queue: str
 ) -> None:
     inbox = Inbox()
-    consumer = (await broker.as_user(user)).consumer(queue, prefetch=1, on_delivery=inbox)
+    consumer = broker.as_user(user).consumer(queue, prefetch=1, on_delivery=inbox)
 
     await consumer.start()
     await eventually(lambda: consumer.state is ConnectionState.RECOVERING)

@@ -14,12 +14,12 @@ from postroad.messaging.publishing import MessagePublisher
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle, unpadded_b64encode
 from postroad.security.signatures import Signer, Verifier
+from postroad.testing import eventually
 from postroad.topology.names import EVENTS_EXCHANGE
 from tests.conformance.listening import BODY, REVOKED, Ear, Keys, listening, revoked, tell
 from tests.support.brokers import BrokerUnderTest
 from tests.support.letters import claims_of
 from tests.support.traffic import publish
-from tests.support.waiting import eventually
 
 
 @dataclass

@@ -10,6 +10,7 @@ from postroad.contracts.events import LoginFailed, SessionRevoked
 from postroad.messaging.publishing import MessagePublisher, NotPublished
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle
+from postroad.testing import eventually
 from tests.conformance.listening import (
     BACK_WITHIN_S,
     REVOKED,
@@ -21,7 +22,6 @@ from tests.conformance.listening import (
     telling,
 )
 from tests.support.brokers import BrokerUnderTest
-from tests.support.waiting import eventually
 
 
 async def test_an_event_reaches_every_process_that_listens(

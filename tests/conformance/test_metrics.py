@@ -16,12 +16,12 @@ from postroad.observability.timing import waiting_upstream
 from postroad.runtime.metrics import client_metrics, worker_metrics
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Reason
+from postroad.testing import calling, eventually, serving
 from tests.support.brokers import BrokerUnderTest
 from tests.support.letters import write
 from tests.support.scraping import Scrape
-from tests.support.services import SESSION, SIGN_IN, calling, serving, sign_in
+from tests.support.services import SESSION, SIGN_IN, sign_in
 from tests.support.traffic import replies_to
-from tests.support.waiting import eventually
 
 Keys = dict[str, KeyRing]
 METHOD = CreateSession.method

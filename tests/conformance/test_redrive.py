@@ -20,6 +20,7 @@ from postroad.messaging.background_worker import ATTEMPT, BackgroundHandlers
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle
 from postroad.security.signatures import Claims, Signer, read_signature
+from postroad.testing import eventually, working
 from postroad.topology.definitions import definitions
 from postroad.topology.names import (
     QUARANTINE,
@@ -34,7 +35,6 @@ from tests.conftest import OpenBroker
 from tests.support.brokers import BrokerUnderTest, Seen
 from tests.support.tracing import PLACE, within
 from tests.support.traffic import publish, publishing, waiting_in
-from tests.support.waiting import eventually
 from tests.support.working import (
     BODY,
     DEAD_QUEUE,
@@ -44,7 +44,6 @@ from tests.support.working import (
     Keys,
     failing,
     give,
-    working,
 )
 
 EVENT = LoginFailed(user_id=None, reason="unknown_user", at=0.0, client_network=None)
@@ -85,7 +84,7 @@ async def dead_letter(broker: BrokerUnderTest, keys: Keys, sender: str, message:
     def give_up(_: Any) -> None:
         raise UpstreamFailed
 
-    async with working(broker, keys["catalog"], {type(message): give_up}):
+    async with working(broker, keys["catalog"], "sync", {type(message): give_up}):
         await give(broker, keys[sender], message)
         (dead,) = await waiting_in(broker, DEAD_QUEUE)
     return dead
@@ -104,7 +103,7 @@ async def test_a_redriven_message_still_names_the_trace_that_caused_it(
     with within(PLACE):
         dead = await dead_letter(broker, keys, "catalog", JOB)
     with structlog.testing.capture_logs() as lines:
-        async with working(broker, keys["catalog"], {type(JOB): lambda _: None}) as worker:
+        async with working(broker, keys["catalog"], "sync", {type(JOB): lambda _: None}) as worker:
             await redrive(broker, keys, dead)
             await eventually(lambda: worker.counts["done"])
 
@@ -121,7 +120,10 @@ async def test_a_redriven_message_is_done_in_its_first_senders_name(
     calls: list[RequestContext] = []
 
     async with working(
-        broker, keys["catalog"], {type(message): lambda _: calls.append(current_context.get())}
+        broker,
+        keys["catalog"],
+        "sync",
+        {type(message): lambda _: calls.append(current_context.get())},
     ):
         await redrive(broker, keys, dead)
         await eventually(lambda: calls)
@@ -140,7 +142,7 @@ async def test_a_redriven_message_has_all_its_attempts_again(
     dead = await dead_letter(broker, keys, "auth", EVENT)
     done: list[Any] = []
 
-    async with working(broker, keys["catalog"], {LoginFailed: failing(2, done)}) as worker:
+    async with working(broker, keys["catalog"], "sync", {LoginFailed: failing(2, done)}) as worker:
         await redrive(broker, keys, dead)
         await eventually(lambda: done == [EVENT])
 
@@ -272,7 +274,7 @@ class Redrive:
 
 async def test_an_honest_redrive_is_done(broker: BrokerUnderTest, keys: Keys) -> None:
     done: list[Any] = []
-    async with working(broker, keys["catalog"], {FetchPage: done.append}):
+    async with working(broker, keys["catalog"], "sync", {FetchPage: done.append}):
         await Redrive().send(broker, keys)
         await eventually(lambda: done == [JOB])
 
@@ -327,7 +329,7 @@ async def test_a_dishonest_redrive_is_refused(
     broker: BrokerUnderTest, keys: Keys, letter: Redrive, reason: str
 ) -> None:
     handlers: BackgroundHandlers = {FetchPage: print}
-    async with working(broker, keys["catalog"], handlers) as worker:
+    async with working(broker, keys["catalog"], "sync", handlers) as worker:
         await letter.send(broker, keys)
         await waiting_in(broker, DEAD_QUEUE)
 

@@ -16,10 +16,9 @@ from postroad.runtime import revocation_feed
 from postroad.runtime.revocation_feed import RevocationFeed
 from postroad.security.keyring import KeyRing
 from postroad.security.revocations import Revocations
+from postroad.testing import calling, eventually, serving
 from tests.conformance.listening import BACK_WITHIN_S, Keys, revoked, tell
 from tests.support.brokers import BrokerUnderTest
-from tests.support.services import calling, serving
-from tests.support.waiting import eventually
 
 
 class AuthService:
@@ -58,7 +57,7 @@ async def following(
     broker: BrokerUnderTest, keys: KeyRing, client: Client, revocations: Revocations
 ) -> AsyncIterator[RevocationFeed]:
     feed = RevocationFeed(
-        revocations, broker=await broker.as_user(keys.service), keys=keys, client=client
+        revocations, broker=broker.as_user(keys.service), keys=keys, client=client
     )
     await feed.start()
     yield feed
@@ -161,7 +160,7 @@ async def test_a_process_waits_for_the_auth_service_to_come(
 ) -> None:
     session_id = auth.end()
     revocations = Revocations()
-    client = Client(await broker.as_user("bridge"), keys["bridge"], watches=("auth",))
+    client = Client(broker.as_user("bridge"), keys["bridge"], watches=("auth",))
     await client.start()
     async with following(broker, keys["bridge"], client, revocations) as feed:
         await eventually(lambda: client._listening["auth"] is False)

@@ -13,10 +13,10 @@ from postroad.messaging.client import Client
 from postroad.observability.timing import waiting_upstream
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Signer
+from postroad.testing import calling, eventually, serving
 from tests.conformance.queues import AUTH
 from tests.support.brokers import BrokerUnderTest
-from tests.support.services import SESSION, SIGN_IN, calling, serving, sign_in
-from tests.support.waiting import eventually
+from tests.support.services import SESSION, SIGN_IN, sign_in
 
 Keys = dict[str, KeyRing]
 WORK_S, UPSTREAM_S, HELD_S = 0.03, 0.05, 0.2

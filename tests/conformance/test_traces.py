@@ -8,8 +8,9 @@ import structlog
 from postroad.contracts.auth import CreateSession, Session
 from postroad.observability.trace_context import TraceContext, current_trace
 from postroad.security.keyring import KeyRing
+from postroad.testing import calling, serving
 from tests.support.brokers import BrokerUnderTest
-from tests.support.services import SESSION, SIGN_IN, calling, serving
+from tests.support.services import SESSION, SIGN_IN
 from tests.support.tracing import PLACE, within
 
 Keys = dict[str, KeyRing]

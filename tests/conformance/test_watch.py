@@ -19,12 +19,12 @@ from postroad.contracts.events import (
 from postroad.ids import new_id
 from postroad.messaging.publishing import MessagePublisher
 from postroad.security.keyring import KeyRing
+from postroad.testing import eventually
 from postroad.topology.names import EVENTS_EXCHANGE, RPC_EXCHANGE
 from postroad.topology.services import Services
 from tests.conformance.queues import AUTH, CATALOG, METHOD
 from tests.support.brokers import BrokerUnderTest
 from tests.support.traffic import consuming, publish, publishing
-from tests.support.waiting import eventually
 
 Keys = dict[str, KeyRing]
 
@@ -35,7 +35,7 @@ LOGIN = LoginSucceeded(user_id=7, session_id="s", at=1.0, client_network="192.0.
 
 @pytest.fixture
 async def watch(broker: BrokerUnderTest, keys: Keys) -> AsyncIterator[BrokerMonitor]:
-    watch = BrokerMonitor(await broker.as_user("bridge"), keys["bridge"], interval_s=INTERVAL_S)
+    watch = BrokerMonitor(broker.as_user("bridge"), keys["bridge"], interval_s=INTERVAL_S)
     yield watch
     await watch.close()
 

@@ -13,6 +13,7 @@ from postroad.contracts.events import LoginFailed, SyncRequested
 from postroad.messaging.background_worker import ATTEMPT, LAST_ATTEMPT, BackgroundHandlers
 from postroad.runtime.metrics import background_metrics
 from postroad.security.signatures import Signer
+from postroad.testing import eventually, working
 from postroad.topology.definitions import DELIVERY_LIMIT, definitions
 from postroad.topology.names import WAIT_EXCHANGE, WORK_EXCHANGE, wait_queue
 from postroad.topology.services import Services
@@ -21,7 +22,6 @@ from tests.support.brokers import BrokerUnderTest
 from tests.support.scraping import Scrape
 from tests.support.tracing import PLACE, with_trace, within
 from tests.support.traffic import consuming, publish, waiting_in
-from tests.support.waiting import eventually
 from tests.support.working import (
     BODY,
     DEAD_QUEUE,
@@ -32,7 +32,6 @@ from tests.support.working import (
     Keys,
     failing,
     give,
-    working,
 )
 
 HOUR_MS = 3_600_000
@@ -46,7 +45,7 @@ async def broker(open_broker: OpenBroker, services: Services) -> BrokerUnderTest
 
 async def test_a_job_is_done_once_and_gone(broker: BrokerUnderTest, keys: Keys) -> None:
     done: list[Any] = []
-    async with working(broker, keys["catalog"], {FetchPage: done.append}):
+    async with working(broker, keys["catalog"], "sync", {FetchPage: done.append}):
         await give(broker, keys["catalog"], JOB)
         await eventually(lambda: done == [JOB])
 
@@ -60,7 +59,7 @@ async def test_work_waits_until_somebody_comes_for_it(broker: BrokerUnderTest, k
     await give(broker, keys["catalog"], REQUESTED)
 
     async with working(
-        broker, keys["catalog"], {FetchPage: done.append, SyncRequested: done.append}
+        broker, keys["catalog"], "sync", {FetchPage: done.append, SyncRequested: done.append}
     ):
         await eventually(lambda: len(done) == 2)
 
@@ -75,7 +74,7 @@ async def test_a_handler_knows_the_message_and_its_time(
     async def handle(_: FetchPage) -> None:
         calls.append(current_context.get())
 
-    async with working(broker, keys["catalog"], {FetchPage: handle}):
+    async with working(broker, keys["catalog"], "sync", {FetchPage: handle}):
         message_id = await give(broker, keys["catalog"], JOB)
         await eventually(lambda: calls)
 
@@ -99,7 +98,7 @@ async def test_what_fails_is_tried_again_under_the_same_id(
         if len(ids) < LAST_ATTEMPT:
             raise UpstreamFailed
 
-    async with working(broker, keys["catalog"], {FetchPage: handle}) as worker:
+    async with working(broker, keys["catalog"], "sync", {FetchPage: handle}) as worker:
         message_id = await give(broker, keys["catalog"], JOB)
         await eventually(lambda: worker.counts["ok"] == 1)
 
@@ -116,7 +115,7 @@ async def test_after_its_last_attempt_it_is_a_dead_letter(
         tried.append(job)
         raise RuntimeError("a bug")
 
-    async with working(broker, keys["catalog"], {FetchPage: handle}):
+    async with working(broker, keys["catalog"], "sync", {FetchPage: handle}):
         await give(broker, keys["catalog"], JOB)
         (dead,) = await waiting_in(broker, DEAD_QUEUE)
 
@@ -134,7 +133,7 @@ async def test_while_one_waits_others_are_done(
         SyncRequested: failing(1, done),
         FetchPage: done.append,
     }
-    async with working(broker, keys["catalog"], handlers, prefetch=1):
+    async with working(broker, keys["catalog"], "sync", handlers, prefetch=1):
         await give(broker, keys["catalog"], REQUESTED)
         await give(broker, keys["catalog"], JOB)
 
@@ -154,7 +153,7 @@ async def test_an_event_of_another_service_can_be_tried_again(
     )
     event = LoginFailed(user_id=None, reason="unknown_user", at=0.0, client_network=None)
     done: list[Any] = []
-    async with working(broker, keys["catalog"], {LoginFailed: failing(2, done)}):
+    async with working(broker, keys["catalog"], "sync", {LoginFailed: failing(2, done)}):
         await give(broker, keys["auth"], event)
         await eventually(lambda: done == [event])
 
@@ -169,7 +168,7 @@ async def test_a_body_that_breaks_its_contract_is_not_tried_again(
         message_id="m",
         correlation_id="c",
     )
-    async with working(broker, keys["catalog"], {FetchPage: print}) as worker:
+    async with working(broker, keys["catalog"], "sync", {FetchPage: print}) as worker:
         await publish(
             broker,
             "catalog",
@@ -197,12 +196,12 @@ async def test_what_a_worker_holds_when_it_dies_comes_again(
         held.append(job)
         await stuck.wait()
 
-    async with working(broker, keys["catalog"], {FetchPage: hold}) as dying:
+    async with working(broker, keys["catalog"], "sync", {FetchPage: hold}) as dying:
         await give(broker, keys["catalog"], JOB)
         await eventually(lambda: held)
         dying._consumer._is_stopping = True  # type: ignore[attr-defined]  # it does not come back
         broker.cut("catalog")
-        async with working(broker, keys["catalog"], {FetchPage: done.append}):
+        async with working(broker, keys["catalog"], "sync", {FetchPage: done.append}):
             await eventually(lambda: done == [JOB])
         stuck.set()
 
@@ -234,7 +233,7 @@ async def test_a_worker_that_cannot_put_work_aside_holds_on_to_it(
         each for each in topology["bindings"] if each["source"] != WAIT_EXCHANGE
     ]
     broker = await open_broker(topology)
-    async with working(broker, keys["catalog"], {FetchPage: failing(1, [])}) as worker:
+    async with working(broker, keys["catalog"], "sync", {FetchPage: failing(1, [])}) as worker:
         await give(broker, keys["catalog"], JOB)
         await eventually(lambda: worker.counts["not_put_aside"])
 
@@ -250,7 +249,7 @@ async def test_attempts_and_what_became_of_them_are_counted(
 
     done: list[Any] = []
     handlers: BackgroundHandlers = {FetchPage: failing(2, done), SyncRequested: fail}
-    async with working(broker, keys["catalog"], handlers) as worker:
+    async with working(broker, keys["catalog"], "sync", handlers) as worker:
         await give(broker, keys["catalog"], JOB)
         await give(broker, keys["catalog"], REQUESTED)
         await publish(broker, "catalog", WORK_EXCHANGE, JOB.name, b"{}", user_id="catalog")
@@ -275,7 +274,9 @@ async def test_each_attempt_has_a_trace_and_names_the_one_that_caused_the_messag
 ) -> None:
     done: list[Any] = []
     with structlog.testing.capture_logs(processors=[with_trace]) as lines:
-        async with working(broker, keys["catalog"], {FetchPage: failing(2, done)}) as worker:
+        async with working(
+            broker, keys["catalog"], "sync", {FetchPage: failing(2, done)}
+        ) as worker:
             with within(PLACE):
                 await give(broker, keys["catalog"], JOB)
             await eventually(lambda: worker.counts["done"])

@@ -12,6 +12,7 @@ from postroad.contracts.events import LoginFailed, ProductAdded, SyncRequested
 from postroad.messaging.background_worker import ATTEMPT, LAST_ATTEMPT
 from postroad.messaging.publishing import MessagePublisher, NotPublished
 from postroad.security.signatures import Signer
+from postroad.testing import eventually, working
 from postroad.topology.definitions import definitions
 from postroad.topology.names import (
     EVENTS_EXCHANGE,
@@ -24,7 +25,6 @@ from postroad.topology.services import Services
 from tests.conftest import OpenBroker
 from tests.support.brokers import BrokerUnderTest
 from tests.support.traffic import publish, publishing, waiting_in
-from tests.support.waiting import eventually
 from tests.support.working import (
     BODY,
     DEAD_QUEUE,
@@ -34,7 +34,6 @@ from tests.support.working import (
     Keys,
     failing,
     give,
-    working,
 )
 
 
@@ -122,7 +121,7 @@ class Letter:
 async def test_a_dishonest_message_is_refused(
     broker: BrokerUnderTest, keys: Keys, letter: Letter, reason: str
 ) -> None:
-    async with working(broker, keys["catalog"], {FetchPage: print}) as worker:
+    async with working(broker, keys["catalog"], "sync", {FetchPage: print}) as worker:
         await letter.send(broker, keys)
         await waiting_in(broker, DEAD_QUEUE)
 
@@ -136,7 +135,7 @@ async def test_what_nobody_here_works_on_is_refused(broker: BrokerUnderTest, key
         exchange=EVENTS_EXCHANGE,
         routing_key=SyncRequested.name,
     )
-    async with working(broker, keys["catalog"], {FetchPage: print}) as worker:
+    async with working(broker, keys["catalog"], "sync", {FetchPage: print}) as worker:
         await stray.send(broker, keys)
         await waiting_in(broker, DEAD_QUEUE)
 
@@ -157,7 +156,7 @@ async def test_an_attempt_noted_by_a_stranger_does_not_count(
         name=event.name, body=body, message_id="m", correlation_id="c"
     )
     done: list[Any] = []
-    async with working(broker, keys["catalog"], {LoginFailed: failing(1, done)}):
+    async with working(broker, keys["catalog"], "sync", {LoginFailed: failing(1, done)}):
         await publish(
             broker,
             "auth",

@@ -31,11 +31,11 @@ from postroad.security.keyring import KeyRing
 from postroad.settings import MessagingSettings
 from postroad.storage.database import Database
 from postroad.storage.outbox import Outbox
+from postroad.testing import eventually
 from postroad.topology.definitions import with_passwords
 from postroad.topology.names import VHOST
 from postroad.topology.services import load_services
 from tests.support.nodes import ADMIN, ADMIN_PASSWORD
-from tests.support.waiting import eventually
 
 READY_TIMEOUT_S = 60.0
 COMMAND_TIMEOUT_S = 30.0

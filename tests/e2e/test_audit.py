@@ -3,9 +3,9 @@
 import httpx
 import pytest
 
+from postroad.testing import eventually
 from tests.e2e.system import System
 from tests.e2e.test_direct_services import postroad
-from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

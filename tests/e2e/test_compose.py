@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
+from postroad.testing import eventually
 from tests.e2e.compose import ROOT, SETTINGS, CommandFailed, Compose, docker, running_project
 from tests.support.docker import docker_answers
-from tests.support.waiting import eventually
 
 pytestmark = [
     pytest.mark.docker,

@@ -10,9 +10,9 @@ import httpx
 import jwt
 import pytest
 
+from postroad.testing import eventually
 from tests.e2e.compose import Compose, running_project
 from tests.support.docker import docker_answers
-from tests.support.waiting import eventually
 
 pytestmark = [
     pytest.mark.docker,

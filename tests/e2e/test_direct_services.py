@@ -20,9 +20,9 @@ from httpx import AsyncClient
 from ops.services import grants, programs
 from postroad.contracts.catalog import ListProducts
 from postroad.contracts.errors import NotAuthorised, Unavailable
+from postroad.testing import eventually
 from postroad.topology.names import RPC_EXCHANGE
 from tests.e2e.system import System
-from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

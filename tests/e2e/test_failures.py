@@ -8,10 +8,10 @@ from time import monotonic
 import httpx
 import pytest
 
+from postroad.testing import eventually
 from tests.e2e.conftest import CREDENTIALS
 from tests.e2e.system import TIMEOUT_S, System, until_ready
 from tests.e2e.test_http import assert_problem
-from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone, pytest.mark.asyncio(loop_scope="session")]
 

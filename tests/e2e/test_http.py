@@ -9,9 +9,9 @@ import pytest
 
 from postroad.security.access_tokens import AUDIENCE, ISSUER, TOKEN_TYPE
 from postroad.security.keys import Identity
+from postroad.testing import eventually
 from tests.e2e.conftest import CREDENTIALS
 from tests.e2e.system import System, log_lines
-from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

@@ -10,10 +10,10 @@ import pytest
 from auth_worker.tables import outbox
 from postroad.contracts.events import LoginFailed
 from postroad.storage.outbox import Outbox
+from postroad.testing import eventually
 from tests.e2e.conftest import CREDENTIALS
 from tests.e2e.system import System, until_ready
 from tests.support.scraping import Scrape, scrape
-from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

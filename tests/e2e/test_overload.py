@@ -12,9 +12,9 @@ import pytest_asyncio
 
 from benchmarks.overload.asking import Crowd, Outcome, Summary, answered_per_s, get
 from ops.local.ports import LOOPBACK
+from postroad.testing import eventually
 from tests.e2e.conftest import CREDENTIALS
 from tests.e2e.system import System, running_system
-from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
 

@@ -10,10 +10,10 @@ from playwright.async_api import Page, expect
 from ops.local.ports import LOOPBACK
 from ops.services import programs
 from postroad.ids import new_id
+from postroad.testing import eventually
 from tests.e2e.browser import NEEDS_CHROMIUM, queue, sign_in, titles
 from tests.e2e.conftest import PASSWORD
 from tests.e2e.system import System, until_ready
-from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session"), NEEDS_CHROMIUM]
 

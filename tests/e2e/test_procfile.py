@@ -22,6 +22,7 @@ from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK, free_ports, is_free
 from ops.state.certificates import Authority
 from ops.state.folder import StateFolder
+from postroad.testing import eventually
 from postroad.topology.definitions import with_passwords
 from postroad.topology.names import VHOST
 from tests.e2e.system import until_ready
@@ -29,7 +30,6 @@ from tests.support import sample_upstream
 from tests.support.nodes import ADMIN, ADMIN_PASSWORD, PrivateNode
 from tests.support.postgres import running_postgres
 from tests.support.sample_upstream import ROOT
-from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

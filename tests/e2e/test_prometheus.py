@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from ops.local.ports import LOOPBACK, free_ports
+from postroad.testing import eventually
 from tests.e2e.system import System
-from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy/observability/rules.yml"

@@ -11,9 +11,9 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from postroad.testing import eventually
 from tests.e2e.conftest import CREDENTIALS
 from tests.e2e.system import System, running_system
-from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.e2e
 

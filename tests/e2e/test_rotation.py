@@ -12,11 +12,11 @@ import pytest
 from postroad.ids import new_id
 from postroad.security.keys import PURPOSES
 from postroad.security.rotation import LEAD_S
+from postroad.testing import eventually
 from postroad.topology.names import EVENTS_EXCHANGE, REPLIES_EXCHANGE, RPC_EXCHANGE
 from tests.e2e.spy import Spy, spying
 from tests.e2e.system import System
 from tests.support.letters import claims_of
-from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone, pytest.mark.asyncio(loop_scope="session")]
 

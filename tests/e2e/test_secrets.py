@@ -14,6 +14,7 @@ import pytest_asyncio
 from postroad.contracts.auth import CreateSession, EndSession, RefreshSession
 from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
 from postroad.ids import new_id
+from postroad.testing import eventually
 from postroad.topology.names import (
     EVENTS_EXCHANGE,
     REPLIES_EXCHANGE,
@@ -24,7 +25,6 @@ from postroad.topology.names import (
 from tests.e2e.spy import Spy, spying, take_all
 from tests.e2e.system import System
 from tests.support.brokers import Seen
-from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

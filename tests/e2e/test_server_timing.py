@@ -9,10 +9,10 @@ from time import perf_counter
 import httpx
 import pytest
 
+from postroad.testing import eventually
 from tests.e2e.conftest import CREDENTIALS
 from tests.e2e.system import System, until_ready
 from tests.support.scraping import scrape
-from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone, pytest.mark.asyncio(loop_scope="session")]
 

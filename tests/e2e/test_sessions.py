@@ -16,9 +16,9 @@ from postroad.ids import new_id
 from postroad.messaging.client import Client
 from postroad.security.access_tokens import ALGORITHM, AUDIENCE, ISSUER, TokenVerifier
 from postroad.security.revocations import Revocations
+from postroad.testing import eventually
 from tests.e2e.system import System
 from tests.e2e.test_http import assert_problem
-from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

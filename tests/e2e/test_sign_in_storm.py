@@ -25,11 +25,11 @@ from postroad.contracts.base import Event
 from postroad.contracts.events import LoginFailed, LoginSucceeded
 from postroad.ids import new_id
 from postroad.security.rotation import LEAD_S
+from postroad.testing import eventually
 from postroad.topology.names import EVENTS_EXCHANGE, rpc_queue
 from tests.e2e.spy import Spy, spying
 from tests.e2e.system import System, running_system
 from tests.support.auth import rows
-from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone, pytest.mark.asyncio(loop_scope="session")]
 

@@ -14,12 +14,12 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from postroad.testing import eventually
 from tests.e2e.conftest import CREDENTIALS
 from tests.e2e.spy import Spy, spying
 from tests.e2e.system import System, running_system
 from tests.e2e.test_failures import is_refused
 from tests.e2e.test_http import assert_problem
-from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

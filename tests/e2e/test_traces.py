@@ -7,10 +7,10 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from postroad.testing import eventually
 from tests.e2e.conftest import CREDENTIALS
 from tests.e2e.system import System, log_lines, running_system
 from tests.support.collector import Collector, Seen, running_collector
-from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

@@ -15,8 +15,8 @@ import pytest
 from ops.local.ports import free_ports
 from ops.local.processes import command_line
 from ops.services import programs
+from postroad.testing import eventually
 from tests.support.scraping import Scrape, scrape
-from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

@@ -11,6 +11,7 @@ import httpx
 
 from ops.local.broker import BrokerError
 from ops.terminal.progress import say
+from postroad.testing import eventually
 from postroad.topology.names import VHOST, dead_queue, work_queue
 from tests.faults.checker import HEALTHY_WITHIN_S
 from tests.faults.crowd import PATIENCE_S, crowd
@@ -21,7 +22,6 @@ from tests.faults.records import Fault, Records
 from tests.faults.scene import Scene
 from tests.faults.system import System, running_system
 from tests.faults.usage import left_over, usage
-from tests.support.waiting import eventually
 
 WARM_UP_S = 5.0
 SETTLE_S = 60.0  # for what was accepted to be done, after the last fault

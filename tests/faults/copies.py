@@ -6,12 +6,12 @@ from collections import Counter
 
 import pika
 
+from postroad.testing import eventually
 from postroad.topology.names import EVENTS_EXCHANGE, RPC_EXCHANGE, WORK_EXCHANGE
 from tests.e2e.spy import Spy, spying
 from tests.faults.records import Records
 from tests.faults.system import PROGRAM_REPLICAS, System
 from tests.support.brokers import Seen
-from tests.support.waiting import eventually
 
 _COPIED = 5
 _WAIT_S = 30.0

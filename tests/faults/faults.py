@@ -7,10 +7,10 @@ everything but a deleted queue of requests: its definitions have to be imported 
 import os
 import signal
 
+from postroad.testing import eventually
 from tests.faults.copies import copy_requests, copy_work
 from tests.faults.scene import GONE_S, Kind, Scene
 from tests.faults.system import BRIDGE, WORKERS
-from tests.support.waiting import eventually
 
 LEEWAY_WITHIN_S = 1.0  # of a clock: less than a request may take, and than the leeway of 5 s
 BEYOND_S = (90.0, -90.0)

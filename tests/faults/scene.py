@@ -6,9 +6,9 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from postroad.testing import eventually
 from tests.faults.records import Records
 from tests.faults.system import System
-from tests.support.waiting import eventually
 
 GONE_S = 10.0  # at most, until a process is there again, or there no more
 

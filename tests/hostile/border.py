@@ -27,10 +27,11 @@ from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle, unpadded_b64decode
 from postroad.security.revocations import Revocations
 from postroad.security.signatures import Refused, Signer, Verifier
+from postroad.testing import access_token
 from postroad.topology.definitions import definitions
 from postroad.topology.services import Services, load_services, trust_bundle
 from tests.support.letters import write
-from tests.support.services import LAMP, access_token
+from tests.support.services import LAMP
 
 SERVICES_FILE = Path(__file__).parents[2] / "rabbitmq" / "services.toml"
 TIMEOUT_S = 30.0

@@ -12,10 +12,11 @@ from postroad.limits import MESSAGE_MAX_BYTES
 from postroad.messaging.publishing import MessagePublisher, NotPublished
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import EVENT_LIFETIME_S, Reason, Refused, Verifier
+from postroad.testing import calling, serving
 from postroad.topology.names import dead_queue, rpc_queue
 from tests.hostile.border import Land, NotLetIn
 from tests.support.brokers import MemoryUnderTest
-from tests.support.services import SESSION, SIGN_IN, calling, serving
+from tests.support.services import SESSION, SIGN_IN
 from tests.support.traffic import publishing, waiting_in
 
 ROOT = Path(__file__).parents[2]

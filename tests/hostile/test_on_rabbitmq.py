@@ -18,6 +18,7 @@ from postroad.security.access_tokens import AccessToken
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity
 from postroad.security.signatures import SIGNATURE_MAX_BYTES
+from postroad.testing import access_token, calling, eventually, serving
 from postroad.topology.names import REPLIES_EXCHANGE, RPC_EXCHANGE, dead_queue, rpc_queue
 from tests.hostile.tables import (
     RawHeaders,
@@ -32,8 +33,7 @@ from tests.hostile.tables import (
 )
 from tests.support.brokers import RabbitUnderTest
 from tests.support.letters import Letter, claims_of, forge, write
-from tests.support.services import LAMP, access_token, calling, serving
-from tests.support.waiting import eventually
+from tests.support.services import LAMP
 
 pytestmark = pytest.mark.integration
 

@@ -17,9 +17,9 @@ from ops.local.ports import LOOPBACK, is_listening
 from ops.services import grants, programs
 from ops.state.folder import StateFolder
 from postroad.contracts.events import SessionRevoked
+from postroad.testing import eventually
 from postroad.topology.names import EVENTS_EXCHANGE, REPLIES_EXCHANGE, VHOST, rpc_queue
 from postroad.topology.services import load_services
-from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -8,6 +8,7 @@ from postroad.contracts.auth import CreateSession
 from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked, SyncRequested
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Signer
+from postroad.testing import serving
 from postroad.topology.names import EVENTS_EXCHANGE, dead_queue, rpc_queue
 from tests.integration.test_permissions import (
     ACCESS_REFUSED,
@@ -23,7 +24,7 @@ from tests.integration.test_permissions import (
     purge,
 )
 from tests.support.brokers import RabbitUnderTest
-from tests.support.services import serving, sign_in
+from tests.support.services import sign_in
 from tests.support.traffic import publish as send
 from tests.support.traffic import waiting_in
 

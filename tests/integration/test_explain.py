@@ -13,14 +13,14 @@ from postroad.security.access_tokens import AccessToken
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle
 from postroad.security.signatures import Reason
+from postroad.testing import access_token, serving, working
 from postroad.topology.names import WORK_EXCHANGE, dead_queue
 from tests.integration.test_security import DEAD_LETTERS, REQUEST, get_product
 from tests.support.brokers import RabbitUnderTest
 from tests.support.captures import write_state
 from tests.support.letters import write
-from tests.support.services import access_token, serving
 from tests.support.traffic import publish, waiting_in
-from tests.support.working import QUEUE, working
+from tests.support.working import QUEUE
 
 pytestmark = pytest.mark.integration
 
@@ -74,7 +74,7 @@ async def test_so_is_a_dead_job(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     job = FetchPage(sync_id="s", skip=0, limit=30)
-    async with working(rabbit_broker, keys["catalog"], {FetchPage: print}):
+    async with working(rabbit_broker, keys["catalog"], "sync", {FetchPage: print}):
         body = job.model_dump_json().encode()
         await publish(rabbit_broker, "catalog", WORK_EXCHANGE, job.name, body, type=job.name)
         await waiting_in(rabbit_broker, dead_queue(QUEUE))

@@ -15,11 +15,15 @@ from postroad.contracts.errors import OutcomeUnknown, ServiceError, Unavailable
 from postroad.messaging.client import Client
 from postroad.messaging.rpc_worker import Worker
 from postroad.security.keyring import KeyRing
+from postroad.testing import calling, eventually, serving
 from postroad.topology.names import RPC_EXCHANGE, rpc_queue
 from tests.support.brokers import RabbitUnderTest
-from tests.support.services import SESSION, SIGN_IN, calling, is_ready, serving, sign_in
+from tests.support.services import (
+    SESSION,
+    SIGN_IN,
+    sign_in,
+)
 from tests.support.traffic import publishing, send
-from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -77,7 +81,7 @@ async def test_calls_work_again_after_the_broker_was_killed_and_restarted(
     await eventually(lambda: is_answered(pair.client), timeout_s=BACK_WITHIN_S)
     assert isinstance(while_going, OutcomeUnknown | Unavailable)
     assert isinstance(while_away, Unavailable)
-    assert is_ready(pair.worker)
+    assert pair.worker.is_ready
 
 
 async def test_calls_work_again_after_the_broker_closed_all_connections(
@@ -121,7 +125,7 @@ async def test_another_worker_answers_what_one_held_when_its_connection_was_cut(
         held.set()
         return await asyncio.Future()
 
-    first = rabbit_broker.line("the first worker")
+    first = await rabbit_broker.line("the first worker")
     async with (
         calling(rabbit_broker, keys["bridge"]) as client,
         serving(first, keys["auth"], {CreateSession: hold}, drain_timeout_s=0),
@@ -153,7 +157,7 @@ async def test_a_memory_alarm_fails_calls_at_once_until_it_is_over(
 async def test_a_connection_that_has_gone_silent_is_given_up(
     rabbit_broker: RabbitUnderTest,
 ) -> None:
-    line = rabbit_broker.line("silent", broker_heartbeat_s=2)
+    line = await rabbit_broker.line("silent", broker_heartbeat_s=2)
     async with publishing(line, "bridge") as publisher:
         rabbit_broker.stall("silent")
         outcome = await send(publisher, RPC_EXCHANGE, SIGN_IN.method, timeout_s=15)
@@ -166,7 +170,7 @@ async def test_a_connection_that_has_gone_silent_is_given_up(
 async def test_a_broker_that_confirms_nothing_is_not_waited_for_until_its_heart_has_stopped(
     rabbit_broker: RabbitUnderTest,
 ) -> None:
-    line = rabbit_broker.line("silent", broker_heartbeat_s=60)
+    line = await rabbit_broker.line("silent", broker_heartbeat_s=60)
     async with publishing(line, "bridge") as publisher:
         assert await send(publisher, RPC_EXCHANGE, SIGN_IN.method) is Outcome.CONFIRMED
         rabbit_broker.stall("silent")

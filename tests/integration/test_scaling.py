@@ -25,10 +25,10 @@ from postroad.broker.rabbitmq import RabbitBroker
 from postroad.messaging.client import Client
 from postroad.security.keyring import KeyRing
 from postroad.settings import MessagingSettings
+from postroad.testing import eventually
 from postroad.topology.names import SCALER, VHOST
 from tests.support.services import SESSION, SIGN_IN
 from tests.support.slow_worker import HOLDS
-from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -16,12 +16,12 @@ from postroad.security.access_tokens import AccessToken
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle
 from postroad.security.signatures import Reason, Signer, Verifier
+from postroad.testing import access_token, eventually, serving
 from postroad.topology.names import dead_queue, rpc_queue
 from tests.support.brokers import RabbitUnderTest
 from tests.support.letters import Letter, claims_of, forge, write
-from tests.support.services import LAMP, access_token, serving
+from tests.support.services import LAMP
 from tests.support.traffic import ReplyInbox, replies_to, waiting_in
-from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -11,9 +11,9 @@ from catalog_worker.catalog.upstream import UpstreamCatalog
 from ops.local.ports import free_ports
 from postroad.contracts.catalog import ListProducts
 from postroad.contracts.errors import UpstreamFailed
+from postroad.testing import eventually
 from sample_api.faults import Faults
 from tests.support.upstreams import answering, sample_upstream, settings_for
-from tests.support.waiting import eventually
 
 SEEN = ListProducts(limit=5)
 UNSEEN = ListProducts(limit=6)

@@ -24,14 +24,14 @@ from postroad.messaging.client import Client
 from postroad.security.keyring import KeyRing
 from postroad.security.tls import client_context, public_context
 from postroad.settings import MessagingSettings
+from postroad.testing import calling, eventually, serving
 from postroad.topology.definitions import definitions, with_passwords
 from postroad.topology.names import VHOST
 from postroad.topology.services import load_services
 from tests.conftest import SERVICES_FILE
 from tests.support.brokers import PASSWORD
 from tests.support.proxy import Proxy
-from tests.support.services import SESSION, SIGN_IN, calling, serving, sign_in
-from tests.support.waiting import eventually
+from tests.support.services import SESSION, SIGN_IN, sign_in
 
 pytestmark = pytest.mark.integration
 
@@ -104,7 +104,7 @@ class ByTls:
         self._node = node
         self._url = f"amqps://{host}:{port or node.port}/{VHOST}"
 
-    async def as_user(self, user: str) -> Broker:
+    def as_user(self, user: str) -> Broker:
         own = self._node.folder / user
         settings = MessagingSettings(
             broker_urls=(self._url,),
@@ -141,7 +141,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 @asynccontextmanager
 async def unconnected(broker: ByTls, keys: KeyRing) -> AsyncIterator[Client]:
-    client = Client(await broker.as_user(keys.service), keys)
+    client = Client(broker.as_user(keys.service), keys)
     await client.start()
     try:
         yield client

@@ -13,8 +13,9 @@ import pytest
 
 from postroad.contracts.auth import CreateSession
 from postroad.security.keyring import KeyRing
+from postroad.testing import calling, serving
 from tests.support.brokers import PASSWORD, RabbitUnderTest
-from tests.support.services import SESSION, SIGN_IN, calling, serving, sign_in
+from tests.support.services import SESSION, SIGN_IN, sign_in
 from tests.support.slow_worker import HOLDS
 
 pytestmark = pytest.mark.integration

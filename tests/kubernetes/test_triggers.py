@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 import pytest
 from pika.exceptions import ChannelClosedByBroker
 
+from postroad.testing import eventually
 from postroad.topology.names import (
     EVENTS_EXCHANGE,
     RETRY_EXCHANGE,
@@ -34,7 +35,6 @@ from tests.integration.test_permissions import (
 from tests.kubernetes.manifests import Manifest, name_of, of_kind, trigger
 from tests.support.brokers import PASSWORD, RabbitUnderTest
 from tests.support.nodes import ADMIN, ADMIN_PASSWORD
-from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

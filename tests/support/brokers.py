@@ -12,9 +12,9 @@ import pika
 from pika import BasicProperties
 
 from postroad.broker.interfaces import Broker
-from postroad.broker.memory.broker import MemoryBroker
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.settings import MessagingSettings
+from postroad.testing import MemoryBroker, Reachable
 from postroad.topology.definitions import Definitions, with_passwords
 from tests.support.nodes import ADMIN, ADMIN_PASSWORD, Node
 from tests.support.proxy import Proxy
@@ -33,13 +33,6 @@ class Seen:
     @property
     def headers(self) -> dict[str, Any]:
         return self.properties.headers or {}
-
-
-class Reachable(Protocol):
-    """A broker, or a way to it."""
-
-    async def as_user(self, user: str) -> Broker:
-        """See it as one service user does."""
 
 
 class BrokerUnderTest(Reachable, Protocol):
@@ -67,7 +60,7 @@ class MemoryUnderTest:
     def __init__(self, definitions: Definitions) -> None:
         self.broker = MemoryBroker(definitions)
 
-    async def as_user(self, user: str) -> Broker:
+    def as_user(self, user: str) -> Broker:
         return self.broker.as_user(user)
 
     def cut(self, user: str) -> None:
@@ -80,10 +73,10 @@ class MemoryUnderTest:
         self.broker.come_back()
 
     async def look(self, queue: str) -> list[Seen]:
-        return [Seen(each.body, each.properties) for each in self.broker.node.queues[queue].ready()]
+        return [Seen(each.body, each.properties) for each in self.broker.messages(queue)]
 
     async def depth(self, queue: str) -> int:
-        return len(self.broker.node.queues[queue].ready())
+        return len(self.broker.messages(queue))
 
 
 class RabbitUnderTest:
@@ -116,19 +109,19 @@ class RabbitUnderTest:
         with self.connect(ADMIN, ADMIN_PASSWORD) as connection:
             connection.channel().queue_delete(queue)
 
-    async def as_user(self, user: str) -> Broker:
-        return await self.line(user).as_user(user)
+    async def open(self) -> None:
+        """Open a line for each user, named as they are."""
+        for user in self._definitions["users"]:
+            await self.line(user["name"])
 
-    def line(self, name: str, **settings: Any) -> "Line":
-        """Give a way to the broker that can be cut by itself; each user has one anyway."""
-        return Line(self, name, settings)
+    def as_user(self, user: str) -> Broker:
+        return RabbitBroker(self._settings(self._proxies[user].port), user)
 
-    async def connect_line(self, name: str, user: str, settings: dict[str, Any]) -> Broker:
-        """Give the broker as a user sees it through a line."""
-        if name not in self._proxies:
-            self._proxies[name] = Proxy(self.node.amqp_port)
-            await self._proxies[name].open()
-        return RabbitBroker(self._settings(self._proxies[name].port, **settings), user)
+    async def line(self, name: str, **settings: Any) -> "Line":
+        """Open a way to the broker that can be cut by itself."""
+        self._proxies[name] = Proxy(self.node.amqp_port)
+        await self._proxies[name].open()
+        return Line(self._settings(self._proxies[name].port, **settings))
 
     def cut(self, user: str) -> None:
         self._proxies[user].cut()
@@ -185,12 +178,10 @@ class RabbitUnderTest:
 class Line:
     """One way to a broker."""
 
-    broker: RabbitUnderTest
-    name: str
-    settings: dict[str, Any]
+    settings: MessagingSettings
 
-    async def as_user(self, user: str) -> Broker:
-        return await self.broker.connect_line(self.name, user, self.settings)
+    def as_user(self, user: str) -> Broker:
+        return RabbitBroker(self.settings, user)
 
 
 @asynccontextmanager
@@ -201,6 +192,7 @@ async def rabbit_under_test(
     broker = RabbitUnderTest(node, definitions, f"test-{next(_numbers)}", folder)
     broker.import_definitions()
     try:
+        await broker.open()
         yield broker
     finally:
         await broker.go_away()

@@ -19,9 +19,9 @@ from testcontainers.core.container import DockerContainer
 
 from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK, free_ports
+from postroad.testing import eventually
 from postroad.topology.definitions import Definitions, with_passwords
 from tests.support.docker import docker_gives, image_of
-from tests.support.waiting import eventually
 
 ADMIN = "admin"  # looks into queues; a user of the tests alone, in no product's definitions
 ADMIN_PASSWORD = "admin"

@@ -16,8 +16,8 @@ from postroad.broker.interfaces import (
     Publisher,
     ReplyConsumer,
 )
-from tests.support.brokers import BrokerUnderTest, Reachable, Seen
-from tests.support.waiting import eventually
+from postroad.testing import Reachable, eventually
+from tests.support.brokers import BrokerUnderTest, Seen
 
 TIMEOUT_S = 5.0
 
@@ -63,7 +63,7 @@ class ReplyInbox(Inbox):
 @asynccontextmanager
 async def publishing(broker: Reachable, user: str) -> AsyncIterator[Publisher]:
     """Give an open publisher."""
-    publisher = (await broker.as_user(user)).publisher()
+    publisher = broker.as_user(user).publisher()
     await publisher.start()
     assert await publisher.opened(TIMEOUT_S)
     yield publisher
@@ -106,7 +106,7 @@ async def consuming(
 ) -> AsyncIterator[Inbox]:
     """Consume a queue into an inbox."""
     inbox = Inbox()
-    consumer = (await broker.as_user(user)).consumer(queue, prefetch=prefetch, on_delivery=inbox)
+    consumer = broker.as_user(user).consumer(queue, prefetch=prefetch, on_delivery=inbox)
     inbox.consumer = consumer
     await consumer.start()
     await eventually(lambda: consumer.state is ConnectionState.OPEN)
@@ -118,7 +118,7 @@ async def consuming(
 async def replies_to(broker: BrokerUnderTest, service: str) -> AsyncIterator[ReplyInbox]:
     """Consume a reply queue into an inbox."""
     inbox = ReplyInbox()
-    inbox.replies = (await broker.as_user(service)).reply_consumer(
+    inbox.replies = broker.as_user(service).reply_consumer(
         service, on_delivery=inbox, on_lost=inbox.lost
     )
     await inbox.replies.start()
@@ -146,7 +146,7 @@ async def listening(
 ) -> AsyncIterator[EventInbox]:
     """Listen to events with an inbox."""
     inbox = EventInbox()
-    inbox.events = (await broker.as_user(service)).event_consumer(
+    inbox.events = broker.as_user(service).event_consumer(
         service, iter(events), on_delivery=inbox, on_open=inbox.opened
     )
     await inbox.events.start()

@@ -1,23 +1,19 @@
 """Events and jobs for the catalogue, and a worker that does them."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
-from postroad.broker.interfaces import ConnectionState
 from postroad.contracts.base import Event, Job
 from postroad.contracts.catalog import FetchPage
 from postroad.contracts.errors import UpstreamFailed
 from postroad.contracts.events import SyncRequested
 from postroad.ids import new_id
-from postroad.messaging.background_worker import BackgroundHandlers, BackgroundWorker
 from postroad.messaging.publishing import MessagePublisher
 from postroad.observability.trace_context import current_trace
 from postroad.security.keyring import KeyRing
 from postroad.topology.names import dead_queue, work_queue
 from tests.support.brokers import BrokerUnderTest
 from tests.support.traffic import publishing
-from tests.support.waiting import eventually
 
 Keys = dict[str, KeyRing]
 
@@ -27,24 +23,6 @@ JOB = FetchPage(sync_id="s", skip=0, limit=10)
 REQUESTED = SyncRequested(sync_id="s")
 BODY = JOB.model_dump_json().encode()
 WAIT_TTLS_MS = (20, 40, 80, 160)
-
-
-@asynccontextmanager
-async def working(
-    broker: BrokerUnderTest, keys: KeyRing, handlers: BackgroundHandlers, *, prefetch: int = 4
-) -> AsyncIterator[BackgroundWorker]:
-    """Work the catalogue's sync queue off."""
-    user = await broker.as_user(keys.service)
-    publisher = user.publisher()
-    worker = BackgroundWorker(
-        "sync", handlers, broker=user, publisher=publisher, keys=keys, prefetch=prefetch
-    )
-    await publisher.start()
-    await worker.start()
-    await eventually(lambda: worker._consumer.state is publisher.state is ConnectionState.OPEN)
-    yield worker
-    await worker.drain(2.0)
-    await publisher.close()
 
 
 async def give(broker: BrokerUnderTest, keys: KeyRing, message: Job | Event) -> str:

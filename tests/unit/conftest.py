@@ -16,6 +16,7 @@ from postroad.messaging.client import Client
 from postroad.security.access_tokens import AccessToken
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle
+from postroad.testing import access_token, calling
 from postroad.topology.names import rpc_queue
 from sample_api.faults import Faults
 from sample_api.server import build_app
@@ -25,7 +26,6 @@ from tests.support.captures import write_state
 from tests.support.explaining import command
 from tests.support.fetching import Serve
 from tests.support.sample_upstream import client_of
-from tests.support.services import access_token, calling
 from tests.support.traffic import Inbox, consuming
 from tests.support.upstreams import scripted
 

@@ -15,7 +15,14 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
-from postroad.broker.interfaces import BasicProperties, Broker, Delivery, Outcome, Publisher
+from postroad.broker.interfaces import (
+    BasicProperties,
+    Broker,
+    ConnectionState,
+    Delivery,
+    Outcome,
+    Publisher,
+)
 from postroad.context import RequestContext, current_context
 from postroad.contracts.base import Event, Job
 from postroad.contracts.errors import InternalError, InvalidRequest, ServiceError, explain
@@ -108,6 +115,11 @@ class BackgroundWorker:
     async def drain(self, timeout_s: float) -> None:
         """Take no more messages, finish those under way, and leave the rest to others."""
         await self._in_flight.drain(self._consumer, timeout_s)
+
+    @property
+    def is_ready(self) -> bool:
+        """Return whether messages are taken and can be put aside: both connections are open."""
+        return self._consumer.state is self._publisher.state is ConnectionState.OPEN
 
     @property
     def in_flight(self) -> int:

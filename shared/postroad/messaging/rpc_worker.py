@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from postroad.broker.interfaces import (
     BasicProperties,
     Broker,
+    ConnectionState,
     Delivery,
     NotOpen,
     Outcome,
@@ -109,6 +110,11 @@ class Worker:
     async def drain(self, timeout_s: float) -> None:
         """Take no more requests, finish those under way, and leave the rest to others."""
         await self._in_flight.drain(self._consumer, timeout_s)
+
+    @property
+    def is_ready(self) -> bool:
+        """Return whether requests are taken and can be answered: both connections are open."""
+        return self._consumer.state is self._publisher.state is ConnectionState.OPEN
 
     @property
     def in_flight(self) -> int:

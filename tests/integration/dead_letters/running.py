@@ -25,6 +25,7 @@ from postroad.messaging.background_worker import BackgroundWorker
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Signer
 from postroad.settings import MessagingSettings
+from postroad.testing import eventually
 from postroad.topology.definitions import with_passwords
 from postroad.topology.names import (
     EVENTS_EXCHANGE,
@@ -38,7 +39,6 @@ from postroad.topology.names import (
 )
 from postroad.topology.services import load_services
 from tests.support.nodes import ADMIN, ADMIN_PASSWORD
-from tests.support.waiting import eventually
 
 SYNC, AUDIT, ASKED = work_queue("catalog", "sync"), work_queue("auth", "audit"), rpc_queue("auth")
 DEAD_SYNC = dead_queue(SYNC)

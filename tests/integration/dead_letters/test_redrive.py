@@ -11,6 +11,7 @@ import pytest
 
 from postroad.contracts.catalog import FetchPage
 from postroad.security.signatures import Verifier
+from postroad.testing import eventually
 from tests.integration.dead_letters.running import (
     DEAD_SYNC,
     SYNC,
@@ -19,7 +20,6 @@ from tests.integration.dead_letters.running import (
     Running,
     worked_off,
 )
-from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

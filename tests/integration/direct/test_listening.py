@@ -14,10 +14,10 @@ from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoke
 from postroad.messaging.publishing import MessagePublisher
 from postroad.runtime import connect
 from postroad.security.keyring import KeyRing
+from postroad.testing import eventually
 from tests.integration.direct.conftest import ServiceFiles
 from tests.support.brokers import RabbitUnderTest
 from tests.support.traffic import publishing
-from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -87,8 +87,6 @@ async def test_it_says_each_time_that_it_begins_to_hear(
     rabbit_broker: RabbitUnderTest, shop: ServiceFiles
 ) -> None:
     opened: list[None] = []
-    line = rabbit_broker.line("shop")
-    await line.as_user("shop")  # opens the way that is cut below
     url = f"amqp://127.0.0.1:{rabbit_broker._proxies['shop'].port}/{rabbit_broker.vhost}"
     settings = shop.settings().model_copy(update={"broker_urls": (url,)})
 

@@ -19,13 +19,13 @@ from postroad.contracts.events import LoginSucceeded
 from postroad.messaging.publishing import MessagePublisher
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Signer, Verifier
+from postroad.testing import eventually, serving
 from postroad.topology.names import REPLIES_EXCHANGE, rpc_queue
 from tests.integration.direct.conftest import ServiceFiles
 from tests.integration.test_tls import ByTls, TlsNode
 from tests.support.brokers import RabbitUnderTest
-from tests.support.services import LAMP, SESSION, serving, sign_in
+from tests.support.services import LAMP, SESSION, sign_in
 from tests.support.traffic import consuming, publish, publishing
-from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "node"

@@ -17,11 +17,11 @@ from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, KeyFileError
 from postroad.security.rotation import rotate, trust_rotated
 from postroad.settings import SettingsError
+from postroad.testing import eventually, serving
 from tests.integration.direct.conftest import ServiceFiles
 from tests.support.auth import at_once
 from tests.support.brokers import RabbitUnderTest
-from tests.support.services import LAMP, serving
-from tests.support.waiting import eventually
+from tests.support.services import LAMP
 
 pytestmark = pytest.mark.integration
 
@@ -150,8 +150,6 @@ async def test_new_keys_are_taken_up_while_it_runs(
 async def test_without_a_broker_calls_fail_at_once_and_it_comes_back(
     worker: Worker, shop: ServiceFiles, rabbit_broker: RabbitUnderTest
 ) -> None:
-    line = rabbit_broker.line("shop")
-    await line.as_user("shop")  # opens the way that is cut below
     url = f"amqp://127.0.0.1:{rabbit_broker._proxies['shop'].port}/{rabbit_broker.vhost}"
     await rabbit_broker.lose("shop")
     settings = shop.settings().model_copy(

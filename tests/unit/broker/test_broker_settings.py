@@ -12,7 +12,7 @@ from postroad.security import keyring
 from postroad.security.keyring import KeyRing
 from postroad.security.rotation import rotate
 from postroad.settings import CONTENTS, MessagingSettings, read_settings
-from tests.support.waiting import eventually
+from postroad.testing import eventually
 
 FILES = {
     "BROKER_CA_FILE": "ca.pem",

@@ -16,9 +16,9 @@ from postroad.context import current_context
 from postroad.contracts.catalog import Category, CategoryList, ListProducts, Product, ProductPage
 from postroad.contracts.errors import ServiceError, UpstreamBusy, UpstreamFailed
 from postroad.contracts.replies import Dated
+from postroad.testing import eventually
 from tests.support.services import LAMP
 from tests.support.upstreams import answering, settings_for, timed
-from tests.support.waiting import eventually
 
 T = TypeVar("T")
 

@@ -9,9 +9,9 @@ import pytest
 
 from catalog_worker.catalog.fetcher import Fetched, Fetcher
 from postroad.contracts.errors import UpstreamFailed
+from postroad.testing import eventually
 from tests.support.fetching import BROKEN, GOOD, REST_S, Serve, failure, fetcher_of, get
 from tests.support.upstreams import Asked, Pieces, Script, ScriptedServer, in_turn, response, says
-from tests.support.waiting import eventually
 
 REFUSED = says(response(400))
 BUSY = says(response(429))

@@ -6,13 +6,13 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+from postroad.testing import eventually
 from tests.faults.campaign import deal
 from tests.faults.checker import Finding
 from tests.faults.expected import answers
 from tests.faults.faults import KINDS as FAULTS
 from tests.faults.proxy import Proxy
 from tests.faults.table import report
-from tests.support.waiting import eventually
 from tests.unit.faults.test_checker import ASKED, FAULT, records
 
 ROOT = Path(__file__).parents[3]

@@ -19,9 +19,9 @@ from postroad.security.access_tokens import TokenVerifier
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity
 from postroad.security.revocations import Revocations
+from postroad.testing import eventually
+from postroad.testing.keys import token_text
 from tests.support.brokers import MemoryUnderTest
-from tests.support.services import token_text
-from tests.support.waiting import eventually
 
 OPERATIONS = "catalog:read operations:read"
 
@@ -93,7 +93,7 @@ class Line:
 async def line(
     memory_broker: MemoryUnderTest, keys: dict[str, KeyRing], identities: dict[str, Identity]
 ) -> AsyncIterator[Line]:
-    user = await memory_broker.as_user("bridge")
+    user = memory_broker.as_user("bridge")
     watch = BrokerMonitor(user, keys["bridge"], interval_s=0.01)
     yield Line(watch, keys["bridge"], identities["auth"])
     await watch.close()

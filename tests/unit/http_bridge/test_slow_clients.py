@@ -14,7 +14,7 @@ import uvicorn
 from http_bridge.asgi.limited_protocol import LimitedProtocol, Limits, limited_protocol
 from http_bridge.asgi.messages import ClientGone, HttpRequest, HttpResponse, Receive, Scope, Send
 from ops.local.ports import LOOPBACK
-from tests.support.waiting import eventually
+from postroad.testing import eventually
 
 TIMEOUT_S = 0.5
 LATE_S = 2.0  # what a time-out may take more, on a busy machine

@@ -20,6 +20,7 @@ from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity
 from postroad.security.revocations import Revocations
 from postroad.security.signatures import token_hash
+from postroad.testing import access_token, calling, eventually, serving
 from postroad.topology.definitions import Definitions
 from postroad.topology.names import rpc_queue
 from tests.support.brokers import MemoryUnderTest
@@ -28,14 +29,10 @@ from tests.support.services import (
     SESSION,
     SESSION_BODY,
     SIGN_IN,
-    access_token,
-    calling,
     in_the_background,
-    serving,
     sign_in,
 )
 from tests.support.traffic import Inbox, consuming
-from tests.support.waiting import eventually
 
 AUTH = rpc_queue("auth")
 AT_ONCE_S = 0.2
@@ -158,7 +155,7 @@ async def test_a_call_that_the_trust_bundle_no_longer_grants_is_refused_and_not_
 async def test_a_call_before_the_start_is_unavailable(
     memory_broker: MemoryUnderTest, keys: Keys
 ) -> None:
-    client = Client(await memory_broker.as_user("bridge"), keys["bridge"])
+    client = Client(memory_broker.as_user("bridge"), keys["bridge"])
 
     with pytest.raises(Unavailable, match="broker is away"):
         await client.call(SIGN_IN)
@@ -191,7 +188,7 @@ async def test_calls_work_again_when_the_broker_is_back(
 async def test_a_call_is_unavailable_at_once_while_no_worker_listens(
     memory_broker: MemoryUnderTest, keys: Keys
 ) -> None:
-    client = Client(await memory_broker.as_user("bridge"), keys["bridge"], watches=["auth"])
+    client = Client(memory_broker.as_user("bridge"), keys["bridge"], watches=["auth"])
     await client.start()
     await eventually(lambda: client._listening == {"auth": False})
     began = monotonic()
@@ -206,7 +203,7 @@ async def test_a_call_is_unavailable_at_once_while_no_worker_listens(
 
 
 async def test_a_worker_that_comes_is_noticed(memory_broker: MemoryUnderTest, keys: Keys) -> None:
-    client = Client(await memory_broker.as_user("bridge"), keys["bridge"], watches=["auth"])
+    client = Client(memory_broker.as_user("bridge"), keys["bridge"], watches=["auth"])
     await client.start()
     await eventually(lambda: client._listening == {"auth": False})
 

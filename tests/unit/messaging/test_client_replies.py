@@ -11,11 +11,16 @@ from postroad.contracts.errors import ERRORS, InternalError, PeerError, ReplyTim
 from postroad.messaging.client import Client
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Reason, Signer, Verifier
+from postroad.testing import eventually
 from postroad.topology.names import REPLIES_EXCHANGE
 from tests.support.brokers import MemoryUnderTest
-from tests.support.services import SESSION, SESSION_BODY, SIGN_IN, in_the_background
+from tests.support.services import (
+    SESSION,
+    SESSION_BODY,
+    SIGN_IN,
+    in_the_background,
+)
 from tests.support.traffic import Inbox, publish
-from tests.support.waiting import eventually
 
 Keys = dict[str, KeyRing]
 

@@ -25,6 +25,8 @@ from postroad.security.access_tokens import AccessToken
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle
 from postroad.security.signatures import token_hash
+from postroad.testing import access_token, eventually, serving
+from postroad.testing.keys import token_text
 from postroad.topology.names import dead_queue, rpc_queue
 from tests.support.brokers import MemoryUnderTest
 from tests.support.gates import Gate, wait_at
@@ -33,13 +35,9 @@ from tests.support.services import (
     LAMP,
     SESSION,
     SIGN_IN,
-    access_token,
-    serving,
     sign_in,
-    token_text,
 )
 from tests.support.traffic import waiting_in
-from tests.support.waiting import eventually
 
 AUTH, CATALOG = rpc_queue("auth"), rpc_queue("catalog")
 GET_LAMP = GetProduct(product_id=7)

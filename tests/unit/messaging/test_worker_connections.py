@@ -7,12 +7,16 @@ from postroad.contracts.auth import CreateSession, Session
 from postroad.messaging.client import Client
 from postroad.messaging.rpc_worker import Handlers, Worker
 from postroad.security.keyring import KeyRing
+from postroad.testing import eventually, serving
 from postroad.topology.names import rpc_queue
 from tests.support.brokers import MemoryUnderTest
 from tests.support.gates import Gate, wait_at
 from tests.support.letters import write
-from tests.support.services import SESSION, SIGN_IN, is_ready, serving, sign_in
-from tests.support.waiting import eventually
+from tests.support.services import (
+    SESSION,
+    SIGN_IN,
+    sign_in,
+)
 
 AUTH = rpc_queue("auth")
 
@@ -63,9 +67,9 @@ async def test_a_worker_answers_again_when_the_broker_is_back(
 ) -> None:
     async with serving(memory_broker, keys["auth"], {CreateSession: sign_in}) as worker:
         await memory_broker.go_away()
-        assert not is_ready(worker)
+        assert not worker.is_ready
         await memory_broker.come_back()
-        await eventually(lambda: is_ready(worker) and client.is_connected)
+        await eventually(lambda: worker.is_ready and client.is_connected)
 
         assert await client.call(SIGN_IN) == SESSION
 

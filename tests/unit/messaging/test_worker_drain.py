@@ -7,12 +7,16 @@ from postroad.contracts.auth import CreateSession
 from postroad.messaging.client import Client
 from postroad.messaging.rpc_worker import Handlers
 from postroad.security.keyring import KeyRing
+from postroad.testing import eventually, serving
 from postroad.topology.names import rpc_queue
 from tests.support.brokers import MemoryUnderTest
 from tests.support.gates import Gate, wait_at
-from tests.support.services import SESSION, SIGN_IN, is_ready, serving, sign_in
+from tests.support.services import (
+    SESSION,
+    SIGN_IN,
+    sign_in,
+)
 from tests.support.traffic import waiting_in
-from tests.support.waiting import eventually
 
 AUTH = rpc_queue("auth")
 
@@ -30,7 +34,7 @@ async def test_a_drain_finishes_what_is_under_way_and_leaves_the_rest(
         await waiting_in(memory_broker, AUTH)
 
         drain = asyncio.create_task(worker.drain(5))
-        await eventually(lambda: not is_ready(worker))
+        await eventually(lambda: not worker.is_ready)
         gate.is_open.set()
         await drain
 

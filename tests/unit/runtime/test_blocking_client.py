@@ -18,10 +18,11 @@ from postroad.runtime.blocking import BlockingClient
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import KeyFileError
 from postroad.settings import MessagingSettings
+from postroad.testing import calling, serving
 from postroad.topology.definitions import Definitions
 from tests.support.auth import at_once
 from tests.support.brokers import MemoryUnderTest
-from tests.support.services import SESSION, SIGN_IN, calling, serving, sign_in
+from tests.support.services import SESSION, SIGN_IN, sign_in
 
 Connect = Callable[[MessagingSettings | None], AbstractAsyncContextManager[Client]]
 Connects = Callable[[Handler], Connect]

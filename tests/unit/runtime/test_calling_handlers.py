@@ -16,9 +16,10 @@ from postroad.messaging.rpc_worker import Worker
 from postroad.security.access_tokens import AccessToken
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity
+from postroad.testing import access_token, calling, serving
 from postroad.topology.names import rpc_queue
 from tests.support.brokers import MemoryUnderTest
-from tests.support.services import LAMP, access_token, calling, serving
+from tests.support.services import LAMP
 
 Keys = dict[str, KeyRing]
 Something = Callable[[], Awaitable[None]]

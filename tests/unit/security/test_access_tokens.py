@@ -11,7 +11,7 @@ from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, unpadded_b64decode
 from postroad.security.revocations import Revocations
 from postroad.security.signatures import token_hash
-from tests.support.services import token_text
+from postroad.testing.keys import token_text
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from postroad.security.keys import Identity, KeyFileError, TrustBundle
 from postroad.security.revocations import Revocations
 from postroad.security.rotation import LEAD_S, OVERLAP_S
 from postroad.security.signatures import Reason, Refused, Signer, Verifier
+from postroad.testing import eventually
+from postroad.testing.keys import token_text
 from tests.support.auth import Clock
 from tests.support.letters import claims_of
 from tests.support.rotating import Files, set_clock
-from tests.support.services import token_text
-from tests.support.waiting import eventually
 
 BODY = b"{}"
 

@@ -8,8 +8,8 @@ from postroad.security.access_tokens import InvalidToken, TokenVerifier
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity
 from postroad.security.revocations import Revocations
+from postroad.testing.keys import token_text
 from tests.support.auth import Clock
-from tests.support.services import token_text
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from postroad.security.revocations import Revocations
 from postroad.security.rotation import LEAD_S, OVERLAP_S, overlap_s, rotate
 from postroad.security.sealing import seal, unseal
 from postroad.security.signatures import EVENT_LIFETIME_S, Reason, Refused, Signer, Verifier
+from postroad.testing.keys import token_text
 from tests.support.auth import Clock
 from tests.support.rotating import Files, set_clock
-from tests.support.services import token_text
 
 SERVICES = ("auth", "bridge", "catalog")
 BODY = b"{}"

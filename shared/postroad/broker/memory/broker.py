@@ -39,6 +39,10 @@ class MemoryBroker:
         """See the broker as one service user does."""
         return MemoryUser(self, user)
 
+    def messages(self, queue: str) -> list[Stored]:
+        """Return what waits in a queue, in order, and leave it there."""
+        return list(self.node.queues[queue].ready())
+
     def cut(self, user: str) -> None:
         """Cut a user's connections, which then come back."""
         for link in list(self.links):

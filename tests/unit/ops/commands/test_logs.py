@@ -15,7 +15,7 @@ import pytest
 
 from ops.logs.writer import Logbook
 from ops.state.folder import StateFolder
-from tests.support.waiting import eventually
+from postroad.testing import eventually
 
 
 def entry(event: str, *, ago_s: float = 0.0, **fields: object) -> bytes:

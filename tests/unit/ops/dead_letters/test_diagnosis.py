@@ -11,10 +11,11 @@ from postroad.contracts.catalog import GetProduct
 from postroad.security.access_tokens import AccessToken
 from postroad.security.keys import Identity
 from postroad.security.signatures import Reason, token_hash
+from postroad.testing import access_token
+from postroad.testing.keys import token_text
 from tests.integration.test_security import ATTACKS, REQUEST, Scene
 from tests.support.explaining import ASKED, Keys, as_read, diagnosed, failures
 from tests.support.letters import Letter, claims_of, forge, write
-from tests.support.services import access_token, token_text
 
 # why a request is refused
 

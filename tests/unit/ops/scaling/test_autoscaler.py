@@ -13,7 +13,7 @@ from ops.scaling.autoscaler import Autoscaler
 from ops.scaling.management_api import DepthUnknown
 from ops.scaling.policy import Policy, ScaleDown
 from ops.scaling.rule import Memory
-from tests.support.waiting import eventually
+from postroad.testing import eventually
 
 AT_ONCE = ScaleDown(stabilization_window_seconds=0)
 CATALOG = Policy(

@@ -16,7 +16,8 @@ async def eventually(condition: Callable[[], object], *, timeout_s: float = 5.0)
     """
     deadline = monotonic() + timeout_s
     while not await _holds(condition):
-        assert monotonic() < deadline, f"not within {timeout_s} s"
+        if monotonic() >= deadline:
+            raise AssertionError(f"not within {timeout_s} s")
         await asyncio.sleep(INTERVAL_S)
 
 
