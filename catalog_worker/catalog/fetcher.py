@@ -48,9 +48,13 @@ class TransientError(Exception):
 class _Refused(UpstreamFailed):
     """This one request is refused: no reason to give the server a rest."""
 
+    code = UpstreamFailed.code
+
 
 class DeadlineTooShort(UpstreamFailed):
     """Too slow, but it came to us late and had little time: a queue's fault, not the server's."""
+
+    code = UpstreamFailed.code
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,13 @@ from html import escape
 from typing import Any
 
 from http_bridge.documents.html import as_json, breakable, inline, prose
+from postroad.asyncapi.document import describe_error
 from postroad.contracts.errors import OutcomeUnknown, Overloaded, ReplyTimeout, Unavailable
 
 Document = dict[str, Any]
 
 _KINDS = {"request": "Requests", "event": "Events", "job": "Jobs"}
-_MADE_BY_THE_CALLER = {
-    Unavailable: "the broker is away, or no worker listens; nothing was done",
-    Overloaded: "the queue is full; nothing was done",
-    ReplyTimeout: "no reply before the deadline; it may have been done",
-    OutcomeUnknown: "the connection went meanwhile; it may have been done",
-}
+_MADE_BY_THE_CALLER = (Unavailable, Overloaded, ReplyTimeout, OutcomeUnknown)
 _PROBLEM = "Problem"
 _RANGES = {
     ("minimum", "maximum"): "",
@@ -34,9 +30,7 @@ def messages_page(document: Document) -> str:
         navigation="".join(_navigation(document)),
         about=prose(document["info"]["description"]),
         security=prose(document["components"]["securitySchemes"]["broker_user"]["description"]),
-        caller_errors=_error_rows(
-            {"code": error.code, "when": when} for error, when in _MADE_BY_THE_CALLER.items()
-        ),
+        caller_errors=_errors(map(describe_error, _MADE_BY_THE_CALLER)),
         content="".join(_sections(document)),
         types="".join(_types(document)),
     )
@@ -66,7 +60,7 @@ _PAGE = """<!DOCTYPE html>
 {security}
 <h2>How any call may end</h2>
 <p>Besides its own errors, which come as a reply, a call may end at the caller, without one:</p>
-<table><thead><tr><th>code</th><th>when</th></tr></thead><tbody>{caller_errors}</tbody></table>
+{caller_errors}
 </section>
 {content}
 <section id="types">
@@ -123,10 +117,7 @@ def _article(document: Document, kind: str, name: str) -> str:
     if kind == "request":
         reply = _reply(operation)
         parts += _body(document, document["components"]["messages"][reply], f"Reply: {reply}")
-        parts += [
-            "<h4>Errors</h4><table><thead><tr><th>code</th><th>when</th></tr></thead>",
-            f"<tbody>{_error_rows(operation['x-errors'])}</tbody></table>",
-        ]
+        parts += ["<h4>Errors</h4>", _errors(operation["x-errors"])]
     return "".join([*parts, "</article>\n"])
 
 
@@ -234,11 +225,21 @@ def _default(field: Document, is_required: bool) -> str:
     return f'<code class="default">{escape(json.dumps(field.get("default")))}</code>'
 
 
-def _error_rows(errors: Iterable[Document]) -> str:
-    return "".join(
-        f"<tr><td><code>{escape(error['code'])}</code></td><td>{inline(error['when'])}</td></tr>"
+def _errors(errors: Iterable[Document]) -> str:
+    rows = "".join(
+        f"<tr><td><code>{escape(error['code'])}</code></td><td>{inline(error['when'])}</td>"
+        f"<td>{_yes_or_no(error['is_retryable'])}</td>"
+        f"<td>{_yes_or_no(error['may_have_happened'])}</td></tr>"
         for error in errors
     )
+    return (
+        "<table><thead><tr><th>code</th><th>when</th><th>try again</th><th>may have been done</th>"
+        f"</tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def _yes_or_no(answer: bool) -> str:
+    return "yes" if answer else "no"
 
 
 def _types(document: Document) -> Iterator[str]:

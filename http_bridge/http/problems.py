@@ -40,6 +40,7 @@ class NotFound(ServiceError):
 class MethodNotAllowed(ServiceError):
     code = "method_not_allowed"
     title = "This address does not take this method"
+    allowed = ""
 
     def __init__(self, *, allowed: str) -> None:
         super().__init__(f"use {allowed}")
@@ -63,7 +64,7 @@ class CrossSite(ServiceError):
 
 def problem_response(error: ServiceError, request_id: str) -> HttpResponse:
     """Answer with a problem object (RFC 9457); ``error`` repeats the detail for older clients."""
-    status = HTTP_STATUS[error.code]
+    status = HTTP_STATUS.get(error.code, HTTPStatus.BAD_GATEWAY)  # an error of another package
     detail = str(error)
     body = {
         "type": f"urn:postroad:problem:{error.code}",

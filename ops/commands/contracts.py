@@ -1,4 +1,4 @@
-"""`postroad contracts`: the AsyncAPI document of the contracts, and what a change of it breaks."""
+"""`postroad contracts`: the documents of the contracts, and what a change of them breaks."""
 
 import json
 import re
@@ -9,9 +9,11 @@ from typing import Any
 
 from ops.compatibility.contracts import Severity, breaks, changes
 from ops.services.programs import SERVICES_FILE
-from postroad.asyncapi.document import build_document
+from postroad.asyncapi.document import build_document, describe_error
+from postroad.contracts.errors import ERRORS
 
 DOCUMENT_FILE = SERVICES_FILE.parents[1] / "docs" / "asyncapi.json"
+WIRE_FILE = DOCUMENT_FILE.with_name("wire-protocol.md")
 RELEASED_FOLDER = DOCUMENT_FILE.with_name("released")
 
 EXAMPLES = """\
@@ -25,6 +27,8 @@ _MARKS = {
     Severity.WARNING: "beware",
     Severity.ADDITION: "new",
 }
+_BEGIN, _END = "<!-- errors, by 'postroad contracts write' -->\n", "<!-- end of errors -->\n"
+_HEAD = "| code | when | try again? | was it done? |\n| --- | --- | --- | --- |\n"
 _NAME = re.compile(r"asyncapi-(\d+)\.(\d+)\.(\d+)\.json")
 
 Document = dict[str, Any]
@@ -44,10 +48,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     actions.add_parser("show", help="print the document").set_defaults(action=_show)
-    actions.add_parser("write", help=f"write docs/{DOCUMENT_FILE.name}").set_defaults(action=_write)
+    actions.add_parser(
+        "write", help=f"write docs/{DOCUMENT_FILE.name}, and the errors in docs/{WIRE_FILE.name}"
+    ).set_defaults(action=_write)
     actions.add_parser(
         "check",
-        help=f"fail when docs/{DOCUMENT_FILE.name} is out of date, or breaks the last release",
+        help="fail when what 'write' writes is out of date, or breaks the last release",
     ).set_defaults(action=_check)
     comparing = actions.add_parser(
         "diff",
@@ -81,18 +87,18 @@ def _show(_options: Namespace) -> int:
 
 
 def _write(_options: Namespace) -> int:
-    DOCUMENT_FILE.write_text(_text(build_document()))
-    print(f"wrote {DOCUMENT_FILE}")
+    for path, text in _generated(build_document()).items():
+        path.write_text(text)
+        print(f"wrote {path}")
     return 0
 
 
 def _check(_options: Namespace) -> int:
     document = build_document()
-    if not DOCUMENT_FILE.exists() or DOCUMENT_FILE.read_text() != _text(document):
-        raise ContractsError(
-            f"{DOCUMENT_FILE} is out of date; write it with 'postroad contracts write'"
-        )
-    print(f"{DOCUMENT_FILE.name} is in date")
+    for path, text in _generated(document).items():
+        if not path.exists() or path.read_text() != text:
+            raise ContractsError(f"{path} is out of date; write it with 'postroad contracts write'")
+        print(f"{path.name} is in date")
     released = last_released(RELEASED_FOLDER)
     found = changes(_load(released), document)
     if not breaks(found):
@@ -135,6 +141,31 @@ def _release(_options: Namespace) -> int:
     path.write_text(_text(document))
     print(f"wrote {path}")
     return 0
+
+
+def _generated(document: Document) -> dict[Path, str]:
+    """Return what is written of the contracts, by file."""
+    return {DOCUMENT_FILE: _text(document), WIRE_FILE: with_errors(WIRE_FILE.read_text())}
+
+
+def with_errors(page: str) -> str:
+    """Return a page whose table of errors says what their classes in the contracts do."""
+    before, _, rest = page.partition(_BEGIN)
+    rows = [
+        _row(describe_error(error))
+        for error in ERRORS.values()
+        if error.__module__.startswith("postroad.contracts.")
+    ]
+    return "".join([before, _BEGIN, _HEAD, *rows, _END, rest.partition(_END)[2]])
+
+
+def _row(error: Document) -> str:
+    again = "yes" if error["is_retryable"] else "no"
+    done = "no"
+    if error["may_have_happened"]:
+        done = "perhaps"
+        again = "if the method is idempotent" if error["is_retryable"] else "no"
+    return f"| `{error['code']}` | {error['when']} | {again} | {done} |\n"
 
 
 def last_released(folder: Path) -> Path:

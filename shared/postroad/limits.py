@@ -6,3 +6,6 @@ MESSAGE_MAX_BYTES = 4 * 2**20
 
 PROBLEM = "problem+json"
 """What a reply is when it is an error: the claim ``cty``, and ``application/...`` as a property."""
+
+LONGEST_DEADLINE_S = 60.0
+"""How far ahead a request's deadline may be."""

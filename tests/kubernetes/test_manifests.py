@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings
 from auth_worker.settings import AuthMessagingSettings, AuthSettings
 from catalog_worker.settings import CatalogSettings, StoreSettings
 from http_bridge.settings import BridgeSettings
-from postroad.security.checks import LONGEST_DEADLINE_S
+from postroad.limits import LONGEST_DEADLINE_S
 from postroad.settings import LogSettings, MessagingSettings
 from tests.kubernetes.manifests import (
     FOLDER,

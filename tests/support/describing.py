@@ -21,7 +21,7 @@ class Opened(Message):
     """It is open."""
 
 
-def asking(fields: Fields | None = None, /, doc: str = "", **arguments: Any) -> Document:
+def asking(fields: Fields | None = None, /, **arguments: Any) -> Document:
     """Describe one request with these fields."""
     contract = make(
         "OpenDoor",
@@ -29,7 +29,6 @@ def asking(fields: Fields | None = None, /, doc: str = "", **arguments: Any) -> 
         __cls_kwargs__={"method": METHOD, **arguments},
         **(fields or {}),
     )
-    contract.__doc__ = doc
     return build_document({METHOD: contract}, {}, {})
 
 

@@ -22,7 +22,6 @@ from postroad.asyncapi.wire import (
 )
 from postroad.contracts.base import Event, Job, Message, Request
 from postroad.contracts.errors import (
-    ERRORS,
     InternalError,
     InvalidRequest,
     NotAuthenticated,
@@ -39,7 +38,6 @@ REPLIES = "replies"
 _JSON = "application/json"
 _PROBLEM_JSON = "application/problem+json"  # RFC 9457
 _BINDING = {"bindingVersion": "0.3.0"}
-_ERRORS = {error.__name__: error for error in ERRORS.values()}
 
 Requests = Mapping[str, type[Request[Any]]]
 Events = Mapping[str, type[Event]]
@@ -91,21 +89,23 @@ def build_document(
     }
 
 
-def errors_of(request: type[Request[Any]]) -> dict[type[ServiceError], str]:
-    """Say which errors a request's service may answer with, and when.
-
-    Its own are those of its docstring's ``Raises:``.
-    """
-    own: dict[type[ServiceError], str] = {
-        _ERRORS[name]: when for name, when in prose_of(request).raises.items()
-    }
-    common: dict[type[ServiceError], str] = {}
+def errors_of(request: type[Request[Any]]) -> list[type[ServiceError]]:
+    """Return the errors that a request's service may answer: its own first, then any service's."""
+    common: list[type[ServiceError]] = [InvalidRequest, InternalError]
     if request.scope:
-        common[NotAuthenticated] = "the user's token is missing or not valid."
-        common[NotAuthorised] = f"the user's token does not hold the scope `{request.scope}`."
-    common[InvalidRequest] = "the body breaks its contract."
-    common[InternalError] = "a bug in the service."
-    return own | {error: when for error, when in common.items() if error not in own}
+        common = [NotAuthenticated, NotAuthorised, *common]
+    return list(dict.fromkeys([*request.errors, *common]))
+
+
+def describe_error(error: type[ServiceError]) -> Document:
+    """Describe an error to a caller: when it comes, and what to do then."""
+    return {
+        "code": error.code,
+        "title": error.title,
+        "when": prose_of(error).summary or error.title,
+        "is_retryable": error.is_retryable,
+        "may_have_happened": error.may_have_happened,
+    }
 
 
 def _services(names: Iterable[str]) -> list[str]:
@@ -159,10 +159,7 @@ def _request_operation(request: type[Request[Any]]) -> Document:
         },
         "x-timeout-s": request.timeout_s,
         "x-idempotent": request.idempotent,
-        "x-errors": [
-            {"code": error.code, "title": error.title, "when": when}
-            for error, when in errors_of(request).items()
-        ],
+        "x-errors": [describe_error(each) for each in errors_of(request)],
     }
     if request.scope or request.needs_user:
         operation["security"] = [{"$ref": "#/components/securitySchemes/user_token"}]

@@ -35,13 +35,9 @@ class CreateSession(
 
     The password is sealed to the auth service's key for ``password_context(username)`` (see
     ``postroad.security.sealing``), so that nobody reads it in a queue, nor moves it to another
-    name. ``client_address`` is where the user's own request came from. A second delivery makes a
-    second session, which is harmless.
-
-    Raises:
-        InvalidCredentials: no such user, or not the password.
-        TooManyAttempts: this user or this address has failed too often; wait.
-        InvalidRequest: the password was sealed to a key the service does not hold.
+    name. One that is sealed to a key which the service does not hold is an invalid request.
+    ``client_address`` is where the user's own request came from. A second delivery makes a second
+    session, which is harmless.
     """
 
     username: str = Field(min_length=1, max_length=200)
@@ -56,9 +52,6 @@ class RefreshSession(
 
     A token used a second time ends the whole session: one of the two users stole it. A second
     delivery of the same request is no second use, and gets the same new refresh token.
-
-    Raises:
-        InvalidRefreshToken: it is not one of ours, has expired, or has been used.
     """
 
     sealed_refresh_token: str = Field(min_length=1, max_length=4096)
@@ -73,9 +66,7 @@ class EndSession(
 ):
     """Sign out: by the user's access token, or by a refresh token sealed for ``REFRESH_CONTEXT``.
 
-    Raises:
-        NotAuthenticated: neither is given.
-        InvalidRefreshToken: it is not one of ours.
+    One of the two must be given.
     """
 
     sealed_refresh_token: str | None = Field(default=None, max_length=4096)
@@ -93,11 +84,7 @@ class UserProfile(Message):
 class GetOwnUser(
     Request[UserProfile], method="auth.profiles.get", needs_user=True, errors=(NotAuthenticated,)
 ):
-    """The user whose access token the request carries.
-
-    Raises:
-        NotAuthenticated: it carries none, or the user is no more.
-    """
+    """The user whose access token the request carries."""
 
 
 class Revocation(Message):

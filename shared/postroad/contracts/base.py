@@ -1,11 +1,16 @@
-"""What a contract is: a request class that names its method, its reply and who may send it."""
+"""What a contract is: a class that names what is asked, told or to be done, and what goes with it.
 
-from typing import Any, ClassVar, Generic, TypeVar, cast
+A definition that is wrong is a ``TypeError`` at import, which names the class and the mistake.
+"""
 
-from pydantic import BaseModel
+import re
+from collections.abc import Callable
+from math import inf
+from typing import Any, ClassVar, Generic, TypeVar
 
 from postroad.contracts.errors import ServiceError
 from postroad.contracts.message import Message
+from postroad.limits import LONGEST_DEADLINE_S
 
 __all__ = ["Event", "Job", "Message", "ReplyT", "Request"]
 
@@ -23,54 +28,40 @@ class Request(Message, Generic[ReplyT]):
     - ``timeout_s``: the deadline of a call that names none, in seconds.
     - ``idempotent``: a second delivery changes nothing, so an unknown outcome may be retried.
     - ``errors``: what its service may answer instead, besides what any service may.
+
+    A base of several contracts passes ``abstract=True`` and no ``method``; they inherit the rest.
     """
 
     method: ClassVar[str]
-    scope: ClassVar[str | None]
-    needs_user: ClassVar[bool]
-    timeout_s: ClassVar[float]
-    idempotent: ClassVar[bool]
-    errors: ClassVar[tuple[type[ServiceError], ...]]
+    scope: ClassVar[str | None] = None
+    needs_user: ClassVar[bool] = False
+    timeout_s: ClassVar[float] = 5.0
+    idempotent: ClassVar[bool] = True
+    errors: ClassVar[tuple[type[ServiceError], ...]] = ()
     reply: ClassVar[type[Message]]
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Accept the class arguments that ``__pydantic_init_subclass__`` uses."""
+    def __init_subclass__(cls, **_arguments: Any) -> None:
+        """Leave the class arguments to ``__pydantic_init_subclass__``, which knows the fields."""
+        super().__init_subclass__()
 
     @classmethod
-    def __pydantic_init_subclass__(
-        cls,
-        *,
-        method: str = "",
-        scope: str | None = None,
-        needs_user: bool = False,
-        timeout_s: float = 5.0,
-        idempotent: bool = True,
-        errors: tuple[type[ServiceError], ...] = (),
-        **kwargs: Any,
-    ) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        if not method:  # ``Request[Reply]`` itself: a step on the way to a contract
-            return
-        cls.method = method
-        cls.scope = scope
-        cls.needs_user = needs_user
-        cls.timeout_s = timeout_s
-        cls.idempotent = idempotent
-        cls.errors = errors
-        cls.reply = _reply_type(cls)
+    def __pydantic_init_subclass__(cls, *, abstract: bool = False, **arguments: Any) -> None:
+        super().__pydantic_init_subclass__()
+        if cls.__pydantic_generic_metadata__["origin"] is not None:
+            return  # ``Request[Reply]`` itself: a step on the way to a contract
+        _declare(cls, "method", arguments, is_abstract=abstract)
+        if cls.timeout_s > LONGEST_DEADLINE_S:
+            raise TypeError(
+                f"{cls.__name__}: timeout_s must be at most {LONGEST_DEADLINE_S:g}, "
+                f"not {cls.timeout_s!r}"
+            )
+        if not abstract:
+            cls.reply = _reply_type(cls)
 
     @classmethod
     def service(cls) -> str:
         """Name the service that answers: the first word of the method."""
         return cls.method.partition(".")[0]
-
-
-def _reply_type(contract: type[BaseModel]) -> type[Message]:
-    for base in contract.__mro__:
-        arguments = getattr(base, "__pydantic_generic_metadata__", {}).get("args", ())
-        if arguments:
-            return cast(type[Message], arguments[0])
-    raise TypeError(f"{contract.__name__} names no reply: write Request[ItsReply]")
 
 
 class Event(Message):
@@ -82,13 +73,14 @@ class Event(Message):
 
     name: ClassVar[str]
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Accept the class argument that ``__pydantic_init_subclass__`` uses."""
+    def __init_subclass__(cls, **_arguments: Any) -> None:
+        """Leave the class arguments to ``__pydantic_init_subclass__``, which knows the fields."""
+        super().__init_subclass__()
 
     @classmethod
-    def __pydantic_init_subclass__(cls, *, name: str = "", **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        cls.name = name
+    def __pydantic_init_subclass__(cls, *, abstract: bool = False, **arguments: Any) -> None:
+        super().__pydantic_init_subclass__()
+        _declare(cls, "name", arguments, is_abstract=abstract)
 
 
 class Job(Message):
@@ -103,20 +95,90 @@ class Job(Message):
     """
 
     name: ClassVar[str]
-    timeout_s: ClassVar[float]
+    timeout_s: ClassVar[float] = 30.0
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Accept the class arguments that ``__pydantic_init_subclass__`` uses."""
+    def __init_subclass__(cls, **_arguments: Any) -> None:
+        """Leave the class arguments to ``__pydantic_init_subclass__``, which knows the fields."""
+        super().__init_subclass__()
 
     @classmethod
-    def __pydantic_init_subclass__(
-        cls, *, name: str = "", timeout_s: float = 30.0, **kwargs: Any
-    ) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        cls.name = name
-        cls.timeout_s = timeout_s
+    def __pydantic_init_subclass__(cls, *, abstract: bool = False, **arguments: Any) -> None:
+        super().__pydantic_init_subclass__()
+        _declare(cls, "name", arguments, is_abstract=abstract)
 
     @classmethod
     def service(cls) -> str:
         """Name the service that does it: the first word of the name."""
         return cls.name.partition(".")[0]
+
+
+def _declare(
+    contract: type[Message], identifier: str, arguments: dict[str, Any], *, is_abstract: bool
+) -> None:
+    """Set a contract's class arguments, once they are found right."""
+    known = [name for name in _ARGUMENTS if name in contract.__class_vars__]
+    for name, value in arguments.items():
+        if name not in known:
+            raise TypeError(
+                f"{contract.__name__}: unknown class argument {name!r}; known are "
+                f"{', '.join(known)} and abstract"
+            )
+        is_right, what = _ARGUMENTS[name]
+        if not is_right(value):
+            raise TypeError(f"{contract.__name__}: {name} must be {what}, not {value!r}")
+        setattr(contract, name, value)
+    if is_abstract == (identifier in arguments):
+        raise TypeError(
+            f"{contract.__name__}: pass either {identifier}=... or, to a base of several "
+            "contracts, abstract=True"
+        )
+    if hidden := contract.model_fields.keys() & (contract.__class_vars__ | {"service", "to_json"}):
+        raise TypeError(
+            f"{contract.__name__}: a field may not be called {min(hidden)}, which has a meaning "
+            "for every contract"
+        )
+
+
+def _reply_type(contract: type[Request[Any]]) -> type[Message]:
+    for base in contract.__mro__:
+        for reply in getattr(base, "__pydantic_generic_metadata__", {}).get("args", ()):
+            if isinstance(reply, type) and issubclass(reply, Message):
+                return reply
+            raise TypeError(f"{contract.__name__}: the reply must be a Message, not {reply!r}")
+    raise TypeError(f"{contract.__name__}: write Request[ItsReply], to name its reply")
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(
+        re.fullmatch(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){2}", value)
+    )
+
+
+def _is_scope(value: object) -> bool:  # one, as of RFC 6749 section 3.3
+    return value is None or (isinstance(value, str) and bool(re.fullmatch(r"[!#-\[\]-~]+", value)))
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not _is_flag(value) and 0 < value < inf
+
+
+def _are_errors(value: object) -> bool:
+    return isinstance(value, tuple) and all(
+        isinstance(each, type) and issubclass(each, ServiceError) and hasattr(each, "code")
+        for each in value
+    )
+
+
+_ARGUMENTS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "method": (_is_name, "<service>.<noun>.<verb> in lower case"),
+    "name": (_is_name, "<service>.<noun>.<verb> in lower case"),
+    "scope": (_is_scope, "one scope, such as 'catalog:read', or None"),
+    "needs_user": (_is_flag, "True or False"),
+    "timeout_s": (_is_time, "a positive number"),
+    "idempotent": (_is_flag, "True or False"),
+    "errors": (_are_errors, "a tuple of error classes with a code, such as (ProductNotFound,)"),
+}

@@ -64,12 +64,7 @@ class ListProducts(
     scope="catalog:read",
     errors=(UpstreamFailed, UpstreamBusy),
 ):
-    """A page of products: of all, of one category, or of those that match ``q``.
-
-    Raises:
-        UpstreamFailed: the product API is broken, too slow or answers nonsense.
-        UpstreamBusy: it asks us to slow down.
-    """
+    """A page of products: of all, of one category, or of those that match ``q``."""
 
     limit: int = Field(default=30, ge=1, le=100)
     skip: int = Field(default=0, ge=0, le=1_000_000)
@@ -91,13 +86,7 @@ class GetProduct(
     scope="catalog:read",
     errors=(ProductNotFound, UpstreamFailed, UpstreamBusy),
 ):
-    """One product by its id.
-
-    Raises:
-        ProductNotFound: there is none.
-        UpstreamFailed: the product API is broken, too slow or answers nonsense.
-        UpstreamBusy: it asks us to slow down.
-    """
+    """One product by its id."""
 
     product_id: int = Field(ge=1, le=PRODUCT_ID_MAX)
 
@@ -108,12 +97,7 @@ class ListCategories(
     scope="catalog:read",
     errors=(UpstreamFailed, UpstreamBusy),
 ):
-    """The categories there are.
-
-    Raises:
-        UpstreamFailed: the product API is broken, too slow or answers nonsense.
-        UpstreamBusy: it asks us to slow down.
-    """
+    """The categories there are."""
 
 
 SyncStatus = Literal["requested", "running", "done", "incomplete", "failed"]
@@ -150,9 +134,6 @@ class StartSync(
 
     While one is under way it is that one's ``Sync`` that comes back, so a second delivery does
     nothing.
-
-    Raises:
-        Unavailable: the product database is away.
     """
 
 
@@ -162,12 +143,7 @@ class GetSync(
     scope="catalog:sync",
     errors=(SyncNotFound, Unavailable),
 ):
-    """How far a sync is.
-
-    Raises:
-        SyncNotFound: there is none of that id.
-        Unavailable: the product database is away.
-    """
+    """How far a sync is."""
 
     sync_id: str = Field(min_length=1, max_length=64)
 

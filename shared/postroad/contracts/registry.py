@@ -1,6 +1,8 @@
 """Every contract there is, by name."""
 
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
+from typing import Any, TypeVar
 
 from postroad.contracts.auth import (
     CreateSession,
@@ -9,7 +11,7 @@ from postroad.contracts.auth import (
     ListRevocations,
     RefreshSession,
 )
-from postroad.contracts.base import Event, Job, Request
+from postroad.contracts.base import Event, Job, Message, Request
 from postroad.contracts.catalog import (
     FetchPage,
     GetProduct,
@@ -28,9 +30,32 @@ from postroad.contracts.events import (
     SyncRequested,
 )
 
-CONTRACTS: dict[str, type[Request[Any]]] = {
-    contract.method: contract
-    for contract in (
+ContractT = TypeVar("ContractT", bound=type[Message])
+
+
+def by_name(
+    name_of: Callable[[ContractT], str],
+    contracts: Iterable[ContractT],
+    *others: Mapping[str, type[Message]],
+) -> dict[str, ContractT]:
+    """Return contracts by their names.
+
+    Raises:
+        TypeError: two have one name, or one has that of another kind of contract.
+    """
+    named: dict[str, ContractT] = {}
+    taken = {name: contract for other in others for name, contract in other.items()}
+    for contract in contracts:
+        name = name_of(contract)
+        if name in taken:
+            raise TypeError(f"{contract.__name__}: {name!r} is {taken[name].__name__} already")
+        named[name] = taken[name] = contract
+    return named
+
+
+CONTRACTS: dict[str, type[Request[Any]]] = by_name(
+    attrgetter("method"),
+    (
         CreateSession,
         EndSession,
         GetOwnUser,
@@ -41,12 +66,12 @@ CONTRACTS: dict[str, type[Request[Any]]] = {
         ListCategories,
         ListProducts,
         StartSync,
-    )
-}
+    ),
+)
 
-EVENTS: dict[str, type[Event]] = {
-    event.name: event
-    for event in (
+EVENTS: dict[str, type[Event]] = by_name(
+    attrgetter("name"),
+    (
         LoginFailed,
         LoginSucceeded,
         ProductAdded,
@@ -54,7 +79,8 @@ EVENTS: dict[str, type[Event]] = {
         ProductRemoved,
         SessionRevoked,
         SyncRequested,
-    )
-}
+    ),
+    CONTRACTS,
+)
 
-JOBS: dict[str, type[Job]] = {job.name: job for job in (FetchPage,)}
+JOBS: dict[str, type[Job]] = by_name(attrgetter("name"), (FetchPage,), CONTRACTS, EVENTS)

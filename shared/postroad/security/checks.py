@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from postroad.contracts.registry import JOBS
+from postroad.limits import LONGEST_DEADLINE_S
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import EVENT_LIFETIME_S, Claims, Reason, Refused, token_hash
 
 LEEWAY_S = 5.0  # how far two services' clocks may be apart
-LONGEST_DEADLINE_S = 60.0
 # Events and jobs live for 30 days, by their sender's clock. What has happened must not be lost to
 # a reader's wrong one; an inbox, which remembers for 37, would still know such a message.
 LONGEST_LIFE_S = EVENT_LIFETIME_S + 86_400

@@ -13,7 +13,7 @@ from postroad.contracts.auth import CreateSession, Session
 from postroad.contracts.base import Message, Request
 from postroad.contracts.catalog import GetProduct, ListProducts, Product, ProductPage
 from postroad.contracts.registry import CONTRACTS
-from postroad.security.checks import LONGEST_DEADLINE_S
+from postroad.limits import LONGEST_DEADLINE_S
 from postroad.topology.services import Services
 
 METHOD = re.compile(r"[a-z]+\.[a-z]+\.[a-z]+")
@@ -53,20 +53,6 @@ def test_a_contract_knows_its_reply() -> None:
     assert ListProducts.reply is ProductPage
     assert GetProduct.reply is Product
     assert CreateSession.reply is Session
-
-
-def test_a_contract_must_name_its_reply() -> None:
-    with pytest.raises(TypeError, match="Silent names no reply"):
-
-        class Silent(Request, method="shop.doors.close"):  # type: ignore[type-arg]
-            pass
-
-
-def test_a_contracts_arguments_have_defaults() -> None:
-    class Ring(Request[Session], method="shop.bells.ring"):
-        pass
-
-    assert (Ring.scope, Ring.timeout_s, Ring.idempotent) == (None, 5.0, True)
 
 
 def test_unknown_fields_are_ignored() -> None:

@@ -47,7 +47,7 @@ def test_a_request_says_all_that_a_caller_needs(page: str) -> None:
         '"asc" | "desc"',
         "Reply: ProductPage",
         "datalist of Product",
-        "upstream_busyit asks us to slow down.",
+        "upstream_busyThe product API asks us to slow down.yesno",
     ):
         assert part in shown
 

@@ -3,14 +3,16 @@
 import json
 from argparse import Namespace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from ops import cli
 from ops.commands import contracts
-from ops.commands.contracts import ContractsError, last_released, may_break
+from ops.commands.contracts import ContractsError, last_released, may_break, with_errors
 from postroad.asyncapi.document import build_document
 from postroad.asyncapi.wire import Document
+from postroad.contracts.errors import ERRORS, ServiceError
 from tests.support.describing import METHOD, NUMBER, asking
 
 
@@ -75,7 +77,10 @@ def test_diff_says_what_is_wrong_with_a_file(
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of documents, with the present one written and released."""
+    wire = tmp_path / "wire-protocol.md"
+    wire.write_text(contracts.WIRE_FILE.read_text())
     monkeypatch.setattr(contracts, "DOCUMENT_FILE", tmp_path / "asyncapi.json")
+    monkeypatch.setattr(contracts, "WIRE_FILE", wire)
     monkeypatch.setattr(contracts, "RELEASED_FOLDER", tmp_path)
     for action in (contracts._write, contracts._release):
         assert contracts.run(Namespace(action=action)) == 0
@@ -97,6 +102,49 @@ def test_check_fails_when_the_document_is_out_of_date(
 
     assert check() == 1
     assert "write it with 'postroad contracts write'" in capsys.readouterr().err
+
+
+def test_check_fails_when_the_table_of_errors_is_out_of_date(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wire = repository / "wire-protocol.md"
+    wire.write_text(wire.read_text().replace("| `overloaded` |", "| `overfed` |"))
+
+    assert check() == 1
+    assert f"{wire} is out of date" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("code", "again", "done"),
+    [
+        ("product_not_found", "no", "no"),
+        ("upstream_busy", "yes", "no"),
+        ("reply_timeout", "if the method is idempotent", "perhaps"),
+        ("internal", "no", "perhaps"),
+    ],
+)
+def test_the_table_of_errors_says_what_to_do(code: str, again: str, done: str) -> None:
+    rows = [row.split(" | ") for row in with_errors("").splitlines()]
+
+    assert [row[2:] for row in rows if row[0] == f"| `{code}`"] == [[again, f"{done} |"]]
+
+
+def test_the_table_of_errors_has_those_of_the_contracts_alone() -> None:
+    with patch.dict(ERRORS):
+
+        class DoorIsStuck(ServiceError):
+            code = "door_is_stuck"
+            title = "The door is stuck"
+
+        assert DoorIsStuck.code not in with_errors("")
+
+
+def test_only_the_table_of_errors_is_replaced() -> None:
+    before, table, after = "# Errors\n\n", with_errors(""), "\nThe end.\n"
+
+    assert with_errors(before + table.replace("unavailable", "away") + after) == (
+        before + table + after
+    )
 
 
 def test_check_fails_when_the_last_release_is_broken(

@@ -6,6 +6,7 @@ from ops.compatibility.contracts import Change, breaks, changes
 from postroad.asyncapi.document import build_document
 from postroad.asyncapi.wire import Document
 from postroad.contracts.base import Job
+from postroad.contracts.errors import ProductNotFound
 from tests.support.describing import (
     ADDITION,
     BREAKING,
@@ -19,13 +20,6 @@ from tests.support.describing import (
     make,
     telling,
 )
-
-NO_ERRORS = "Open a door."
-ONE_ERROR = """Open a door.
-
-    Raises:
-        ProductNotFound: there is none.
-    """
 
 
 @pytest.mark.parametrize(
@@ -62,9 +56,7 @@ def test_what_only_we_write_may_be_missing(field: str) -> None:
 
 
 def test_the_scope_that_a_user_needs() -> None:
-    free, read, write = (
-        asking(doc=NO_ERRORS, scope=scope) for scope in (None, "shop:read", "shop:write")
-    )
+    free, read, write = (asking(scope=scope) for scope in (None, "shop:read", "shop:write"))
 
     assert (BREAKING, f"{METHOD}: the user needs the scope shop:read, and needed none before") in (
         found(free, read)
@@ -79,7 +71,7 @@ def test_the_scope_that_a_user_needs() -> None:
 
 
 def test_the_errors_of_a_request() -> None:
-    without, with_one = asking(doc=NO_ERRORS), asking(doc=ONE_ERROR)
+    without, with_one = asking(), asking(errors=(ProductNotFound,))
 
     assert found(without, with_one) == {
         (WARNING, f"{METHOD}: may end in the error product_not_found now")
