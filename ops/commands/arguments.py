@@ -1,8 +1,10 @@
 """Arguments that several commands take."""
 
+import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
+from ops.commands.errors import CommandError
 from ops.state.folder import default_folder
 
 
@@ -13,3 +15,11 @@ def add_state_argument(
     parser.add_argument(
         "--state", type=Path, default=default_folder(), help=f"{what} (%(default)s)"
     )
+
+
+def read_argument(file: str) -> str:
+    """Read the file that an argument names; - is the standard input."""
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text()
+    except OSError as error:
+        raise CommandError(f"cannot read {file}: {error.strerror}") from error

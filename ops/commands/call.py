@@ -1,34 +1,29 @@
 """`postroad call`: one signed request through the running system, from a terminal or a script."""
 
 import json
-import logging
 import math
 import re
-import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-import structlog
 from pydantic import ValidationError
 
-from ops.commands.arguments import add_state_argument
-from ops.local.broker import BrokerError
-from ops.services.grants import GrantError
-from ops.services.operator import OPERATOR, CannotAct, settings_as
-from ops.state.folder import StateError, StateFolder
+from ops.commands.arguments import add_state_argument, read_argument
+from ops.commands.errors import CommandError
+from ops.services.operator import OPERATOR, settings_as
+from ops.state.folder import StateFolder
 from ops.terminal.colours import wants_colours
+from ops.terminal.logs import hide_logs
 from postroad.contracts.base import Request
-from postroad.contracts.errors import ServiceError, explain
+from postroad.contracts.errors import explain
 from postroad.contracts.registry import CONTRACTS
 from postroad.runtime.blocking import BlockingClient
 from postroad.security.access_tokens import AccessToken, InvalidToken, TokenVerifier
 from postroad.security.keyring import KeyRing
-from postroad.security.keys import KeyFileError, TrustBundle
+from postroad.security.keys import TrustBundle
 from postroad.security.revocations import Revocations
 from postroad.settings import MessagingSettings
-from postroad.topology.services import ServicesFileError
 
 EXAMPLES = """\
 examples:
@@ -46,12 +41,9 @@ _TOKEN = re.compile(
 )
 
 
-class CannotCall(Exception):
-    """The request cannot be made, or sent; the message says why."""
-
-
 def add_arguments(parser: ArgumentParser) -> None:
     parser.formatter_class = RawDescriptionHelpFormatter
+    parser.set_defaults(when_interrupted="interrupted; the request may have been answered")
     parser.epilog = EXAMPLES + "\n".join(f"  {_usage(each)}" for each in CONTRACTS.values())
     parser.add_argument("method", metavar="METHOD", help="what to call")
     parser.add_argument("fields", metavar="FIELD=VALUE", nargs="*", help="the request's fields")
@@ -78,60 +70,46 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Call, and print the reply as JSON; give the exit status."""
-    # what a service would log, we say in one sentence
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    try:
-        request = _request(options.method, options.fields)
-        state = StateFolder(options.state)
-        settings = settings_as(state, options.service)
-        _check_right(state, options.service, request)
-        user = _user(options.token_file, settings) if options.token_file else None
-        with BlockingClient(settings) as client:
-            reply = client.call(request, timeout_s=options.timeout, user=user)
-    except ServiceError as error:
-        print(f"postroad: {error.code}: {error}", file=sys.stderr)
-    except (
-        *(BrokerError, CannotAct, CannotCall, GrantError, KeyFileError, OSError, ServicesFileError),
-        StateError,
-    ) as error:
-        print(f"postroad: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("\npostroad: interrupted; the request may have been answered", file=sys.stderr)
-    else:
-        print(_shown(reply.model_dump(mode="json"), in_colour=wants_colours()))
-        return 0
-    return 1
+    hide_logs()
+    request = _request(options.method, options.fields)
+    state = StateFolder(options.state)
+    settings = settings_as(state, options.service)
+    _check_right(state, options.service, request)
+    user = _user(options.token_file, settings) if options.token_file else None
+    with BlockingClient(settings) as client:
+        reply = client.call(request, timeout_s=options.timeout, user=user)
+    print(_shown(reply.model_dump(mode="json"), in_colour=wants_colours()))
+    return 0
 
 
 def _request(method: str, fields: list[str]) -> Request[Any]:
     contract = CONTRACTS.get(method)
     if contract is None:
-        raise CannotCall(f"no method {method}; there are {', '.join(CONTRACTS)}")
+        raise CommandError(f"no method {method}; there are {', '.join(CONTRACTS)}")
     values: dict[str, str] = {}
     for field in fields:
         name, is_given, value = field.partition("=")
         if name in contract.model_fields and not is_given:
-            raise CannotCall(f"{name} has no value: write {name}=…")
+            raise CommandError(f"{name} has no value: write {name}=…")
         if name not in contract.model_fields:
-            raise CannotCall(f"{field!r} is no field: {_usage(contract)}")
+            raise CommandError(f"{field!r} is no field: {_usage(contract)}")
         values[name] = value
     try:
         return contract.model_validate_strings(values)
     except ValidationError as error:
-        raise CannotCall(explain(error)) from error
+        raise CommandError(explain(error)) from error
 
 
 def _user(file: str, settings: MessagingSettings) -> AccessToken:
     """Read a user's token, and look at it as the bridge does before it sends it."""
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text()
-    except OSError as error:
-        raise CannotCall(f"cannot read {file}: {error.strerror}") from error
+    text = read_argument(file)
     keys = KeyRing.load(settings.identity_file, settings.trust_file)
     try:
         return TokenVerifier(keys, Revocations()).verify(text.strip())
     except InvalidToken as error:
-        raise CannotCall(f"{file} holds no access token that would be accepted: {error}") from error
+        raise CommandError(
+            f"{file} holds no access token that would be accepted: {error}"
+        ) from error
 
 
 def _seconds(text: str) -> float:
@@ -144,7 +122,7 @@ def _seconds(text: str) -> float:
 def _check_right(state: StateFolder, service: str, request: Request[Any]) -> None:
     """Say beforehand what the broker says by closing the channel."""
     if not TrustBundle.load(state.trust_file).services[service].may_call(request.method):
-        raise CannotCall(f"{service} may not call {request.method}")
+        raise CommandError(f"{service} may not call {request.method}")
 
 
 def _usage(contract: type[Request[Any]]) -> str:

@@ -2,11 +2,11 @@
 
 import json
 import re
-import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
+from ops.commands.errors import CommandError
 from ops.compatibility.contracts import Severity, breaks, changes
 from ops.services.programs import SERVICES_FILE
 from postroad.asyncapi.document import build_document, describe_error
@@ -27,20 +27,13 @@ _MARKS = {
     Severity.WARNING: "beware",
     Severity.ADDITION: "new",
 }
+UNREADABLE = 2  # the exit status when a document cannot be used
 _BEGIN, _END = "<!-- errors, by 'postroad contracts write' -->\n", "<!-- end of errors -->\n"
 _HEAD = "| code | when | try again? | was it done? |\n| --- | --- | --- | --- |\n"
 _NAME = re.compile(r"asyncapi-(\d+)\.(\d+)\.(\d+)\.json")
 
 Document = dict[str, Any]
 Version = tuple[int, int, int]
-
-
-class ContractsError(Exception):
-    """The contracts or their document are not as they should be; the message says what to do."""
-
-
-class CannotRead(ContractsError):
-    """A document cannot be used; the message says which and why."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -74,11 +67,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Do what the action says; give the exit status."""
-    try:
-        return int(options.action(options))
-    except ContractsError as error:
-        print(f"postroad: {error}", file=sys.stderr)
-        return 2 if isinstance(error, CannotRead) else 1
+    return int(options.action(options))
 
 
 def _show(_options: Namespace) -> int:
@@ -97,7 +86,7 @@ def _check(_options: Namespace) -> int:
     document = build_document()
     for path, text in _generated(document).items():
         if not path.exists() or path.read_text() != text:
-            raise ContractsError(f"{path} is out of date; write it with 'postroad contracts write'")
+            raise CommandError(f"{path} is out of date; write it with 'postroad contracts write'")
         print(f"{path.name} is in date")
     released = last_released(RELEASED_FOLDER)
     found = changes(_load(released), document)
@@ -110,7 +99,7 @@ def _check(_options: Namespace) -> int:
     if may_break(_version(released), document["info"]["version"]):
         print(f"version {document['info']['version']} may break {released.name}")
         return 0
-    raise ContractsError(
+    raise CommandError(
         f"this breaks {released.name}; docs/contracts.md says how to do it on purpose"
     )
 
@@ -122,8 +111,8 @@ def _diff(options: Namespace) -> int:
         found = changes(old, new)
     except (AttributeError, KeyError, TypeError) as error:
         which = f"{options.old} or {options.new}" if options.new else options.old
-        raise CannotRead(
-            f"{which} is no AsyncAPI 3.0 document of contracts (at {error})"
+        raise CommandError(
+            f"{which} is no AsyncAPI 3.0 document of contracts (at {error})", UNREADABLE
         ) from error
     for change in found:
         print(f"{_MARKS[change.severity]:7} {change.sentence}")
@@ -134,7 +123,7 @@ def _release(_options: Namespace) -> int:
     document = build_document()
     path = RELEASED_FOLDER / f"asyncapi-{document['info']['version']}.json"
     if path.exists() and path.read_text() != _text(document):
-        raise ContractsError(
+        raise CommandError(
             f"{path.name} is out already, and other than this; raise VERSION in "
             "shared/postroad/asyncapi/document.py"
         )
@@ -172,11 +161,11 @@ def last_released(folder: Path) -> Path:
     """Find the document of the highest version.
 
     Raises:
-        ContractsError: there is none.
+        CommandError: there is none.
     """
     files = [path for path in folder.glob("asyncapi-*.json") if _NAME.fullmatch(path.name)]
     if not files:
-        raise ContractsError(f"no released document in {folder}")
+        raise CommandError(f"no released document in {folder}")
     return max(files, key=lambda path: _numbers(_version(path)))
 
 
@@ -199,11 +188,11 @@ def _load(path: Path) -> Document:
     try:
         document = json.loads(path.read_bytes())
     except OSError as error:
-        raise CannotRead(f"cannot read {path}: {error.strerror}") from error
+        raise CommandError(f"cannot read {path}: {error.strerror}", UNREADABLE) from error
     except ValueError as error:
-        raise CannotRead(f"{path} is no JSON") from error
+        raise CommandError(f"{path} is no JSON", UNREADABLE) from error
     if not isinstance(document, dict) or not {"operations", "components"} <= document.keys():
-        raise CannotRead(f"{path} is no AsyncAPI document of contracts")
+        raise CommandError(f"{path} is no AsyncAPI document of contracts", UNREADABLE)
     return document
 
 

@@ -2,34 +2,29 @@
 
 import asyncio
 import json
-import logging
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from fnmatch import fnmatchcase
 from time import time
 
-import structlog
-
 from ops.commands import dead_letters_view
 from ops.commands.arguments import add_state_argument
+from ops.commands.errors import CommandError
 from ops.dead_letters.letter import Choice, DeadLetter, objection, read_letter
 from ops.dead_letters.plan import Audit, Plan, messages
 from ops.dead_letters.readers import Readers
-from ops.local.broker import BrokerError
 from ops.services import programs
-from ops.services.grants import GrantError
-from ops.services.operator import OPERATOR, CannotAct, settings_as
-from ops.state.folder import StateError, StateFolder
+from ops.services.operator import OPERATOR, settings_as
+from ops.state.folder import StateFolder
+from ops.terminal.logs import hide_logs
 from postroad.broker.queue_browser import CannotHold, QueueBrowser
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.dead_letters.captured import as_management
-from postroad.dead_letters.redriver import NotMoved, Redriver
+from postroad.dead_letters.redriver import Redriver
 from postroad.security.keyring import KeyRing
-from postroad.security.keys import KeyFileError
 from postroad.settings import MessagingSettings
 from postroad.topology.definitions import definitions
 from postroad.topology.names import QUARANTINE, dead_queue
-from postroad.topology.services import ServicesFileError
 
 EXAMPLES = """\
 examples:
@@ -51,12 +46,9 @@ _TIMEOUT_S = 10.0
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
-class CannotDo(Exception):
-    """The command makes no sense as it is given; the message says why."""
-
-
 def add_arguments(parser: ArgumentParser) -> None:
     parser.formatter_class = RawDescriptionHelpFormatter
+    parser.set_defaults(when_interrupted="interrupted; run it again for the rest")
     parser.epilog = EXAMPLES
     parser.add_argument("act", choices=_ACTS, metavar="|".join(_ACTS), help="what to do")
     parser.add_argument("id", nargs="?", metavar="ID", help="show: the message id")
@@ -89,24 +81,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Do it; give the exit status."""
-    # what a service would log, we say in one sentence
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    try:
-        state = StateFolder(options.state)
-        _check(options)
-        queues = _queues(state, options.queue)
-        settings = settings_as(state, OPERATOR)
-        return asyncio.run(_Session(state, settings, options).work(queues))
-    except KeyboardInterrupt:
-        print("\npostroad: interrupted; run it again for the rest", file=sys.stderr)
-    except BrokenPipeError:  # not an error of ours: see ops.cli
-        raise
-    except (
-        *(BrokerError, CannotAct, CannotDo, CannotHold, GrantError, KeyFileError),
-        *(NotMoved, OSError, ServicesFileError, StateError),
-    ) as error:
-        print(f"postroad: {error}", file=sys.stderr)
-    return 1
+    hide_logs()
+    state = StateFolder(options.state)
+    _check(options)
+    queues = _queues(state, options.queue)
+    settings = settings_as(state, OPERATOR)
+    return asyncio.run(_Session(state, settings, options).work(queues))
 
 
 class _Session:
@@ -165,7 +145,7 @@ class _Session:
     def _show(self, letters: list[DeadLetter]) -> int:
         number = self._options.n or 1
         if not letters[number - 1 : number]:
-            raise CannotDo("there is no such dead letter; 'list --each' shows which there are")
+            raise CommandError("there is no such dead letter; 'list --each' shows which there are")
         letter = letters[number - 1]
         if self._options.json:
             print(json.dumps(as_management(letter.message)))
@@ -206,11 +186,11 @@ class _Session:
 
 def _check(options: Namespace) -> None:
     if options.id is not None and (options.act != "show" or options.message_id):
-        raise CannotDo("an ID goes with show; the others take --id ID")
+        raise CommandError("an ID goes with show; the others take --id ID")
     if options.act == "show" and not (options.id or options.message_id or options.n):
-        raise CannotDo("which one? show ID, or show --n N")
+        raise CommandError("which one? show ID, or show --n N")
     if options.act == "show" and options.json and sys.stdout.isatty():
-        raise CannotDo(
+        raise CommandError(
             "it may hold a user's token: pipe it into 'postroad explain -', or into a file"
         )
 
@@ -228,7 +208,7 @@ def _queues(state: StateFolder, pattern: str | None) -> list[str]:
         if fnmatchcase(name, pattern) or fnmatchcase(name.removeprefix(dead_queue("")), pattern)
     ]
     if not chosen:
-        raise CannotDo(
+        raise CommandError(
             f"no queue of dead letters is like {pattern!r}; there are {', '.join(known)}"
         )
     return chosen

@@ -1,12 +1,12 @@
 """`postroad definitions`: the broker's definitions, generated from contracts and services.toml."""
 
 import json
-import sys
 from argparse import ArgumentParser, Namespace
 
+from ops.commands.errors import CommandError
 from ops.services.programs import SERVICES_FILE
 from postroad.topology.definitions import definitions
-from postroad.topology.services import ServicesFileError, load_services
+from postroad.topology.services import load_services
 
 DEFINITIONS_FILE = SERVICES_FILE.with_name("definitions.json")
 
@@ -19,21 +19,15 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Write the file, or check it; give the exit status."""
-    try:
-        text = json.dumps(definitions(load_services(SERVICES_FILE)), indent=2) + "\n"
-    except ServicesFileError as error:
-        print(f"postroad: {error}", file=sys.stderr)
-        return 1
+    text = json.dumps(definitions(load_services(SERVICES_FILE)), indent=2) + "\n"
     current = DEFINITIONS_FILE.read_text() if DEFINITIONS_FILE.exists() else None
     if text == current:
         print(f"{DEFINITIONS_FILE.name} is in date")
         return 0
     if options.check:
-        print(
-            f"postroad: {DEFINITIONS_FILE} is out of date; write it with 'postroad definitions'",
-            file=sys.stderr,
+        raise CommandError(
+            f"{DEFINITIONS_FILE} is out of date; write it with 'postroad definitions'"
         )
-        return 1
     DEFINITIONS_FILE.write_text(text)
     print(f"wrote {DEFINITIONS_FILE}")
     return 0

@@ -6,13 +6,13 @@ management API, the scaler, sees queues, but neither policies nor users.
 
 import asyncio
 import json
-import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ops.commands.arguments import add_state_argument
+from ops.commands.errors import CommandError
 from ops.health import checks
 from ops.health.drift import COMPARISONS, Finding
 from ops.local.broker import BrokerError, PrivateBroker
@@ -68,13 +68,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Look, print, and give the exit status."""
     state = StateFolder(options.state)
+    if not state.folder.exists():
+        raise CommandError(f"there is no folder {state.folder}: start with 'postroad up'", UNSEEN)
     try:
-        if not state.folder.exists():
-            raise StateError(f"there is no folder {state.folder}: start with 'postroad up'")
         checkup = asyncio.run(examine(state))
     except (ServicesFileError, StateError) as error:
-        print(f"postroad: {error}", file=sys.stderr)
-        return UNSEEN
+        raise CommandError(str(error), UNSEEN) from error
     if options.json:
         print(json.dumps(asdict(checkup)))
     else:

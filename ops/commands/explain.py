@@ -1,19 +1,15 @@
 """`postroad explain`: why a captured message was refused, and what to do about it."""
 
-import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 from time import time
 
-from ops.commands.arguments import add_state_argument
-from ops.dead_letters.readers import Readers, UnknownReader
+from ops.commands.arguments import add_state_argument, read_argument
+from ops.dead_letters.readers import Readers
 from ops.dead_letters.report import report
 from ops.state.folder import StateFolder
-from ops.terminal.text import plain
-from postroad.dead_letters.captured import CannotRead, read_messages
-from postroad.security.keys import KeyFileError
+from postroad.dead_letters.captured import read_messages
 
 EXAMPLES = """\
 examples:
@@ -51,17 +47,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Explain each message; 0 when all would be accepted, 1 when one would not."""
-    try:
-        text = sys.stdin.read() if options.file == "-" else Path(options.file).read_text()
-        messages = read_messages(text)
-        readers = Readers(StateFolder(options.state), options.reader)
-        diagnoses = [readers.diagnose(message, options.at) for message in messages]
-    except (CannotRead, UnknownReader, KeyFileError) as error:
-        print(f"postroad: {plain(str(error))}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"postroad: cannot read {options.file}: {error.strerror}", file=sys.stderr)
-        return 1
+    messages = read_messages(read_argument(options.file))
+    readers = Readers(StateFolder(options.state), options.reader)
+    diagnoses = [readers.diagnose(message, options.at) for message in messages]
     for number, diagnosis in enumerate(diagnoses):
         if number:
             print()

@@ -1,14 +1,14 @@
 """`postroad keys`: which keys the services have, and new ones without a request refused."""
 
-import sys
 from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
 from time import time
 
 from ops.commands.arguments import add_state_argument
+from ops.commands.errors import CommandError
 from ops.state.files import write_private
-from ops.state.folder import StateError, StateFolder
-from postroad.security.keys import Identity, KeyFileError, PublicKey, TrustBundle
+from ops.state.folder import StateFolder
+from postroad.security.keys import Identity, PublicKey, TrustBundle
 from postroad.security.rotation import LEAD_S, OVERLAP_S, rotate, trust_rotated
 
 
@@ -40,37 +40,22 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """List or rotate; give the exit status."""
     state = StateFolder(options.state)
-    try:
-        trust = TrustBundle.load(state.trust_file)
-        return int(options.action(options, state, trust))
-    except StateError as error:
-        print(f"postroad: {error}", file=sys.stderr)
-        return 1
-    except KeyFileError as error:
-        print(
-            f"postroad: {error}; has 'postroad up' run here?",
-            file=sys.stderr,
-        )
-        return 1
+    options.action(options, state, TrustBundle.load(state.trust_file))
+    return 0
 
 
-def _list(_options: Namespace, _state: StateFolder, trust: TrustBundle) -> int:
+def _list(_options: Namespace, _state: StateFolder, trust: TrustBundle) -> None:
     now = time()
     for name, service in trust.services.items():
         print(name)
         for key in service.keys:
             print(f"  {key.purpose:10} {key.kid:36} {_standing(key, now)}")
-    return 0
 
 
-def _rotate(options: Namespace, state: StateFolder, trust: TrustBundle) -> int:
+def _rotate(options: Namespace, state: StateFolder, trust: TrustBundle) -> None:
     names = [options.service] if options.service else list(trust.services)
     if unknown := [name for name in names if name not in trust.services]:
-        print(
-            f"postroad: no service {unknown[0]}; there are {', '.join(trust.services)}",
-            file=sys.stderr,
-        )
-        return 1
+        raise CommandError(f"no service {unknown[0]}; there are {', '.join(trust.services)}")
     with state.changing():
         trust = TrustBundle.load(state.trust_file)
         for name in names:
@@ -80,7 +65,6 @@ def _rotate(options: Namespace, state: StateFolder, trust: TrustBundle) -> int:
             trust = trust_rotated(trust, renewed)
         write_private(state.trust_file, trust.model_dump_json(indent=1))
     print(f"new keys for {', '.join(names)}, in use in {options.lead:.0f} s")
-    return 0
 
 
 def _standing(key: PublicKey, now: float) -> str:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 from ops.commands.arguments import add_state_argument
+from ops.commands.errors import CommandError
 from ops.logs.lines import LEVELS, Line, Renderer
 from ops.logs.reader import LogFollower
-from ops.state.folder import StateError, StateFolder
+from ops.state.folder import StateFolder
 from ops.terminal.colours import wants_colours
 
 EXAMPLES = """\
@@ -25,10 +26,6 @@ examples:
 POLL_S = 0.2
 _USUAL = timedelta(minutes=10)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-class NoLogs(Exception):
-    """There is nothing to show; the message says why and what to do."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -57,24 +54,18 @@ def _period(text: str) -> timedelta:
 
 def run(options: Namespace) -> int:
     """Show lines; give the exit status."""
-    try:
-        _show(options, StateFolder(options.state))
-    except KeyboardInterrupt:
-        return 0
-    except (NoLogs, StateError) as error:
-        print(f"postroad: {error}", file=sys.stderr)
-        return 1
+    _show(options, StateFolder(options.state))
     return 0
 
 
 def _show(options: Namespace, state: StateFolder) -> None:
     if not options.no_follow and state.running() is None:
-        raise NoLogs(
+        raise CommandError(
             f"nothing runs in {state.folder}; start it with 'postroad up', or look at what it "
             "logged before with --no-follow"
         )
     if not any(state.programs_log_folder.glob("*.log*")):
-        raise NoLogs(f"nothing has been logged in {state.programs_log_folder} so far")
+        raise CommandError(f"nothing has been logged in {state.programs_log_folder} so far")
     wanted, write = _filter(options), _writer(options)
     follower = LogFollower(state.programs_log_folder)
     try:

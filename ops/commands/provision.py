@@ -7,7 +7,6 @@ reader has a folder of its own in it, to be mounted, or copied to another server
 that were added to it (`postroad services`) are provided for like our own.
 """
 
-import sys
 from argparse import ArgumentParser, Namespace
 
 from ops.commands.arguments import add_state_argument
@@ -15,9 +14,9 @@ from ops.services import grants
 from ops.services.operator import OPERATOR, operator_rights
 from ops.services.programs import allowed_services, broker_definitions, write_trust
 from ops.state.database_roles import roles
-from ops.state.folder import StateError, StateFolder
+from ops.state.folder import StateFolder
 from postroad.topology.definitions import Definitions, QueueType
-from postroad.topology.services import Services, ServicesFileError
+from postroad.topology.services import Services
 
 DATABASES = ("auth", "catalog")  # whose services keep things in PostgreSQL
 BROKER_HOSTS = ("broker", "broker-2", "broker-3", "localhost")  # as docker-compose.yml names them
@@ -48,19 +47,15 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Make what is missing; give the exit status."""
     state = StateFolder(options.state)
-    try:
-        with state.held("postroad provision"), state.changing():
-            if options.operator:
-                grants.note(state, OPERATOR, operator_rights())
-            services = allowed_services(state)
-            queue_type: QueueType = "quorum" if options.cluster else "classic"
-            state.write_definitions(provision(state, services, rpc_queue_type=queue_type))
-            new = state.certificates(services.names, options.broker_host or BROKER_HOSTS)
-            state.server_secrets()
-            state.write_roles(roles({name: state.database_password(name) for name in DATABASES}))
-    except (ServicesFileError, StateError) as error:
-        print(f"postroad: {error}", file=sys.stderr)
-        return 1
+    with state.held("postroad provision"), state.changing():
+        if options.operator:
+            grants.note(state, OPERATOR, operator_rights())
+        services = allowed_services(state)
+        queue_type: QueueType = "quorum" if options.cluster else "classic"
+        state.write_definitions(provision(state, services, rpc_queue_type=queue_type))
+        new = state.certificates(services.names, options.broker_host or BROKER_HOSTS)
+        state.server_secrets()
+        state.write_roles(roles({name: state.database_password(name) for name in DATABASES}))
     print(f"keys, passwords and broker definitions for {', '.join(services.names)} are in place")
     if new:
         print(f"new certificates for {', '.join(new)}")

@@ -3,18 +3,16 @@
 import asyncio
 import json
 import shlex
-import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ops.commands.arguments import add_state_argument
-from ops.local.broker import BrokerError
+from ops.commands.errors import CommandError
 from ops.services import grants, programs
-from ops.services.grants import GrantError
-from ops.state.folder import StateError, StateFolder
+from ops.state.folder import StateFolder
 from postroad.security.rotation import LEAD_S
-from postroad.topology.services import Service, ServicesFileError, load_services
+from postroad.topology.services import Service, load_services
 
 EXAMPLES = """\
 examples:
@@ -67,17 +65,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Do what the arguments ask for; give the exit status."""
-    try:
-        options.act(options, StateFolder(options.state))
-    except (BrokerError, GrantError, ServicesFileError, StateError) as error:
-        print(f"postroad: {error}", file=sys.stderr)
-        return 1
+    options.act(options, StateFolder(options.state))
     return 0
 
 
 def _add(options: Namespace, state: StateFolder) -> None:
     if not options.calls and not options.listens:
-        raise GrantError("say what it may do, by --calls or --listens")
+        raise CommandError("say what it may do, by --calls or --listens")
     service = Service(
         calls=tuple(options.calls),
         listens=tuple(options.listens),
@@ -100,7 +94,7 @@ def _add(options: Namespace, state: StateFolder) -> None:
 
 def _list(_options: Namespace, state: StateFolder) -> None:
     if not state.folder.is_dir():
-        raise GrantError(f"there is no folder {state.folder}; 'postroad up' makes it")
+        raise CommandError(f"there is no folder {state.folder}; 'postroad up' makes it")
     ours = load_services(programs.SERVICES_FILE).root
     for name, service in [*ours.items(), *programs.noted_services(state).root.items()]:
         print(f"{name}{'' if service is ours.get(name) else ' (added)'}")
@@ -116,9 +110,9 @@ def _list(_options: Namespace, state: StateFolder) -> None:
 
 def _env(options: Namespace, state: StateFolder) -> None:
     if options.name is None and not options.inline:
-        raise GrantError("name a service; or print all of our own with --inline")
+        raise CommandError("name a service; or print all of our own with --inline")
     if options.name and options.name not in programs.allowed_services(state).root:
-        raise GrantError(f"no service {options.name}; 'postroad services list' names them")
+        raise CommandError(f"no service {options.name}; 'postroad services list' names them")
     if options.inline:
         contents = _contents(state, options.name) if options.name else _all_contents(state)
         for variable, content in contents.items():
@@ -126,7 +120,7 @@ def _env(options: Namespace, state: StateFolder) -> None:
         return
     environment = grants.environment(state, options.name)
     if "BROKER_URLS" not in environment:
-        raise GrantError(f"nothing runs on {state.folder}; start it with 'postroad up'")
+        raise CommandError(f"nothing runs on {state.folder}; start it with 'postroad up'")
     _show(environment)
 
 
@@ -161,7 +155,7 @@ def _contents(state: StateFolder, name: str) -> dict[str, str]:
             "TRUST": _in_one_line(state.trust_file),
         }
     except FileNotFoundError as error:
-        raise GrantError(f"no {error.filename}; 'postroad provision' makes it") from None
+        raise CommandError(f"no {error.filename}; 'postroad provision' makes it") from None
 
 
 def _in_one_line(file: Path) -> str:

@@ -6,11 +6,12 @@ import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 
 from ops.commands.arguments import add_state_argument
+from ops.commands.errors import CommandError
 from ops.commands.status_view import Status, page
 from ops.scaling.management_api import DepthUnknown, Management, Queue
 from ops.scaling.report import read_report
 from ops.services import grants
-from ops.state.folder import StateError, StateFolder
+from ops.state.folder import StateFolder
 from ops.terminal.colours import wants_colours
 from postroad.topology.names import SCALER
 
@@ -26,10 +27,6 @@ _KINDS = ("rpc", "work", "wait", "dead")  # of queues; those of single clients a
 _CLEAR = "\x1b[H\x1b[J"  # to the top left, and nothing below (ECMA-48 CUP, ED)
 
 
-class NotRunning(Exception):
-    """There is nothing to look at; the message says what to do."""
-
-
 def add_arguments(parser: ArgumentParser) -> None:
     parser.formatter_class = RawDescriptionHelpFormatter
     parser.epilog = EXAMPLES
@@ -41,18 +38,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Print the status, once or until Ctrl-C; give the exit status."""
     state = StateFolder(options.state)
-    try:
-        status = look(state)
-        while options.watch:
-            _show(status, options)
-            time.sleep(_WATCH_S)
-            status = look(state)
+    status = look(state)
+    while options.watch:
         _show(status, options)
-    except KeyboardInterrupt:
-        return 0
-    except (NotRunning, StateError) as error:
-        print(f"postroad: {error}", file=sys.stderr)
-        return 1
+        time.sleep(_WATCH_S)
+        status = look(state)
+    _show(status, options)
     return 1 if status.problem else 0
 
 
@@ -60,12 +51,12 @@ def look(state: StateFolder) -> Status:
     """Ask the broker for its queues, and read what `postroad up` reports of its processes.
 
     Raises:
-        NotRunning: nothing runs.
+        CommandError: nothing runs.
         StateError: the state folder cannot be used.
     """
     broker, running = grants.running_broker(state), state.running()
     if broker is None or running is None:
-        raise NotRunning(f"nothing runs on {state.folder}; start it with 'postroad up'")
+        raise CommandError(f"nothing runs on {state.folder}; start it with 'postroad up'")
     queues, problem = [], None
     try:
         queues = Management(broker.management_url, state.password(SCALER)).queues()

@@ -1,25 +1,19 @@
 """`postroad sync`: bring the stored catalogue up to date, and see how it goes."""
 
-import logging
 import sys
 import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from typing import Protocol
 
-import structlog
-
 from ops.commands.arguments import add_state_argument
-from ops.local.broker import BrokerError
-from ops.services.grants import GrantError
-from ops.services.operator import OPERATOR, CannotAct, settings_as
-from ops.state.folder import StateError, StateFolder
+from ops.services.operator import OPERATOR, settings_as
+from ops.state.folder import StateFolder
+from ops.terminal.logs import hide_logs
 from ops.terminal.progress import Gauge
 from postroad.contracts.catalog import GetSync, StartSync, Sync
 from postroad.contracts.errors import ServiceError
 from postroad.runtime.blocking import BlockingClient
-from postroad.security.keys import KeyFileError
-from postroad.topology.services import ServicesFileError
 
 EXAMPLES = """\
 examples:
@@ -44,6 +38,7 @@ class Caller(Protocol):
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.formatter_class = RawDescriptionHelpFormatter
+    parser.set_defaults(when_interrupted="the sync goes on without us")
     parser.epilog = EXAMPLES
     parser.add_argument(
         "--no-wait", dest="wait", action="store_false", help="only start it, and say its id"
@@ -53,27 +48,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Start a sync and wait for its end; give the exit status."""
-    # what a service would log, we say in one sentence
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    try:
-        settings = settings_as(StateFolder(options.state), OPERATOR)
-        with BlockingClient(settings) as client:
-            sync = client.call(StartSync())
-            if options.wait:
-                return _report(follow(client, sync))
-    except ServiceError as error:
-        print(f"postroad: {error.code}: {error}", file=sys.stderr)
-    except (
-        *(BrokerError, CannotAct, GrantError, KeyFileError, OSError, ServicesFileError),
-        StateError,
-    ) as error:
-        print(f"postroad: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("\npostroad: the sync goes on without us", file=sys.stderr)
-    else:
-        print(f"started {sync.sync_id}; postroad call catalog.syncs.get sync_id={sync.sync_id}")
-        return 0
-    return 1
+    hide_logs()
+    settings = settings_as(StateFolder(options.state), OPERATOR)
+    with BlockingClient(settings) as client:
+        sync = client.call(StartSync())
+        if options.wait:
+            return _report(follow(client, sync))
+    print(f"started {sync.sync_id}; postroad call catalog.syncs.get sync_id={sync.sync_id}")
+    return 0
 
 
 def follow(

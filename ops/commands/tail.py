@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import os
 import re
 import stat
@@ -11,14 +10,12 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from datetime import datetime
 
-import structlog
-
 from ops.commands.arguments import add_state_argument
-from ops.local.broker import BrokerError
-from ops.services.grants import GrantError
-from ops.services.operator import OPERATOR, CannotAct, settings_as
-from ops.state.folder import StateError, StateFolder
+from ops.commands.errors import CommandError
+from ops.services.operator import OPERATOR, settings_as
+from ops.state.folder import StateFolder
 from ops.terminal.colours import wants_colours
+from ops.terminal.logs import hide_logs
 from ops.terminal.text import plain
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.contracts.base import Event
@@ -26,10 +23,8 @@ from postroad.contracts.registry import EVENTS
 from postroad.messaging.event_listener import EventListener
 from postroad.observability.logging import BOLD, CYAN, DIM, PLAIN
 from postroad.security.keyring import KeyRing, watch_key_files
-from postroad.security.keys import KeyFileError
 from postroad.security.signatures import Claims
 from postroad.settings import MessagingSettings
-from postroad.topology.services import ServicesFileError
 
 EXAMPLES = """\
 examples:
@@ -53,20 +48,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Print events until Ctrl-C; give the exit status."""
-    # what a service would log, we say in one sentence
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    try:
-        events = _chosen(options.pattern)
-        settings = settings_as(StateFolder(options.state), OPERATOR)
-        line = _as_json if options.json or not sys.stdout.isatty() else _for_people(events)
-        asyncio.run(_tail(events, settings, line))
-    except KeyboardInterrupt:
-        return 0
-    except (
-        *(BrokerError, CannotAct, GrantError, KeyFileError, ServicesFileError, StateError),
-    ) as error:
-        print(f"postroad: {error}", file=sys.stderr)
-    return 1
+    hide_logs()
+    events = _chosen(options.pattern)
+    settings = settings_as(StateFolder(options.state), OPERATOR)
+    line = _as_json if options.json or not sys.stdout.isatty() else _for_people(events)
+    asyncio.run(_tail(events, settings, line))
+    return 0
 
 
 def _chosen(pattern: str) -> list[type[Event]]:
@@ -77,7 +64,7 @@ def _chosen(pattern: str) -> list[type[Event]]:
     expression = r"\.".join(words).replace(r"\..*", r"(\..*)?")  # '#' is no word, too
     chosen = [event for name, event in EVENTS.items() if re.fullmatch(expression, name)]
     if not chosen:
-        raise CannotAct(f"no event is like {pattern!r}; there are {', '.join(EVENTS)}")
+        raise CommandError(f"no event is like {pattern!r}; there are {', '.join(EVENTS)}")
     return chosen
 
 

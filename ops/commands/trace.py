@@ -9,6 +9,7 @@ from math import ceil
 from pathlib import Path
 
 from ops.commands.arguments import add_state_argument
+from ops.commands.errors import CommandError
 from ops.logs.lines import Line, parse_line
 from ops.logs.reader import LogFollower
 from ops.logs.trace_tree import Step, build_tree, find_steps
@@ -42,19 +43,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Print the tree; give the exit status."""
-    try:
-        steps = find_steps(_lines(options), options.request_id)
-    except OSError as error:
-        print(f"postroad: cannot read {error.filename}: {error.strerror}", file=sys.stderr)
-        return 1
+    steps = find_steps(_lines(options), options.request_id)
     if not steps:
-        print(
-            f"postroad: no line of a log has the request id or the trace id {options.request_id}; "
+        raise CommandError(
+            f"no line of a log has the request id or the trace id {options.request_id}; "
             "the id is the header X-Request-Id of the answer, and logs are kept until they are "
-            "rotated out",
-            file=sys.stderr,
+            "rotated out"
         )
-        return 1
     roots = build_tree(steps)
     if options.json:
         print(json.dumps([root.to_json() for root in roots], indent=1))
@@ -69,8 +64,11 @@ def _lines(options: Namespace) -> list[Line]:
             return follower.history()
     if options.source == Path("-"):
         return [parse_line("-", text.rstrip()) for text in sys.stdin.buffer]
-    with options.source.open("rb") as file:
-        return [parse_line(options.source.name, text.rstrip()) for text in file]
+    try:
+        with options.source.open("rb") as file:
+            return [parse_line(options.source.name, text.rstrip()) for text in file]
+    except OSError as error:
+        raise CommandError(f"cannot read {options.source}: {error.strerror}") from error
 
 
 def _written(steps: list[Step], roots: list[Step]) -> Iterator[str]:

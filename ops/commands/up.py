@@ -14,22 +14,24 @@ from urllib.parse import urlsplit
 import structlog
 
 from ops.commands.arguments import add_state_argument
+from ops.commands.errors import CommandError
 from ops.health import selfcheck
 from ops.health.selfcheck import SelfCheckError
 from ops.local import ports
 from ops.local.broker import BrokerError, PrivateBroker
-from ops.local.ports import LOOPBACK, PortUnavailable
+from ops.local.ports import LOOPBACK
 from ops.local.supervisor import Supervisor
 from ops.logs.lines import Renderer, parse_line
 from ops.logs.writer import Logbook
 from ops.scaling.autoscaler import Autoscaler
 from ops.scaling.management_api import FRESH_DEPTHS, Management
 from ops.scaling.metrics import supervisor_metrics
-from ops.scaling.policy import Policy, ScalingFileError
+from ops.scaling.policy import Policy
 from ops.scaling.report import keep_report
 from ops.services import grants, programs
 from ops.state.folder import StateError, StateFolder
 from ops.terminal.colours import wants_colours
+from ops.terminal.interrupts import INTERRUPTED
 from ops.terminal.progress import say, step
 from postroad.observability.logging import configure_logging
 from postroad.observability.metrics_server import serving_metrics
@@ -41,10 +43,6 @@ log = structlog.get_logger()
 
 _READY_TIMEOUT_S = 60.0
 _BROKER_PAUSE_S = 5.0
-
-
-class UpError(Exception):
-    """The system cannot be started; the message says why and what to do."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -84,16 +82,9 @@ def run(options: Namespace) -> int:
         "postroad", LogSettings(level=level, format="json"), output=logbook.stream("postroad")
     )
     try:
-        asyncio.run(_System(options, state, logbook).run())
-    except (
-        *(BrokerError, PortUnavailable, ScalingFileError, SelfCheckError, ServicesFileError),
-        *(StateError, UpError),
-    ) as error:
-        print(f"postroad: {error}", file=sys.stderr)
-        return 1
+        return asyncio.run(_System(options, state, logbook).run())
     finally:
         logbook.close()
-    return 0
 
 
 def _show(lines: bytes) -> None:
@@ -115,16 +106,19 @@ class _System:
         self._options = options
         self._state = state
         self._supervisor = Supervisor(take=logbook.take)
+        self._exit_status = 0
         reachable = LOOPBACK if options.host in ("0.0.0.0", "::") else options.host  # noqa: S104
         self._url = f"http://{f'[{reachable}]' if ':' in reachable else reachable}:{options.port}"
 
-    async def run(self) -> None:
+    async def run(self) -> int:
+        """Start everything, and stop it when a signal says so; return the exit status."""
         me = asyncio.current_task()
         assert me is not None  # noqa: S101  # for the type checker: we are in a coroutine
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, self._interrupt, me)
+            asyncio.get_running_loop().add_signal_handler(number, self._stop, me, number)
         with suppress(asyncio.CancelledError):
             await self._start_and_stay()
+        return self._exit_status
 
     async def _start_and_stay(self) -> None:
         began = time.monotonic()
@@ -141,8 +135,10 @@ class _System:
             self._announce(broker, time.monotonic() - began)
             await self._stay(broker, policies)
 
-    def _interrupt(self, task: asyncio.Task[None]) -> None:
+    def _stop(self, task: asyncio.Task[int], number: int) -> None:
         """Begin to stop; a second time, do not wait for workers to drain."""
+        if number == signal.SIGINT:
+            self._exit_status = INTERRUPTED
         task.cancel()
         say("\nStopping; Ctrl-C once more stops at once." if task.cancelling() == 1 else "")
 
@@ -154,7 +150,7 @@ class _System:
             parts = urlsplit(url)
             if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
                 return url
-        raise UpError(
+        raise CommandError(
             f"{url!r} is no address to fetch products from; "
             "give one that begins with http:// or https://, such as https://dummyjson.com"
         )
@@ -210,7 +206,7 @@ class _System:
         def alive() -> None:
             for name in began:
                 if self._supervisor.crashes(name):
-                    raise UpError(f"{name} ended while starting; the lines above say why")
+                    raise CommandError(f"{name} ended while starting; the lines above say why")
 
         for what, url in waiting.items():
             async with step(what):
@@ -219,7 +215,7 @@ class _System:
             try:
                 outcome = await asyncio.to_thread(selfcheck.check, self._url)
             except SelfCheckError as error:
-                raise UpError(f"{error} (products come from {upstream})") from error
+                raise CommandError(f"{error} (products come from {upstream})") from error
         say(f"           {outcome}")
 
     def _announce(self, broker: PrivateBroker, elapsed_s: float) -> None:

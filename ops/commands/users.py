@@ -1,6 +1,5 @@
 """`postroad users`: who may sign in, and who did."""
 
-import logging
 import os
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -10,25 +9,25 @@ from datetime import UTC, datetime
 from getpass import getpass
 from pathlib import Path
 
-import structlog
 from pydantic import SecretStr, ValidationError
 
 from auth_worker.audit.trail import AuditTrail, Entry
 from auth_worker.migrate import SCHEMA
 from auth_worker.passwords import Passwords
-from auth_worker.roles import DEFAULT_ROLE, ROLES, UnknownRole
+from auth_worker.roles import DEFAULT_ROLE, ROLES
 from auth_worker.settings import AuthSettings
 from auth_worker.tables import outbox
-from auth_worker.user_import import PASSWORD_MAX, BadUserFile, import_users, read_users
-from auth_worker.usernames import BadUsername
+from auth_worker.user_import import PASSWORD_MAX, import_users, read_users
 from auth_worker.users import NoSuchUser, UserExists, UserStore
 from ops.commands.arguments import add_state_argument
+from ops.commands.errors import CommandError
 from ops.state.folder import StateFolder
+from ops.terminal.logs import hide_logs
 from postroad.contracts.errors import Unavailable, explain
 from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
 from postroad.settings import EnvironmentSettings, read_settings
-from postroad.storage.database import Database, InvalidDatabaseUrl, database_url
-from postroad.storage.migrate import SchemaError, require_newest_schema
+from postroad.storage.database import Database, database_url
+from postroad.storage.migrate import require_newest_schema
 from postroad.storage.outbox import Outbox
 
 EXAMPLES = """\
@@ -51,12 +50,9 @@ _WHAT = {
 }
 
 
-class CannotDo(Exception):
-    """What was asked for cannot be done; the message says why."""
-
-
 def add_arguments(parser: ArgumentParser) -> None:
     parser.formatter_class = RawDescriptionHelpFormatter
+    parser.set_defaults(when_interrupted="nothing was changed")
     parser.epilog = EXAMPLES
     commands = parser.add_subparsers(metavar="ACTION", required=True)
 
@@ -97,23 +93,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Do what the arguments ask for; give the exit status."""
-    # what a worker would log, we say in one sentence
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    try:
-        options.act(options)
-    except Unavailable as error:
-        reason = getattr(error.__cause__, "orig", None) or error.__cause__
-        print(f"postroad: {error}: {' '.join(str(reason).split())}", file=sys.stderr)
-    except (
-        *(BadUserFile, BadUsername, CannotDo, InvalidDatabaseUrl, NoSuchUser, SchemaError),
-        *(UnknownRole, UserExists),
-    ) as error:
-        print(f"postroad: {error}", file=sys.stderr)
-    except (EOFError, KeyboardInterrupt):
-        print("\npostroad: nothing was changed", file=sys.stderr)
-    else:
-        return 0
-    return 1
+    hide_logs()
+    options.act(options)
+    return 0
 
 
 def _add(options: Namespace) -> None:
@@ -196,12 +178,15 @@ def _opened(options: Namespace) -> Iterator[tuple[AuthSettings, Database, UserSt
     try:
         settings = AuthSettings(database_url=SecretStr(url))
     except ValidationError as error:
-        raise CannotDo(f"settings AUTH_...: {explain(error)}") from None
+        raise CommandError(f"settings AUTH_...: {explain(error)}") from None
     database = Database(url if options.database else database_url(settings))
     try:
         require_newest_schema(database, SCHEMA)
         is_development = read_settings(EnvironmentSettings).is_development
         yield settings, database, UserStore(database, Outbox(outbox), is_development=is_development)
+    except Unavailable as error:
+        reason = getattr(error.__cause__, "orig", None) or error.__cause__
+        raise CommandError(f"{error}: {' '.join(str(reason).split())}") from error
     finally:
         database.close()
 
@@ -209,7 +194,9 @@ def _opened(options: Namespace) -> Iterator[tuple[AuthSettings, Database, UserSt
 def _kept(state: Path) -> str:
     file = StateFolder(state).users_file
     if not file.exists():
-        raise CannotDo(f"no database {file}: run 'postroad up' first, or name one by --database")
+        raise CommandError(
+            f"no database {file}: run 'postroad up' first, or name one by --database"
+        )
     return f"sqlite:///{file}"
 
 
@@ -219,11 +206,11 @@ def _read_password(options: Namespace) -> str:
     elif sys.stdin.isatty():
         password = getpass(f"Password of {options.username}: ")
         if getpass("Once more: ") != password:
-            raise CannotDo("the two passwords differ; nothing was changed")
+            raise CommandError("the two passwords differ; nothing was changed")
     else:
-        raise CannotDo("no terminal to ask for the password: give it by --password-stdin")
+        raise CommandError("no terminal to ask for the password: give it by --password-stdin")
     if not 1 <= len(password) <= PASSWORD_MAX:
-        raise CannotDo(f"a password has 1 to {PASSWORD_MAX} characters; nothing was changed")
+        raise CommandError(f"a password has 1 to {PASSWORD_MAX} characters; nothing was changed")
     return password
 
 

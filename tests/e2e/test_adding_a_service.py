@@ -17,6 +17,7 @@ import pytest
 
 from ops.local import ports
 from ops.local.ports import LOOPBACK
+from ops.terminal.interrupts import INTERRUPTED
 from tests.e2e.system import until_ready
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -168,7 +169,7 @@ async def running(folder: Path) -> AsyncIterator[None]:
         await ready
         yield
         process.send_signal(signal.SIGINT)
-        assert await asyncio.wait_for(ended, TIMEOUT_S) == 0, log.read_text()
+        assert await asyncio.wait_for(ended, TIMEOUT_S) == INTERRUPTED, log.read_text()
     finally:
         ready.cancel()
         if process.returncode is None:

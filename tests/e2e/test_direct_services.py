@@ -18,6 +18,7 @@ import pytest
 from httpx import AsyncClient
 
 from ops.services import grants, programs
+from ops.terminal.interrupts import INTERRUPTED
 from postroad.contracts.catalog import ListProducts
 from postroad.contracts.errors import NotAuthorised, Unavailable
 from postroad.testing import eventually
@@ -210,7 +211,7 @@ async def test_tail_shows_events_as_they_happen(system: System, visitor: AsyncCl
 
     assert signed_in.status_code == 200
     assert line["event"] == "auth.login.succeeded"
-    assert process.returncode == 0
+    assert process.returncode == INTERRUPTED
 
 
 async def test_tail_ends_without_a_word_when_nobody_reads_any_more(system: System) -> None:

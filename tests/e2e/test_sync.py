@@ -14,6 +14,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from ops.terminal.interrupts import INTERRUPTED
 from postroad.testing import eventually
 from tests.e2e.conftest import CREDENTIALS
 from tests.e2e.spy import Spy, spying
@@ -144,7 +145,7 @@ async def test_the_command_leaves_a_sync_running_when_it_is_interrupted(
     system.supervisor.scale("catalog_sync", 1)
 
     assert b"the sync goes on without us" in errors
-    assert process.returncode == 1
+    assert process.returncode == INTERRUPTED
     assert status == 0
     [sync_id] = re.findall(r"^started ([0-9a-f-]+);", started)
 

@@ -15,6 +15,7 @@ import pytest
 from ops.local.ports import free_ports
 from ops.local.processes import command_line
 from ops.services import programs
+from ops.terminal.interrupts import INTERRUPTED
 from postroad.testing import eventually
 from tests.support.scraping import Scrape, scrape
 
@@ -66,7 +67,7 @@ async def test_a_started_system_shows_its_processes_and_leaves_none(tmp_path: Pa
     assert bridge.value("postroad_http_requests_total", route="/auth", status="200") == 1
     assert len(running["http_bridge"]["pids"]) == 1
     assert status["problem"] is None
-    assert up.returncode == 0
+    assert up.returncode == INTERRUPTED
     pids = [pid for program in running.values() for pid in program["pids"]]
     assert not [pid for pid in pids if command_line(pid)]
     after = await postroad("status", state=tmp_path)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pika
 import pytest
 
-from ops.commands import doctor
+from ops.commands.dispatch import run_command
 from ops.commands.provision import provision
 from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK, is_listening
@@ -76,9 +75,7 @@ def looked(
     """Run the command; give its exit status and what it found."""
 
     def look() -> tuple[int, dict[str, Any]]:
-        parser = ArgumentParser()
-        doctor.add_arguments(parser)
-        status = doctor.run(parser.parse_args(["--json", "--state", str(state.folder)]))
+        status = run_command(["doctor", "--json", "--state", str(state.folder)])
         return status, json.loads(capsys.readouterr().out)
 
     return look

@@ -1,12 +1,11 @@
 """A dead letter, looked at as a person does, says itself why it died."""
 
 import json
-from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
 
-from ops.commands import explain
+from ops.commands.dispatch import run_command
 from ops.state.folder import StateFolder
 from postroad.contracts.catalog import FetchPage, GetProduct
 from postroad.security.access_tokens import AccessToken
@@ -39,9 +38,7 @@ def explained(broker: RabbitUnderTest, queue: str, state: StateFolder) -> int:
     """Look into a queue through the management, and explain what is there."""
     file = state.folder / "dead.json"
     file.write_text(json.dumps(broker.node.management.messages(broker.vhost, queue)))
-    parser = ArgumentParser()
-    explain.add_arguments(parser)
-    return explain.run(parser.parse_args([str(file), "--state", str(state.folder)]))
+    return run_command(["explain", str(file), "--state", str(state.folder)])
 
 
 async def test_a_dead_letter_of_a_real_queue_is_explained(

@@ -21,6 +21,7 @@ from ops.scaling.policy import Policy, load_policies
 from ops.scaling.report import keep_report
 from ops.services import grants, programs
 from ops.state.folder import StateFolder
+from ops.terminal.interrupts import INTERRUPTED
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.messaging.client import Client
 from postroad.security.keyring import KeyRing
@@ -240,7 +241,7 @@ async def test_watching_the_status_ends_cleanly(scaled: Scaled) -> None:
     process.send_signal(signal.SIGINT)
     _, complaints = await process.communicate()
 
-    assert process.returncode == 0
+    assert process.returncode == INTERRUPTED
     assert complaints == b""
 
 

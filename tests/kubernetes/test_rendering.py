@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-from argparse import ArgumentParser
 from base64 import b64decode
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ops.commands import provision
+from ops.commands.dispatch import run_command
 from ops.state.folder import StateFolder
 from postroad.topology.names import SCALER
 from tests.kubernetes.manifests import FOLDER, SECRETS_FOLDER, Manifest, name_of, objects, pod
@@ -126,9 +125,7 @@ def test_with_the_ingress_only_its_controller_reaches_the_bridge(tmp_path: Path)
 def test_the_secrets_are_what_provision_made(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     shutil.copytree(SECRETS_FOLDER, folder, ignore=shutil.ignore_patterns("state"))
-    parser = ArgumentParser()
-    provision.add_arguments(parser)
-    assert provision.run(parser.parse_args(["--state", str(folder / "state")])) == 0
+    assert run_command(["provision", "--state", str(folder / "state")]) == 0
     state = StateFolder(folder / "state")
 
     rendered = render(folder)

@@ -1,11 +1,10 @@
 """Captured messages, diagnosed: what the tests of `postroad explain` share."""
 
 import json
-from argparse import ArgumentParser
 from time import time
 from typing import Any
 
-from ops.commands import explain
+from ops.commands.dispatch import run_command
 from ops.dead_letters.diagnosis import Diagnosis, Reader
 from postroad.dead_letters.captured import CapturedMessage, MessageSource, read_messages
 from postroad.security.keyring import KeyRing
@@ -17,9 +16,7 @@ ASKED = MessageSource("request", "catalog")
 
 
 def command(*arguments: str) -> int:
-    parser = ArgumentParser()
-    explain.add_arguments(parser)
-    return explain.run(parser.parse_args(arguments))
+    return run_command(["explain", *arguments])
 
 
 def as_read(letter: Letter, **changes: Any) -> CapturedMessage:

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from argparse import ArgumentParser
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from auth_worker.audit.trail import AuditTrail, Entry
 from auth_worker.migrate import SCHEMA
 from auth_worker.tables import users
-from ops.commands.users import add_arguments, run
+from ops.commands.dispatch import run_command
 from postroad.storage.database import Database
 from postroad.storage.migrate import migrate
 from tests.support.auth import PASSWORD, WRONG, AuthUnderTest, rows
@@ -31,13 +30,11 @@ def command(database: Database, monkeypatch: pytest.MonkeyPatch, database_url: s
         monkeypatch.setenv(f"AUTH_ARGON2_{name}", value)
     monkeypatch.setenv("AUTH_DATABASE_URL", database_url)
 
-    def run_command(*arguments: str, stdin: str = "") -> int:
+    def users_command(*arguments: str, stdin: str = "") -> int:
         monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        parser = ArgumentParser(prog="postroad users")
-        add_arguments(parser)
-        return run(parser.parse_args(arguments))
+        return run_command(["users", *arguments])
 
-    return run_command
+    return users_command
 
 
 def test_a_user_who_is_added_can_sign_in(auth: AuthUnderTest, command: Command) -> None:
@@ -177,12 +174,8 @@ def test_a_password_is_asked_for_twice_and_not_shown(tmp_path: Path) -> None:
 def _type_into(url: str, *arguments: str, lines: list[str]) -> str:
     """Run the command in a terminal, answer what it asks, and give what the terminal shows."""
     controller, terminal = os.openpty()
-    code = (
-        "import sys; from argparse import ArgumentParser; from ops.commands.users import *; "
-        "p = ArgumentParser(); add_arguments(p); sys.exit(run(p.parse_args()))"
-    )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-m", "ops.cli", "users", *arguments],
         env=os.environ | {"AUTH_DATABASE_URL": url, "AUTH_ARGON2_MEMORY_KIB": "64"},
         stdin=terminal,
         stdout=terminal,
@@ -213,20 +206,15 @@ def test_without_a_database_it_says_how_to_get_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("AUTH_DATABASE_URL", raising=False)
-    parser = ArgumentParser()
-    add_arguments(parser)
 
-    status = run(parser.parse_args(["list", "--state", str(tmp_path)]))
+    status = run_command(["users", "list", "--state", str(tmp_path)])
 
     assert status == 1
     assert "postroad up" in capsys.readouterr().err
 
 
 def test_no_option_takes_a_password() -> None:
-    parser = ArgumentParser()
-    add_arguments(parser)
-
     with pytest.raises(SystemExit):
-        parser.parse_args(["add", "reader", "--password", PASSWORD])
+        run_command(["users", "add", "reader", "--password", PASSWORD])
     with pytest.raises(SystemExit):
-        parser.parse_args(["add", "reader", "--password-stdin", PASSWORD])
+        run_command(["users", "add", "reader", "--password-stdin", PASSWORD])

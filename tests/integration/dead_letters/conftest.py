@@ -1,12 +1,11 @@
 """One broker for all tests of dead letters, and the command."""
 
 import asyncio
-from argparse import ArgumentParser
 from collections.abc import Iterator
 
 import pytest
 
-from ops.commands import dead_letters
+from ops.commands.dispatch import run_command
 from ops.services import grants
 from ops.services.operator import OPERATOR, settings_as
 from tests.integration.dead_letters.running import Command, Running
@@ -36,9 +35,7 @@ def command(running: Running) -> Command:
     """Run the command, and give its exit status."""
 
     def run(*arguments: str) -> int:
-        parser = ArgumentParser()
-        dead_letters.add_arguments(parser)
         state = ["--state", str(running.state.folder)]
-        return dead_letters.run(parser.parse_args([*arguments, *state]))
+        return run_command(["dead-letters", *arguments, *state])
 
     return run

@@ -3,12 +3,11 @@
 import io
 import json
 import sys
-from argparse import ArgumentParser
 from datetime import UTC, datetime
 
 import pytest
 
-from ops.commands import explain
+from ops.commands.dispatch import run_command
 from postroad.topology.names import QUARANTINE
 from tests.integration.dead_letters.running import (
     DEAD_SYNC,
@@ -121,9 +120,7 @@ def test_no_secret_is_shown(running: Running, command: Command, capsys: Captured
 def explained(running: Running, text: str, monkeypatch: pytest.MonkeyPatch) -> int:
     """Give `postroad explain` something to read."""
     monkeypatch.setattr(sys, "stdin", io.StringIO(text))
-    parser = ArgumentParser()
-    explain.add_arguments(parser)
-    return explain.run(parser.parse_args(["-", "--state", str(running.state.folder)]))
+    return run_command(["explain", "-", "--state", str(running.state.folder)])
 
 
 @pytest.mark.parametrize("is_kept", [False, True])

@@ -2,12 +2,11 @@
 
 import json
 import socket
-from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
 
-from ops.commands import services
+from ops.commands.dispatch import run_command
 from ops.commands.provision import provision
 from ops.services import programs
 from ops.services.operator import settings_as
@@ -25,10 +24,7 @@ def state(tmp_path: Path) -> StateFolder:
 
 
 def env(state: StateFolder, *arguments: str) -> int:
-    parser = ArgumentParser()
-    services.add_arguments(parser)
-    options = parser.parse_args(["env", *arguments, "--state", str(state.folder)])
-    return services.run(options)
+    return run_command(["services", "env", *arguments, "--state", str(state.folder)])
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:

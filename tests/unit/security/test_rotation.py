@@ -1,12 +1,11 @@
 """New keys for a service, and when they and the old ones are good for what."""
 
-from argparse import ArgumentParser
 from itertools import product
 from pathlib import Path
 
 import pytest
 
-from ops.commands import keys as keys_command
+from ops.commands.dispatch import run_command
 from ops.state.folder import StateFolder
 from postroad.security.access_tokens import InvalidToken, TokenVerifier
 from postroad.security.keyring import KeyRing
@@ -244,9 +243,7 @@ def state(tmp_path: Path, identities: dict[str, Identity], trust: TrustBundle) -
 
 
 def run_keys(state: StateFolder, *arguments: str) -> int:
-    parser = ArgumentParser()
-    keys_command.add_arguments(parser)
-    return keys_command.run(parser.parse_args([*arguments, "--state", str(state.folder)]))
+    return run_command(["keys", *arguments, "--state", str(state.folder)])
 
 
 def key_count(state: StateFolder, service: str) -> tuple[int, int]:

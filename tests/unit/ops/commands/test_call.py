@@ -2,20 +2,18 @@
 
 import json
 import re
-from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
 
 from ops.commands import call
-from ops.commands.call import CannotCall
+from ops.commands.dispatch import run_command
+from ops.commands.errors import CommandError
 from postroad.contracts.catalog import ListProducts
 
 
 def run(folder: Path, *arguments: str) -> int:
-    parser = ArgumentParser()
-    call.add_arguments(parser)
-    return call.run(parser.parse_args([*arguments, "--state", str(folder)]))
+    return run_command(["call", *arguments, "--state", str(folder)])
 
 
 def test_fields_are_read_as_the_contract_says() -> None:
@@ -40,7 +38,7 @@ def test_fields_are_read_as_the_contract_says() -> None:
 def test_what_is_no_request_is_said_in_a_sentence(
     method: str, fields: list[str], reason: str
 ) -> None:
-    with pytest.raises(CannotCall, match=reason):
+    with pytest.raises(CommandError, match=reason):
         call._request(method, fields)
 
 

@@ -3,8 +3,15 @@
 import os
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
+
+from ops.commands import errors
+from ops.commands.dispatch import COMMANDS, run_command
+from ops.commands.errors import CommandError
+from postroad.contracts.errors import Unavailable
+from postroad.security.keys import KeyFileError
 
 
 def postroad(*arguments: str, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
@@ -37,3 +44,51 @@ def test_an_option_that_a_command_does_not_know_points_to_its_own_help(command: 
     name = f"postroad {command}"
     assert done.returncode == 2
     assert done.stderr == f"{name}: unrecognized arguments: --nope; {name} --help says more\n"
+
+
+def imported_by(*arguments: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "ops.cli", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+
+
+def test_help_imports_neither_a_command_nor_a_library() -> None:
+    imported = imported_by("--help")
+
+    assert {name for name in imported if name.startswith("ops.commands.")} == {
+        "ops.commands.dispatch",
+        "ops.commands.errors",
+    }
+    libraries = {"asyncio", "cryptography", "pika", "postroad", "pydantic", "requests", "structlog"}
+    assert not imported & libraries
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_command([command, "--help"])
+
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: postroad {command} ")
+
+
+def test_every_error_that_is_expected_is_one_of_a_module() -> None:
+    for name in errors._EXPECTED:
+        module, _, error = name.rpartition(".")
+        assert issubclass(getattr(import_module(module), error), Exception)
+    assert errors._SENTENCES.keys() <= set(errors._EXPECTED)
+
+
+def test_what_strangers_wrote_into_an_error_is_harmless() -> None:
+    assert errors.sentence(CommandError("no \x1b[2J\nsecond line")) == "no \ufffd[2J\nsecond line"
+
+
+def test_an_error_has_its_code_and_advice_where_that_helps() -> None:
+    assert errors.sentence(Unavailable("the broker is away")) == "unavailable: the broker is away"
+    assert errors.sentence(KeyFileError("no file")) == "no file; has 'postroad up' run here?"

@@ -1,15 +1,15 @@
 """`postroad contracts`: it shows, compares, checks and releases."""
 
 import json
-from argparse import Namespace
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
-from ops import cli
 from ops.commands import contracts
-from ops.commands.contracts import ContractsError, last_released, may_break, with_errors
+from ops.commands.contracts import last_released, may_break, with_errors
+from ops.commands.dispatch import run_command
+from ops.commands.errors import CommandError
 from postroad.asyncapi.document import build_document
 from postroad.asyncapi.wire import Document
 from postroad.contracts.errors import ERRORS, ServiceError
@@ -21,12 +21,8 @@ def write(path: Path, document: Document) -> Path:
     return path
 
 
-def test_show_prints_the_document(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.argv", ["postroad", "contracts", "show"])
-
-    status = cli.main()
+def test_show_prints_the_document(capsys: pytest.CaptureFixture[str]) -> None:
+    status = run_command(["contracts", "show"])
 
     assert status == 0
     assert json.loads(capsys.readouterr().out) == build_document()
@@ -37,7 +33,7 @@ def test_diff_prints_a_line_for_each_change_and_fails_when_one_breaks(
 ) -> None:
     old, new = write(tmp_path / "old", asking()), write(tmp_path / "new", asking(NUMBER))
 
-    status = contracts.run(Namespace(action=contracts._diff, old=old, new=new))
+    status = run_command(["contracts", "diff", str(old), str(new)])
 
     assert status == 1
     assert capsys.readouterr().out == f"breaks  {METHOD}: the field speed is new and required\n"
@@ -46,7 +42,7 @@ def test_diff_prints_a_line_for_each_change_and_fails_when_one_breaks(
 def test_diff_is_content_with_additions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old = write(tmp_path / "old", build_document({}, {}, {}))
 
-    status = contracts.run(Namespace(action=contracts._diff, old=old, new=None))
+    status = run_command(["contracts", "diff", str(old)])
 
     assert status == 0
     assert "new     the request catalog.products.list is new\n" in capsys.readouterr().out
@@ -68,7 +64,7 @@ def test_diff_says_what_is_wrong_with_a_file(
     if content is not None:
         path.write_text(content)
 
-    status = contracts.run(Namespace(action=contracts._diff, old=path, new=None))
+    status = run_command(["contracts", "diff", str(path)])
 
     assert status == 2
     assert complaint in capsys.readouterr().err
@@ -82,13 +78,13 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(contracts, "DOCUMENT_FILE", tmp_path / "asyncapi.json")
     monkeypatch.setattr(contracts, "WIRE_FILE", wire)
     monkeypatch.setattr(contracts, "RELEASED_FOLDER", tmp_path)
-    for action in (contracts._write, contracts._release):
-        assert contracts.run(Namespace(action=action)) == 0
+    for action in ("write", "release"):
+        assert run_command(["contracts", action]) == 0
     return tmp_path
 
 
 def check() -> int:
-    return contracts.run(Namespace(action=contracts._check))
+    return run_command(["contracts", "check"])
 
 
 def test_check_is_content_with_what_was_written(repository: Path) -> None:
@@ -172,7 +168,7 @@ def test_a_release_is_not_written_over(
 ) -> None:
     write(repository / "asyncapi-0.1.0.json", asking())
 
-    assert contracts.run(Namespace(action=contracts._release)) == 1
+    assert run_command(["contracts", "release"]) == 1
     assert "is out already" in capsys.readouterr().err
 
 
@@ -184,7 +180,7 @@ def test_the_last_release_is_the_one_of_the_highest_version(tmp_path: Path) -> N
 
 
 def test_there_must_be_a_release(tmp_path: Path) -> None:
-    with pytest.raises(ContractsError, match="no released document"):
+    with pytest.raises(CommandError, match="no released document"):
         last_released(tmp_path)
 
 

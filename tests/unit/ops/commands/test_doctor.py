@@ -1,7 +1,6 @@
 """What `postroad doctor` finds: in a broker's definitions, and in what a system shows."""
 
 import json
-from argparse import ArgumentParser
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ops.commands import doctor
+from ops.commands.dispatch import run_command
 from ops.commands.provision import provision
 from ops.health import checks
 from ops.health.checks import Depth
@@ -241,9 +240,7 @@ def test_a_full_disk_is_found(state: StateFolder, monkeypatch: pytest.MonkeyPatc
 
 
 def run(state: StateFolder, *arguments: str) -> int:
-    parser = ArgumentParser()
-    doctor.add_arguments(parser)
-    return doctor.run(parser.parse_args([*arguments, "--state", str(state.folder)]))
+    return run_command(["doctor", *arguments, "--state", str(state.folder)])
 
 
 def test_where_nothing_runs_only_the_folder_is_looked_at(

@@ -15,6 +15,7 @@ import pytest
 
 from ops.logs.writer import Logbook
 from ops.state.folder import StateFolder
+from ops.terminal.interrupts import INTERRUPTED
 from postroad.testing import eventually
 
 
@@ -101,7 +102,7 @@ async def test_what_comes_is_shown_until_it_is_interrupted(
 
         await eventually(lambda: b'"after"' in output.read_bytes(), timeout_s=30)
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(30) == INTERRUPTED
     assert b"Traceback" not in output.read_bytes()
 
 

@@ -2,12 +2,11 @@
 
 import json
 import stat
-from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
 
-from ops.commands import provision
+from ops.commands.dispatch import run_command
 from ops.commands.provision import DATABASES
 from ops.services.operator import OPERATOR, operator_rights
 from ops.services.programs import SERVICES_FILE, added_services
@@ -20,9 +19,7 @@ SERVICES = load_services(SERVICES_FILE)
 
 
 def run(folder: Path, *arguments: str) -> int:
-    parser = ArgumentParser()
-    provision.add_arguments(parser)
-    return provision.run(parser.parse_args(["--state", str(folder), *arguments]))
+    return run_command(["provision", "--state", str(folder), *arguments])
 
 
 def mode(path: Path) -> int:

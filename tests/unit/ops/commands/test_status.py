@@ -1,12 +1,11 @@
 """What `postroad status` prints."""
 
-from argparse import ArgumentParser
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from ops.commands import status
+from ops.commands.dispatch import run_command
 from ops.commands.status_view import Status, page
 from ops.scaling.autoscaler import Change
 from ops.scaling.management_api import Queue
@@ -54,9 +53,7 @@ SCALED AT  PROGRAM         FROM, TO  WHY
 
 
 def run_status(*arguments: str) -> int:
-    parser = ArgumentParser()
-    status.add_arguments(parser)
-    return status.run(parser.parse_args(arguments))
+    return run_command(["status", *arguments])
 
 
 def test_the_page_shows_queues_processes_and_decisions() -> None:

@@ -1,15 +1,13 @@
 """Services that are added to a state folder while nothing runs on it."""
 
 import json
-from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-from ops.commands import provision, services
+from ops.commands.dispatch import run_command
 from ops.local.broker import PrivateBroker
 from ops.local.ports import free_ports
 from ops.services import grants, programs
@@ -38,9 +36,7 @@ class Deleting(PrivateBroker):
 
 def command(state: StateFolder, *arguments: str) -> int:
     """Run `postroad services`; give its exit status."""
-    parser = ArgumentParser()
-    services.add_arguments(parser)
-    return services.run(parser.parse_args([*arguments, "--state", str(state.folder)]))
+    return run_command(["services", *arguments, "--state", str(state.folder)])
 
 
 @pytest.fixture
@@ -298,10 +294,8 @@ def test_where_the_broker_is_cannot_be_said_while_nothing_runs(
 def test_for_a_broker_that_others_run_the_definitions_are_written(
     state: StateFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run(command: ModuleType, *arguments: str) -> str:
-        parser = ArgumentParser()
-        command.add_arguments(parser)
-        status = command.run(parser.parse_args([*arguments, "--state", str(state.folder)]))
+    def run(*arguments: str) -> str:
+        status = run_command([*arguments, "--state", str(state.folder)])
         assert status == 0
         return capsys.readouterr().out
 
@@ -312,12 +306,12 @@ def test_for_a_broker_that_others_run_the_definitions_are_written(
         own = {user["name"] for user in kept()["users"]}
         return own & {entry["user"] for entry in kept()["permissions"]}
 
-    run(provision, "--cluster")
+    run("provision", "--cluster")
     queues, before = kept()["queues"], known()
     of_the_broker = state.broker_folder / "tls" / "certificate.pem"
     certificate = of_the_broker.read_text()
 
-    said = run(services, "add", "shop", "--calls", "catalog.products.*")
+    said = run("services", "add", "shop", "--calls", "catalog.products.*")
     assert f"by 'rabbitmqctl import_definitions {state.definitions_file}'" in said
     assert f"export BROKER_KEY_FILE={state.folder}/services/shop/tls/key.pem" in said
     assert (state.folder / "services" / "shop" / "tls" / "key.pem").exists()
@@ -325,7 +319,7 @@ def test_for_a_broker_that_others_run_the_definitions_are_written(
     assert kept()["queues"] == queues  # those of a cluster, as before
     assert of_the_broker.read_text() == certificate
 
-    said = run(services, "revoke", "shop")
+    said = run("services", "revoke", "shop")
     assert "by 'rabbitmqctl delete_user shop'" in said
     assert not (state.folder / "services" / "shop").exists()
     assert known() == before

@@ -2,12 +2,11 @@
 
 import asyncio
 import socket
-from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
 
-from ops.commands import provision
+from ops.commands.dispatch import run_command
 from ops.local.broker import PrivateBroker
 from ops.local.broker_node import Ports
 from ops.local.ports import LOOPBACK
@@ -20,9 +19,7 @@ URLS = "amqps://broker:5671/postroad,amqps://broker-2:5671/postroad"
 
 @pytest.fixture
 def state(tmp_path: Path) -> StateFolder:
-    parser = ArgumentParser()
-    provision.add_arguments(parser)
-    assert provision.run(parser.parse_args(["--state", str(tmp_path), "--operator"])) == 0
+    assert run_command(["provision", "--state", str(tmp_path), "--operator"]) == 0
     return StateFolder(tmp_path)
 
 

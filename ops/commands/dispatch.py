@@ -1,0 +1,108 @@
+"""All commands of `postroad`: what each is for, how it is called, and how it fails."""
+
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from ops.commands import errors
+from ops.terminal import interrupts
+from ops.terminal.interrupts import INTERRUPTED
+
+EXAMPLES = """\
+examples:
+  postroad up                                   everything here, with a sample catalogue
+  postroad up --port 8080 --max-replicas 2      on another port, on a small machine
+  postroad up --upstream https://dummyjson.com  with somebody else's catalogue
+  postroad status --watch                       queues, processes, and why as many
+  postroad call catalog.products.list limit=5   ask a service, through the queue
+  postroad tail events 'auth.login.*'           see who signs in
+  postroad logs --level warning                 what all processes log, and go on logging
+  postroad trace 018f…                          where the time of one request went
+  postroad doctor                               is anything wrong?
+  postroad dead-letters list                    what was refused or failed, and why
+  postroad services add shop --calls 'catalog.products.*'
+  postroad users add reader --role operator     asks for the password
+  postroad keys rotate                          new keys for all, while they run
+  postroad contracts diff docs/released/asyncapi-0.1.0.json
+  postroad definitions --check                  is rabbitmq/definitions.json in date?
+"""
+
+# Each is a module beside this one, which is imported when it is called.
+COMMANDS = {
+    "up": "run the whole system on this machine, until Ctrl-C",
+    "status": "show queues, processes and scaling decisions of the running system",
+    "call": "send a signed request through the running system, and print the reply",
+    "sync": "bring the stored catalogue up to date, and see how it goes",
+    "tail": "see events as they happen, until Ctrl-C",
+    "logs": "see what all processes log, until Ctrl-C",
+    "trace": "show what one request set off, and how long each step took",
+    "doctor": "say what is wrong with the running system, and what to do about it",
+    "dead-letters": "look at what was refused or failed, and move it",
+    "explain": "say why a captured message is refused",
+    "services": "let services of other teams call ours, and listen",
+    "users": "add, list, disable and import who may sign in",
+    "keys": "show the services' keys, or give them new ones",
+    "provision": "make keys, passwords and broker definitions for containers, servers",
+    "definitions": "write rabbitmq/definitions.json, or check that it is in date",
+    "contracts": "show the contracts as AsyncAPI, or what a change of them breaks",
+}
+
+
+class _Parser(ArgumentParser):
+    """A parser whose errors are one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; {self.prog} --help says more\n")
+
+    def parse_known_args(  # type: ignore[override]  # of two overloads, the one that is used
+        self, args: Sequence[str] | None = None, namespace: Namespace | None = None
+    ) -> tuple[Namespace, list[str]]:
+        """Complain of what a subcommand does not know by its own name, not by the whole's."""
+        known, strange = super().parse_known_args(args, namespace)
+        if strange:
+            self.error(f"unrecognized arguments: {' '.join(strange)}")
+        return known, strange
+
+
+def run_command(arguments: Sequence[str] | None = None) -> int:
+    """Run a command, and return its exit status; what is expected to fail is one sentence.
+
+    Args:
+        arguments: its name and its arguments; by default those of the process.
+    """
+    options = _parsed(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with interrupts.raising():
+            status: int = options.run(options)
+            return status
+    except KeyboardInterrupt:
+        if options.when_interrupted:
+            print(f"\npostroad: {options.when_interrupted}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # nobody reads any more: ops.cli
+        raise
+    except errors.expected() as error:
+        print(f"postroad: {errors.sentence(error)}", file=sys.stderr)
+        return errors.exit_status(error)
+
+
+def _parsed(arguments: Sequence[str]) -> Namespace:
+    parser = _Parser(
+        prog="postroad",
+        description="Event microservices over RabbitMQ: run them, and look after them.",
+        epilog=EXAMPLES,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    called = next((each for each in arguments if not each.startswith("-")), None)
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, what in COMMANDS.items():
+        subparser = subparsers.add_parser(
+            name, help=what, description=f"{what[0].upper()}{what[1:]}."
+        )
+        if name == called:
+            module = import_module(f"ops.commands.{name.replace('-', '_')}")
+            subparser.set_defaults(run=module.run, when_interrupted=None)
+            module.add_arguments(subparser)
+    return parser.parse_args(arguments)
