@@ -51,7 +51,7 @@ FILES = {
     "http_bridge/http/authentication.py": "token",
     "/postroad/security/revocations.py": "token",
     "/postroad/contracts/": "contract",
-    "http_bridge/routes/products.py": "contract",
+    "http_bridge/routes/routing.py": "contract",
     "/postroad/observability/logging.py": "log",
     "/postroad/": "messaging",
     "/structlog/": "log",

@@ -8,6 +8,7 @@ from http_bridge.app import Bridge
 from http_bridge.asgi.limited_protocol import Limits, allow_connections, limited_protocol
 from http_bridge.asgi.server import run
 from http_bridge.calls.broker_monitor import BrokerMonitor
+from http_bridge.routes.table import SERVICES
 from http_bridge.settings import BridgeSettings
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.messaging.client import Client
@@ -34,7 +35,7 @@ def main() -> None:
     bridge = build_bridge(settings, messaging, read_settings(MetricsSettings))
     run(
         bridge,
-        on_stop=bridge.watch.stop,
+        on_stop=bridge.monitor.stop,
         host=settings.host,
         port=settings.port,
         loop="uvloop",
@@ -63,8 +64,8 @@ def build_bridge(
     """Put the application and what it speaks through together; nothing connects yet."""
     keys = KeyRing.load(messaging.identity_file, messaging.trust_file)
     broker = RabbitBroker(messaging, keys.service)
-    client = Client(broker, keys, watches=("auth", "catalog"))
-    watch = BrokerMonitor(broker, keys)
+    client = Client(broker, keys, watches=SERVICES)
+    monitor = BrokerMonitor(broker, keys, services=SERVICES)
     revocations = Revocations()
     feed = RevocationFeed(revocations, broker=broker, keys=keys, client=client)
 
@@ -84,7 +85,7 @@ def build_bridge(
                 yield
             finally:
                 watching.cancel()
-                await watch.close()
+                await monitor.close()
                 await feed.close()
                 await client.close()
 
@@ -93,7 +94,7 @@ def build_bridge(
         client=client,
         keys=keys,
         revocations=revocations,
-        watch=watch,
+        monitor=monitor,
         lifespan=lifespan,
         is_current=lambda: feed.is_current,
     )

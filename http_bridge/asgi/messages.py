@@ -4,9 +4,7 @@ A prototype of this path took noticeably less CPU without a framework
 (docs/decisions/0005-bare-asgi.md); the little that the bridge needs of one is here.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
-from contextlib import aclosing, suppress
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -17,6 +15,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+PathParameters = tuple[tuple[str, str], ...]  # names and values, in the path's order
 
 JSON: tuple[bytes, bytes] = (b"content-type", b"application/json")
 WITHOUT_LENGTH = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)  # RFC 9110 section 8.6
@@ -44,6 +43,7 @@ class HttpRequest:
     headers: dict[bytes, bytes]
     receive: Receive
     request_id: str = ""
+    parameters: PathParameters = ()
 
     @classmethod
     def from_scope(cls, scope: Scope, receive: Receive) -> "HttpRequest":
@@ -96,61 +96,14 @@ class HttpResponse:
 
     async def send(self, send: Send, request_id: str) -> None:
         """Send it, with the headers that every response has."""
-        headers = _with_usual(self.headers, request_id)
+        headers = with_usual(self.headers, request_id)
         if self.status not in WITHOUT_LENGTH:
             headers.append((b"content-length", str(len(self.body)).encode()))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 
 
-GOODBYE_S = 1.0  # for the end of a stream to leave; who reads nothing at all is cut off
-
-
-@dataclass(slots=True)
-class Stream:
-    """A response sent part by part, until the parts end, the client goes or the time is over.
-
-    The next part is asked for when the last one has left: a slow client makes nothing pile up.
-    """
-
-    parts: AsyncGenerator[bytes, None]
-    receive: Receive
-    headers: Headers
-    ends_after_s: float
-    status: int = HTTPStatus.OK
-
-    async def send(self, send: Send, request_id: str) -> None:
-        """Send it, with the headers that every response has."""
-        headers = _with_usual(self.headers, request_id)
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        sending = asyncio.create_task(self._send_parts(send))
-        leaving = asyncio.create_task(self._client_leaves())
-        try:
-            await asyncio.wait(
-                (sending, leaving),
-                timeout=self.ends_after_s,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-        finally:
-            sending.cancel()
-            leaving.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
-        if not sending.cancelled():
-            sending.result()  # what went wrong is a bug of ours, and is not to be lost
-        with suppress(TimeoutError):
-            await asyncio.wait_for(send({"type": "http.response.body", "body": b""}), GOODBYE_S)
-
-    async def _send_parts(self, send: Send) -> None:
-        async with aclosing(self.parts) as parts:
-            async for part in parts:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
-
-    async def _client_leaves(self) -> None:
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
-
-
-def _with_usual(headers: Headers, request_id: str) -> Headers:
+def with_usual(headers: Headers, request_id: str) -> Headers:
     """Add the headers that every response has."""
     return [
         *headers,

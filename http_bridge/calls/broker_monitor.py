@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -24,10 +24,7 @@ from postroad.messaging.event_listener import EventListener
 from postroad.security.keyring import KeyRing
 from postroad.topology.names import rpc_queue, work_queue
 
-QUEUES = (
-    *(rpc_queue("auth"), rpc_queue("catalog")),
-    *(work_queue("auth", "audit"), work_queue("catalog", "sync")),
-)
+WORK_QUEUES = (work_queue("auth", "audit"), work_queue("catalog", "sync"))
 LOOK_INTERVAL_S = 1.0
 LOOK_TIMEOUT_S = 2.0  # for all queues; a broker that is slower is as good as away
 EVENTS_KEPT = 50
@@ -69,8 +66,15 @@ class BrokerMonitor:
     """Looks at the queues each second and hears events, once for all who look, or not at all."""
 
     def __init__(
-        self, broker: Broker, keys: KeyRing, *, interval_s: float = LOOK_INTERVAL_S
+        self,
+        broker: Broker,
+        keys: KeyRing,
+        *,
+        services: Iterable[str],
+        interval_s: float = LOOK_INTERVAL_S,
     ) -> None:
+        """``services`` are those whose queues of requests are looked at; so is ``WORK_QUEUES``."""
+        self.queues = (*map(rpc_queue, services), *WORK_QUEUES)
         self._broker = broker
         self._keys = keys
         self._interval_s = interval_s
@@ -159,11 +163,11 @@ class BrokerMonitor:
                 await listener.close()
 
     async def _look(self, listener: EventListener) -> Snapshot:
-        queues = [Queue(name, None, None) for name in QUEUES]
+        queues = [Queue(name, None, None) for name in self.queues]
         is_answering = True
         try:
             async with asyncio.timeout(LOOK_TIMEOUT_S):
-                for index, name in enumerate(QUEUES):
+                for index, name in enumerate(self.queues):
                     if found := await listener.look(name):
                         queues[index] = Queue(name, found.waiting, found.consumers)
         except TimeoutError:

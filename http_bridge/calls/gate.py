@@ -1,10 +1,14 @@
-"""How many calls may be under way to one service, and whose (docs/decisions/0015-overload.md)."""
+"""Calls to other services, and how many of them may be under way, and whose.
+
+The rule and its figures are in docs/decisions/0015-overload.md.
+"""
 
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable
 from time import monotonic
 
+from postroad.contracts.base import ReplyT, Request
 from postroad.contracts.errors import (
     OutcomeUnknown,
     Overloaded,
@@ -12,12 +16,55 @@ from postroad.contracts.errors import (
     ServiceError,
     Unavailable,
 )
+from postroad.messaging.client import Client, Reply
+from postroad.security.access_tokens import AccessToken
 
 FEW = 8  # as many as one browser asks for at a time, and some; they are always admitted
 WAIT_SHARE = 0.5  # of the deadline, for waiting and being answered
 BURST_SHARE = 0.05  # of the deadline: whatever came at once and is this young may all come in
 SLOTS = 10
 _UNANSWERED = (OutcomeUnknown, Overloaded, ReplyTimeout, Unavailable)
+
+
+class Calls:
+    """Calls as ``Client`` does, or refuses at once what would wait for too long.
+
+    Each service has a gate of its own: too many sign-ins keep nobody from products. Callers are
+    told apart by the user's id or, before they have signed in, by the client's ``address``.
+    """
+
+    def __init__(self, client: Client, *, timeout_s: float, in_flight_max: int) -> None:
+        self._client = client
+        self._timeout_s = timeout_s
+        self._in_flight_max = in_flight_max
+        self._gates: dict[str, Gate] = {}
+
+    async def call(
+        self,
+        request: Request[ReplyT],
+        *,
+        correlation_id: str,
+        user: AccessToken | None = None,
+        address: str | None = None,
+    ) -> Reply[ReplyT]:
+        """Send a request and return its reply as it came.
+
+        Raises:
+            Overloaded: too many are waiting for this service; nothing was sent.
+            ServiceError: what else ``Client.call_raw`` raises.
+        """
+        caller = address if user is None else user.user_id
+        with self._gate(request.service()).enter(caller):
+            return await self._client.call_raw(
+                request, timeout_s=self._timeout_s, user=user, correlation_id=correlation_id
+            )
+
+    def _gate(self, service: str) -> "Gate":
+        gate = self._gates.get(service)
+        if gate is None:
+            gate = Gate(deadline_s=self._timeout_s, most=self._in_flight_max)
+            self._gates[service] = gate
+        return gate
 
 
 class Gate:

@@ -1,55 +1,64 @@
-"""The OpenAPI 3.1 document, built from the contracts and the table of statuses."""
+"""The OpenAPI 3.1 document, made from the table of routes and its contracts."""
 
+from collections.abc import Iterable
+from inspect import getdoc
 from typing import Any
 
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel, create_model
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from http_bridge.documents.schemas import HttpProblem, OneProduct, OneSync, SignedIn, SignedOut
-from http_bridge.http.problems import HTTP_STATUS
-from http_bridge.routes.sessions import Credentials, RefreshToken
-from postroad.contracts.auth import (
-    CreateSession,
-    EndSession,
-    GetOwnUser,
-    RefreshSession,
-    UserProfile,
+from http_bridge.http.problems import (
+    BodyTooLarge,
+    CrossSite,
+    HttpProblem,
+    UnsupportedMediaType,
+    status_of,
 )
-from postroad.contracts.catalog import (
-    CategoryList,
-    GetProduct,
-    GetSync,
-    ListCategories,
-    ListProducts,
-    ProductPage,
-    StartSync,
+from http_bridge.routes.routing import ContractRoute, HandlerRoute, Route
+from postroad.asyncapi.prose import prose_of
+from postroad.contracts.errors import (
+    InternalError,
+    InvalidRequest,
+    NotAuthenticated,
+    NotAuthorised,
+    OutcomeUnknown,
+    Overloaded,
+    PeerError,
+    ReplyTimeout,
+    ServiceError,
+    Unavailable,
 )
 from postroad.version import VERSION
 
 Document = dict[str, Any]
+Errors = set[type[ServiceError]]
+Models = dict[str, tuple[type[BaseModel], JsonSchemaMode]]
 
-MODELS = (
-    *(Credentials, RefreshToken, SignedIn, SignedOut, UserProfile),
-    *(OneProduct, ProductPage, CategoryList, OneSync, HttpProblem),
-)
+# What may be answered with, besides what a contract declares and a route names itself.
+EVERYWHERE: Errors = {InternalError, Overloaded}
+FROM_CALLS: Errors = {Unavailable, OutcomeUnknown, ReplyTimeout, PeerError}
+FROM_BODIES: Errors = {InvalidRequest, UnsupportedMediaType, BodyTooLarge}
 
 _LOCATION = {
     "Location": {"description": "Where to ask how far it is", "schema": {"type": "string"}}
 }
-
-# The codes an operation may answer with, besides its success.
-EVERYWHERE = ("internal", "overloaded")
-MESSAGE = ("unavailable", "outcome_unknown", "reply_timeout", "peer_error")
-BODY = ("invalid_request", "unsupported_media_type", "body_too_large")
-SECURED = ("not_authenticated", "not_authorised", *MESSAGE)
-CATALOG = ("upstream_failed", "upstream_busy", *SECURED)
+_SECURED: Document = {"security": [{"bearer": []}, {"cookie": []}]}
 
 
-def build_document() -> Document:
+def build_document(routes: Iterable[Route]) -> Document:
     """Build the document that ``/openapi.json`` gives."""
+    models: Models = {HttpProblem.__name__: (HttpProblem, "serialization")}
+    paths: dict[str, Document] = {}
+    for route in routes:
+        if isinstance(route, ContractRoute):
+            operation = _of_contract(route, models)
+        elif route.gives:
+            operation = _of_handler(route, models)
+        else:
+            continue
+        paths.setdefault(route.path, {})[route.method.lower()] = operation
     _, schemas = models_json_schema(
-        [(model, "serialization") for model in MODELS],
-        ref_template="#/components/schemas/{model}",
+        list(models.values()), ref_template="#/components/schemas/{model}"
     )
     return {
         "openapi": "3.1.0",
@@ -61,7 +70,7 @@ def build_document() -> Document:
             "request's id in `X-Request-ID`.",
         },
         "externalDocs": {"description": "The messages behind it", "url": "/docs/messages"},
-        "paths": _paths(),
+        "paths": paths,
         "components": {
             "schemas": schemas["$defs"],
             "securitySchemes": {
@@ -72,181 +81,71 @@ def build_document() -> Document:
     }
 
 
-def _paths() -> Document:
-    return {
-        "/": {
-            "get": _operation(
-                "about",
-                "What this is; to a browser, a page",
-                _json({"type": "object"}) | _text("text/html"),
-            )
-        },
-        "/live": {
-            "get": _operation(
-                "live",
-                "Queues and events as they come, as server-sent events; for `operations:read`",
-                _text("text/event-stream"),
-                errors=("not_authenticated", "not_authorised"),
-                secured=True,
-            )
-        },
-        "/healthz": {
-            "get": _operation("health", "Whether the process is alive", _json({"type": "object"}))
-        },
-        "/readyz": {
-            "get": _operation(
-                "readiness",
-                "Whether a request would be answered now",
-                _json({"type": "object"}),
-                errors=("unavailable",),
-            )
-        },
-        "/auth": {
-            "post": _operation(
-                CreateSession.method,
-                "Sign in",
-                _json(_reference(SignedIn)),
-                errors=("invalid_credentials", "too_many_attempts", *BODY, *MESSAGE),
-                body=Credentials,
-            )
-        },
-        "/auth/refresh": {
-            "post": _operation(
-                RefreshSession.method,
-                "Trade the refresh token, of the body or the cookie, for new tokens",
-                _json(_reference(SignedIn)),
-                errors=("invalid_refresh_token", "cross_site", *BODY, *MESSAGE),
-                body=RefreshToken,
-                is_body_required=False,
-            )
-        },
-        "/auth/logout": {
-            "post": _operation(
-                EndSession.method,
-                "Sign out, by the refresh token or else the access token",
-                _json(_reference(SignedOut)),
-                errors=(
-                    *("invalid_refresh_token", "not_authenticated", "cross_site"),
-                    *(*BODY, *MESSAGE),
-                ),
-                body=RefreshToken,
-                is_body_required=False,
-                secured=True,
-            )
-        },
-        "/auth/me": {
-            "get": _operation(
-                GetOwnUser.method,
-                "Who the token's user is",
-                _json(_reference(UserProfile)),
-                errors=("not_authenticated", *MESSAGE),
-                secured=True,
-            )
-        },
-        "/.well-known/jwks.json": {
-            "get": _operation(
-                "keys", "The keys that sign access tokens (RFC 7517)", _json({"type": "object"})
-            )
-        },
-        "/products": {
-            "get": _operation(
-                ListProducts.method,
-                "A page of products",
-                _json(_reference(ProductPage)),
-                errors=("invalid_request", *CATALOG),
-                parameters=_parameters(ListProducts, "query"),
-                secured=True,
-                is_conditional=True,
-                empty="The catalogue is empty",
-            )
-        },
-        "/products/categories": {
-            "get": _operation(
-                ListCategories.method,
-                "The categories there are",
-                _json(_reference(CategoryList)),
-                errors=CATALOG,
-                secured=True,
-                is_conditional=True,
-            )
-        },
-        "/products/sync": {
-            "post": _operation(
-                StartSync.method,
-                "Renew the stored catalogue in the background",
-                _json(_reference(OneSync)),
-                errors=("cross_site", *SECURED),
-                secured=True,
-                status="202",
-            )
-        },
-        "/products/sync/{sync_id}": {
-            "get": _operation(
-                GetSync.method,
-                "How far a sync is",
-                _json(_reference(OneSync)),
-                errors=("invalid_request", "sync_not_found", *SECURED),
-                parameters=_parameters(GetSync, "path"),
-                secured=True,
-            )
-        },
-        "/products/{product_id}": {
-            "get": _operation(
-                GetProduct.method,
-                "One product",
-                _json(_reference(OneProduct)),
-                errors=("invalid_request", "product_not_found", *CATALOG),
-                parameters=_parameters(GetProduct, "path"),
-                secured=True,
-                is_conditional=True,
-            )
-        },
+def _of_contract(route: ContractRoute, models: Models) -> Document:
+    contract = route.contract
+    errors: Errors = {NotAuthenticated, *contract.errors, *FROM_CALLS}
+    if contract.scope is not None:
+        errors.add(NotAuthorised)
+    if contract.model_fields:
+        errors.add(InvalidRequest)
+    if route.method == "POST":
+        errors.add(CrossSite)
+    operation = _SECURED | {
+        "operationId": contract.method,
+        "summary": prose_of(contract).summary.removesuffix("."),
     }
-
-
-def _operation(
-    name: str,
-    summary: str,
-    content: Document,
-    *,
-    errors: tuple[str, ...] = (),
-    parameters: list[Document] | None = None,
-    body: type[BaseModel] | None = None,
-    is_body_required: bool = True,
-    secured: bool = False,
-    is_conditional: bool = False,
-    empty: str = "",
-    status: str = "200",
-) -> Document:
-    responses: Document = {status: {"description": "Success", "content": content}}
-    if status == "202":
-        responses[status] |= {"description": "Started, or under way", "headers": _LOCATION}
-    if is_conditional:
-        responses["304"] = {"description": "What the client has (`If-None-Match`) still holds"}
-    if empty:
-        responses["204"] = {"description": empty}
-    operation: Document = {
-        "operationId": name,
-        "summary": summary,
-        "responses": responses | _problems((*errors, *EVERYWHERE)),
-    }
-    if parameters:
+    if parameters := _parameters(route):
         operation["parameters"] = parameters
-    if body is not None:
+    if route.has_body:
+        errors |= FROM_BODIES
         operation["requestBody"] = {
-            "required": is_body_required,
-            "content": _json(_reference(body)),
+            "required": True,
+            "content": _content(_body(route), models, "validation"),
         }
-    if secured:
-        operation["security"] = [{"bearer": []}, {"cookie": []}]
-    return operation
+    return operation | {"responses": _successes(route, models) | _problems(errors)}
 
 
-def _problems(codes: tuple[str, ...]) -> Document:
+def _of_handler(route: HandlerRoute, models: Models) -> Document:
+    errors = set(route.errors)
+    operation: Document = dict(_SECURED) if route.is_secured else {}
+    operation |= {
+        "operationId": route.contract.method if route.contract else route.answer.__name__,
+        "summary": (getdoc(route.answer) or "").partition("\n")[0].removesuffix("."),
+    }
+    if route.contract is not None:
+        errors |= {*route.contract.errors, *FROM_CALLS}
+    if route.takes is not None:
+        errors |= FROM_BODIES
+        content = _content(route.takes, models, "validation")
+        operation["requestBody"] = {"required": route.is_body_required, "content": content}
+    if isinstance(route.gives, tuple):
+        content = {media_type: {"schema": _schema(media_type)} for media_type in route.gives}
+    else:
+        content = _content(route.gives, models)
+    success = {"200": {"description": "Success", "content": content}}
+    return operation | {"responses": success | _problems(errors)}
+
+
+def _successes(route: ContractRoute, models: Models) -> Document:
+    reply: type[BaseModel] = route.contract.reply
+    if route.wrapped:
+        reply = create_model(f"One{reply.__name__}", data=(reply, ...))
+    success: Document = {"description": "Success", "content": _content(reply, models)}
+    if route.location is not None:
+        return {"202": success | {"description": "Started, or under way", "headers": _LOCATION}}
+    responses = {"200": success}
+    if route.conditional:
+        responses["304"] = {"description": "What the client has (`If-None-Match`) still holds"}
+    if route.empty is not None:
+        responses["204"] = {"description": "There are none at all"}
+    return responses
+
+
+def _problems(errors: Errors) -> Document:
     """Describe the error responses: one a status, naming the codes that share it."""
     by_status: dict[int, list[str]] = {}
-    for code in codes:
-        by_status.setdefault(HTTP_STATUS[code].value, []).append(code)
+    for error in errors | EVERYWHERE:
+        by_status.setdefault(status_of(error), []).append(error.code)
     return {
         str(status): {
             "description": " or ".join(f"`{code}`" for code in sorted(codes)),
@@ -256,20 +155,42 @@ def _problems(codes: tuple[str, ...]) -> Document:
     }
 
 
-def _parameters(contract: type[BaseModel], place: str) -> list[Document]:
-    schema = contract.model_json_schema()
+def _parameters(route: ContractRoute) -> list[Document]:
+    """Describe what comes from the path, and without a body from the query."""
+    fields = route.contract.model_json_schema()["properties"]
+    in_path = {name: field for name, field in fields.items() if name in route.path_fields}
+    in_query = {} if route.has_body else {n: f for n, f in fields.items() if n not in in_path}
     return [
-        {"name": name, "in": place, "required": place == "path", "schema": field}
-        for name, field in schema["properties"].items()
+        *(_parameter(name, "path", field) for name, field in in_path.items()),
+        *(_parameter(name, "query", field) for name, field in in_query.items()),
     ]
 
 
-def _json(schema: Document) -> Document:
-    return {"application/json": {"schema": schema}}
+def _parameter(name: str, place: str, schema: Document) -> Document:
+    return {"name": name, "in": place, "required": place == "path", "schema": schema}
 
 
-def _text(media_type: str) -> Document:
-    return {media_type: {"schema": {"type": "string"}}}
+def _body(route: ContractRoute) -> type[BaseModel]:
+    """Make a model of the fields that come from the body."""
+    fields: Document = {
+        name: (field.annotation, field)
+        for name, field in route.contract.model_fields.items()
+        if name not in route.path_fields
+    }
+    body: type[BaseModel] = create_model(route.contract.__name__, **fields)
+    return body
+
+
+def _content(
+    model: type[BaseModel], models: Models, mode: JsonSchemaMode = "serialization"
+) -> Document:
+    """Describe JSON of a model, and note that its schema is needed."""
+    models.setdefault(model.__name__, (model, mode))
+    return {"application/json": {"schema": _reference(model)}}
+
+
+def _schema(media_type: str) -> Document:
+    return {"type": "object" if media_type == "application/json" else "string"}
 
 
 def _reference(model: type[BaseModel]) -> Document:

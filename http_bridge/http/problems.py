@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-import orjson
+from pydantic import BaseModel
 
 from http_bridge.asgi.messages import HttpResponse
 from postroad.contracts.errors import ServiceError
@@ -62,19 +62,36 @@ class CrossSite(ServiceError):
     title = "The request comes from another site"
 
 
+class HttpProblem(BaseModel):
+    """An error (RFC 9457). ``code`` is stable; ``error`` repeats ``detail``."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    error: str
+
+
+def status_of(error: ServiceError | type[ServiceError]) -> HTTPStatus:
+    """Return an error's status."""
+    return HTTP_STATUS.get(error.code, HTTPStatus.BAD_GATEWAY)  # an error of another package
+
+
 def problem_response(error: ServiceError, request_id: str) -> HttpResponse:
     """Answer with a problem object (RFC 9457); ``error`` repeats the detail for older clients."""
-    status = HTTP_STATUS.get(error.code, HTTPStatus.BAD_GATEWAY)  # an error of another package
+    status = status_of(error)
     detail = str(error)
-    body = {
-        "type": f"urn:postroad:problem:{error.code}",
-        "title": error.title,
-        "status": status,
-        "detail": detail,
-        "code": error.code,
-        "request_id": request_id,
-        "error": detail,
-    }
+    body = HttpProblem(
+        type=f"urn:postroad:problem:{error.code}",
+        title=error.title,
+        status=status,
+        detail=detail,
+        code=error.code,
+        request_id=request_id,
+        error=detail,
+    )
     headers = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
     if status == HTTPStatus.UNAUTHORIZED:
         headers.append((b"www-authenticate", _challenge(error)))
@@ -82,7 +99,7 @@ def problem_response(error: ServiceError, request_id: str) -> HttpResponse:
         headers.append((b"retry-after", str(error.retry_after_s).encode()))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allowed.encode()))
-    return HttpResponse(status, orjson.dumps(body), headers, error.timing)
+    return HttpResponse(status, body.model_dump_json().encode(), headers, error.timing)
 
 
 def _challenge(error: ServiceError) -> bytes:

@@ -3,12 +3,8 @@
 from http import HTTPStatus
 from importlib.resources import files
 
-import orjson
-
 from http_bridge.asgi.messages import JSON, HttpRequest, HttpResponse
-from http_bridge.documents import openapi
-from http_bridge.documents.asyncapi_page import messages_page
-from postroad.asyncapi import document as asyncapi
+from http_bridge.routes.backend import Backend
 
 _PAGE = b"""<!DOCTYPE html>
 <html lang="en">
@@ -37,46 +33,41 @@ _STATIC_POLICY = (
 _HTML = b"text/html; charset=utf-8"
 
 
-class Docs:
-    """The handlers of the two documents, and of ``/docs`` and its parts."""
+_SWAGGER = files("swagger_ui") / "static"
+_PARTS = {
+    "/docs/start.js": (b"text/javascript", _START, _POLICY),
+    "/docs/swagger-ui.css": (b"text/css", (_SWAGGER / "swagger-ui.css").read_bytes(), _POLICY),
+    "/docs/swagger-ui-bundle.js": (
+        b"text/javascript",
+        (_SWAGGER / "swagger-ui-bundle.js").read_bytes(),
+        _POLICY,
+    ),
+    "/docs/messages.css": (
+        b"text/css",
+        (files("http_bridge.documents") / "messages.css").read_bytes(),
+        _STATIC_POLICY,
+    ),
+}
+PATHS = tuple(_PARTS)
 
-    def __init__(self) -> None:
-        swagger = files("swagger_ui") / "static"
-        messages = asyncapi.build_document()
-        self._openapi = orjson.dumps(openapi.build_document())
-        self._asyncapi = orjson.dumps(messages)
-        self._parts = {
-            "/docs": (_HTML, _PAGE, _POLICY),
-            "/docs/start.js": (b"text/javascript", _START, _POLICY),
-            "/docs/swagger-ui.css": (
-                b"text/css",
-                (swagger / "swagger-ui.css").read_bytes(),
-                _POLICY,
-            ),
-            "/docs/swagger-ui-bundle.js": (
-                b"text/javascript",
-                (swagger / "swagger-ui-bundle.js").read_bytes(),
-                _POLICY,
-            ),
-            "/docs/messages": (_HTML, messages_page(messages).encode(), _STATIC_POLICY),
-            "/docs/messages.css": (
-                b"text/css",
-                (files("http_bridge.documents") / "messages.css").read_bytes(),
-                _STATIC_POLICY,
-            ),
-        }
 
-    @property
-    def paths(self) -> list[str]:
-        """Name the addresses that ``page`` answers."""
-        return list(self._parts)
+async def openapi(_: HttpRequest, backend: Backend) -> HttpResponse:
+    return HttpResponse(HTTPStatus.OK, backend.documents["openapi"], [JSON])
 
-    async def openapi(self, _: HttpRequest) -> HttpResponse:
-        return HttpResponse(HTTPStatus.OK, self._openapi, [JSON])
 
-    async def asyncapi(self, _: HttpRequest) -> HttpResponse:
-        return HttpResponse(HTTPStatus.OK, self._asyncapi, [JSON])
+async def asyncapi(_: HttpRequest, backend: Backend) -> HttpResponse:
+    return HttpResponse(HTTPStatus.OK, backend.documents["asyncapi"], [JSON])
 
-    async def page(self, request: HttpRequest) -> HttpResponse:
-        media_type, body, policy = self._parts[request.path.rstrip("/")]
-        return HttpResponse(HTTPStatus.OK, body, [(b"content-type", media_type), policy])
+
+async def messages(_: HttpRequest, backend: Backend) -> HttpResponse:
+    headers = [(b"content-type", _HTML), _STATIC_POLICY]
+    return HttpResponse(HTTPStatus.OK, backend.documents["messages"], headers)
+
+
+async def page(_: HttpRequest, __: Backend) -> HttpResponse:
+    return HttpResponse(HTTPStatus.OK, _PAGE, [(b"content-type", _HTML), _POLICY])
+
+
+async def part(request: HttpRequest, _: Backend) -> HttpResponse:
+    media_type, body, policy = _PARTS[request.path.rstrip("/")]
+    return HttpResponse(HTTPStatus.OK, body, [(b"content-type", media_type), policy])

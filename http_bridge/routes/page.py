@@ -4,8 +4,17 @@ from hashlib import sha256
 from http import HTTPStatus
 from importlib.resources import files
 
-from http_bridge.asgi.messages import Headers, HttpRequest, HttpResponse
+import orjson
+
+from http_bridge.asgi.messages import (
+    JSON,
+    PRIVATE_NO_STORE,
+    Headers,
+    HttpRequest,
+    HttpResponse,
+)
 from http_bridge.http.caching import holds
+from http_bridge.routes.backend import Backend
 
 PREFIX = "/page/"
 _MEDIA_TYPES = {
@@ -29,40 +38,41 @@ _SHARED: Headers = [
 _INDEX = "index.html"
 
 
-class Page:
-    """The handlers of the page and of its parts."""
+_PARTS = {
+    file.name: file.read_bytes()
+    for file in (files("http_bridge") / "page").iterdir()
+    if file.name.rpartition(".")[2] in _MEDIA_TYPES
+}
+_TAGS = {name: b'"%b"' % sha256(body).hexdigest()[:24].encode() for name, body in _PARTS.items()}
+PATHS = tuple(PREFIX + name for name in _PARTS if name != _INDEX)
 
-    def __init__(self) -> None:
-        self._parts = {
-            file.name: file.read_bytes()
-            for file in (files("http_bridge") / "page").iterdir()
-            if file.name.rpartition(".")[2] in _MEDIA_TYPES
-        }
-        self._tags = {
-            name: b'"%b"' % sha256(body).hexdigest()[:24].encode()
-            for name, body in self._parts.items()
-        }
 
-    @property
-    def paths(self) -> list[str]:
-        """Name the addresses that ``part`` answers."""
-        return [PREFIX + name for name in self._parts if name != _INDEX]
+async def about(request: HttpRequest, backend: Backend) -> HttpResponse:
+    """What this is; to a browser, a page."""
+    if wants_html(request):
+        return _answer(_INDEX, request, [(b"vary", b"Accept")])
+    about = {
+        "name": "Postroad",
+        "description": "Products and sign-in over HTTP, answered by workers over RabbitMQ.",
+        "links": backend.links,
+    }
+    return HttpResponse(
+        HTTPStatus.OK, orjson.dumps(about), [JSON, PRIVATE_NO_STORE, (b"vary", b"Accept")]
+    )
 
-    async def index(self, request: HttpRequest) -> HttpResponse:
-        return self._answer(_INDEX, request, [(b"vary", b"Accept")])
 
-    async def part(self, request: HttpRequest) -> HttpResponse:
-        return self._answer(request.path.removeprefix(PREFIX), request, [])
+async def part(request: HttpRequest, _: Backend) -> HttpResponse:
+    """A part of the page."""
+    return _answer(request.path.rstrip("/").removeprefix(PREFIX), request, [])
 
-    def _answer(self, name: str, request: HttpRequest, more: Headers) -> HttpResponse:
-        tag = self._tags[name]
-        headers = [*_SHARED, (b"etag", tag), *more]
-        if holds(request, tag):
-            return HttpResponse(HTTPStatus.NOT_MODIFIED, headers=headers)
-        media_type = _MEDIA_TYPES[name.rpartition(".")[2]]
-        return HttpResponse(
-            HTTPStatus.OK, self._parts[name], [(b"content-type", media_type), *headers]
-        )
+
+def _answer(name: str, request: HttpRequest, more: Headers) -> HttpResponse:
+    tag = _TAGS[name]
+    headers = [*_SHARED, (b"etag", tag), *more]
+    if holds(request, tag):
+        return HttpResponse(HTTPStatus.NOT_MODIFIED, headers=headers)
+    media_type = _MEDIA_TYPES[name.rpartition(".")[2]]
+    return HttpResponse(HTTPStatus.OK, _PARTS[name], [(b"content-type", media_type), *headers])
 
 
 def wants_html(request: HttpRequest) -> bool:

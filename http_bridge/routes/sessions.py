@@ -1,38 +1,27 @@
 """Signing in, staying signed in and signing out over HTTP."""
 
 from http import HTTPStatus
-from typing import TypeVar
-from urllib.parse import urlsplit
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from http_bridge.asgi.messages import (
-    JSON,
-    NO_STORE,
-    BodyOverLimit,
-    Headers,
-    HttpRequest,
-    HttpResponse,
-)
-from http_bridge.calls.client import Calls
-from http_bridge.http.authentication import COOKIE, REFRESH_COOKIE, RequestTokens
-from http_bridge.http.problems import BodyTooLarge, CrossSite, UnsupportedMediaType
+from http_bridge.asgi.messages import JSON, NO_STORE, Headers, HttpRequest, HttpResponse
+from http_bridge.http.authentication import COOKIE, REFRESH_COOKIE
+from http_bridge.http.bodies import read_json
+from http_bridge.http.same_site import check_same_site
+from http_bridge.routes.backend import Backend
 from postroad.contracts.auth import (
     REFRESH_CONTEXT,
     CreateSession,
     EndSession,
-    GetOwnUser,
     RefreshSession,
     Session,
     password_context,
 )
-from postroad.contracts.errors import InvalidRefreshToken, InvalidRequest, explain
+from postroad.contracts.errors import InvalidRefreshToken
 from postroad.messaging.client import Reply
 from postroad.security.keyring import KeyRing
 from postroad.security.sealing import seal, unseal
-
-BodyT = TypeVar("BodyT", bound=BaseModel)
 
 
 class Credentials(BaseModel):
@@ -52,178 +41,135 @@ class RefreshToken(BaseModel):
     refresh_token: SecretStr = Field(min_length=1, max_length=1000)
 
 
-class Auth:
-    """The handlers of ``/auth`` and what is below it."""
+class SignedIn(BaseModel):
+    """An access token, good for ``expires_in`` seconds, and a refresh token, good for one use.
 
-    def __init__(
-        self,
-        calls: Calls,
-        keys: KeyRing,
-        tokens: RequestTokens,
-        *,
-        timeout_s: float,
-        body_max_bytes: int,
-    ) -> None:
-        self._calls = calls
-        self._keys = keys
-        self._tokens = tokens
-        self._timeout_s = timeout_s
-        self._body_max_bytes = body_max_bytes
-
-    async def sign_in(self, request: HttpRequest) -> HttpResponse:
-        """Take ``{"username", "password"}``; answer tokens, and set them as cookies."""
-        credentials = await self._body(request, Credentials)
-        reply = await self._calls.call(
-            CreateSession(
-                username=credentials.username,
-                sealed_password=self._seal(
-                    credentials.password, context=password_context(credentials.username)
-                ),
-                client_address=request.client_address,
-            ),
-            timeout_s=self._timeout_s,
-            correlation_id=request.request_id,
-            address=request.client_address,
-        )
-        return self._signed_in(reply, "signed in", request)
-
-    async def refresh(self, request: HttpRequest) -> HttpResponse:
-        """Trade the refresh token, from the cookie or the body, for new tokens."""
-        token = await self._refresh_token(request)
-        if token is None:
-            raise InvalidRefreshToken("no refresh token in the cookie or the body")
-        reply = await self._calls.call(
-            RefreshSession(sealed_refresh_token=self._seal(token, context=REFRESH_CONTEXT)),
-            timeout_s=self._timeout_s,
-            correlation_id=request.request_id,
-            address=request.client_address,
-        )
-        return self._signed_in(reply, "refreshed", request)
-
-    async def sign_out(self, request: HttpRequest) -> HttpResponse:
-        """End the session of the refresh token or of the access token; forget the cookies."""
-        token = await self._refresh_token(request)
-        user = None
-        if token is None:
-            check_same_site(request)
-            user = self._tokens.require(request)
-        reply = await self._calls.call(
-            EndSession(sealed_refresh_token=token and self._seal(token, context=REFRESH_CONTEXT)),
-            timeout_s=self._timeout_s,
-            user=user,
-            correlation_id=request.request_id,
-            address=request.client_address,
-        )
-        reply.parse()  # that it is one
-        headers = [JSON, NO_STORE, *_cookies(request, "", 0, "", 0)]
-        return HttpResponse(HTTPStatus.OK, b'{"message":"signed out"}', headers, reply.timing)
-
-    async def own_user(self, request: HttpRequest) -> HttpResponse:
-        """Answer who the token's user is: ``{"user_id", "username", "roles", "scopes"}``."""
-        reply = await self._calls.call(
-            GetOwnUser(),
-            timeout_s=self._timeout_s,
-            user=self._tokens.require(request),
-            correlation_id=request.request_id,
-        )
-        return HttpResponse(HTTPStatus.OK, reply.body, timing=reply.timing)
-
-    async def key_set(self, _: HttpRequest) -> HttpResponse:
-        """Answer the keys that sign access tokens, as a JWK Set (RFC 7517)."""
-        keys = [
-            {
-                "kty": key.kty,
-                "crv": key.crv,
-                "kid": key.kid,
-                "x": key.x,
-                "use": "sig",
-                "alg": "EdDSA",
-            }
-            for key in self._keys.trust.token_keys().values()
-        ]
-        headers = [JSON, (b"cache-control", b"public, max-age=60")]
-        return HttpResponse(HTTPStatus.OK, orjson.dumps({"keys": keys}), headers)
-
-    async def _refresh_token(self, request: HttpRequest) -> SecretStr | None:
-        """Find the refresh token: in the cookie, for a request from our own pages, or the body."""
-        if (cookie := request.cookie(REFRESH_COOKIE)) is not None:
-            check_same_site(request)
-            return SecretStr(cookie)
-        if b"content-type" not in request.headers:
-            return None
-        return (await self._body(request, RefreshToken)).refresh_token
-
-    async def _body(self, request: HttpRequest, model: type[BodyT]) -> BodyT:
-        media_type = request.headers.get(b"content-type", b"").partition(b";")[0]
-        if media_type.strip().lower() != b"application/json":
-            raise UnsupportedMediaType("send the body as application/json")
-        try:
-            return model.model_validate_json(await request.body(self._body_max_bytes))
-        except BodyOverLimit as error:
-            raise BodyTooLarge(f"at most {self._body_max_bytes} bytes") from error
-        except ValidationError as error:
-            raise InvalidRequest(explain(error)) from error
-
-    def _seal(self, secret: SecretStr, *, context: str) -> str:
-        return seal(
-            secret.get_secret_value(),
-            to=CreateSession.service(),
-            context=context,
-            trust=self._keys.trust,
-        )
-
-    def _signed_in(self, reply: Reply[Session], message: str, request: HttpRequest) -> HttpResponse:
-        session = reply.parse()
-        refresh_token = unseal(
-            session.sealed_refresh_token, context=REFRESH_CONTEXT, identity=self._keys.identity
-        )
-        body = {
-            "message": message,
-            "access_token": session.access_token,
-            "token_type": "Bearer",
-            "expires_in": session.expires_in,
-            "refresh_token": refresh_token,
-            "refresh_expires_in": session.refresh_expires_in,
-        }
-        cookies = _cookies(
-            request,
-            session.access_token,
-            session.expires_in,
-            refresh_token,
-            session.refresh_expires_in,
-        )
-        return HttpResponse(
-            HTTPStatus.OK, orjson.dumps(body), [JSON, NO_STORE, *cookies], reply.timing
-        )
-
-
-def check_same_site(request: HttpRequest) -> None:
-    """Refuse a request that another site's page made with our cookies.
-
-    A browser says where a request comes from (``Sec-Fetch-Site``, else ``Origin``); who says
-    neither is no browser, and nobody's cookies are sent without their doing.
-
-    Raises:
-        CrossSite: it comes from elsewhere.
+    They are set as the cookies ``token`` and ``refresh_token`` too.
     """
-    site = request.headers.get(b"sec-fetch-site")
-    origin = request.headers.get(b"origin")
-    if site is not None:
-        is_own = site in (b"same-origin", b"none")
-    elif origin is not None:
-        is_own = _host(origin) == request.headers.get(b"host")
+
+    message: str
+    access_token: str
+    token_type: str
+    expires_in: int
+    refresh_token: str
+    refresh_expires_in: int
+
+
+class SignedOut(BaseModel):
+    """The session is over."""
+
+    message: str
+
+
+async def sign_in(request: HttpRequest, backend: Backend) -> HttpResponse:
+    """Sign in."""
+    credentials = await read_json(request, Credentials.model_validate_json, backend.body_max_bytes)
+    context = password_context(credentials.username)
+    reply = await backend.calls.call(
+        CreateSession(
+            username=credentials.username,
+            sealed_password=_seal(credentials.password, context=context, keys=backend.keys),
+            client_address=request.client_address,
+        ),
+        correlation_id=request.request_id,
+        address=request.client_address,
+    )
+    return _signed_in(request, reply, "signed in", backend.keys)
+
+
+async def refresh(request: HttpRequest, backend: Backend) -> HttpResponse:
+    """Trade the refresh token, of the body or the cookie, for new tokens."""
+    token = await _refresh_token(request, backend)
+    if token is None:
+        raise InvalidRefreshToken("no refresh token in the cookie or the body")
+    sealed = _seal(token, context=REFRESH_CONTEXT, keys=backend.keys)
+    reply = await backend.calls.call(
+        RefreshSession(sealed_refresh_token=sealed),
+        correlation_id=request.request_id,
+        address=request.client_address,
+    )
+    return _signed_in(request, reply, "refreshed", backend.keys)
+
+
+async def sign_out(request: HttpRequest, backend: Backend) -> HttpResponse:
+    """Sign out, by the refresh token or else the access token."""
+    token = await _refresh_token(request, backend)
+    sealed, user = None, None
+    if token is not None:
+        sealed = _seal(token, context=REFRESH_CONTEXT, keys=backend.keys)
     else:
-        is_own = True
-    if not is_own:
-        raise CrossSite("cookies are not taken from another site's page")
+        check_same_site(request)
+        user = backend.tokens.require(request)
+    reply = await backend.calls.call(
+        EndSession(sealed_refresh_token=sealed),
+        user=user,
+        correlation_id=request.request_id,
+        address=request.client_address,
+    )
+    headers = [JSON, NO_STORE, *_cookies(request, "", 0, "", 0)]
+    body = SignedOut(message="signed out").model_dump_json()
+    return HttpResponse(HTTPStatus.OK, body.encode(), headers, reply.timing)
 
 
-def _host(origin: bytes) -> bytes | None:
-    """Give the host, and the port if it has one, of an origin; none if it is no origin."""
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:  # such as "http://["
+async def keys(_: HttpRequest, backend: Backend) -> HttpResponse:
+    """The keys that sign access tokens (RFC 7517)."""
+    keys = [
+        {
+            "kty": key.kty,
+            "crv": key.crv,
+            "kid": key.kid,
+            "x": key.x,
+            "use": "sig",
+            "alg": "EdDSA",
+        }
+        for key in backend.keys.trust.token_keys().values()
+    ]
+    headers = [JSON, (b"cache-control", b"public, max-age=60")]
+    return HttpResponse(HTTPStatus.OK, orjson.dumps({"keys": keys}), headers)
+
+
+async def _refresh_token(request: HttpRequest, backend: Backend) -> SecretStr | None:
+    """Find the refresh token: in the cookie, for a request from our own pages, or the body."""
+    if (cookie := request.cookie(REFRESH_COOKIE)) is not None:
+        check_same_site(request)
+        return SecretStr(cookie)
+    if b"content-type" not in request.headers:
         return None
+    body = await read_json(request, RefreshToken.model_validate_json, backend.body_max_bytes)
+    return body.refresh_token
+
+
+def _seal(secret: SecretStr, *, context: str, keys: KeyRing) -> str:
+    return seal(
+        secret.get_secret_value(), to=CreateSession.service(), context=context, trust=keys.trust
+    )
+
+
+def _signed_in(
+    request: HttpRequest, reply: Reply[Session], message: str, keys: KeyRing
+) -> HttpResponse:
+    session = reply.parse()
+    refresh_token = unseal(
+        session.sealed_refresh_token, context=REFRESH_CONTEXT, identity=keys.identity
+    )
+    body = SignedIn(
+        message=message,
+        access_token=session.access_token,
+        token_type="Bearer",  # noqa: S106  # a scheme, no secret
+        expires_in=session.expires_in,
+        refresh_token=refresh_token,
+        refresh_expires_in=session.refresh_expires_in,
+    )
+    cookies = _cookies(
+        request,
+        session.access_token,
+        session.expires_in,
+        refresh_token,
+        session.refresh_expires_in,
+    )
+    return HttpResponse(
+        HTTPStatus.OK, body.model_dump_json().encode(), [JSON, NO_STORE, *cookies], reply.timing
+    )
 
 
 def _cookies(

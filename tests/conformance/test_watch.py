@@ -7,7 +7,8 @@ from time import time
 import pytest
 
 from http_bridge.calls import broker_monitor
-from http_bridge.calls.broker_monitor import QUEUES, BrokerMonitor, Queue, RecentEvent
+from http_bridge.calls.broker_monitor import BrokerMonitor, Queue, RecentEvent
+from http_bridge.routes.table import SERVICES
 from postroad.contracts.base import Event
 from postroad.contracts.errors import Overloaded
 from postroad.contracts.events import (
@@ -35,7 +36,9 @@ LOGIN = LoginSucceeded(user_id=7, session_id="s", at=1.0, client_network="192.0.
 
 @pytest.fixture
 async def watch(broker: BrokerUnderTest, keys: Keys) -> AsyncIterator[BrokerMonitor]:
-    watch = BrokerMonitor(broker.as_user("bridge"), keys["bridge"], interval_s=INTERVAL_S)
+    watch = BrokerMonitor(
+        broker.as_user("bridge"), keys["bridge"], services=SERVICES, interval_s=INTERVAL_S
+    )
     yield watch
     await watch.close()
 
@@ -56,12 +59,14 @@ def is_connected(watch: BrokerMonitor) -> bool:
     return watch.sight is not None and watch.sight.is_connected
 
 
-def test_the_queues_are_those_that_the_bridge_may_look_at(services: Services) -> None:
+def test_the_queues_are_those_that_the_bridge_may_look_at(
+    services: Services, watch: BrokerMonitor
+) -> None:
     rights = services.root["bridge"]
 
     called = {f"rpc.{right.partition('.')[0]}" for right in rights.calls}
 
-    assert set(QUEUES) == called | set(rights.watches)
+    assert set(watch.queues) == called | set(rights.watches)
 
 
 async def test_messages_and_workers_are_counted_as_they_come_and_go(

@@ -46,7 +46,7 @@ def our_metrics() -> Iterator[Metric]:
     yield from outbox_metrics(NOBODY, NOBODY)
     yield from cache_metrics(CachedCatalog(UpstreamCatalog(fetcher), settings))
     yield from upstream_metrics(fetcher)
-    yield from HttpMetrics([]).metrics(lambda: 0)
+    yield from HttpMetrics().metrics(lambda: 0)
     yield from supervisor_metrics(Supervisor())
 
 

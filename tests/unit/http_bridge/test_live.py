@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 
-from http_bridge.asgi.messages import HttpRequest, HttpResponse, Stream
+from http_bridge.asgi.messages import HttpRequest, HttpResponse
+from http_bridge.asgi.stream import Stream
 from http_bridge.calls.broker_monitor import BrokerMonitor
-from http_bridge.http.authentication import RequestTokens
-from http_bridge.routes.live import Live
+from http_bridge.routes.live import live
+from postroad.broker.interfaces import Broker
 from postroad.contracts.errors import NotAuthenticated, NotAuthorised, Overloaded
 from postroad.contracts.events import LoginSucceeded
-from postroad.security.access_tokens import TokenVerifier
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity
 from postroad.security.revocations import Revocations
 from postroad.testing import eventually
 from postroad.testing.keys import token_text
+from tests.support.bridges import make_bridge
 from tests.support.brokers import MemoryUnderTest
 
 OPERATIONS = "catalog:read operations:read"
@@ -58,11 +59,12 @@ class Visitor:
 class Line:
     """The bridge's end: a watch of the in-memory broker, and who may see it."""
 
-    def __init__(self, watch: BrokerMonitor, keys: KeyRing, issuer: Identity) -> None:
-        self.watch = watch
+    def __init__(self, broker: Broker, keys: KeyRing, issuer: Identity) -> None:
         self.issuer = issuer
         self.revocations = Revocations()
-        self.live = Live(watch, RequestTokens(TokenVerifier(keys, self.revocations)))
+        bridge = make_bridge(broker, keys, revocations=self.revocations)
+        self.watch = bridge.monitor
+        self._backend = bridge.backend
 
     async def ask(
         self, visitor: Visitor, *, method: str = "GET", token: bool = True, **claims: Any
@@ -76,7 +78,7 @@ class Line:
             "scheme": "http",
             "headers": headers,
         }
-        return await self.live.stream(HttpRequest.from_scope(scope, visitor.receive))
+        return await live(HttpRequest.from_scope(scope, visitor.receive), self._backend)
 
     @asynccontextmanager
     async def showing(self, visitor: Visitor, **claims: Any) -> AsyncIterator[asyncio.Task[None]]:
@@ -94,9 +96,9 @@ async def line(
     memory_broker: MemoryUnderTest, keys: dict[str, KeyRing], identities: dict[str, Identity]
 ) -> AsyncIterator[Line]:
     user = memory_broker.as_user("bridge")
-    watch = BrokerMonitor(user, keys["bridge"], interval_s=0.01)
-    yield Line(watch, keys["bridge"], identities["auth"])
-    await watch.close()
+    line = Line(user, keys["bridge"], identities["auth"])
+    yield line
+    await line.watch.close()
 
 
 def note_logins(watch: BrokerMonitor, count: int) -> None:

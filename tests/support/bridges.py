@@ -1,0 +1,88 @@
+"""The bridge in a test's own process, asked as an ASGI server does."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from http_bridge.app import Bridge
+from http_bridge.asgi.messages import Headers, Scope
+from http_bridge.calls.broker_monitor import BrokerMonitor
+from http_bridge.routes.routing import Route
+from http_bridge.routes.table import ROUTES, SERVICES
+from http_bridge.settings import BridgeSettings
+from postroad.broker.interfaces import Broker
+from postroad.messaging.client import Client
+from postroad.security.keyring import KeyRing
+from postroad.security.revocations import Revocations
+
+
+def make_bridge(
+    broker: Broker,
+    keys: KeyRing,
+    *,
+    client: Client | None = None,
+    revocations: Revocations | None = None,
+    routes: Iterable[Route] = ROUTES,
+) -> Bridge:
+    """Put a bridge together; only a ``client`` that is given and started can call."""
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        yield
+
+    return Bridge(
+        BridgeSettings(),
+        client=client or Client(broker, keys),
+        keys=keys,
+        revocations=Revocations() if revocations is None else revocations,
+        monitor=BrokerMonitor(broker, keys, services=SERVICES, interval_s=0.01),
+        lifespan=lifespan,
+        is_current=lambda: True,
+        routes=routes,
+    )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: dict[bytes, bytes]
+    body: bytes
+
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+
+async def ask(
+    bridge: Bridge,
+    method: str,
+    path: str,
+    *,
+    query: bytes = b"",
+    headers: Headers | None = None,
+    body: bytes = b"",
+) -> Answer:
+    """Send one request, and return the answer to it."""
+    sent: list[Scope] = []
+
+    async def receive() -> Scope:
+        return {"type": "http.request", "body": body}
+
+    async def send(message: Scope) -> None:
+        sent.append(message)
+
+    scope: Scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "query_string": query,
+        "scheme": "http",
+        "headers": headers or [],
+    }
+    await bridge(scope, receive, send)
+    start, *parts = sent
+    return Answer(start["status"], dict(start["headers"]), b"".join(part["body"] for part in parts))
