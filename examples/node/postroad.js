@@ -109,7 +109,7 @@ export class Client {
     })
   }
 
-  /** Hear events by their names, or by patterns within those granted, such as `auth.login.*`. */
+  /** Hear events by their names, or by rights to them, such as `auth.*`: all of that prefix. */
   async listen(patterns, onEvent) {
     this.#keys.refresh()
     const rights = this.#keys.peer(this.#keys.service).listens ?? []
@@ -252,7 +252,9 @@ export class Client {
   }
 
   async #hear(line, { patterns, onEvent }) {
-    await this.#ownQueue(line, 'listen', 'events', () => patterns, (message) => {
+    // AMQP's `*` is one word, and a right's any number
+    const keys = patterns.map((pattern) => pattern.replace(/\.\*$/, '.#'))
+    await this.#ownQueue(line, 'listen', 'events', () => keys, (message) => {
       try {
         const claims = this.#verified(message, 'event')
         if (message.properties.userId !== claims.iss) throw new Refused('sender_mismatch')

@@ -2,12 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from time import time
-from typing import Any
 
 from postroad.broker.interfaces import Broker
 from postroad.contracts.base import Event
@@ -20,7 +19,7 @@ from postroad.contracts.events import (
     ProductRemoved,
     SessionRevoked,
 )
-from postroad.messaging.event_listener import EventListener
+from postroad.messaging.event_listener import EventListener, Listeners, ReceivedEvent
 from postroad.security.keyring import KeyRing
 from postroad.topology.names import rpc_queue, work_queue
 
@@ -186,7 +185,7 @@ class BrokerMonitor:
         self._skipped += 1
         return False
 
-    def _takes(self) -> dict[type[Event], Callable[[Any], None]]:
+    def _takes(self) -> Listeners:
         return {
             LoginSucceeded: self._note_user,
             LoginFailed: self._note_user,
@@ -196,11 +195,16 @@ class BrokerMonitor:
             ProductRemoved: self._note_product,
         }
 
-    def _note_user(self, event: LoginSucceeded | LoginFailed | SessionRevoked) -> None:
-        self._note(event, None if event.user_id is None else f"user {event.user_id}")
+    def _note_user(
+        self, received: ReceivedEvent[LoginSucceeded | LoginFailed | SessionRevoked]
+    ) -> None:
+        user_id = received.event.user_id
+        self._note(received.event, None if user_id is None else f"user {user_id}")
 
-    def _note_product(self, event: ProductAdded | ProductPriceChanged | ProductRemoved) -> None:
-        self._note(event, f"product {event.product_id}")
+    def _note_product(
+        self, received: ReceivedEvent[ProductAdded | ProductPriceChanged | ProductRemoved]
+    ) -> None:
+        self._note(received.event, f"product {received.event.product_id}")
 
     def _note(self, event: Event, subject: str | None) -> None:
         self._happenings.append(RecentEvent(next(self._numbers), time(), event.name, subject))

@@ -20,10 +20,9 @@ from ops.terminal.text import plain
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.contracts.base import Event
 from postroad.contracts.registry import EVENTS
-from postroad.messaging.event_listener import EventListener
+from postroad.messaging.event_listener import EventListener, ReceivedEvent
 from postroad.observability.logging import BOLD, CYAN, DIM, PLAIN
 from postroad.security.keyring import KeyRing, watch_key_files
-from postroad.security.signatures import Claims
 from postroad.settings import MessagingSettings
 
 EXAMPLES = """\
@@ -32,7 +31,7 @@ examples:
   postroad tail events 'auth.login.*'      '*' is one word, '#' is any number of them
 """
 
-Line = Callable[[Claims, Event], str]
+Line = Callable[[ReceivedEvent[Event]], str]
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -73,19 +72,18 @@ async def _tail(events: list[type[Event]], settings: MessagingSettings, line: Li
     keys = KeyRing.load(settings.identity_file, settings.trust_file)
     unread = asyncio.Event()
 
-    def show(claims: Claims, event: Event) -> None:
+    def show(received: ReceivedEvent[Event]) -> None:
         try:
-            print(line(claims, event), flush=True)
+            print(line(received), flush=True)
         except BrokenPipeError:  # in the listener it would end the connection
             unread.set()
 
     names = ", ".join(event.name for event in events)
     listener = EventListener(
-        dict.fromkeys(events, lambda _: None),
+        dict.fromkeys(events, show),
         broker=RabbitBroker(settings, keys.service),
         keys=keys,
         on_open=lambda: print(f"postroad: listening to {names}", file=sys.stderr, flush=True),
-        on_heard=show,
     )
     await listener.start()
     _notice_end_of_pipe(unread)
@@ -106,7 +104,8 @@ def _notice_end_of_pipe(unread: asyncio.Event) -> None:
         asyncio.get_running_loop().add_reader(sys.stdout.fileno(), unread.set)  # pipe(7): POLLERR
 
 
-def _as_json(_claims: Claims, event: Event) -> str:
+def _as_json(received: ReceivedEvent[Event]) -> str:
+    event = received.event
     return json.dumps({"event": event.name, **event.model_dump(mode="json")}, ensure_ascii=False)
 
 
@@ -115,15 +114,16 @@ def _for_people(events: list[type[Event]]) -> Line:
     width = max(len(event.name) for event in events)
     dim, bold, cyan, end = (DIM, BOLD, CYAN, PLAIN) if wants_colours() else ("",) * 4
 
-    def line(claims: Claims, event: Event) -> str:
+    def line(received: ReceivedEvent[Event]) -> str:
+        event = received.event
         fields = " ".join(
             f"{cyan}{name}{end}={plain(json.dumps(value, ensure_ascii=False))}"
             for name, value in event.model_dump(mode="json").items()
         )
-        signed_at = datetime.fromtimestamp(claims.iat).astimezone()
+        sent_at = datetime.fromtimestamp(received.sent_at).astimezone()
         return (
-            f"{dim}{signed_at:%H:%M:%S}{end} {bold}{event.name:{width}}{end} {claims.iss:8} "
-            f"{fields} {dim}message_id={claims.jti}{end}"
+            f"{dim}{sent_at:%H:%M:%S}{end} {bold}{event.name:{width}}{end} {received.sender:8} "
+            f"{fields} {dim}message_id={received.message_id}{end}"
         )
 
     return line

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from postroad.contracts.errors import ServiceError as ServiceError
     from postroad.contracts.errors import Unavailable as Unavailable
     from postroad.messaging.client import Client as Client
+    from postroad.messaging.event_listener import ReceivedEvent as ReceivedEvent
     from postroad.runtime.blocking import BlockingClient as BlockingClient
     from postroad.runtime.connect import connect as connect
     from postroad.runtime.connect import listen as listen
@@ -40,6 +41,7 @@ else:  # a type checker would take it that any name is here
         "OutcomeUnknown": "contracts.errors",
         "Overloaded": "contracts.errors",
         "PeerError": "contracts.errors",
+        "ReceivedEvent": "messaging.event_listener",
         "ReplyTimeout": "contracts.errors",
         "Request": "contracts.base",
         "ServiceError": "contracts.errors",

@@ -49,7 +49,7 @@ async def listening(broker: BrokerUnderTest, keys: KeyRing) -> AsyncIterator[Ear
     heard: list[Event] = []
     opened: list[float] = []
     listener = EventListener(
-        {SessionRevoked: heard.append},
+        {SessionRevoked: lambda received: heard.append(received.event)},
         broker=broker.as_user(keys.service),
         keys=keys,
         on_open=lambda: opened.append(time()),

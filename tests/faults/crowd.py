@@ -12,7 +12,7 @@ import httpx
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.contracts.events import LoginSucceeded
 from postroad.messaging.client import Client
-from postroad.messaging.event_listener import EventListener
+from postroad.messaging.event_listener import EventListener, ReceivedEvent
 from postroad.runtime.blocking import BlockingClient
 from postroad.runtime.connect import connect
 from postroad.security.keyring import watch_key_files
@@ -64,8 +64,8 @@ async def _listening(system: System, records: Records) -> AsyncIterator[None]:
     """Hear of sign-ins as they happen."""
     settings, keys = system.settings_of("shop"), system.keys("shop")
 
-    def hear(event: LoginSucceeded) -> None:
-        records.heard[event.session_id] += 1
+    def hear(received: ReceivedEvent[LoginSucceeded]) -> None:
+        records.heard[received.event.session_id] += 1
 
     listener = EventListener(
         {LoginSucceeded: hear}, broker=RabbitBroker(settings, "shop"), keys=keys

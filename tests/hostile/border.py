@@ -195,7 +195,7 @@ class Land:
     def _hear(self, envelope: Envelope) -> SessionRevoked:
         heard: list[SessionRevoked] = []
         listener = EventListener(
-            {SessionRevoked: heard.append},
+            {SessionRevoked: lambda received: heard.append(received.event)},
             broker=self._broker.as_user("bridge"),
             keys=self.keys["bridge"],
         )

@@ -11,7 +11,6 @@ from urllib.parse import unquote, urlsplit
 from weakref import WeakKeyDictionary
 
 import pika
-import structlog
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pydantic import SecretStr
@@ -20,9 +19,10 @@ from postroad.broker.interfaces import ConnectionState
 from postroad.broker.pika_connection import Amqp
 from postroad.broker.pika_transport import LoopServices
 from postroad.broker.stats import Traffic
+from postroad.logger import get_logger
 from postroad.settings import MessagingSettings
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 T = TypeVar("T")
 

@@ -3,13 +3,14 @@
 from struct import Struct
 from typing import Any
 
-import structlog
 from pika import BasicProperties
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.frame import Header
 from pika.spec import FRAME_END_SIZE, FRAME_HEADER, FRAME_HEADER_SIZE
 
-log = structlog.get_logger()
+from postroad.logger import get_logger
+
+log = get_logger(__name__)
 
 _FRAME_START = Struct(">BHL")  # type, channel, payload size: AMQP 0-9-1 section 4.2.3
 _BODY_SIZE = Struct(">4xQ")  # after class and weight: AMQP 0-9-1 section 4.2.6.1

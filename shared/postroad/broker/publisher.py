@@ -4,15 +4,15 @@ import asyncio
 from functools import partial
 
 import pika
-import structlog
 from pika import BasicProperties
 from pika.channel import Channel
 from pika.frame import Method
 
 from postroad.broker.connection import Connection, Login
 from postroad.broker.interfaces import ConnectionState, NotOpen, OnOutcome, Outcome, check_size
+from postroad.logger import get_logger
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 CONFIRM_TIMEOUT_S = 4.0  # of a broker that takes messages at all; it needs some milliseconds
 CONFIRM_CHECK_S = 0.5

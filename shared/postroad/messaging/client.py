@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from time import perf_counter, time
 from typing import Any, Generic, TypeVar, cast
 
-import structlog
 from pydantic import ValidationError
 
 from postroad.broker.interfaces import (
@@ -38,15 +37,16 @@ from postroad.contracts.errors import (
 from postroad.contracts.replies import CallTiming
 from postroad.ids import new_id
 from postroad.limits import PROBLEM
+from postroad.logger import get_logger
 from postroad.observability.message_spans import sending
 from postroad.observability.metrics import Histograms
 from postroad.observability.trace_context import ongoing_trace
 from postroad.security.access_tokens import AccessToken
 from postroad.security.keyring import KeyRing
-from postroad.security.signatures import Refused, Signer, Verifier, is_plain_id
+from postroad.security.signatures import Refused, Signer, Verifier, is_plain_id, token_hash
 from postroad.topology.names import RPC_EXCHANGE, rpc_queue
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 WATCH_INTERVAL_S = 0.5
 _OPENED_POLL_S = 0.01
@@ -172,13 +172,14 @@ class Client:
         request: Request[ReplyT],
         *,
         timeout_s: float | None = None,
-        user: AccessToken | None = None,
+        user: AccessToken | str | None = None,
         correlation_id: str | None = None,
     ) -> ReplyT:
         """Send a request and await its reply.
 
         Within a handler, it takes no longer than the request being answered has left, and bears
-        that one's correlation id. To act for its user, too, pass ``current_context.get().user``.
+        that one's correlation id. To act for its user, too, pass ``current_context.get().user``;
+        a ``user`` may be the text of an access token.
 
         Raises:
             NotAuthorised: the trust bundle does not let us; nothing was sent.
@@ -199,7 +200,7 @@ class Client:
         request: Request[ReplyT],
         *,
         timeout_s: float | None = None,
-        user: AccessToken | None = None,
+        user: AccessToken | str | None = None,
         correlation_id: str | None = None,
     ) -> Reply[ReplyT]:
         """Send a request and await its reply, as ``call`` does, but leave it to be parsed.
@@ -222,7 +223,7 @@ class Client:
         self,
         request: Request[ReplyT],
         timeout_s: float | None,
-        user: AccessToken | None,
+        user: AccessToken | str | None,
         correlation_id: str | None,
     ) -> Reply[ReplyT]:
         loop = asyncio.get_running_loop()
@@ -274,7 +275,7 @@ class Client:
         *,
         message_id: str,
         timeout_s: float,
-        user: AccessToken | None,
+        user: AccessToken | str | None,
         correlation_id: str,
     ) -> None:
         if not is_plain_id(correlation_id):
@@ -282,6 +283,7 @@ class Client:
         now = time()
         reply_to = self._replies.address or ""
         body = request.to_json()
+        token, hashed = _text_and_hash(user) if user is not None else (None, None)
         headers: dict[str, Any] = {
             "signature": self._signer.request(
                 audience=waiting.service,
@@ -291,11 +293,11 @@ class Client:
                 correlation_id=correlation_id,
                 reply_to=reply_to,
                 deadline=now + timeout_s,
-                token_hash=user.hash if user else None,
+                token_hash=hashed,
             )
         }
-        if user is not None:
-            headers["authorization"] = user.text
+        if token is not None:
+            headers["authorization"] = token
         span = sending(
             RPC_EXCHANGE,
             request.method,
@@ -370,6 +372,10 @@ class Client:
                 count = await self._replies.consumers(rpc_queue(service))
                 self._listening[service] = None if count is None else count > 0
             await asyncio.sleep(WATCH_INTERVAL_S)
+
+
+def _text_and_hash(user: AccessToken | str) -> tuple[str, str]:
+    return (user, token_hash(user)) if isinstance(user, str) else (user.text, user.hash)
 
 
 def _failure(outcome: Outcome, service: str) -> ServiceError:

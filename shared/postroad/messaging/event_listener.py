@@ -3,24 +3,43 @@
 Events that must be heard go into a work queue (``postroad.messaging.background_worker``).
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from time import perf_counter, time
-from typing import Any
-
-import structlog
+from typing import Any, Generic, TypeVar
 
 from postroad.broker.interfaces import Broker, ConnectionState, Delivery, QueueCount
 from postroad.contracts.base import Event
+from postroad.logger import get_logger
 from postroad.observability.timing import milliseconds
 from postroad.observability.trace_context import read_trace, trace_ids
 from postroad.security import checks
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Claims, Reason, Refused, Verifier
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
-Listeners = Mapping[type[Event], Callable[[Any], None]]
+EventT_co = TypeVar("EventT_co", bound=Event, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedEvent(Generic[EventT_co]):
+    """An event with what its verified envelope says.
+
+    ``message_id`` is the same when an event comes twice; ``correlation_id`` is that of what caused
+    it, in every service's log. ``sent_at`` is in seconds since 1970.
+    """
+
+    event: EventT_co
+    message_id: str
+    correlation_id: str
+    sender: str
+    sent_at: float
+
+
+Listeners = Mapping[type[Event], Callable[[ReceivedEvent[Any]], None]]
 
 
 class EventListener:
@@ -28,7 +47,7 @@ class EventListener:
 
     ``on_open`` is called each time it begins to hear: the moment to catch up with what was missed.
     ``wants`` is asked of each event that comes; one that is not wanted is not looked at.
-    ``on_heard`` is told of each that its listener has heard, with what its envelope says.
+    Each one that a listener has heard is a line in the log, at ``log_level``.
     """
 
     def __init__(
@@ -39,14 +58,14 @@ class EventListener:
         keys: KeyRing,
         on_open: Callable[[], None] = lambda: None,
         wants: Callable[[], bool] = lambda: True,
-        on_heard: Callable[[Claims, Event], None] = lambda *_: None,
+        log_level: int = logging.INFO,
     ) -> None:
         self._events = {event.name: event for event in listeners}
         self._listeners = listeners
         self._keys = keys
         self._verifier = Verifier(keys)
         self._wants = wants
-        self._on_heard = on_heard
+        self._log_level = log_level
         self._consumer = broker.event_consumer(
             keys.service, list(self._events), on_delivery=self._on_delivery, on_open=on_open
         )
@@ -76,7 +95,13 @@ class EventListener:
         try:
             claims = self._verify(delivery)
             event_type = self._events[claims.op]
-            event = event_type.model_validate_json(delivery.body)
+            received = ReceivedEvent(
+                event=event_type.model_validate_json(delivery.body),
+                message_id=claims.jti,
+                correlation_id=claims.cid,
+                sender=claims.iss,
+                sent_at=claims.iat,
+            )
         except Refused as refusal:
             self.counts[f"refused.{refusal.reason}"] += 1
             log.warning("event refused", reason=refusal.reason, detail=str(refusal))
@@ -86,10 +111,10 @@ class EventListener:
         else:
             self.counts[claims.op] += 1
             began = perf_counter()
-            self._listeners[event_type](event)
-            self._on_heard(claims, event)
+            self._listeners[event_type](received)
             trace = read_trace(delivery.properties.headers or {})
-            log.info(
+            log.log(
+                self._log_level,
                 "event",
                 name=claims.op,
                 outcome="ok",

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from threading import Lock, Thread
+from threading import Lock, Thread, main_thread
 from typing import Self
 
 from postroad.contracts.base import ReplyT, Request
@@ -69,12 +69,13 @@ class BlockingClient:
         request: Request[ReplyT],
         *,
         timeout_s: float | None = None,
-        user: AccessToken | None = None,
+        user: AccessToken | str | None = None,
         correlation_id: str | None = None,
     ) -> ReplyT:
         """Send a request and wait for its reply; see ``Client.call``, also for what it raises.
 
-        The first call raises what ``connect`` does, too.
+        The first call raises what ``connect`` does, too, and ``RuntimeError`` once the main thread
+        has ended: a thread that goes on after it, or ``atexit``, needs a client that is connected.
         """
         thread = self._started()
         client = thread.client.result()  # connected, or given up for the moment
@@ -98,6 +99,8 @@ class BlockingClient:
                 _not_ours.append(self._thread)
                 self._thread = None
             if self._thread is None or self._thread.has_failed:
+                if not main_thread().is_alive():  # no new thread, nor a look-up of a host name
+                    raise RuntimeError("too late to connect: the main thread has ended")
                 self._thread = _ClientThread(self._opening)
             return self._thread
 

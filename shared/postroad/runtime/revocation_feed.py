@@ -2,18 +2,17 @@
 
 import asyncio
 
-import structlog
-
 from postroad.broker.interfaces import Broker
 from postroad.contracts.auth import ListRevocations
 from postroad.contracts.errors import ServiceError
 from postroad.contracts.events import SessionRevoked
+from postroad.logger import get_logger
 from postroad.messaging.client import Client
-from postroad.messaging.event_listener import EventListener
+from postroad.messaging.event_listener import EventListener, ReceivedEvent
 from postroad.security.keyring import KeyRing
 from postroad.security.revocations import Revocations
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 RETRY_S = 1.0
 
@@ -49,8 +48,8 @@ class RevocationFeed:
             await asyncio.gather(self._catching_up, return_exceptions=True)
         await self._listener.close()
 
-    def _on_revoked(self, event: SessionRevoked) -> None:
-        self._revocations.add(event.session_id, event.until)
+    def _on_revoked(self, received: ReceivedEvent[SessionRevoked]) -> None:
+        self._revocations.add(received.event.session_id, received.event.until)
 
     def _begin_to_catch_up(self) -> None:
         if self._catching_up is not None:

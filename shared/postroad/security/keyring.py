@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import time
 
-import structlog
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from postroad.logger import get_logger
 from postroad.security.keys import (
     Identity,
     KeyFileError,
@@ -21,7 +21,7 @@ from postroad.security.keys import (
     find_key,
 )
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 WATCH_INTERVAL_S = 1.0
 

@@ -173,16 +173,16 @@ class TrustedService(BaseModel):
 
     def may_call(self, method: str) -> bool:
         """Say whether this service may call a method, by whole name or by prefix ``name.*``."""
-        return _is_covered(method, self.calls)
+        return is_covered(method, self.calls)
 
     def may_hear(self, event: str) -> bool:
         """Say whether this service may listen to an event while it runs."""
-        return _is_covered(event, self.listens)
+        return is_covered(event, self.listens)
 
     def may_send(self, typ: str, name: str) -> bool:
         """Say whether this service may send a request, an event or a job (the claim ``typ``)."""
         rights = {"request": self.calls, "event": self.publishes, "job": self.enqueues}
-        return _is_covered(name, rights.get(typ, ()))
+        return is_covered(name, rights.get(typ, ()))
 
     def key(self, purpose: Purpose) -> PublicKey:
         """Give the key to use with this service for a purpose."""
@@ -240,7 +240,8 @@ def find_key(keys: Iterable[KeyT], kid: str, purpose: Purpose) -> KeyT:
     raise UnknownKey(f"no {purpose} key {kid[:100]!r}")
 
 
-def _is_covered(name: str, rights: tuple[str, ...]) -> bool:
+def is_covered(name: str, rights: tuple[str, ...]) -> bool:
+    """Return whether rights, each a whole name or a prefix ``name.*``, cover a name."""
     return any(
         name == right or (right.endswith(".*") and name.startswith(right[:-1])) for right in rights
     )

@@ -14,7 +14,7 @@ from postroad.topology.services import Service, Services, load_services, trust_b
 from tests.conftest import SERVICES_FILE
 from tests.support.brokers import PASSWORD, RabbitUnderTest
 
-SHOP = Service(calls=("catalog.products.*",), listens=("auth.login.*",))
+SHOP = Service(calls=("catalog.products.*",), listens=("auth.*",))
 
 
 @dataclass(frozen=True)

@@ -103,9 +103,8 @@ async def line(
 
 def note_logins(watch: BrokerMonitor, count: int) -> None:
     for number in range(count):
-        watch._note_user(
-            LoginSucceeded(user_id=number, session_id="s", at=1.0, client_network=None)
-        )
+        event = LoginSucceeded(user_id=number, session_id="s", at=1.0, client_network=None)
+        watch._note(event, f"user {number}")
 
 
 async def test_nobody_sees_it_without_a_token_or_the_scope(line: Line) -> None:

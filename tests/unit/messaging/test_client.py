@@ -95,12 +95,19 @@ async def test_without_a_correlation_id_a_request_starts_a_story_of_its_own(
     assert properties.correlation_id == properties.message_id
 
 
+@pytest.mark.parametrize("is_text", [True, False])
 async def test_a_users_token_travels_with_the_request_and_is_bound_to_it(
-    memory_broker: MemoryUnderTest, client: Client, keys: Keys, identities: dict[str, Identity]
+    memory_broker: MemoryUnderTest,
+    client: Client,
+    keys: Keys,
+    identities: dict[str, Identity],
+    is_text: bool,
 ) -> None:
     user = access_token(keys["bridge"], identities["auth"])
     async with consuming(memory_broker, "catalog", rpc_queue("catalog")) as requests:
-        call = asyncio.create_task(client.call(GetProduct(product_id=7), user=user))
+        call = asyncio.create_task(
+            client.call(GetProduct(product_id=7), user=user.text if is_text else user)
+        )
         request = await requests.next()
         call.cancel()
 

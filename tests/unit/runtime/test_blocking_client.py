@@ -3,9 +3,12 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import assert_type
 
 import pytest
@@ -23,6 +26,8 @@ from postroad.topology.definitions import Definitions
 from tests.support.auth import at_once
 from tests.support.brokers import MemoryUnderTest
 from tests.support.services import SESSION, SIGN_IN, sign_in
+
+ROOT = Path(__file__).parents[3]
 
 Connect = Callable[[MessagingSettings | None], AbstractAsyncContextManager[Client]]
 Connects = Callable[[Handler], Connect]
@@ -146,6 +151,39 @@ def test_what_keeps_it_from_connecting_is_raised_and_tried_again(connects: Conne
 
     assert client.call(SIGN_IN) == SESSION
     client.close()
+
+
+LATE = """
+import atexit, threading
+from postroad import BlockingClient
+from postroad.contracts.catalog import ListProducts
+
+def call():
+    if threading.current_thread() is not threading.main_thread():
+        threading.main_thread().join()
+    try:
+        BlockingClient().call(ListProducts())
+    except RuntimeError as error:
+        print(error)
+
+{begin}call{start}
+"""
+
+
+@pytest.mark.parametrize(
+    ("begin", "start"), [("threading.Thread(target=", ").start()"), ("atexit.register(", ")")]
+)
+def test_a_first_call_after_the_main_thread_has_ended_says_so(begin: str, start: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LATE.format(begin=begin, start=start)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert done.stdout == "too late to connect: the main thread has ended\n", done.stderr
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

@@ -12,8 +12,7 @@ from ops.commands.errors import CommandError
 from ops.commands.tail import _chosen
 from postroad.contracts.events import LoginFailed, ProductAdded
 from postroad.contracts.registry import EVENTS
-from postroad.security.keyring import KeyRing
-from postroad.security.signatures import Claims, Signer, read_signature
+from postroad.messaging.event_listener import ReceivedEvent
 
 LOGINS = {"auth.login.failed", "auth.login.succeeded"}
 
@@ -43,15 +42,13 @@ def test_a_pattern_that_means_nothing_is_an_error(pattern: str) -> None:
 # how one looks
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
-ADDED = ProductAdded(product_id=7, title='a "lamp"\x9b2J', price=89.0, sync_id="s")
-
-
-@pytest.fixture
-def claims(keys: dict[str, KeyRing]) -> Claims:
-    signer = Signer(keys["catalog"], clock=NOON.timestamp)
-    return read_signature(
-        signer.event(name=ADDED.name, body=b"{}", message_id="m1", correlation_id="c1")
-    ).claims
+RECEIVED = ReceivedEvent(
+    ProductAdded(product_id=7, title='a "lamp"\x9b2J', price=89.0, sync_id="s"),
+    message_id="m1",
+    correlation_id="c1",
+    sender="catalog",
+    sent_at=NOON.timestamp(),
+)
 
 
 def in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,8 +56,8 @@ def in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
 
 
-def test_an_event_is_a_line_of_time_name_sender_and_fields(claims: Claims) -> None:
-    line = tail._for_people([LoginFailed, ProductAdded])(claims, ADDED)
+def test_an_event_is_a_line_of_time_name_sender_and_fields() -> None:
+    line = tail._for_people([LoginFailed, ProductAdded])(RECEIVED)
 
     assert line == (
         f"{NOON.astimezone():%H:%M:%S} catalog.product.added catalog  "
@@ -69,20 +66,20 @@ def test_an_event_is_a_line_of_time_name_sender_and_fields(claims: Claims) -> No
 
 
 def test_in_a_terminal_it_has_colours_unless_they_are_not_wanted(
-    claims: Claims, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plain = tail._for_people([ProductAdded])(claims, ADDED)
+    plain = tail._for_people([ProductAdded])(RECEIVED)
     in_a_terminal(monkeypatch)
-    coloured = tail._for_people([ProductAdded])(claims, ADDED)
+    coloured = tail._for_people([ProductAdded])(RECEIVED)
     monkeypatch.setenv("NO_COLOR", "1")
-    unwanted = tail._for_people([ProductAdded])(claims, ADDED)
+    unwanted = tail._for_people([ProductAdded])(RECEIVED)
 
     assert plain == unwanted == re.sub(r"\x1b\[\d+m", "", coloured)
     assert "\x1b[1mcatalog.product.added\x1b[0m" in coloured
 
 
-def test_for_programs_it_is_its_name_and_its_fields(claims: Claims) -> None:
-    assert json.loads(tail._as_json(claims, ADDED)) == {
+def test_for_programs_it_is_its_name_and_its_fields() -> None:
+    assert json.loads(tail._as_json(RECEIVED)) == {
         "event": "catalog.product.added",
-        **ADDED.model_dump(),
+        **RECEIVED.event.model_dump(),
     }
