@@ -199,9 +199,9 @@ FORBIDDEN: list[tuple[str, str, Act]] = [
     ("user", "act"),
     [pytest.param(user, act, id=f"{user} may not {what}") for user, what, act in FORBIDDEN],
 )
-async def test_the_broker_refuses(rabbit_broker: RabbitUnderTest, user: str, act: Act) -> None:
+def test_the_broker_refuses(unchanged_broker: RabbitUnderTest, user: str, act: Act) -> None:
     with (
-        rabbit_broker.connect(user) as connection,
+        unchanged_broker.connect(user) as connection,
         pytest.raises(ChannelClosedByBroker) as refusal,
     ):
         act(connection.channel())

@@ -1,5 +1,6 @@
 """What stands in deploy/kubernetes, as a test sees it: the files as they are, before kustomize."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ def kustomization(folder: Path) -> Manifest:
     return read
 
 
+@cache  # it takes a second to read them
 def objects(folder: Path = FOLDER) -> list[Manifest]:
     """Read every object of the files that a kustomization names."""
     return [
