@@ -16,7 +16,7 @@ run: ## start everything here: make run [UPSTREAM=https://dummyjson.com] [PORT=8
 	@bin/setup && exec $(VENV)/bin/postroad up --port '$(PORT)' $(if $(UPSTREAM),--upstream '$(UPSTREAM)')
 
 test: ## unit, integration (a real RabbitMQ) and end-to-end tests: make test [ARGS='-k envelope']
-	@bin/setup --dev && exec $(PYTHON) -m pytest $(ARGS)
+	@bin/setup --dev && exec $(PYTHON) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: ## break the running system in every way we know, and check what it promises (half an hour)
 	@bin/setup --dev && exec $(PYTHON) -m tests.faults --report tests/faults/results/campaign.md $(ARGS)

@@ -20,6 +20,7 @@ from tests.support.brokers import (
     rabbit_under_test,
 )
 from tests.support.nodes import Node, running_node
+from tests.support.side_by_side import skips, turn, watches_time, workers_for
 
 SERVICES_FILE = Path(__file__).parents[1] / "rabbitmq" / "services.toml"
 
@@ -28,6 +29,25 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 OpenBroker = Callable[[Definitions], Awaitable[BrokerUnderTest]]
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    return workers_for(config)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=watches_time)  # last: they wait until no other runs
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    with turn(item):
+        return (yield)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if skipped := terminalreporter.stats.get("skipped"):
+        terminalreporter.write_line(skips(skipped))
 
 
 @pytest.fixture(autouse=True)
