@@ -18,7 +18,8 @@ def watches_time(item: pytest.Item) -> bool:
 
 def workers_for(config: pytest.Config) -> int:
     """Choose for `-n auto`: two for each core, for tests mostly wait; for a few tests none."""
-    is_whole = not config.option.keyword and all(Path(each).is_dir() for each in config.args)
+    chosen = config.option.keyword or config.option.markexpr
+    is_whole = not chosen and all(Path(each).is_dir() for each in config.args)
     return min(2 * (os.cpu_count() or 1), MOST_WORKERS) if is_whole else 0
 
 
