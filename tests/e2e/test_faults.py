@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.alone]
+pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[2]
 FAULTS, SEED, MINUTES = 20, 7, 2.5  # on a slow machine there are fewer
