@@ -122,7 +122,7 @@ async def test_late_and_wasted_work_is_counted(broker: BrokerUnderTest, keys: Ke
     assert scraped.value("postroad_requests_wasted_total") == 1
 
 
-async def test_what_is_under_way_is_counted_on_both_sides_and_no_longer_than_it_is(
+async def test_what_is_in_flight_is_counted_on_both_sides_until_it_ends(
     broker: BrokerUnderTest, keys: Keys
 ) -> None:
     may_end = asyncio.Event()

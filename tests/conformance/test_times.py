@@ -58,7 +58,7 @@ async def timing_of(client: Client) -> tuple[CallTiming, float]:
     return reply.timing, perf_counter() - began
 
 
-async def test_the_caller_learns_how_long_the_worker_took_and_waited_for_its_upstream(
+async def test_a_reply_says_how_long_worker_and_upstream_took(
     broker: BrokerUnderTest, keys: Keys
 ) -> None:
     working = Working()

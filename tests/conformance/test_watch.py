@@ -165,7 +165,7 @@ async def test_only_the_last_events_are_kept(
         assert [each.number for each in watch.happenings(after=0)] == list(range(11, 61))
 
 
-async def test_the_broker_is_looked_at_once_for_all_and_only_while_somebody_looks(
+async def test_the_broker_is_polled_once_for_all_viewers_while_there_are_any(
     broker: BrokerUnderTest, watch: BrokerMonitor, keys: Keys
 ) -> None:
     assert not watch.is_active

@@ -269,7 +269,7 @@ async def test_attempts_and_what_became_of_them_are_counted(
     assert scraped.value("postroad_work_refused_total", reason="unsigned") == 1
 
 
-async def test_each_attempt_has_a_trace_and_names_the_one_that_caused_the_message(
+async def test_each_attempt_has_its_own_trace_linked_to_its_cause(
     broker: BrokerUnderTest, keys: Keys
 ) -> None:
     done: list[Any] = []

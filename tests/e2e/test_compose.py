@@ -196,7 +196,7 @@ def test_a_service_cannot_reach_the_database_of_another(compose: Compose) -> Non
     assert "authentication failed" in tried("auth_audit", "postgres", "auth")
 
 
-def test_the_broker_has_no_user_but_services_the_operator_and_who_asks_for_depths(
+def test_the_broker_has_users_for_services_operator_and_scaler_only(
     compose: Compose,
 ) -> None:
     listing = compose("exec", "--no-TTY", "broker", "rabbitmqctl", "--quiet", "list_users")
@@ -206,7 +206,7 @@ def test_the_broker_has_no_user_but_services_the_operator_and_who_asks_for_depth
     ]
 
 
-def test_everybody_shows_the_broker_a_certificate_and_nobody_gets_in_without_tls(
+def test_the_broker_takes_only_tls_connections_with_a_certificate(
     compose: Compose,
 ) -> None:
     ctl = ("exec", "--no-TTY", "broker", "rabbitmqctl", "--quiet", "list_connections")
@@ -220,7 +220,7 @@ def test_everybody_shows_the_broker_a_certificate_and_nobody_gets_in_without_tls
     assert " 5672," not in listeners
 
 
-def test_what_quorum_queues_have_written_waits_in_less_memory_than_there_is(
+def test_the_write_ahead_log_of_quorum_queues_fits_into_memory(
     compose: Compose,
 ) -> None:
     asked = "{ok, Bytes} = application:get_env(ra, wal_max_size_bytes), Bytes."

@@ -156,7 +156,7 @@ async def test_a_worker_that_stands_still_is_504_at_the_deadline(
     await answers_again(user)
 
 
-async def test_a_broker_that_is_killed_is_503_at_once_and_all_recovers_when_it_is_back(
+async def test_a_killed_broker_is_503_at_once_and_all_recovers_with_it(
     user: httpx.AsyncClient, system: System
 ) -> None:
     system.broker.kill()

@@ -52,7 +52,7 @@ def products(system: System, token: str) -> Crowd:
     return Crowd(system.url, lambda _: get(f"/products?limit=1&skip={next(places)}", token))
 
 
-async def test_five_times_the_load_is_answered_at_the_peak_rate_in_time_or_refused_at_once(
+async def test_five_times_the_load_is_answered_at_peak_rate_or_refused_at_once(
     slow_system: System,
 ) -> None:
     crowd = products(slow_system, await sign_in(slow_system, **CREDENTIALS))
@@ -86,7 +86,7 @@ async def test_who_asks_for_little_gets_it_whatever_another_asks_for(slow_system
     assert refused > 0.5 * 5 * peak_per_s * LOAD_S
 
 
-async def test_a_service_that_keeps_up_refuses_nobody_for_what_he_asks_of_another(
+async def test_overload_of_one_service_refuses_no_request_for_another(
     slow_system: System,
 ) -> None:
     token = await sign_in(slow_system, **CREDENTIALS)

@@ -63,7 +63,7 @@ async def second_catalogue_worker(system: System) -> asyncio.subprocess.Process:
     )
 
 
-async def test_a_broker_that_is_killed_is_away_and_then_back_while_the_page_is_open(
+async def test_an_open_page_shows_a_killed_broker_away_and_then_back(
     signed_in: Page, system: System
 ) -> None:
     broker = signed_in.locator("#broker")
@@ -124,7 +124,7 @@ async def test_live_data_is_401_without_a_token(visitor: httpx.AsyncClient) -> N
     assert (response.status_code, response.json()["code"]) == (401, "not_authenticated")
 
 
-async def test_a_bridge_that_is_to_stop_does_not_wait_for_streams_and_the_page_comes_back(
+async def test_a_stopping_bridge_ends_its_streams_and_the_page_reconnects(
     signed_in: Page, system: System
 ) -> None:
     await expect(signed_in.locator("#broker")).to_have_text("connected")

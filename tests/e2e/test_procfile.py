@@ -186,7 +186,7 @@ async def test_with_variables_alone_all_its_lines_do_their_work(host: Host) -> N
     assert not [secret for secret in secrets if secret in host.logged()]
 
 
-def test_with_a_port_alone_it_says_what_is_missing_and_both_ways_to_give_it() -> None:
+def test_with_only_a_port_it_says_what_is_missing_and_how_to_set_it() -> None:
     done = subprocess.run(
         PROCFILE["web"],
         shell=True,

@@ -48,7 +48,7 @@ def rules(tmp_path: Path) -> dict[str, Policy]:
     return load_policies(copy)
 
 
-async def test_ten_times_the_requests_are_all_answered_and_soon_as_fast_as_before(
+async def test_ten_times_the_requests_are_answered_and_latency_recovers(
     tmp_path: Path, rules: dict[str, Policy]
 ) -> None:
     rule = step.sized(rules[step.PROGRAM])

@@ -313,7 +313,7 @@ async def test_a_user_may_read_the_catalogue_and_no_more(
     assert tokens.claims["scope"] == "catalog:read"
 
 
-async def test_an_operator_may_renew_the_catalogue_and_an_admin_also_manage_users(
+async def test_an_operator_may_sync_and_an_admin_may_also_manage_users(
     app: httpx.AsyncClient, system: System
 ) -> None:
     names = {role: f"{role}-{new_id()}" for role in ("operator", "admin")}

@@ -143,7 +143,7 @@ async def test_a_client_that_does_not_sample_is_followed(traced: Traced) -> None
     assert traced.collector.of(NOT_SAMPLED) == []
 
 
-async def test_an_event_and_its_jobs_are_traces_of_their_own_linked_to_their_cause(
+async def test_an_event_and_its_jobs_have_own_traces_linked_to_their_cause(
     traced: Traced,
 ) -> None:
     started = await traced.user.post("/products/sync")

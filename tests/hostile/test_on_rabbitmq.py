@@ -273,7 +273,7 @@ async def test_headers_over_the_limit_are_refused_by_the_broker(
         await eventually(lambda: worker.counts == {"ok": 1})  # counted after it has answered
 
 
-async def test_a_body_over_the_limit_is_refused_by_the_broker_or_else_by_the_worker(
+async def test_a_body_over_the_limit_is_refused_by_broker_or_worker(
     rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing], user: AccessToken
 ) -> None:
     attacker = Attacker(rabbit_broker, "bridge")

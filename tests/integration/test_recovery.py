@@ -167,7 +167,7 @@ async def test_a_connection_that_has_gone_silent_is_given_up(
         assert await send(publisher, RPC_EXCHANGE, SIGN_IN.method) is Outcome.CONFIRMED
 
 
-async def test_a_broker_that_confirms_nothing_is_not_waited_for_until_its_heart_has_stopped(
+async def test_a_missing_confirm_ends_the_wait_before_the_heartbeat_does(
     rabbit_broker: RabbitUnderTest,
 ) -> None:
     line = await rabbit_broker.line("silent", broker_heartbeat_s=60)

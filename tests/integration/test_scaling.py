@@ -167,7 +167,7 @@ def calls(client: Client, count: int) -> list[asyncio.Task[Any]]:
     return [asyncio.create_task(client.call(SIGN_IN, timeout_s=TIMEOUT_S)) for _ in range(count)]
 
 
-async def test_processes_are_added_to_a_queue_that_grows_and_drained_when_it_is_empty(
+async def test_a_growing_queue_gets_processes_that_drain_once_it_is_empty(
     scaled: Scaled,
 ) -> None:
     scaled.start_worker(1)

@@ -25,7 +25,7 @@ def catalog_and_fetcher(url: str, **changes: Any) -> tuple[CachedCatalog, Fetche
     return CachedCatalog(UpstreamCatalog(fetcher), settings), fetcher
 
 
-async def test_while_upstream_is_away_what_is_known_is_given_and_the_rest_fails_at_once() -> None:
+async def test_without_upstream_cached_products_are_served_and_others_fail_fast() -> None:
     (port,) = free_ports(1)
     with sample_upstream(port) as (url, _):
         catalog, fetcher = catalog_and_fetcher(url, breaker_failures=2)

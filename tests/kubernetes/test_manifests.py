@@ -116,7 +116,7 @@ def test_what_answers_requests_never_goes_to_zero(scaled: Manifest) -> None:
     assert trigger(scaled)["excludeUnacknowledged"] == "false"
 
 
-def test_a_trigger_asks_the_broker_of_these_manifests_with_keys_that_there_are() -> None:
+def test_a_trigger_asks_the_manifests_own_broker_with_existing_keys() -> None:
     (authentication,) = of_kind("TriggerAuthentication")
     (cluster,) = of_kind("RabbitmqCluster")
     wanted = {each["key"] for each in authentication["spec"]["secretTargetRef"]}

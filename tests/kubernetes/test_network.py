@@ -57,7 +57,7 @@ def test_the_broker_lets_a_service_in_at_the_port_of_messages_only(name: str) ->
     assert opened == {5672}
 
 
-def test_another_teams_service_reaches_the_broker_if_its_namespace_is_let_in() -> None:
+def test_a_labelled_namespace_of_another_team_reaches_the_broker() -> None:
     labelled = {"matchLabels": {"postroad.example/calls": "true"}}
     both = {"namespaceSelector": labelled, "podSelector": labelled}
 

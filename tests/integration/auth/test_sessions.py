@@ -159,7 +159,7 @@ def test_a_redelivery_after_the_keys_have_gone_fails_and_ends_nothing(
     assert auth.refresh(auth.refresh_token(newest)).access_token
 
 
-def test_a_session_ended_while_it_is_refreshed_is_revoked_for_as_long_as_its_newest_token(
+def test_a_session_ended_during_refresh_is_revoked_with_its_newest_token(
     auth: AuthUnderTest,
 ) -> None:
     auth.add_user("reader")

@@ -151,7 +151,7 @@ def test_a_password_sealed_to_another_name_is_no_valid_request(auth: AuthUnderTe
     assert rows(auth.database, sign_in_failures) == []
 
 
-def test_after_five_failures_the_right_password_is_neither_looked_at_nor_confirmed(
+def test_after_five_failures_even_the_right_password_is_not_checked(
     counted: Counted,
 ) -> None:
     counted.fail(5)

@@ -249,7 +249,7 @@ def test_pages_of_one_sync_wait_for_one_another(catalog: CatalogUnderTest) -> No
     assert rows(catalog.database, syncs)[0].pages_done == 1
 
 
-def test_a_worker_that_dies_before_its_commit_leaves_nothing_and_the_page_is_done_again(
+def test_a_worker_killed_before_commit_leaves_nothing_and_is_made_up_for(
     catalog: CatalogUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     catalog.list_products(make_products(20))
@@ -351,7 +351,7 @@ def test_an_absurd_total_makes_no_jobs(catalog: CatalogUnderTest, total: int) ->
     assert catalog.syncs.get(started.sync_id).status == "requested"
 
 
-def test_a_product_that_no_database_takes_is_left_out_and_the_rest_is_stored(
+def test_a_product_that_no_database_takes_is_skipped_and_the_rest_stored(
     catalog: CatalogUnderTest,
 ) -> None:
     listed = [

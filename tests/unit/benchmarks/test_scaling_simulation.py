@@ -88,7 +88,7 @@ def test_each_request_has_one_outcome_and_bounds_are_kept(
         assert max_length is None or sample.ready <= max_length
 
 
-def test_with_processes_to_spare_a_request_takes_no_longer_than_its_work_and_way() -> None:
+def test_with_spare_processes_a_request_takes_its_work_and_transit_only() -> None:
     simulated = run(replace(WORLD, way_s=0.02), (Stage(10, 60),))
 
     assert {second.p95_ms for second in simulated.seconds} == {120.0}
@@ -159,7 +159,7 @@ def test_a_process_that_is_let_go_finishes_what_it_holds() -> None:
     assert answers(simulated, "200") == len(due_times(stages))
 
 
-def test_under_a_rule_that_lets_requests_wait_the_burst_is_answered_late_again_and_again() -> None:
+def test_a_rule_that_lets_requests_wait_answers_each_burst_late() -> None:
     spare = run()
     patient = run(replace(WORLD, policy=replace(RULE, value=8)))
     after_the_start = slice(60, 130)

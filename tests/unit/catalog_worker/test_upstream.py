@@ -215,7 +215,7 @@ def test_nonsense_is_a_failure_and_not_asked_for_again(script: Script) -> None:
         says(response(304, b"")),  # although there was nothing to compare with
     ],
 )
-def test_a_product_that_makes_no_sense_is_a_failure_and_not_an_unknown_product(
+def test_a_malformed_product_is_a_failure_and_not_an_unknown_product(
     script: Script,
 ) -> None:
     with asking(script) as (upstream, _), pytest.raises(UpstreamFailed):

@@ -20,7 +20,7 @@ DOCUMENTATION = (ROOT / "docs" / "faults.md").read_text()
 KINDS = ["one", "two", "three"]
 
 
-def test_each_kind_is_dealt_equally_often_and_the_same_again_by_the_same_seed() -> None:
+def test_kinds_are_dealt_equally_and_the_same_seed_deals_the_same() -> None:
     dealt = deal(KINDS, 31, seed=4)
 
     assert len(dealt) == 31

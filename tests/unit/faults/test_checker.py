@@ -155,7 +155,7 @@ def test_a_failure_must_be_one_that_a_caller_knows_what_to_do_about() -> None:
     assert found_of(replace(ASKED, outcome="cut")) == ["unclear"]
 
 
-def test_only_a_bridge_that_is_not_there_may_leave_a_request_without_an_answer() -> None:
+def test_only_a_stopped_bridge_may_leave_a_request_unanswered() -> None:
     hidden = replace(FAULT, hides_bridge=True)
     silent = replace(ASKED, outcome="silent", ended=ASKED.began + 6.0)
 
@@ -192,7 +192,7 @@ def test_a_process_that_holds_ever_more_leaks() -> None:
         assert found(seen) == ["leak"], larger
 
 
-def test_only_who_fetches_from_upstream_may_keep_the_room_of_its_longest_answers() -> None:
+def test_only_fetchers_may_keep_the_memory_of_their_longest_answers() -> None:
     for program, findings in (("catalog_worker", []), ("http_bridge", ["leak"])):
         seen = records()
         small = replace(WORKER, program=program, pid=8)

@@ -72,7 +72,7 @@ def refuses(ask: Callable[[], object]) -> Overloaded:
 
 @pytest.mark.parametrize("rate_per_s", [20, 160, 400])
 @pytest.mark.parametrize("times", [2, 5, 10])
-def test_overload_keeps_the_service_busy_and_nobody_waits_past_the_deadline(
+def test_overload_keeps_the_service_busy_and_no_wait_passes_the_deadline(
     rate_per_s: float, times: float
 ) -> None:
     world = World(rate_per_s=rate_per_s)
@@ -102,7 +102,7 @@ def test_a_burst_after_a_quiet_time_comes_in_whole() -> None:
     assert not world.refused
 
 
-def test_who_comes_again_after_a_burst_that_is_worked_off_in_time_is_not_refused() -> None:
+def test_a_caller_that_returns_after_a_finished_burst_is_not_refused() -> None:
     world = World(rate_per_s=100)
     for _ in range(200):
         world.ask()
@@ -139,7 +139,7 @@ def test_a_few_are_admitted_though_nothing_is_answered() -> None:
     assert refused_soon
 
 
-def test_a_caller_with_nothing_under_way_comes_in_though_nothing_is_answered() -> None:
+def test_a_caller_with_nothing_in_flight_is_let_in_during_a_standstill() -> None:
     world = World(rate_per_s=0)
     world.pass_time(2, greedy=5 * FEW)
 
@@ -159,7 +159,7 @@ def test_workers_that_are_added_are_given_more_at_once() -> None:
     assert len(world.took_s) - answered_before >= 0.9 * 10 * 320
 
 
-def test_after_a_service_has_become_slow_all_is_in_time_again_within_two_deadlines() -> None:
+def test_two_deadlines_after_a_slowdown_all_calls_are_in_time_again() -> None:
     world = World(rate_per_s=320)
     world.pass_time(10, somebody=300)
 
@@ -193,7 +193,7 @@ def test_a_caller_who_is_alone_may_have_all_of_it() -> None:
     assert world.admitted["greedy"] >= 0.95 * 20 * 160
 
 
-def test_a_thousand_callers_with_one_call_each_cannot_exceed_twice_the_limit() -> None:
+def test_a_thousand_callers_with_a_call_each_stay_below_twice_the_limit() -> None:
     world = World(rate_per_s=40)
     world.pass_time(10, somebody=400)
     limit = round(40 * DEADLINE_S / 2)

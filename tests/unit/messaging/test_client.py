@@ -140,7 +140,7 @@ async def test_without_a_reply_a_call_ends_at_its_deadline(client: Client, reque
     assert client._waiting == {}
 
 
-async def test_a_call_that_the_trust_bundle_no_longer_grants_is_refused_and_not_sent(
+async def test_a_call_that_is_no_longer_granted_is_refused_and_not_sent(
     memory_broker: MemoryUnderTest, requests: Inbox, keys: Keys
 ) -> None:
     own = KeyRing(keys["bridge"].identity, keys["bridge"].trust)
@@ -238,7 +238,7 @@ async def test_a_call_without_a_queue_is_unavailable(
         await client.call(SIGN_IN)
 
 
-async def test_a_call_under_way_when_the_connection_is_cut_has_an_unknown_outcome(
+async def test_a_call_in_flight_when_the_connection_is_cut_has_unknown_outcome(
     memory_broker: MemoryUnderTest, client: Client, requests: Inbox
 ) -> None:
     call = in_the_background(client)

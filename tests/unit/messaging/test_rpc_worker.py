@@ -160,7 +160,7 @@ async def test_an_error_on_purpose_is_answered_and_the_request_is_gone(
     assert await memory_broker.depth(dead_queue(CATALOG)) == 0
 
 
-async def test_a_bug_in_a_handler_is_answered_without_detail_and_dead_letters_the_request(
+async def test_a_bug_in_a_handler_is_answered_without_detail_and_dead_lettered(
     memory_broker: MemoryUnderTest, client: Client, keys: Keys
 ) -> None:
     async with serving(memory_broker, keys["auth"], {CreateSession: explode}) as worker:
@@ -188,7 +188,7 @@ async def test_a_worker_goes_on_after_a_bug(
         assert await client.call(SIGN_IN) == SESSION
 
 
-async def test_a_body_that_breaks_its_contract_is_answered_by_field_and_without_values(
+async def test_an_invalid_body_is_answered_with_its_fields_and_no_values(
     memory_broker: MemoryUnderTest, client: Client, keys: Keys
 ) -> None:
     broken = CreateSession.model_construct(username="", sealed_password="secret" * 1000)
@@ -264,7 +264,7 @@ async def test_a_caller_that_has_gone_is_counted(
 # users
 
 
-async def test_a_caller_that_is_revoked_meanwhile_gets_no_reply_and_holds_nothing_up(
+async def test_a_caller_revoked_meanwhile_gets_no_reply_and_delays_no_other(
     memory_broker: MemoryUnderTest,
     client: Client,
     identities: dict[str, Identity],

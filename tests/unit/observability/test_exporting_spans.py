@@ -87,7 +87,7 @@ async def test_the_sampler_is_what_the_environment_says(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("sampler", "is_seen"), [("parentbased_always_on", False), ("always_on", True)]
 )
-async def test_a_parent_that_is_not_sampled_is_followed_by_a_sampler_that_asks_it(
+async def test_a_parent_based_sampler_follows_an_unsampled_parent(
     monkeypatch: pytest.MonkeyPatch, sampler: str, is_seen: bool
 ) -> None:
     parent = TraceContext(f"00-{'a' * 32}-{'b' * 16}-00")

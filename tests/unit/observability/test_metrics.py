@@ -82,7 +82,7 @@ def test_the_process_and_the_version_are_told_too() -> None:
     assert {"postroad_build_info", "process_cpu_seconds_total"} <= names
 
 
-async def test_without_prometheus_client_a_port_ends_the_start_and_says_what_to_install(
+async def test_without_prometheus_client_a_metrics_port_names_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delitem(sys.modules, "postroad.observability.prometheus", raising=False)

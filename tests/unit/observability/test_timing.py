@@ -53,7 +53,7 @@ def test_a_caller_whose_clock_is_ahead_has_not_waited() -> None:
 
 
 @pytest.mark.parametrize("queue_us", [0, 2_000, 4_000, 5_000_000])
-def test_clocks_that_differ_make_no_part_negative_nor_longer_than_the_whole(queue_us: int) -> None:
+def test_with_differing_clocks_no_part_is_negative_or_exceeds_the_whole(queue_us: int) -> None:
     timing = CallTiming.of(0.010, (queue_us, 7_000))
 
     assert timing.worker_s == 0.007

@@ -187,7 +187,7 @@ def test_a_first_call_after_the_main_thread_has_ended_says_so(begin: str, start:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_process_connects_by_itself_and_leaves_its_parent_in_peace(
+def test_a_forked_process_connects_by_itself_and_not_by_its_parent(
     client: BlockingClient,
 ) -> None:
     child = os.fork()

@@ -83,7 +83,7 @@ def catalogue(memory_broker: MemoryUnderTest, keys: Keys) -> Catalogue:
     return serving_after
 
 
-async def test_a_handlers_call_has_the_deadline_and_the_correlation_id_of_what_it_answers(
+async def test_a_handlers_call_inherits_deadline_and_correlation_id(
     catalogue: Catalogue,
     bridge: Client,
     client: Client,

@@ -81,7 +81,7 @@ def test_keys_that_were_never_made_are_not_made_now(
     assert not (tmp_path / "new").exists()
 
 
-def test_programs_with_files_of_their_own_do_not_see_what_our_environment_holds(
+def test_programs_with_files_of_their_own_do_not_see_our_environment(
     state: StateFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in CONTENTS:

@@ -206,7 +206,7 @@ async def test_keys_are_renewed_when_their_files_change(watched: Watched) -> Non
     assert watched.keys.identity.key("agreement").kid == old.key("agreement").kid
 
 
-async def test_keys_are_renewed_at_the_moments_when_they_come_into_use_and_retire(
+async def test_keys_are_renewed_when_they_come_into_use_and_when_they_retire(
     watched: Watched, clock: Clock
 ) -> None:
     signer = Signer(watched.keys)
@@ -278,7 +278,7 @@ async def test_a_broken_file_that_is_mended_is_read(
     await eventually(lambda: len(watched.keys.trust.services["bridge"].keys) == 8)
 
 
-async def test_a_file_that_is_broken_when_new_keys_come_into_use_does_not_keep_them_from_it(
+async def test_new_keys_come_into_use_though_the_file_is_broken_by_then(
     watched: Watched, clock: Clock, logged: list[MutableMapping[str, Any]]
 ) -> None:
     signer = Signer(watched.keys)

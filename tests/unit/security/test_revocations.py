@@ -63,7 +63,7 @@ def issuer(identities: dict[str, Identity]) -> Identity:
     return identities["auth"]
 
 
-def test_a_token_is_refused_once_its_session_has_ended_though_it_was_remembered(
+def test_a_remembered_token_is_refused_once_its_session_has_ended(
     keys: dict[str, KeyRing], issuer: Identity
 ) -> None:
     revocations, session_id = Revocations(), new_id()

@@ -103,14 +103,14 @@ def test_old_keys_are_accepted_for_a_while_and_then_refused(files: Files, clock:
             find_key(published, old[purpose], purpose)
 
 
-def test_the_keys_of_events_and_jobs_are_accepted_for_as_long_as_these_may_wait() -> None:
+def test_keys_of_events_and_jobs_are_accepted_as_long_as_these_wait() -> None:
     assert overlap_s("events") > EVENT_LIFETIME_S
     assert {overlap_s(purpose) for purpose in PURPOSES if purpose != "events"} == {OVERLAP_S}
 
 
 @pytest.mark.parametrize(("sender_knows", "receiver_knows"), list(product((False, True), repeat=2)))
 @pytest.mark.parametrize("after_s", [0, LEAD_S - 0.001])
-def test_who_has_read_the_new_files_and_who_has_not_yet_understand_each_other(
+def test_services_with_new_and_with_old_files_understand_each_other(
     files: Files, clock: Clock, *, sender_knows: bool, receiver_knows: bool, after_s: float
 ) -> None:
     before = {service: files.read(service) for service in SERVICES}

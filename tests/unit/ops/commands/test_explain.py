@@ -222,7 +222,7 @@ def test_an_unsigned_message_of_which_nothing_is_known_needs_a_reader(
     assert "Refused: unsigned" in capsys.readouterr().out
 
 
-def test_a_signed_message_of_which_nothing_else_is_known_says_itself_who_reads_it(
+def test_a_signed_message_without_properties_names_its_own_reader(
     scene: Scene, explained: Callable[..., int]
 ) -> None:
     assert explained(captured(scene.letter(), exchange="")) == 0

@@ -66,7 +66,7 @@ def test_checks_after_the_first_that_fails_speak_too(scene: Scene) -> None:
     ]
 
 
-def test_a_sender_whom_nobody_knows_may_send_nothing(scene: Scene) -> None:
+def test_an_unknown_sender_may_send_nothing(scene: Scene) -> None:
     letter = scene.letter()
     letter.headers["signature"] = scene.forged(letter, iss="stranger")
 
@@ -118,7 +118,7 @@ def test_a_token_that_has_expired_by_now_may_have_been_good_then(
     assert any("expired" in each.detail for each in diagnosis.findings)
 
 
-def test_a_body_that_breaks_its_contract_gets_an_error_that_does_not_quote_it(
+def test_the_error_of_an_invalid_body_does_not_quote_the_body(
     scene: Scene,
 ) -> None:
     letter = scene.letter()

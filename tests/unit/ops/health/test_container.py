@@ -66,7 +66,7 @@ def test_any_status_but_200_is_a_failure(port: int) -> None:
     assert check(f"http://127.0.0.1:{port}/readyz") == 1
 
 
-def test_without_an_argument_it_asks_for_the_connection_where_no_bridge_runs(
+def test_without_argument_or_bridge_it_checks_the_broker_connection(
     machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("BROKER_URLS", "amqp://broker:5672/postroad")
@@ -81,7 +81,7 @@ def test_without_an_argument_it_asks_for_the_connection_where_no_bridge_runs(
     assert container.main() == 0
 
 
-def test_without_an_argument_it_asks_the_bridge_where_one_runs_under_an_init(
+def test_without_an_argument_it_asks_a_bridge_that_runs_under_an_init(
     machine: Path, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BROKER_URLS", "amqp://broker:5672/postroad")

@@ -146,7 +146,7 @@ async def supervisor() -> AsyncIterator[Supervisor]:
     await supervisor.stop()
 
 
-async def test_processes_that_crash_again_and_again_are_as_many_as_the_queue_deserves(
+async def test_crashing_processes_are_as_many_as_the_queue_needs(
     supervisor: Supervisor,
 ) -> None:
     depths = Depths({"rpc.catalog": 60})

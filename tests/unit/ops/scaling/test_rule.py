@@ -143,7 +143,7 @@ def test_fewer_go_in_a_period_than_a_policy_allows() -> None:
     assert run.steps(0, 0, 0, 0, 0, 0, 0) == [4, 4, 4, 4, 4, 4, 2]
 
 
-def test_of_two_policies_down_the_larger_change_counts_unless_the_smaller_is_selected() -> None:
+def test_of_two_policies_down_the_larger_counts_unless_min_is_selected() -> None:
     rates = (
         Rate(type="Percent", value=50, period_seconds=15),
         Rate(type="Pods", value=1, period_seconds=15),
@@ -365,7 +365,7 @@ def test_none_end_that_were_wanted_within_the_window(
 
 @settings(deadline=None)  # a busy machine is no bug
 @given(policy=policies, moments=moments)
-def test_no_more_are_added_in_a_period_than_the_most_generous_policy_allows(
+def test_a_period_adds_no_more_than_the_most_generous_policy_allows(
     policy: Policy, moments: list[tuple[int | None, float]]
 ) -> None:
     rate = Rate(type="Pods", value=2, period_seconds=60)

@@ -69,7 +69,7 @@ def test_nobody_acts_as_a_service_that_is_not_there(state: StateFolder) -> None:
         settings_as(state, "shop")
 
 
-def test_an_operator_is_made_where_there_is_none_and_the_broker_has_to_learn_of_it(
+def test_a_missing_operator_is_made_and_the_broker_learns_of_it(
     state: StateFolder,
 ) -> None:
     asyncio.run(grants.revoke(state, OPERATOR))
