@@ -3,7 +3,7 @@
     from postroad import BlockingClient
     from postroad.contracts.catalog import ListProducts
 
-A name is imported when it is first asked for: all of them take 0.4 s, which is too long for a
+A name is imported when it is first asked for: all of them take 0.3 s, which is too long for a
 command that wants one module, and a worker's need packages that a caller has not.
 """
 

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from postroad.contracts.auth import CreateSession
+from postroad.contracts.errors import InvalidCredentials
 from postroad.security.keyring import KeyRing
 from postroad.testing import calling, serving
 from tests.support.brokers import PASSWORD, RabbitUnderTest
 from tests.support.services import SESSION, SIGN_IN, sign_in
 from tests.support.slow_worker import HOLDS
+from tests.support.wheels import Environment, build_wheel
 
 pytestmark = pytest.mark.integration
 
@@ -74,6 +76,47 @@ async def holds_a_request(process: Process) -> None:
     async with asyncio.timeout(TIMEOUT_S):
         while await process.stdout.readline() != HOLDS:
             assert not process.stdout.at_eof(), "the worker process ended"
+
+
+WORKER = """
+from postroad import serve
+from postroad.contracts.auth import CreateSession
+from postroad.contracts.errors import InvalidCredentials
+
+async def refuse(request):
+    raise InvalidCredentials("nobody is let in")
+
+serve({CreateSession: refuse}, follows_revocations=False)
+"""
+
+
+async def test_a_worker_runs_with_the_worker_extra_alone(
+    files: WorkerFiles, rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing], tmp_path: Path
+) -> None:
+    installed = Environment.create(tmp_path / "venv")
+    await asyncio.to_thread(installed.install, build_wheel(tmp_path), extra="[worker]")
+    command = (installed.python, "-c", WORKER)
+
+    worker = await asyncio.create_subprocess_exec(
+        *command, env=files.environment(), stdout=PIPE, stderr=PIPE
+    )
+    async with calling(rabbit_broker, keys["bridge"]) as client:
+        with pytest.raises(InvalidCredentials, match="nobody is let in"):
+            await client.call(SIGN_IN, timeout_s=TIMEOUT_S)  # it waits until the worker is there
+    worker.terminate()
+    _, errors = await asyncio.wait_for(worker.communicate(), TIMEOUT_S)
+
+    measured = await asyncio.create_subprocess_exec(
+        *command, env=files.environment() | {"METRICS_PORT": "0"}, stdout=PIPE, stderr=PIPE
+    )
+    _, refused = await asyncio.wait_for(measured.communicate(), TIMEOUT_S)
+
+    assert (worker.returncode, errors) == (0, b"")
+    assert measured.returncode == 1
+    assert refused.decode() == (
+        "cannot start: METRICS_PORT: "
+        "prometheus_client is missing: pip install 'postroad[metrics]'\n"
+    )
 
 
 async def test_another_worker_answers_what_a_killed_one_held(
