@@ -20,7 +20,7 @@ from benchmarks.scaling.recorder import recording, scaled
 from benchmarks.scaling.system import System, running
 from benchmarks.system import CREDENTIALS
 from ops.local.broker import BrokerError
-from ops.services import programs
+from ops.services import policies
 from postroad.topology.names import rpc_queue
 
 CASES = ("products", "sign-in", "scaled")
@@ -104,7 +104,7 @@ async def measure_scaled(running_system: System, crowd: Crowd, capacity: float) 
     program = step.PROGRAM
     queue, rule = (
         rpc_queue("catalog"),
-        step.sized(programs.policies()[program]).capped(MOST_WORKERS),
+        step.sized(policies.load()[program]).capped(MOST_WORKERS),
     )
     async with (
         recording(running_system, program=program, queue=queue) as recorder,

@@ -19,7 +19,7 @@ from benchmarks.scaling.results import BacklogResults, Machine, StepResults, rea
 from benchmarks.scaling.step import Step, StepRun
 from ops.local.broker import BrokerError
 from ops.scaling.policy import Policy
-from ops.services import programs
+from ops.services import policies
 
 PARTS = ("step", "backlog", "paper")
 RESULTS = Path(__file__).parent / "results"
@@ -73,7 +73,7 @@ async def measure_step(shorter: float) -> StepResults:
     """Put the same step on one worker, and on scaled ones by two rules."""
     rates = (CALM_PER_S, BURST_PER_S, CALM_PER_S)
     stages = [Stage(rate, s / shorter) for rate, s in zip(rates, STAGES_S, strict=True)]
-    ours = programs.policies()[step.PROGRAM]
+    ours = policies.load()[step.PROGRAM]
     scaled, patient = step.sized(ours), step.patient(ours)
     return StepResults(
         machine=Machine.this(),
@@ -96,7 +96,7 @@ async def _step(name: str, stages: list[Stage], rule: Policy | None) -> StepRun:
 async def measure_backlog(shorter: float) -> BacklogResults:
     """Have one consumer begin with a backlog, and scaled ones work the same off."""
     work = Backlog(round(JOBS / shorter), JOB_MS, GIVE_UP_S)
-    rule = programs.policies()[backlog.PROGRAM]
+    rule = policies.load()[backlog.PROGRAM]
     with tempfile.TemporaryDirectory() as folder:
         print(f"Backlog: one consumer, {ONE_FOR_S / shorter:.0f} s", flush=True)
         one = await backlog.watch_one(Path(folder) / "one", work, for_s=ONE_FOR_S / shorter)

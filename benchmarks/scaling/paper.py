@@ -11,7 +11,7 @@ from benchmarks.scaling import step
 from benchmarks.scaling.comparison import Comparison, compare, simulated_runs, worlds
 from benchmarks.scaling.results import BacklogResults, StepResults, write
 from benchmarks.scaling.shapes import Summary, shapes
-from ops.services import programs
+from ops.services import policies
 
 HERE = Path(__file__).parent
 ENVIRONMENT = Path(".postroad/charts").resolve()
@@ -37,7 +37,7 @@ def work_out(measured: StepResults, jobs: BacklogResults, folder: Path) -> None:
         name: compare(runs[name], run, measured.stages) for name, run in simulated.items()
     }
     print("Simulation of a million requests a second (some minutes)", flush=True)
-    large = shapes(programs.policies()[step.PROGRAM])
+    large = shapes(policies.load()[step.PROGRAM])
     world = worlds(measured)["scaled"]
     write(
         folder / "simulation.json",

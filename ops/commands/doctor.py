@@ -16,8 +16,9 @@ from ops.commands.errors import CommandError
 from ops.health import checks
 from ops.health.drift import COMPARISONS, Finding
 from ops.local.broker import BrokerError, PrivateBroker
+from ops.local.running import running_broker
 from ops.scaling.management_api import DepthUnknown, Management
-from ops.services import grants, programs
+from ops.services import programs
 from ops.state.folder import StateError, StateFolder
 from ops.terminal.text import plain
 from postroad.topology.definitions import definitions
@@ -92,7 +93,7 @@ async def examine(state: StateFolder) -> Checkup:
     checkup.note("files", checks.of_files(state))
     checkup.note("keys", checks.of_keys(state, allowed.names))
     checkup.note("disk", checks.of_disk(state))
-    broker = grants.running_broker(state)
+    broker = running_broker(state)
     if broker is None:
         checkup.unseen.append(f"broker: nothing runs on {state.folder}; start it: 'postroad up'")
         return checkup

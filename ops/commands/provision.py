@@ -13,6 +13,7 @@ from ops.commands.arguments import add_state_argument
 from ops.services import grants
 from ops.services.operator import OPERATOR, operator_rights
 from ops.services.programs import allowed_services, broker_definitions, write_trust
+from ops.state import credentials
 from ops.state.database_roles import roles
 from ops.state.folder import StateFolder
 from postroad.topology.definitions import Definitions, QueueType
@@ -53,7 +54,7 @@ def run(options: Namespace) -> int:
         services = allowed_services(state)
         queue_type: QueueType = "quorum" if options.cluster else "classic"
         state.write_definitions(provision(state, services, rpc_queue_type=queue_type))
-        new = state.certificates(services.names, options.broker_host or BROKER_HOSTS)
+        new = credentials.certificates(state, services.names, options.broker_host or BROKER_HOSTS)
         state.server_secrets()
         state.write_roles(roles({name: state.database_password(name) for name in DATABASES}))
     print(f"keys, passwords and broker definitions for {', '.join(services.names)} are in place")

@@ -8,9 +8,9 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from ops.commands.arguments import add_state_argument
 from ops.commands.errors import CommandError
 from ops.commands.status_view import Status, page
+from ops.local.running import running_broker
 from ops.scaling.management_api import DepthUnknown, Management, Queue
 from ops.scaling.report import read_report
-from ops.services import grants
 from ops.state.folder import StateFolder
 from ops.terminal.colours import wants_colours
 from postroad.topology.names import SCALER
@@ -54,7 +54,7 @@ def look(state: StateFolder) -> Status:
         CommandError: nothing runs.
         StateError: the state folder cannot be used.
     """
-    broker, running = grants.running_broker(state), state.running()
+    broker, running = running_broker(state), state.running()
     if broker is None or running is None:
         raise CommandError(f"nothing runs on {state.folder}; start it with 'postroad up'")
     queues, problem = [], None

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ops.scaling.autoscaler import Change
 from ops.scaling.management_api import Queue
-from ops.scaling.report import ProgramReport, Report
+from ops.scaling.report import Change, ProgramReport, Report
 from postroad.topology.names import SCALER
 
 _CHANGES_SHOWN = 10

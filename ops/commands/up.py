@@ -20,6 +20,7 @@ from ops.health.selfcheck import SelfCheckError
 from ops.local import ports
 from ops.local.broker import BrokerError, PrivateBroker
 from ops.local.ports import LOOPBACK
+from ops.local.running import addresses
 from ops.local.supervisor import Supervisor
 from ops.logs.lines import Renderer, parse_line
 from ops.logs.writer import Logbook
@@ -27,8 +28,8 @@ from ops.scaling.autoscaler import Autoscaler
 from ops.scaling.management_api import FRESH_DEPTHS, Management
 from ops.scaling.metrics import supervisor_metrics
 from ops.scaling.policy import Policy
-from ops.scaling.report import keep_report
-from ops.services import grants, programs
+from ops.scaling.reporter import keep_report
+from ops.services import grants, policies, programs
 from ops.state.folder import StateError, StateFolder
 from ops.terminal.colours import wants_colours
 from ops.terminal.interrupts import INTERRUPTED
@@ -159,7 +160,7 @@ class _System:
         if self._options.no_scaling:
             return {}
         most = self._options.max_replicas
-        return {name: policy.capped(most) for name, policy in programs.policies().items()}
+        return {name: policy.capped(most) for name, policy in policies.load().items()}
 
     async def _start_broker(self, running: AsyncExitStack) -> PrivateBroker:
         async with step("keys and broker users"):
@@ -221,7 +222,7 @@ class _System:
     def _announce(self, broker: PrivateBroker, elapsed_s: float) -> None:
         jar = shlex.quote(str(self._state.cookie_file))
         sign_in = '{"username":"admin","password":"admin"}'
-        self._state.write_running(grants.addresses(self._url, broker))
+        self._state.write_running(addresses(self._url, broker))
         say(
             f"\nPostroad is up at {self._url} after {elapsed_s:.1f} s."
             " Open it in a browser, and sign in as admin / admin; or, in another terminal:\n"

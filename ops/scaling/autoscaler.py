@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
-from pydantic import AwareDatetime, BaseModel
 
 from ops.scaling.management_api import DepthUnknown
 from ops.scaling.policy import Policy
+from ops.scaling.report import Change
 from ops.scaling.rule import Memory, decide
 
 log = structlog.get_logger()
@@ -32,16 +32,6 @@ class Scalable(Protocol):
     def replicas(self, name: str) -> int: ...
 
     def scale(self, name: str, replicas: int) -> None: ...
-
-
-class Change(BaseModel):
-    """A decision that changed something."""
-
-    at: AwareDatetime
-    program: str
-    before: int
-    after: int
-    reason: str
 
 
 class Autoscaler:

@@ -7,13 +7,12 @@ others run is not ours to tell: for it the definitions are written that it has t
 import asyncio
 import json
 import os
-from dataclasses import asdict
 from time import monotonic
 
-from ops.local import ports
 from ops.local.broker import BrokerError, PrivateBroker
-from ops.local.broker_node import Ports
+from ops.local.running import running_broker
 from ops.services import programs
+from ops.state import credentials
 from ops.state.files import write_private
 from ops.state.folder import StateFolder
 from postroad.security.keyring import WATCH_INTERVAL_S
@@ -26,19 +25,6 @@ _GRANTS = ("users", "permissions", "topic_permissions")
 
 class GrantError(Exception):
     """A service cannot be added or revoked; the message says why."""
-
-
-def addresses(http: str, broker: PrivateBroker) -> dict[str, object]:
-    """Say where the running system listens, for ``StateFolder.write_running``."""
-    return {"http": http, "amqp": broker.address, "broker": asdict(broker.ports)}
-
-
-def running_broker(state: StateFolder) -> PrivateBroker | None:
-    """Give the broker that runs on a state folder, by somebody else's hand."""
-    running = state.running()
-    if running is None or ports.is_free(running["broker"]["amqp"]):  # it ended, or was killed
-        return None
-    return PrivateBroker(state.broker_folder, ports=Ports(**running["broker"]))
 
 
 def environment(state: StateFolder, service: str) -> dict[str, str]:
@@ -82,7 +68,7 @@ async def add(state: StateFolder, name: str, service: Service) -> bool:
         broker = running_broker(state)
         if broker is None:
             if is_provisioned(state):
-                state.certificates([name])
+                credentials.certificates(state, [name])
                 _write(state, wanted)
             return False
         await _import(state, broker, {kind: _of(name, wanted[kind]) for kind in _GRANTS})

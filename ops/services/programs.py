@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ops.local.ports import LOOPBACK
 from ops.local.supervisor import Program
-from ops.scaling.policy import SCALING_FILE, Policy, ScalingFileError, load_policies
+from ops.state import credentials
 from ops.state.folder import StateFolder
 from postroad.settings import CONTENTS
 from postroad.topology.definitions import Definitions, QueueType, definitions, with_passwords
@@ -105,7 +105,9 @@ def write_trust(state: StateFolder, allowed: Services) -> None:
     Raises:
         StateError: the state folder cannot be used.
     """
-    state.write_trust(trust_bundle(allowed, [state.identity(name) for name in allowed.names]))
+    state.write_trust(
+        trust_bundle(allowed, [credentials.identity(state, name) for name in allowed.names])
+    )
 
 
 def broker_definitions(
@@ -164,18 +166,6 @@ def programs(
         messaging = messaging_environment(state, entry.service, broker_address)
         env = messaging | specific.get(entry.service, {})
         yield _program(name, entry.module, env=env, has_metrics=True)
-
-
-def policies() -> dict[str, Policy]:
-    """Read how the programs scale.
-
-    Raises:
-        ScalingFileError: the scaling file is wrong, or for a program that is none of ours.
-    """
-    found = load_policies(SCALING_FILE)
-    if strange := sorted(found.keys() - PROGRAMS.keys()):
-        raise ScalingFileError(f"{SCALING_FILE}: there is no program {strange[0]}")
-    return found
 
 
 def _program(

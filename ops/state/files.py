@@ -12,3 +12,7 @@ def write_private(path: Path, text: str, *, mode: int = 0o600) -> None:
         os.fchmod(file.fileno(), mode)  # whatever the umask
         file.write(text)
     temporary.replace(path)
+
+
+def make_folder(path: Path) -> None:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)

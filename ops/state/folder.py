@@ -30,17 +30,14 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ops.state.certificates import Authority
-from ops.state.files import write_private
-from postroad.security.keys import Identity, KeyFileError
+from ops.state.files import make_folder, write_private
 
-_SHARED_MODE = 0o644  # for the users of RabbitMQ and PostgreSQL; the state folder itself is closed
-_SHARED_FOLDER_MODE = 0o755
+SHARED_MODE = 0o644  # for the users of RabbitMQ and PostgreSQL; the state folder itself is closed
 _SQLITE_HEADER = b"SQLite format 3\0"  # the database file format, section 1.3
 
 
@@ -93,7 +90,7 @@ class StateFolder:
             StateError: it cannot be used, or somebody runs on it; then the message says where.
         """
         self._make()
-        with self._usable(self.folder):
+        with self.usable(self.folder):
             lock = self._lock_file.open("a+")
         with lock:
             try:
@@ -123,33 +120,17 @@ class StateFolder:
             StateError: it cannot be used.
         """
         self._make()
-        with self._usable(self._changes_file):
+        with self.usable(self._changes_file):
             changes = self._changes_file.open("a")
         with changes:
             fcntl.flock(changes, fcntl.LOCK_EX)
             yield
 
     def _make(self) -> None:
-        with self._usable(self.folder):
+        with self.usable(self.folder):
             for folder in ("", "log", "broker"):
-                _make_folder(self.folder / folder)
+                make_folder(self.folder / folder)
             self.folder.chmod(0o700)  # it may have been made by another program
-
-    def identity(self, service: str) -> Identity:
-        """Give a service's keys, made the first time.
-
-        Raises:
-            StateError: the file is broken, or another service's.
-        """
-        path = self.identity_file(service)
-        with self._usable(path):
-            if not path.exists():
-                _make_folder(path.parent)
-                Identity.create(service).save(path)
-            identity = Identity.load(path)
-        if identity.service != service:
-            raise StateError(self._broken(path, f"it holds the keys of {identity.service}"))
-        return identity
 
     def password(self, service: str) -> str:
         """Give a service's password at the broker, made the first time.
@@ -165,46 +146,23 @@ class StateFolder:
 
     def server_secrets(self) -> None:
         """Make the secrets that RabbitMQ and PostgreSQL have for themselves."""
-        self._password(self.broker_folder / "erlang.cookie", mode=_SHARED_MODE)
-        self._password(self.database_folder / "administrator.password", mode=_SHARED_MODE)
+        self._password(self.broker_folder / "erlang.cookie", mode=SHARED_MODE)
+        self._password(self.database_folder / "administrator.password", mode=SHARED_MODE)
 
     def _password(self, path: Path, *, mode: int = 0o600) -> str:
-        with self._usable(path):
+        with self.usable(path):
             if not path.exists():
-                _make_folder(path.parent)
+                make_folder(path.parent)
                 write_private(path, secrets.token_urlsafe(32), mode=mode)
             password = path.read_text().strip()
         if not password:
-            raise StateError(self._broken(path, "it is empty"))
+            raise StateError(self.broken(path, "it is empty"))
         return password
-
-    def certificates(self, services: Iterable[str], broker_hosts: Sequence[str] = ()) -> list[str]:
-        """Make or renew the certificates of services and of a broker; name those that are new.
-
-        Raises:
-            StateError: a file cannot be made or is broken.
-        """
-        with self._usable(self.authority_folder):
-            _make_folder(self.authority_folder)
-            authority = Authority(self.authority_folder)
-            new = []
-            if broker_hosts:
-                folder = self.broker_folder / "tls"
-                _make_folder(folder)
-                folder.chmod(_SHARED_FOLDER_MODE)
-                if authority.keep(folder, "broker", hosts=broker_hosts, mode=_SHARED_MODE):
-                    new.append("broker")
-            for service in services:
-                folder = self.own_folder(service) / "tls"
-                _make_folder(folder)
-                if authority.keep(folder, service):
-                    new.append(service)
-        return new
 
     def forget(self, service: str) -> None:
         """Delete a service's keys, password and certificate."""
         folder = self.own_folder(service)
-        with self._usable(folder), suppress(FileNotFoundError):
+        with self.usable(folder), suppress(FileNotFoundError):
             shutil.rmtree(folder)
 
     def write_services(self, text: str) -> None:
@@ -213,7 +171,7 @@ class StateFolder:
 
     def revoked(self) -> set[str]:
         """Name those whom the broker has to forget at its next start."""
-        with self._usable(self._revoked_file), suppress(FileNotFoundError):
+        with self.usable(self._revoked_file), suppress(FileNotFoundError):
             return set(self._revoked_file.read_text().split())
         return set()
 
@@ -227,11 +185,11 @@ class StateFolder:
 
     def write_definitions(self, definitions: Mapping[str, object]) -> None:
         """Write what a broker that others run imports; of passwords it holds hashes only."""
-        self._write(self.definitions_file, json.dumps(definitions, indent=1), mode=_SHARED_MODE)
+        self._write(self.definitions_file, json.dumps(definitions, indent=1), mode=SHARED_MODE)
 
     def write_roles(self, statements: str) -> None:
         """Write what PostgreSQL executes at its first start."""
-        self._write(self.database_folder / "roles.sql", statements, mode=_SHARED_MODE)
+        self._write(self.database_folder / "roles.sql", statements, mode=SHARED_MODE)
 
     def write_running(self, addresses: Mapping[str, object]) -> None:
         """Tell other commands where the running system listens."""
@@ -243,7 +201,7 @@ class StateFolder:
         Raises:
             StateError: the file is broken.
         """
-        with self._usable(self._running_file):
+        with self.usable(self._running_file):
             if not self._running_file.exists():
                 return None
             addresses: dict[str, Any] = json.loads(self._running_file.read_bytes())
@@ -259,42 +217,36 @@ class StateFolder:
         Raises:
             StateError: the file cannot be read.
         """
-        with self._usable(self._scaling_file), suppress(FileNotFoundError):
+        with self.usable(self._scaling_file), suppress(FileNotFoundError):
             return self._scaling_file.read_text()
         return None
 
     def _write(self, path: Path, text: str, *, mode: int = 0o600) -> None:
-        with self._usable(path):
-            _make_folder(path.parent)
+        with self.usable(path):
+            make_folder(path.parent)
             write_private(path, text, mode=mode)
 
     def _check_users_file(self) -> None:
-        with self._usable(self.users_file):
+        with self.usable(self.users_file):
             if self.users_file.exists():
                 with self.users_file.open("rb") as file:
                     header = file.read(len(_SQLITE_HEADER))
                 if header not in (b"", _SQLITE_HEADER):
-                    raise StateError(self._broken(self.users_file, "it is no SQLite database"))
+                    raise StateError(self.broken(self.users_file, "it is no SQLite database"))
 
     @contextmanager
-    def _usable(self, path: Path) -> Iterator[None]:
+    def usable(self, path: Path) -> Iterator[None]:
         """Turn what goes wrong with a file into a sentence that says how to go on."""
         try:
             yield
-        except KeyFileError as error:
-            raise StateError(self._advice(str(error))) from error
         except OSError as error:
             where = error.filename or path
-            raise StateError(self._advice(f"cannot use {where}: {error.strerror}")) from error
+            raise StateError(self.advice(f"cannot use {where}: {error.strerror}")) from error
         except ValueError as error:
-            raise StateError(self._broken(path, str(error))) from error
+            raise StateError(self.broken(path, str(error))) from error
 
-    def _broken(self, path: Path, reason: str) -> str:
-        return self._advice(f"{path} is broken: {reason}")
+    def broken(self, path: Path, reason: str) -> str:
+        return self.advice(f"{path} is broken: {reason}")
 
-    def _advice(self, problem: str) -> str:
+    def advice(self, problem: str) -> str:
         return f"{problem}; remove {self.folder} to start afresh ('make clean' does)"
-
-
-def _make_folder(path: Path) -> None:
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)

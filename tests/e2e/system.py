@@ -22,8 +22,9 @@ from ops.commands.provision import provision
 from ops.local import ports
 from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK
+from ops.local.running import addresses
 from ops.local.supervisor import Program, Supervisor
-from ops.services import grants, programs
+from ops.services import programs
 from ops.state.folder import StateFolder
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.messaging.client import Client
@@ -138,7 +139,7 @@ class System:
     async def start(self, log: Path, **settings: str) -> None:
         """Start everything; the services log JSON to a file."""
         await self.broker.start()
-        self.state.write_running(grants.addresses(self.url, self.broker))
+        self.state.write_running(addresses(self.url, self.broker))
         for program in (
             programs.sample_upstream(self.upstream_port),
             *programs.programs(

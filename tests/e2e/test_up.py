@@ -14,7 +14,7 @@ import pytest
 
 from ops.local.ports import free_ports
 from ops.local.processes import command_line
-from ops.services import programs
+from ops.services import policies, programs
 from ops.terminal.interrupts import INTERRUPTED
 from postroad.testing import eventually
 from tests.support.scraping import Scrape, scrape
@@ -58,7 +58,7 @@ async def test_a_started_system_shows_its_processes_and_leaves_none(tmp_path: Pa
 
     running = status["programs"]
     assert running.keys() == {"upstream", *programs.PROGRAMS}
-    scaled = programs.policies()
+    scaled = policies.load()
     for name, program in running.items():
         least = scaled[name].min_replicas if name in scaled else None
         most = min(scaled[name].max_replicas, 3) if name in scaled else None

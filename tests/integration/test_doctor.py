@@ -13,7 +13,8 @@ from ops.commands.dispatch import run_command
 from ops.commands.provision import provision
 from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK, is_listening
-from ops.services import grants, programs
+from ops.local.running import addresses
+from ops.services import programs
 from ops.state.folder import StateFolder
 from postroad.contracts.events import SessionRevoked
 from postroad.testing import eventually
@@ -37,7 +38,7 @@ def broker(state: StateFolder) -> Iterator[PrivateBroker]:
         wanted = provision(state, load_services(programs.SERVICES_FILE))
     broker = PrivateBroker(state.broker_folder, wanted, management=True)
     asyncio.run(broker.start())
-    state.write_running(grants.addresses("", broker))
+    state.write_running(addresses("", broker))
     asyncio.run(eventually(lambda: is_listening(broker.ports.management), timeout_s=30))
     try:
         with ExitStack() as connections:
@@ -113,10 +114,10 @@ def test_what_somebody_changed_by_hand_is_found(broker: PrivateBroker, looked: L
 def test_a_broker_that_has_gone_is_not_called_well(
     state: StateFolder, broker: PrivateBroker, looked: Looked
 ) -> None:
-    state.write_running(grants.addresses("", PrivateBroker(state.broker_folder)))  # not started
+    state.write_running(addresses("", PrivateBroker(state.broker_folder)))  # not started
 
     status, found = looked()
 
-    state.write_running(grants.addresses("", broker))
+    state.write_running(addresses("", broker))
     assert status == 2
     assert "nothing runs on" in found["unseen"][0]

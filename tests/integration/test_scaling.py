@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from ops.local.broker import PrivateBroker
+from ops.local.running import addresses
 from ops.local.supervisor import Program, Supervisor
 from ops.scaling.autoscaler import Autoscaler
 from ops.scaling.management_api import FRESH_DEPTHS, DepthUnknown, Management
 from ops.scaling.policy import Policy, load_policies
-from ops.scaling.report import keep_report
-from ops.services import grants, programs
+from ops.scaling.reporter import keep_report
+from ops.services import programs
 from ops.state.folder import StateFolder
 from ops.terminal.interrupts import INTERRUPTED
 from postroad.broker.rabbitmq import RabbitBroker
@@ -148,7 +149,7 @@ def broker(state: StateFolder) -> Iterator[PrivateBroker]:
     definitions = programs.broker_definitions(state, allowed)
     broker = PrivateBroker(state.broker_folder, definitions, settings=FRESH_DEPTHS, management=True)
     asyncio.run(broker.start())
-    state.write_running(grants.addresses(URL, broker))
+    state.write_running(addresses(URL, broker))
     yield broker
     asyncio.run(broker.stop())
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from ops.commands.dispatch import run_command
-from ops.services import grants
+from ops.local.running import addresses
 from ops.services.operator import OPERATOR, settings_as
 from tests.integration.dead_letters.running import Command, Running
 
@@ -15,7 +15,7 @@ from tests.integration.dead_letters.running import Command, Running
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     running = Running(tmp_path_factory.mktemp("state"))
     asyncio.run(running.broker.start())
-    running.state.write_running(grants.addresses("", running.broker))
+    running.state.write_running(addresses("", running.broker))
     try:
         settings_as(running.state, OPERATOR)
         yield running

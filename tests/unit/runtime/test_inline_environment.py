@@ -10,6 +10,7 @@ from ops.commands.dispatch import run_command
 from ops.commands.provision import provision
 from ops.services import programs
 from ops.services.operator import settings_as
+from ops.state.credentials import identity
 from ops.state.folder import StateFolder
 from postroad.security.keys import Identity, TrustBundle
 from postroad.settings import CONTENTS
@@ -39,7 +40,7 @@ def test_a_services_files_are_printed_a_line_each_while_nothing_runs(
     lines = printed(capsys)
     assert lines.keys() == {"BROKER_PASSWORD", "IDENTITY", "TRUST"}
     assert lines["BROKER_PASSWORD"] == state.password("catalog")
-    assert Identity.model_validate_json(lines["IDENTITY"]) == state.identity("catalog")
+    assert Identity.model_validate_json(lines["IDENTITY"]) == identity(state, "catalog")
     assert TrustBundle.model_validate_json(lines["TRUST"]) == TrustBundle.load(state.trust_file)
 
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +68,22 @@ def test_help_imports_neither_a_command_nor_a_library() -> None:
     }
     libraries = {"asyncio", "cryptography", "pika", "postroad", "pydantic", "requests", "structlog"}
     assert not imported & libraries
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unwanted"),
+    [
+        ("status", {"cryptography", "pika", "postroad.settings", "structlog"}),
+        ("call catalog.products.list", {"ops.scaling", "requests"}),
+    ],
+)
+def test_a_command_imports_what_it_needs(
+    arguments: str, unwanted: set[str], tmp_path: Path
+) -> None:
+    imported = imported_by(*arguments.split(), "--state", str(tmp_path))
+
+    assert f"ops.commands.{arguments.partition(' ')[0]}" in imported
+    assert not imported & (unwanted | {"alembic", "sqlalchemy", "uvicorn", "yaml"})
 
 
 @pytest.mark.parametrize("command", COMMANDS)

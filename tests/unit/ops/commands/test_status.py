@@ -7,9 +7,8 @@ import pytest
 
 from ops.commands.dispatch import run_command
 from ops.commands.status_view import Status, page
-from ops.scaling.autoscaler import Change
 from ops.scaling.management_api import Queue
-from ops.scaling.report import ProgramReport, Report, read_report
+from ops.scaling.report import Change, ProgramReport, Report, read_report
 from ops.state.folder import StateError, StateFolder
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)

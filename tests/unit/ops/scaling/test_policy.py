@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ops.scaling.policy import Fallback, Rate, ScalingFileError, load_policies
-from ops.services import programs
+from ops.services import policies, programs
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -179,7 +179,7 @@ def test_a_rule_for_a_program_that_is_none_of_ours_is_refused(
     tmp_path: Path, spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec["scaleTargetRef"]["name"] = "catalog-cleaner"
-    monkeypatch.setattr(programs, "SCALING_FILE", write(tmp_path, spec))
+    monkeypatch.setattr(policies, "SCALING_FILE", write(tmp_path, spec))
 
     with pytest.raises(ScalingFileError, match="there is no program catalog_cleaner"):
-        programs.policies()
+        policies.load()

@@ -10,8 +10,10 @@ import pytest
 from ops.commands.dispatch import run_command
 from ops.local.broker import PrivateBroker
 from ops.local.ports import free_ports
+from ops.local.running import running_broker
 from ops.services import grants, programs
 from ops.services.grants import GrantError
+from ops.state import credentials
 from ops.state.folder import StateFolder
 from postroad.security.keys import TrustBundle
 from postroad.topology.definitions import definitions
@@ -50,7 +52,7 @@ async def test_an_added_service_has_keys_a_password_and_its_rights(state: StateF
     trusted = TrustBundle.load(state.trust_file).services["shop"]
     assert not begins_at_once
     assert trusted.calls == SHOP.calls
-    assert trusted.keys == tuple(key.public() for key in state.identity("shop").keys)
+    assert trusted.keys == tuple(key.public() for key in credentials.identity(state, "shop").keys)
     assert state.password_file("shop").exists()
 
 
@@ -67,13 +69,13 @@ async def test_the_next_start_knows_it(state: StateFolder) -> None:
 
 async def test_adding_it_again_changes_its_rights_and_keeps_its_keys(state: StateFolder) -> None:
     await grants.add(state, "shop", SHOP)
-    identity = state.identity("shop")
+    identity = credentials.identity(state, "shop")
 
     await grants.add(state, "shop", Service(calls=("catalog.*",), acts_for_users=True))
 
     trusted = TrustBundle.load(state.trust_file).services["shop"]
     assert (trusted.calls, trusted.acts_for_users) == (("catalog.*",), True)
-    assert state.identity("shop") == identity
+    assert credentials.identity(state, "shop") == identity
 
 
 async def test_what_was_written_by_hand_is_kept(state: StateFolder) -> None:
@@ -141,12 +143,12 @@ async def test_a_service_added_after_it_was_revoked_has_new_keys_and_stays(
     state: StateFolder,
 ) -> None:
     await grants.add(state, "shop", SHOP)
-    before = state.identity("shop")
+    before = credentials.identity(state, "shop")
     await grants.revoke(state, "shop")
 
     await grants.add(state, "shop", SHOP)
 
-    assert state.identity("shop") != before
+    assert credentials.identity(state, "shop") != before
     assert state.revoked() == set()
 
 
@@ -184,7 +186,7 @@ async def test_an_added_service_whose_name_we_take_is_revoked_and_then_ours(
     state: StateFolder, ours: Callable[[str], None]
 ) -> None:
     await grants.add(state, "shop", SHOP)
-    theirs = state.identity("shop"), state.password("shop")
+    theirs = credentials.identity(state, "shop"), state.password("shop")
     ours("shop")
     with pytest.raises(ServicesFileError, match="'postroad services revoke shop'"):
         programs.allowed_services(state)
@@ -269,7 +271,7 @@ async def test_a_broker_that_was_killed_is_not_taken_for_a_running_one(state: St
     ports = {"amqp": amqp, "management": management, "distribution": distribution, "epmd": epmd}
     state.write_running({"http": "", "amqp": f"127.0.0.1:{amqp}", "broker": ports})
 
-    assert grants.running_broker(state) is None
+    assert running_broker(state) is None
     assert json.loads((state.folder / "running.json").read_text())["broker"] == ports
 
 
@@ -326,7 +328,7 @@ def test_for_a_broker_that_others_run_the_definitions_are_written(
 
 
 async def test_definitions_that_cannot_be_read_are_named(state: StateFolder) -> None:
-    state.certificates([])  # an authority, and nothing else of `postroad provision`
+    credentials.certificates(state, [])  # an authority, and nothing else of `postroad provision`
 
     with pytest.raises(GrantError, match=r"cannot read .*definitions.json; run 'postroad prov"):
         await grants.add(state, "shop", SHOP)

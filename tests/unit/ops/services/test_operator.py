@@ -10,6 +10,7 @@ from ops.commands.dispatch import run_command
 from ops.local.broker import PrivateBroker
 from ops.local.broker_node import Ports
 from ops.local.ports import LOOPBACK
+from ops.local.running import addresses
 from ops.services import grants, programs
 from ops.services.operator import OPERATOR, CannotAct, operator_rights, settings_as
 from ops.state.folder import StateFolder
@@ -41,7 +42,7 @@ def test_a_broker_that_runs_on_the_folder_comes_first(state: StateFolder) -> Non
     with socket.create_server((LOOPBACK, 0)) as server:
         port = server.getsockname()[1]
         broker = PrivateBroker(state.broker_folder, ports=Ports(port, 0, 0, 0))
-        state.write_running(grants.addresses("", broker))
+        state.write_running(addresses("", broker))
 
         settings = settings_as(state, OPERATOR)
 

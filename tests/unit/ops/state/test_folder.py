@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.state.credentials import identity
 from ops.state.folder import StateError, StateFolder
 
 ADDRESS = "http://127.0.0.1:8000"
@@ -17,7 +18,7 @@ def folder(tmp_path: Path) -> Path:
     """A state folder with keys and a password in it, left by an earlier run."""
     state = StateFolder(tmp_path / "state")
     with state.held(ADDRESS):
-        state.identity("auth")
+        identity(state, "auth")
         state.password("auth")
     return state.folder
 
@@ -42,14 +43,14 @@ def test_a_folder_made_by_another_program_is_closed_to_others(tmp_path: Path) ->
 def test_the_next_run_has_the_same_keys_and_passwords(folder: Path) -> None:
     first, second = StateFolder(folder), StateFolder(folder)
 
-    assert first.identity("auth") == second.identity("auth")
+    assert identity(first, "auth") == identity(second, "auth")
     assert first.password("auth") == second.password("auth")
 
 
 def test_each_service_has_keys_and_a_password_of_its_own(folder: Path) -> None:
     state = StateFolder(folder)
 
-    assert state.identity("auth") != state.identity("catalog")
+    assert identity(state, "auth") != identity(state, "catalog")
     assert state.password("auth") != state.password("catalog")
 
 
@@ -107,7 +108,7 @@ def test_a_broken_identity_is_named(folder: Path, content: bytes) -> None:
     path.write_bytes(content)
 
     with pytest.raises(StateError, match=f"{path}.*make clean"):
-        StateFolder(folder).identity("auth")
+        identity(StateFolder(folder), "auth")
 
 
 def test_an_identity_of_another_service_is_refused(folder: Path) -> None:
@@ -116,7 +117,7 @@ def test_an_identity_of_another_service_is_refused(folder: Path) -> None:
     (folder / "services" / "auth" / "identity.json").rename(path)
 
     with pytest.raises(StateError, match=f"{path} is broken: it holds the keys of auth"):
-        StateFolder(folder).identity("catalog")
+        identity(StateFolder(folder), "catalog")
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe"])
