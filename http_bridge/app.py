@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from time import perf_counter
 
-import orjson
 import structlog
 
 from http_bridge.asgi.messages import (
@@ -16,28 +15,16 @@ from http_bridge.asgi.messages import (
     Send,
 )
 from http_bridge.asgi.stream import Stream
-from http_bridge.calls.broker_monitor import BrokerMonitor
-from http_bridge.calls.gate import Calls
-from http_bridge.documents import openapi
-from http_bridge.documents.asyncapi_page import messages_page
-from http_bridge.http.authentication import RequestTokens
 from http_bridge.http.metrics import HttpMetrics
 from http_bridge.http.problems import MethodNotAllowed, NotFound, problem_response
 from http_bridge.http.server_timing import server_timing
 from http_bridge.http.tracing import begin_trace
 from http_bridge.routes.backend import Backend
 from http_bridge.routes.routing import Resource, Route, Router
-from http_bridge.routes.table import ROUTES
-from http_bridge.settings import BridgeSettings
-from postroad.asyncapi import document as asyncapi
 from postroad.contracts.errors import InternalError, ServiceError
 from postroad.ids import new_id
-from postroad.messaging.client import Client
 from postroad.observability.http_spans import served
 from postroad.observability.metrics import OTHER, Metric
-from postroad.security.access_tokens import TokenVerifier
-from postroad.security.keyring import KeyRing
-from postroad.security.revocations import Revocations
 from postroad.security.signatures import is_plain_id
 
 log = structlog.get_logger()
@@ -48,39 +35,17 @@ class Bridge:
 
     def __init__(
         self,
-        settings: BridgeSettings,
+        routes: Iterable[Route],
+        backend: Backend,
         *,
-        client: Client,
-        keys: KeyRing,
-        revocations: Revocations,
-        monitor: BrokerMonitor,
         lifespan: Callable[[], AbstractAsyncContextManager[None]],
-        is_current: Callable[[], bool],
-        routes: Iterable[Route] = ROUTES,
     ) -> None:
-        """``lifespan`` surrounds the application's life; ``is_current`` is part of readiness."""
-        routes = tuple(routes)
-        messages = asyncapi.build_document()
-        self.monitor = monitor
-        self._lifespan = lifespan
-        self._in_flight = 0
-        self._metrics = HttpMetrics()
+        """``lifespan`` surrounds the application's life."""
         self._router = Router(routes)
-        self.backend = Backend(
-            calls=Calls(client, timeout_s=settings.timeout_s, in_flight_max=settings.in_flight_max),
-            client=client,
-            keys=keys,
-            tokens=RequestTokens(TokenVerifier(keys, revocations)),
-            monitor=monitor,
-            is_current=is_current,
-            body_max_bytes=settings.body_max_bytes,
-            links={route.link: route.path for route in routes if route.link is not None},
-            documents={
-                "openapi": orjson.dumps(openapi.build_document(routes)),
-                "asyncapi": orjson.dumps(messages),
-                "messages": messages_page(messages).encode(),
-            },
-        )
+        self._backend = backend
+        self._lifespan = lifespan
+        self._metrics = HttpMetrics()
+        self._in_flight = 0
 
     def metrics(self) -> list[Metric]:
         """Return what is counted of HTTP requests."""
@@ -148,7 +113,7 @@ class Bridge:
         route = resource.routes.get("GET" if request.method == "HEAD" else request.method)
         if route is None:
             raise MethodNotAllowed(allowed=", ".join(resource.routes))
-        return await route.answer(request, self.backend)
+        return await route.answer(request, self._backend)
 
 
 def _request_id(request: HttpRequest) -> str:

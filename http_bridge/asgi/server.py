@@ -1,5 +1,6 @@
 """uvicorn, with a word to the application before it waits for open responses to end."""
 
+import resource
 import socket
 import sys
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Any
 
 import uvicorn
 
+OTHER_FILES = 128  # that a process has open beside its clients' connections
 STARTUP_FAILURE = 3  # as uvicorn itself exits
 
 
@@ -30,3 +32,14 @@ def run(application: Any, *, on_stop: Callable[[], None], **settings: Any) -> No
         server.run()
     if not server.started:
         sys.exit(STARTUP_FAILURE)
+
+
+def allow_connections(wanted: int) -> int:
+    """Raise our limit of open files to that many connections; return how many it allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = wanted + OTHER_FILES
+    if hard != resource.RLIM_INFINITY:
+        files = min(files, hard)
+    if soft != resource.RLIM_INFINITY and soft < files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return files - OTHER_FILES

@@ -95,7 +95,7 @@ class BrokerMonitor:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Have the broker looked at meanwhile.
+        """Look at the broker meanwhile.
 
         Raises:
             Overloaded: too many do already.
@@ -120,7 +120,7 @@ class BrokerMonitor:
             await self._seen.wait()
 
     def happenings(self, *, after: int) -> list[RecentEvent]:
-        """Give what is kept of the events that came after one of this number."""
+        """Return the events that came after one of this number, as far as they are kept."""
         return [each for each in self._happenings if each.number > after]
 
     def stop(self) -> None:

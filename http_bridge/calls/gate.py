@@ -105,7 +105,7 @@ class Gate:
         return place
 
     def leave(self, place: "Place", *, was_answered: bool) -> None:
-        """Give a place back; ``was_answered`` says whether the service has sent a reply."""
+        """Free a place; ``was_answered`` says whether the service has sent a reply."""
         del self._places[place]
         if self._held[place.caller] == 1:
             del self._held[place.caller]
@@ -130,7 +130,7 @@ class Gate:
             )
 
     def _limit(self, busy_since: float, now: float) -> int:
-        """Say how many are answered within half a deadline, by the better of two metrics.
+        """Return how many are answered within half a deadline, by the better of two metrics.
 
         That of the half deadline which is just over is not put off by a hiccup. That of the time
         in which somebody has waited, and the service was busy, knows of a load that has begun.
@@ -179,7 +179,7 @@ class _Recent:
         return self._total
 
     def rate_since(self, begin: float, now: float) -> float:
-        """Give how many there were a second since then, if that is not longer ago than is known."""
+        """Return how many there were a second since ``begin``, or since the first slot if later."""
         self._forget(now)
         first = max(int(begin / self._slot_s), self._newest - SLOTS + 1)
         count = sum(self._counts[slot % SLOTS] for slot in range(first, self._newest + 1))

@@ -16,7 +16,7 @@ class RequestTokens:
         self._verifier = verifier
 
     def require(self, request: HttpRequest) -> AccessToken:
-        """Give the request's verified token.
+        """Return the request's verified token.
 
         Raises:
             NotAuthenticated: there is none, or it is malformed, expired or forged.
@@ -27,7 +27,7 @@ class RequestTokens:
         return token
 
     def find(self, request: HttpRequest) -> AccessToken | None:
-        """Give the request's verified token, if there is one.
+        """Return the request's verified token, if there is one.
 
         Raises:
             NotAuthenticated: it is malformed, expired or forged.

@@ -28,7 +28,7 @@ def fresh_response(request: HttpRequest, reply: Reply[Message], body: bytes) -> 
 
 
 def holds(request: HttpRequest, etag: bytes) -> bool:
-    """Say whether the client has it already; compared weakly, as RFC 9110 section 13.1.2 asks."""
+    """Whether the client has it already; compared weakly, as RFC 9110 section 13.1.2 asks."""
     given = request.headers.get(b"if-none-match")
     if given is None:
         return False

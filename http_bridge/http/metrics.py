@@ -21,7 +21,7 @@ class HttpMetrics:
         self._durations[route].add(seconds)
 
     def metrics(self, in_flight: Callable[[], float]) -> list[Metric]:
-        """Give them for Prometheus."""
+        """Return them for Prometheus."""
         return [
             Metric(
                 "counter",

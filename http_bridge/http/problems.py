@@ -103,7 +103,7 @@ def problem_response(error: ServiceError, request_id: str) -> HttpResponse:
 
 
 def _challenge(error: ServiceError) -> bytes:
-    """Say how to authenticate (RFC 6750 section 3)."""
+    """Return how to authenticate (RFC 6750 section 3)."""
     realm = b'Bearer realm="postroad"'
     if error.code == "not_authenticated" and str(error) != NOTHING_GIVEN:
         realm += b', error="invalid_token"'

@@ -76,7 +76,7 @@ def _answer(name: str, request: HttpRequest, more: Headers) -> HttpResponse:
 
 
 def wants_html(request: HttpRequest) -> bool:
-    """Say whether HTML is preferred to JSON (RFC 9110 section 12.5.1); by default it is not."""
+    """Whether HTML is preferred to JSON (RFC 9110 section 12.5.1); by default it is not."""
     weights = _weights(request.headers.get(b"accept", b""))
     html, json = (
         next((weights[key] for key in (exact, kind, b"*/*") if key in weights), 0.0)

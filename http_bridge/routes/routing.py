@@ -1,7 +1,7 @@
 """What a route is, how a contract is passed on, and which route answers a request."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
@@ -23,8 +23,10 @@ from http_bridge.http.same_site import check_same_site
 from http_bridge.routes.backend import Backend, Handler
 from postroad.contracts.base import Request
 from postroad.contracts.errors import InvalidRequest, ServiceError, explain
+from postroad.contracts.message import Message
 from postroad.messaging.client import Reply
 
+Contract = type[Request[Any]]
 _JSON_OBJECT = TypeAdapter(dict[str, object])
 
 
@@ -39,7 +41,7 @@ class HandlerRoute:
     path: str
     answer: Handler
     link: str | None = None  # its name in ``GET /``; none: it is not there
-    contract: type[Request[Any]] | None = None  # that it sends
+    contract: Contract | None = None  # that it sends
     takes: type[BaseModel] | None = None
     is_body_required: bool = True
     gives: type[BaseModel] | tuple[str, ...] = ()
@@ -58,7 +60,7 @@ class ContractRoute:
 
     method: str
     path: str
-    contract: type[Request[Any]]
+    contract: Contract
     link: str | None = None  # its name in ``GET /``; none: it is not there
     wrapped: bool = False  # the reply is put into ``{"data": reply}``
     conditional: bool = False  # with ``ETag`` and ``Age``; 304 when the client has it already
@@ -100,15 +102,15 @@ class ContractRoute:
         headers.append((b"location", location.encode()))
         return HttpResponse(HTTPStatus.ACCEPTED, body, headers, reply.timing)
 
-    async def _read_body(self, request: HttpRequest, max_bytes: int) -> Request[Any]:
+    async def _read_body(self, request: HttpRequest, max_bytes: int) -> Request[Message]:
         fields = await read_json(request, _JSON_OBJECT.validate_json, max_bytes)
         return _validate(self.contract, fields | dict(request.parameters))
 
 
 @lru_cache(maxsize=1024)
 def read_parameters(
-    contract: type[Request[Any]], parameters: PathParameters, query: bytes
-) -> Request[Any]:
+    contract: Contract, parameters: PathParameters, query: bytes
+) -> Request[Message]:
     """Read path and query; people ask for the same few pages again and again.
 
     Raises:
@@ -118,7 +120,7 @@ def read_parameters(
     return _validate(contract, fields | dict(parameters))
 
 
-def _validate(contract: type[Request[Any]], fields: dict[Any, Any]) -> Request[Any]:
+def _validate(contract: Contract, fields: Mapping[str, object]) -> Request[Message]:
     try:
         return contract.model_validate(fields)
     except ValidationError as error:

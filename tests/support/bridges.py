@@ -1,6 +1,6 @@
 """The bridge in a test's own process, asked as an ASGI server does."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +10,11 @@ import orjson
 from http_bridge.app import Bridge
 from http_bridge.asgi.messages import Headers, Scope
 from http_bridge.calls.broker_monitor import BrokerMonitor
+from http_bridge.routes.backend import Backend
 from http_bridge.routes.routing import Route
 from http_bridge.routes.table import ROUTES, SERVICES
 from http_bridge.settings import BridgeSettings
+from http_bridge.wiring import make_backend
 from postroad.broker.interfaces import Broker
 from postroad.messaging.client import Client
 from postroad.security.keyring import KeyRing
@@ -20,12 +22,7 @@ from postroad.security.revocations import Revocations
 
 
 def make_bridge(
-    broker: Broker,
-    keys: KeyRing,
-    *,
-    client: Client | None = None,
-    revocations: Revocations | None = None,
-    routes: Iterable[Route] = ROUTES,
+    broker: Broker, keys: KeyRing, *, client: Client | None = None, routes: Sequence[Route] = ROUTES
 ) -> Bridge:
     """Put a bridge together; only a ``client`` that is given and started can call."""
 
@@ -33,15 +30,27 @@ def make_bridge(
     async def lifespan() -> AsyncIterator[None]:
         yield
 
-    return Bridge(
+    backend = make_test_backend(broker, keys, client=client, routes=routes)
+    return Bridge(routes, backend, lifespan=lifespan)
+
+
+def make_test_backend(
+    broker: Broker,
+    keys: KeyRing,
+    *,
+    client: Client | None = None,
+    revocations: Revocations | None = None,
+    routes: Sequence[Route] = ROUTES,
+) -> Backend:
+    """Put together what a bridge's handlers answer with."""
+    return make_backend(
+        routes,
         BridgeSettings(),
         client=client or Client(broker, keys),
         keys=keys,
         revocations=Revocations() if revocations is None else revocations,
         monitor=BrokerMonitor(broker, keys, services=SERVICES, interval_s=0.01),
-        lifespan=lifespan,
         is_current=lambda: True,
-        routes=routes,
     )
 
 

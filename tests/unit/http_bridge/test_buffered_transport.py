@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from http_bridge.asgi.buffered_transport import UNSENT_MAX_BYTES, JoinedWrites
+from http_bridge.asgi.protocol import UNSENT_MAX_BYTES, JoinedWrites
 
 CLOSED = b"<closed>"
 

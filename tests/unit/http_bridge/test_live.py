@@ -21,7 +21,7 @@ from postroad.security.keys import Identity
 from postroad.security.revocations import Revocations
 from postroad.testing import eventually
 from postroad.testing.keys import token_text
-from tests.support.bridges import make_bridge
+from tests.support.bridges import make_test_backend
 from tests.support.brokers import MemoryUnderTest
 
 OPERATIONS = "catalog:read operations:read"
@@ -62,9 +62,8 @@ class Line:
     def __init__(self, broker: Broker, keys: KeyRing, issuer: Identity) -> None:
         self.issuer = issuer
         self.revocations = Revocations()
-        bridge = make_bridge(broker, keys, revocations=self.revocations)
-        self.watch = bridge.monitor
-        self._backend = bridge.backend
+        self._backend = make_test_backend(broker, keys, revocations=self.revocations)
+        self.watch = self._backend.monitor
 
     async def ask(
         self, visitor: Visitor, *, method: str = "GET", token: bool = True, **claims: Any

@@ -11,8 +11,8 @@ from time import monotonic
 import pytest
 import uvicorn
 
-from http_bridge.asgi.limited_protocol import LimitedProtocol, Limits, limited_protocol
 from http_bridge.asgi.messages import ClientGone, HttpRequest, HttpResponse, Receive, Scope, Send
+from http_bridge.asgi.protocol import LimitedProtocol, Limits, limited_protocol
 from ops.local.ports import LOOPBACK
 from postroad.testing import eventually
 

@@ -1,16 +1,16 @@
-"""Bounds on what a client may send, how slowly it may send and take, and how many may be there."""
+"""A client's connection: uvicorn's, with bounds, and with an answer sent in one piece.
+
+Bounded are what a client may send, how slowly it may send and take, and how many may be there.
+"""
 
 import asyncio
-import resource
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from http_bridge.asgi.buffered_transport import JoinedWrites
-
 HEADERS_MAX = 100
-OTHER_FILES = 128  # that a process has open beside its clients' connections
+UNSENT_MAX_BYTES = 64 * 1024  # more is sent at once, so that a slow client is noticed
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -22,6 +22,42 @@ class Limits:
     receive_timeout_s: float  # for a whole request, from its first byte
     send_timeout_s: float  # for taking what was sent
     connections_max: int  # of all clients together
+
+
+class JoinedWrites:
+    """A connection's transport that sends all that is written in one turn of the loop at once.
+
+    uvicorn writes an answer's head and its body one after the other, and uvloop sends the first at
+    once: two calls of the system and two wake-ups of the client for one answer. Whatever this class
+    does not know itself is the transport's own.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
+
+    def write(self, data: bytes) -> None:
+        if not self._unsent:
+            self._loop.call_soon(self.flush)
+        self._unsent.append(data)
+        self._unsent_bytes += len(data)
+        if self._unsent_bytes > UNSENT_MAX_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what was written, unless the connection has gone meanwhile."""
+        unsent, self._unsent, self._unsent_bytes = self._unsent, [], 0
+        if unsent and not self._transport.is_closing():
+            self._transport.writelines(unsent)
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -131,7 +167,7 @@ class LimitedProtocol(HttpToolsProtocol):
             )
 
     def _expect_reading(self) -> None:
-        """Give the client a while to take what it is sent; closing alone would wait on."""
+        """Abort if the client does not take what it is sent; closing alone would wait on."""
         if self._sending is None:
             self._sending = self.loop.call_later(self.limits.send_timeout_s, self.transport.abort)
 
@@ -148,21 +184,10 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 def limited_protocol(given: Limits) -> type[LimitedProtocol]:
-    """Give the protocol of one server."""
+    """Return the protocol of one server."""
 
     class ServerProtocol(LimitedProtocol):
         limits = given
         idle: ClassVar[dict[HttpToolsProtocol, None]] = {}
 
     return ServerProtocol
-
-
-def allow_connections(wanted: int) -> int:
-    """Have the system let us open so many connections; give how many it does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = wanted + OTHER_FILES
-    if hard != resource.RLIM_INFINITY:
-        files = min(files, hard)
-    if soft != resource.RLIM_INFINITY and soft < files:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
-    return files - OTHER_FILES

@@ -1,0 +1,102 @@
+"""What the bridge is made of."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import orjson
+
+from http_bridge.app import Bridge
+from http_bridge.calls.broker_monitor import BrokerMonitor
+from http_bridge.calls.gate import Calls
+from http_bridge.documents import openapi
+from http_bridge.documents.asyncapi_page import messages_page
+from http_bridge.http.authentication import RequestTokens
+from http_bridge.routes.backend import Backend
+from http_bridge.routes.routing import Route
+from http_bridge.routes.table import ROUTES, SERVICES
+from http_bridge.settings import BridgeSettings
+from postroad.asyncapi import document as asyncapi
+from postroad.broker.rabbitmq import RabbitBroker
+from postroad.messaging.client import Client
+from postroad.observability.exporting import exporting_spans
+from postroad.observability.metrics_server import serving_metrics
+from postroad.runtime.metrics import client_metrics, traffic_metrics
+from postroad.runtime.revocation_feed import RevocationFeed
+from postroad.security.access_tokens import TokenVerifier
+from postroad.security.keyring import KeyRing, watch_key_files
+from postroad.security.revocations import Revocations
+from postroad.settings import MessagingSettings, MetricsSettings, TracingSettings, read_settings
+
+
+def build_bridge(
+    settings: BridgeSettings, messaging: MessagingSettings, metrics: MetricsSettings
+) -> tuple[Bridge, BrokerMonitor]:
+    """Put the application and what it speaks through together; nothing connects yet."""
+    keys = KeyRing.load(messaging.identity_file, messaging.trust_file)
+    broker = RabbitBroker(messaging, keys.service)
+    client = Client(broker, keys, watches=SERVICES)
+    monitor = BrokerMonitor(broker, keys, services=SERVICES)
+    revocations = Revocations()
+    feed = RevocationFeed(revocations, broker=broker, keys=keys, client=client)
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        shown = (*bridge.metrics(), *client_metrics(client), *traffic_metrics(broker.traffic))
+        async with (
+            exporting_spans(keys.service, read_settings(TracingSettings)),
+            serving_metrics(metrics, shown),
+        ):
+            await client.start()
+            await feed.start()
+            watching = asyncio.create_task(
+                watch_key_files(keys, messaging.identity_file, messaging.trust_file)
+            )
+            try:
+                yield
+            finally:
+                watching.cancel()
+                await monitor.close()
+                await feed.close()
+                await client.close()
+
+    backend = make_backend(
+        ROUTES,
+        settings,
+        client=client,
+        keys=keys,
+        revocations=revocations,
+        monitor=monitor,
+        is_current=lambda: feed.is_current,
+    )
+    bridge = Bridge(ROUTES, backend, lifespan=lifespan)
+    return bridge, monitor
+
+
+def make_backend(
+    routes: Sequence[Route],
+    settings: BridgeSettings,
+    *,
+    client: Client,
+    keys: KeyRing,
+    revocations: Revocations,
+    monitor: BrokerMonitor,
+    is_current: Callable[[], bool],
+) -> Backend:
+    """Put together what the handlers of a table of routes answer with."""
+    messages = asyncapi.build_document()
+    return Backend(
+        calls=Calls(client, timeout_s=settings.timeout_s, in_flight_max=settings.in_flight_max),
+        client=client,
+        keys=keys,
+        tokens=RequestTokens(TokenVerifier(keys, revocations)),
+        monitor=monitor,
+        is_current=is_current,
+        body_max_bytes=settings.body_max_bytes,
+        links={route.link: route.path for route in routes if route.link is not None},
+        documents={
+            "openapi": orjson.dumps(openapi.build_document(routes)),
+            "asyncapi": orjson.dumps(messages),
+            "messages": messages_page(messages).encode(),
+        },
+    )
