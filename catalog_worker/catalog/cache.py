@@ -52,9 +52,12 @@ class _Entry:
 class CachedCatalog:
     """Answers from memory on the event loop, and asks its source in threads."""
 
-    def __init__(self, source: Source, settings: CatalogSettings) -> None:
+    def __init__(
+        self, source: Source, settings: CatalogSettings, *, clock: Callable[[], float] = time
+    ) -> None:
         self._source = source
         self._settings = settings
+        self._clock = clock
         self._threads = ThreadPoolExecutor(
             settings.upstream_connections, thread_name_prefix="upstream"
         )
@@ -81,7 +84,7 @@ class CachedCatalog:
         self, key: Hashable, ask: Callable[[Answer[T] | None], Answer[T]]
     ) -> Dated[T]:
         entry = self._entries.get(key)
-        age_s = time() - entry.as_of if entry else 0.0
+        age_s = self._clock() - entry.as_of if entry else 0.0
         fresh_s = self._settings.cache_fresh_s
         refresh_s = fresh_s + self._settings.cache_refresh_s
         is_stale = False
@@ -119,11 +122,16 @@ class CachedCatalog:
         if asking is None:
             context = contextvars.copy_context()  # carries the deadline into the thread
             asking = asyncio.get_running_loop().run_in_executor(
-                self._threads, context.run, _renew, known, ask
+                self._threads, context.run, self._renew, known, ask
             )
             self._asking[key] = asking
             asking.add_done_callback(lambda asked: self._remember(key, asked))
         return asking
+
+    def _renew(
+        self, known: _Entry | None, ask: Callable[[Answer[Any] | None], Answer[Any]]
+    ) -> _Entry:
+        return _Entry(ask(known.answer if known else None), self._clock())
 
     def _remember(self, key: Hashable, asked: "asyncio.Future[_Entry]") -> None:
         del self._asking[key]
@@ -137,7 +145,3 @@ class CachedCatalog:
         self._entries.move_to_end(key)
         if len(self._entries) > self._settings.cache_max_entries:
             self._entries.popitem(last=False)
-
-
-def _renew(known: _Entry | None, ask: Callable[[Answer[Any] | None], Answer[Any]]) -> _Entry:
-    return _Entry(ask(known.answer if known else None), time())

@@ -3,8 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
-from time import perf_counter, time
+from time import perf_counter
 from typing import Any, TypeVar
 
 import pytest
@@ -17,6 +16,7 @@ from postroad.contracts.catalog import Category, CategoryList, ListProducts, Pro
 from postroad.contracts.errors import ServiceError, UpstreamBusy, UpstreamFailed
 from postroad.contracts.replies import Dated
 from postroad.testing import eventually
+from tests.support.auth import Clock
 from tests.support.services import LAMP
 from tests.support.upstreams import answering, settings_for, timed
 
@@ -33,6 +33,7 @@ class Shelf:
     """A source in memory: each answer is numbered, in a product's stock or a page's total."""
 
     def __init__(self) -> None:
+        self.clock = Clock()
         self.asked: list[object] = []
         self.known: list[Answer[Any] | None] = []
         self.error: Exception | None = None
@@ -75,7 +76,9 @@ def catalog_of(source: Shelf, **changes: Any) -> CachedCatalog:
         "cache_stale_s": STALE_S,
         **changes,
     }
-    return CachedCatalog(source, settings_for("http://upstream.invalid", **settings))
+    return CachedCatalog(
+        source, settings_for("http://upstream.invalid", **settings), clock=source.clock
+    )
 
 
 @pytest.fixture
@@ -88,12 +91,6 @@ def shelf() -> Iterator[Shelf]:
 @pytest.fixture
 def catalog(shelf: Shelf) -> CachedCatalog:
     return catalog_of(shelf)
-
-
-def grow_old(catalog: CachedCatalog, age_s: float) -> None:
-    """Let time pass for what is remembered."""
-    for key, entry in catalog._entries.items():
-        catalog._entries[key] = replace(entry, as_of=time() - age_s)
 
 
 async def stock(catalog: CachedCatalog) -> int | None:
@@ -111,7 +108,7 @@ async def find(catalog: CachedCatalog) -> Dated[Product]:
 
 async def test_a_fresh_answer_asks_nobody(catalog: CachedCatalog, shelf: Shelf) -> None:
     first = await catalog.list(ListProducts())
-    grow_old(catalog, JUST_FRESH_S)
+    shelf.clock.now += JUST_FRESH_S
 
     second = await catalog.list(ListProducts())
 
@@ -155,7 +152,7 @@ async def test_what_is_remembered_is_bounded_and_the_longest_unrenewed_goes(shel
     catalog = catalog_of(shelf, cache_max_entries=2)
     await catalog.find(1)
     await catalog.find(2)
-    grow_old(catalog, RENEWED_FIRST_S)
+    shelf.clock.now += RENEWED_FIRST_S
     await catalog.find(1)
     await catalog.find(3)
     shelf.asked.clear()
@@ -175,7 +172,7 @@ async def test_a_stale_answer_comes_at_once_and_is_renewed_once_meanwhile(
     catalog: CachedCatalog, shelf: Shelf
 ) -> None:
     assert await stock(catalog) == 1
-    grow_old(catalog, RENEWED_MEANWHILE_S)
+    shelf.clock.now += RENEWED_MEANWHILE_S
     shelf.may_answer.clear()
 
     meanwhile = [await stock(catalog) for _ in range(10)]
@@ -191,7 +188,7 @@ async def test_a_renewal_that_fails_meanwhile_disturbs_nobody_and_is_tried_again
     catalog: CachedCatalog, shelf: Shelf
 ) -> None:
     await stock(catalog)
-    grow_old(catalog, RENEWED_MEANWHILE_S)
+    shelf.clock.now += RENEWED_MEANWHILE_S
     shelf.error = UpstreamFailed()
 
     assert await stock(catalog) == 1
@@ -210,7 +207,7 @@ async def test_renewing_passes_on_the_answer_at_hand_with_its_etag(
         await catalog.find(LAMP.id)
         await catalog.list(ListProducts())
         await catalog.categories()
-        grow_old(catalog, RENEWED_FIRST_S)
+        shelf.clock.now += RENEWED_FIRST_S
 
     tags = [known.etag if known else None for known in shelf.known]
     assert tags == [None, None, None, '"1"', '"2"', '"3"', '"4"', '"5"', '"6"']
@@ -224,7 +221,7 @@ async def test_an_old_answer_is_renewed_first_and_given_only_if_that_fails(
     catalog: CachedCatalog, shelf: Shelf, error: ServiceError
 ) -> None:
     await stock(catalog)
-    grow_old(catalog, RENEWED_FIRST_S)
+    shelf.clock.now += RENEWED_FIRST_S
 
     shelf.error = error
     assert await stock(catalog) == 1
@@ -234,7 +231,7 @@ async def test_an_old_answer_is_renewed_first_and_given_only_if_that_fails(
 
 async def test_an_answer_that_is_too_old_is_not_given(catalog: CachedCatalog, shelf: Shelf) -> None:
     await stock(catalog)
-    grow_old(catalog, TOO_OLD_S)
+    shelf.clock.now += TOO_OLD_S
     shelf.error = UpstreamFailed("away")
 
     with pytest.raises(UpstreamFailed, match="away"):
@@ -302,11 +299,11 @@ async def test_a_reply_says_since_when_its_data_is_known(
     catalog: CachedCatalog, shelf: Shelf
 ) -> None:
     await stock(catalog)
-    grow_old(catalog, JUST_FRESH_S)
+    shelf.clock.now += JUST_FRESH_S
 
     found = await find(catalog)
 
-    assert found.as_of == pytest.approx(time() - JUST_FRESH_S, abs=1)
+    assert found.as_of == shelf.clock.now - JUST_FRESH_S
     assert not found.is_stale
 
 
@@ -315,24 +312,24 @@ async def test_an_answer_that_upstream_confirms_is_as_young_as_a_new_one(
     catalog: CachedCatalog, shelf: Shelf, *, has_changed: bool
 ) -> None:
     await stock(catalog)
-    grow_old(catalog, RENEWED_FIRST_S)
+    shelf.clock.now += RENEWED_FIRST_S
     shelf.has_changed = has_changed
 
     found = await find(catalog)
 
     assert found.value.stock == (2 if has_changed else 1)
-    assert found.as_of == pytest.approx(time(), abs=1)
+    assert found.as_of == shelf.clock.now
     assert not found.is_stale
 
 
 async def test_an_answer_made_do_with_is_marked_stale(catalog: CachedCatalog, shelf: Shelf) -> None:
     await stock(catalog)
-    grow_old(catalog, RENEWED_FIRST_S)
+    shelf.clock.now += RENEWED_FIRST_S
     shelf.error = UpstreamFailed()
 
     found = await find(catalog)
 
-    assert found.as_of == pytest.approx(time() - RENEWED_FIRST_S, abs=1)
+    assert found.as_of == shelf.clock.now - RENEWED_FIRST_S
     assert found.is_stale
 
 
@@ -368,7 +365,7 @@ async def test_a_bug_in_the_source_reaches_the_caller_whatever_is_at_hand(
     catalog: CachedCatalog, shelf: Shelf
 ) -> None:
     await stock(catalog)
-    grow_old(catalog, RENEWED_FIRST_S)
+    shelf.clock.now += RENEWED_FIRST_S
     shelf.error = KeyError("price")
 
     with pytest.raises(KeyError, match="price"):
@@ -377,7 +374,7 @@ async def test_a_bug_in_the_source_reaches_the_caller_whatever_is_at_hand(
 
 async def test_a_bug_for_which_nobody_waits_is_logged(catalog: CachedCatalog, shelf: Shelf) -> None:
     await stock(catalog)
-    grow_old(catalog, RENEWED_MEANWHILE_S)
+    shelf.clock.now += RENEWED_MEANWHILE_S
     shelf.error = KeyError("price")
 
     with structlog.testing.capture_logs() as logged:
@@ -393,10 +390,10 @@ async def test_a_bug_for_which_nobody_waits_is_logged(catalog: CachedCatalog, sh
 async def test_lookups_and_stale_answers_are_counted(catalog: CachedCatalog, shelf: Shelf) -> None:
     await stock(catalog)
     await stock(catalog)
-    grow_old(catalog, RENEWED_MEANWHILE_S)
+    shelf.clock.now += RENEWED_MEANWHILE_S
     await stock(catalog)
     await eventually(lambda: not catalog._asking)
-    grow_old(catalog, RENEWED_FIRST_S)
+    shelf.clock.now += RENEWED_FIRST_S
     shelf.error = UpstreamFailed()
     await stock(catalog)
     with pytest.raises(UpstreamFailed):
@@ -424,7 +421,7 @@ async def test_whoever_waits_for_upstream_has_waited_and_nobody_else(
 
     assert all(seconds is not None and seconds > 0.02 for seconds in waited)
     assert await ask() is None
-    grow_old(catalog, RENEWED_MEANWHILE_S)
+    shelf.clock.now += RENEWED_MEANWHILE_S
     assert await ask() is None
     await eventually(lambda: not catalog._asking)
     assert len(shelf.asked) == 2
