@@ -42,11 +42,11 @@ VERIFYING = {"verify", "read_signature", "_is_authentic"} | {
 FILES = {
     "/postroad/security/checks.py": "verify",
     "/postroad/messaging/admission.py": "verify",
+    "/postroad/messaging/worker_core.py": "handler",
     "/postroad/security/replay_cache.py": "verify",
     "/postroad/security/keyring.py": "verify",
     "/postroad/broker/pika_transport.py": "socket",
     "/postroad/context.py": "handler",
-    "/postroad/messaging/in_flight.py": "handler",
     "/postroad/security/access_tokens.py": "token",
     "http_bridge/http/authentication.py": "token",
     "/postroad/security/revocations.py": "token",

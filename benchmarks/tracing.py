@@ -59,7 +59,7 @@ def send() -> None:
 
 
 def process() -> None:
-    span = processing(
+    span, _ = processing(
         "rpc", "catalog.products.list", "rpc.catalog",
         message_id="m", correlation_id="c", parent=read_trace(HEADERS),
     )  # fmt: skip

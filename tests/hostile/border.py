@@ -239,7 +239,7 @@ class Land:
             keys=self.keys["catalog"],
         )
         try:
-            work = worker._admit(envelope.arrives())
+            work = worker._check(envelope.arrives())
         except Refused as error:
             raise NotLetIn(str(error)) from error
         return work.claims, work.attempt, work.delivery.body

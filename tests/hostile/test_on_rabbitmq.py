@@ -215,7 +215,7 @@ async def test_some_hundred_hostile_messages_cost_nobody_an_answer(
         serving(rabbit_broker, keys["catalog"], {GetProduct: get_product}) as worker,
         calling(rabbit_broker, keys["bridge"]) as client,
     ):
-        channel = worker._consumer._channel  # type: ignore[attr-defined]
+        channel = worker._core.consumer._channel  # type: ignore[attr-defined]
 
         attacking = asyncio.create_task(
             attacker.send_all(RPC_EXCHANGE, METHOD, messages(keys["bridge"], user))
@@ -225,7 +225,7 @@ async def test_some_hundred_hostile_messages_cost_nobody_an_answer(
 
         assert not attacker.refused  # the broker had no objection
         assert answers > 1
-        assert worker._consumer._channel is channel  # type: ignore[attr-defined]
+        assert worker._core.consumer._channel is channel  # type: ignore[attr-defined]
         refused = {name: n for name, n in worker.counts.items() if name.startswith("refused.")}
         assert len(refused) >= 9
         assert await rabbit_broker.depth(DEAD_LETTERS) == sum(refused.values())

@@ -108,7 +108,7 @@ async def test_calls_work_again_after_the_queue_was_deleted_and_made_anew(
 ) -> None:
     rabbit_broker.delete_queue(rpc_queue("auth"))
     while_gone = await failure_of(pair.client, within_s=AT_ONCE_S)
-    await eventually(lambda: pair.worker._consumer.state is ConnectionState.RECOVERING)
+    await eventually(lambda: pair.worker._core.consumer.state is ConnectionState.RECOVERING)
 
     rabbit_broker.import_definitions()
 

@@ -15,10 +15,11 @@ from postroad.limits import LONGEST_DEADLINE_S
 __all__ = ["Event", "Job", "Message", "ReplyT", "Request"]
 
 ReplyT = TypeVar("ReplyT", bound=Message)
+ReplyT_co = TypeVar("ReplyT_co", bound=Message, covariant=True)
 
 
-class Request(Message, Generic[ReplyT]):
-    """A question to one service, answered by one ``ReplyT``.
+class Request(Message, Generic[ReplyT_co]):
+    """A question to one service, answered by one ``ReplyT_co``.
 
     A contract is a subclass that passes these class arguments:
 

@@ -1,10 +1,9 @@
-"""Answering requests: consume, admit, run the handler, reply, settle."""
+"""Answering requests: admit, run the handler, reply, settle."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from time import time
-from typing import Any
 
 import structlog
 from pydantic import ValidationError
@@ -19,50 +18,45 @@ from postroad.broker.interfaces import (
     Publisher,
     check_size,
 )
-from postroad.context import RequestContext, current_context
+from postroad.context import RequestContext
 from postroad.contracts.base import Message, Request
 from postroad.contracts.errors import InternalError, InvalidRequest, ServiceError, explain
 from postroad.contracts.replies import Dated
 from postroad.ids import new_id
 from postroad.limits import PROBLEM
 from postroad.messaging.admission import Admission, Late
-from postroad.messaging.in_flight import InFlight
+from postroad.messaging.worker_core import Work, WorkerCore
 from postroad.observability.message_spans import processing, sending
 from postroad.observability.metrics import Histograms, known
 from postroad.observability.spans import Span
 from postroad.observability.timing import Stopwatch, current_stopwatch, milliseconds
-from postroad.observability.trace_context import (
-    TraceContext,
-    current_trace,
-    new_trace,
-    read_trace,
-    trace_ids,
-)
+from postroad.observability.trace_context import TraceContext, read_trace, trace_ids
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import UnknownKey
 from postroad.security.revocations import Revocations
-from postroad.security.signatures import Claims, Refused, Signer
+from postroad.security.signatures import Claims, Signer
 from postroad.topology.names import REPLIES_EXCHANGE, RPC_EXCHANGE, rpc_queue
 
 log = structlog.get_logger()
 
-Answer = Message | Dated[Message]
-Handler = Callable[[Any], Awaitable[Answer] | Answer]
-Handlers = Mapping[type[Request[Any]], Handler]
+Result = Message | Dated[Message]
+Handler = Callable[..., Awaitable[Result] | Result]
+Handlers = Mapping[type[Request[Message]], Handler]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Answer:
-    """What is to be settled and logged once the broker has the reply."""
+    """What is to be replied to a request, then settled and logged once the broker has it."""
 
     delivery: Delivery
     claims: Claims
-    dated: Dated[Message] | None  # the result, where the handler knows how old its data is
-    code: str | None  # of the error it is, if it is one
-    is_bug: bool
     stopwatch: Stopwatch
     trace: TraceContext
     span: Span | None  # of the whole, where traces are recorded
+    body: bytes = b""
+    dated: Dated[Message] | None = None  # the result, where its handler knows how old it is
+    code: str | None = None  # of the error it is, if it is one
+    is_bug: bool = False
 
 
 class Worker:
@@ -84,122 +78,101 @@ class Worker:
         prefetch: int = 64,
     ) -> None:
         """Replies go out by ``publisher``, which is the caller's to start and close."""
+        self._core = WorkerCore(
+            broker,
+            rpc_queue(service),
+            prefetch=prefetch,
+            admit=self._admit,
+            refused="request refused",
+        )
         contracts = {contract.method: contract for contract in handlers}
-        self._handlers = handlers
+        self._handlers: dict[type[Request[Message]], Callable[..., Awaitable[Result]]] = {
+            contract: self._core.awaitable(handler) for contract, handler in handlers.items()
+        }
         self._admission = Admission(keys, contracts, revocations)
         self._signer = Signer(keys)
         self._service = service
         self._publisher = publisher
-        self._consumer = broker.consumer(
-            rpc_queue(service), prefetch=prefetch, on_delivery=self._on_delivery
-        )
-        self._in_flight = InFlight(threads=prefetch)
         self._methods = frozenset(contracts)
-        self.counts: Counter[str] = Counter()
+        self.counts = self._core.counts
         self.answered: Counter[tuple[str, ...]] = Counter()  # by method and code
-        self.durations, self.queue_waits, self.upstream_waits = (
-            Histograms(),
-            Histograms(),
-            Histograms(),
-        )
+        self.durations, self.queue_waits = Histograms(), Histograms()
+        self.upstream_waits = Histograms()
 
     async def start(self) -> None:
         """Begin to connect; does not wait for the broker."""
-        await self._consumer.start()
+        await self._core.consumer.start()
 
     async def drain(self, timeout_s: float) -> None:
         """Take no more requests, finish those under way, and leave the rest to others."""
-        await self._in_flight.drain(self._consumer, timeout_s)
+        await self._core.drain(timeout_s)
 
     @property
     def is_ready(self) -> bool:
         """Return whether requests are taken and can be answered: both connections are open."""
-        return self._consumer.state is self._publisher.state is ConnectionState.OPEN
+        return self._core.consumer.state is self._publisher.state is ConnectionState.OPEN
 
     @property
     def in_flight(self) -> int:
         """Count the requests that were taken and are not settled."""
-        return self._in_flight.unsettled
+        return self._core.unsettled
 
-    def _on_delivery(self, delivery: Delivery) -> None:
-        stopwatch = Stopwatch()
+    def _admit(self, delivery: Delivery, stopwatch: Stopwatch) -> Work | None:
         try:
             claims = self._admission.verify(delivery)
-        except Refused as refusal:
-            self._refuse(delivery, refusal)
         except Late:
             self.counts["late"] += 1
-            trace = read_trace(delivery.properties.headers or {})
             log.info(
                 "late request",
                 method=delivery.properties.type,
                 outcome="late",
                 **milliseconds(duration=stopwatch.elapsed_s),
                 request_id=delivery.properties.correlation_id,
-                **trace_ids(trace=trace),
+                **trace_ids(trace=read_trace(delivery.properties.headers or {})),
             )
             delivery.ack()
-        else:
-            stopwatch.sent(claims.iat)
-            self._in_flight.begin(self._answer(delivery, claims, stopwatch))
-
-    def _refuse(self, delivery: Delivery, refusal: Refused) -> None:
-        """Dead-letter what we do not trust, and answer nobody."""
-        self.counts[f"refused.{refusal.reason}"] += 1
-        log.warning(
-            "request refused",
-            reason=refusal.reason,
-            detail=str(refusal),
-            user_id=delivery.properties.user_id,
-            message_id=delivery.properties.message_id,
-        )
-        delivery.dead_letter()
+            return None
+        stopwatch.sent(claims.iat)
+        return self._answer(delivery, claims, stopwatch)
 
     async def _answer(self, delivery: Delivery, claims: Claims, stopwatch: Stopwatch) -> None:
         """Answer one request; a bug in a handler is answered too, and dead-letters the request."""
-        dated, code, is_bug = None, None, False
-        call = RequestContext(claims.iss, claims.jti, claims.cid, claims.exp)
-        current_context.set(call)
         current_stopwatch.set(stopwatch)
-        trace = read_trace(delivery.properties.headers or {})
-        span = processing(
+        span, trace = processing(
             RPC_EXCHANGE,
             claims.op,
-            rpc_queue(self._service),
+            self._core.queue,
             message_id=claims.jti,
             correlation_id=claims.cid,
-            parent=trace,
+            parent=read_trace(delivery.properties.headers or {}),
         )
-        trace = span.context if span else trace or new_trace()
-        current_trace.set(trace)
-        try:
-            result = await self._handle(delivery, claims, call)
-            if isinstance(result, Dated):
-                dated, result = result, result.value
-            body = result.to_json()
-            check_size(body)
-        except ServiceError as error:
-            body, code = error.to_problem().to_json(), error.code
-        except Exception:
-            log.exception("handler failed", method=claims.op, request_id=claims.cid)
-            body, code, is_bug = InternalError().to_problem().to_json(), InternalError.code, True
-        call.is_over = True
-        answer = _Answer(delivery, claims, dated, code, is_bug, stopwatch, trace, span)
-        await self._reply(answer, body)
+        answer = _Answer(delivery, claims, stopwatch, trace, span)
+        error = await self._core.attempt(
+            self._handle(answer), method=claims.op, request_id=claims.cid
+        )
+        if error is not None:
+            answer.is_bug = not isinstance(error, ServiceError)
+            told = error if isinstance(error, ServiceError) else InternalError()
+            answer.body, answer.code = told.to_problem().to_json(), told.code
+        await self._reply(answer)
 
-    async def _handle(self, delivery: Delivery, claims: Claims, call: RequestContext) -> Answer:
+    async def _handle(self, answer: _Answer) -> None:
         """Authorise, parse and run the handler."""
+        claims, delivery = answer.claims, answer.delivery
         token = (delivery.properties.headers or {}).get("authorization")
         admitted = self._admission.authorise(claims, token)
         try:
             request = admitted.contract.model_validate_json(delivery.body)
         except ValidationError as error:
             raise InvalidRequest(explain(error)) from error
-        call.user = admitted.user
-        result: Answer = await self._in_flight.run(self._handlers[admitted.contract], request)
-        return result
+        context = RequestContext(claims.iss, claims.jti, claims.cid, claims.exp, admitted.user)
+        result = await self._core.run(self._handlers[admitted.contract], request, context)
+        if isinstance(result, Dated):
+            answer.dated, result = result, result.value
+        answer.body = result.to_json()
+        check_size(answer.body)
 
-    async def _reply(self, answer: _Answer, body: bytes) -> None:
+    async def _reply(self, answer: _Answer) -> None:
         """Publish the reply, when needed after the connection has come back."""
         claims = answer.claims
         message_id = new_id()
@@ -208,7 +181,7 @@ class Worker:
             claims.rto or "",
             message_id=message_id,
             correlation_id=claims.cid,
-            body_bytes=len(body),
+            body_bytes=len(answer.body),
             is_reply=True,
         )
         while (time_left_s := claims.exp - time()) > 0:
@@ -216,8 +189,8 @@ class Worker:
                 self._publisher.publish(
                     REPLIES_EXCHANGE,
                     claims.rto or "",
-                    body,
-                    self._reply_properties(answer, body, message_id, time_left_s),
+                    answer.body,
+                    self._reply_properties(answer, message_id, time_left_s),
                     lambda outcome: self._settle(answer, outcome, sent),
                 )
             except NotOpen:
@@ -230,12 +203,12 @@ class Worker:
         self._settle(answer, None, sent)
 
     def _reply_properties(
-        self, answer: _Answer, body: bytes, message_id: str, time_left_s: float
+        self, answer: _Answer, message_id: str, time_left_s: float
     ) -> BasicProperties:
         claims, dated = answer.claims, answer.dated
         signature = self._signer.reply(
             claims,
-            body=body,
+            body=answer.body,
             message_id=message_id,
             is_error=answer.code is not None,
             as_of=None if dated is None else dated.as_of,
@@ -265,10 +238,18 @@ class Worker:
             answer.delivery.dead_letter()
         else:
             answer.delivery.ack()
-        self._in_flight.end()
+        self._core.end()
         result, stopwatch = answer.code or "ok", answer.stopwatch
         duration_s = stopwatch.elapsed_s
-        self._count(answer, result, duration_s, outcome)
+        self.counts[result] += 1
+        if outcome is not Outcome.CONFIRMED:
+            self.counts[f"reply.{outcome or 'late'}"] += 1
+        method = known(answer.claims.op, self._methods)
+        self.answered[method, result] += 1
+        self.durations[method].add(duration_s)
+        self.queue_waits[method].add(stopwatch.queue_s)
+        if stopwatch.upstream_s is not None:
+            self.upstream_waits[method].add(stopwatch.upstream_s)
         log.info(
             "request",
             method=answer.claims.op,
@@ -281,16 +262,3 @@ class Worker:
             request_id=answer.claims.cid,
             trace_id=answer.trace.trace_id,
         )
-
-    def _count(
-        self, answer: _Answer, result: str, duration_s: float, outcome: Outcome | None
-    ) -> None:
-        self.counts[result] += 1
-        if outcome is not Outcome.CONFIRMED:
-            self.counts[f"reply.{outcome or 'late'}"] += 1
-        method = known(answer.claims.op, self._methods)
-        self.answered[method, result] += 1
-        self.durations[method].add(duration_s)
-        self.queue_waits[method].add(answer.stopwatch.queue_s)
-        if answer.stopwatch.upstream_s is not None:
-            self.upstream_waits[method].add(answer.stopwatch.upstream_s)

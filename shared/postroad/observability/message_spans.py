@@ -5,7 +5,7 @@ who reads from it ``exchange:routing key:queue``.
 """
 
 from postroad.observability.spans import Kind, Span, recorder
-from postroad.observability.trace_context import TraceContext, current_trace
+from postroad.observability.trace_context import TraceContext, current_trace, new_trace
 
 
 def sending(
@@ -44,15 +44,19 @@ def processing(
     correlation_id: str,
     parent: TraceContext | None = None,
     link: TraceContext | None = None,
-) -> Span | None:
-    """Begin to work on a message: within its sender's trace, or linked to it."""
+) -> tuple[Span | None, TraceContext]:
+    """Begin to work on a message, within its sender's trace or linked to it, and note the trace."""
     if (record := recorder()) is None:
-        return None
-    destination = f"{exchange}:{routing_key}:{queue}"
-    attributes = _attributes("process", destination, routing_key, message_id, correlation_id)
-    return record.begin(
-        Kind.CONSUMER, f"process {destination}", parent=parent, attributes=attributes, link=link
-    )
+        span, trace = None, parent or new_trace()
+    else:
+        destination = f"{exchange}:{routing_key}:{queue}"
+        attributes = _attributes("process", destination, routing_key, message_id, correlation_id)
+        span = record.begin(
+            Kind.CONSUMER, f"process {destination}", parent=parent, attributes=attributes, link=link
+        )
+        trace = span.context
+    current_trace.set(trace)
+    return span, trace
 
 
 def _attributes(
