@@ -199,7 +199,7 @@ async def test_what_a_worker_holds_when_it_dies_comes_again(
     async with working(broker, keys["catalog"], "sync", {FetchPage: hold}) as dying:
         await give(broker, keys["catalog"], JOB)
         await eventually(lambda: held)
-        dying._consumer._is_stopping = True  # type: ignore[attr-defined]  # it does not come back
+        dying._core.consumer._is_stopping = True  # type: ignore[attr-defined]  # it does not come back
         broker.cut("catalog")
         async with working(broker, keys["catalog"], "sync", {FetchPage: done.append}):
             await eventually(lambda: done == [JOB])
