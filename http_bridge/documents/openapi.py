@@ -88,7 +88,7 @@ def _of_contract(route: ContractRoute, models: Models) -> Document:
         errors.add(NotAuthorised)
     if contract.model_fields:
         errors.add(InvalidRequest)
-    if route.method == "POST":
+    if route.method != "GET":
         errors.add(CrossSite)
     operation = _SECURED | {
         "operationId": contract.method,
@@ -157,17 +157,18 @@ def _problems(errors: Errors) -> Document:
 
 def _parameters(route: ContractRoute) -> list[Document]:
     """Describe what comes from the path, and without a body from the query."""
-    fields = route.contract.model_json_schema()["properties"]
-    in_path = {name: field for name, field in fields.items() if name in route.path_fields}
-    in_query = {} if route.has_body else {n: f for n, f in fields.items() if n not in in_path}
+    schema = route.contract.model_json_schema()
+    required = {*schema.get("required", ()), *route.path_fields}
     return [
-        *(_parameter(name, "path", field) for name, field in in_path.items()),
-        *(_parameter(name, "query", field) for name, field in in_query.items()),
+        {
+            "name": name,
+            "in": "path" if name in route.path_fields else "query",
+            "required": name in required,
+            "schema": field,
+        }
+        for name, field in schema["properties"].items()
+        if name in route.path_fields or not route.has_body
     ]
-
-
-def _parameter(name: str, place: str, schema: Document) -> Document:
-    return {"name": name, "in": place, "required": place == "path", "schema": schema}
 
 
 def _body(route: ContractRoute) -> type[BaseModel]:

@@ -54,8 +54,8 @@ class HandlerRoute:
 class ContractRoute:
     """A route that passes a contract on for a signed-in user, and the reply back as it came.
 
-    Fields that the path names come from there, all others from the query, or with ``POST`` from
-    the JSON body.
+    Fields that the path names come from there, all others from the query of a ``GET``, or from the
+    JSON body of another method.
     """
 
     method: str
@@ -79,10 +79,10 @@ class ContractRoute:
     @property
     def has_body(self) -> bool:
         """Whether there are fields for a body to hold; otherwise it is not looked at."""
-        return self.method == "POST" and len(self.contract.model_fields) > len(self.path_fields)
+        return self.method != "GET" and len(self.contract.model_fields) > len(self.path_fields)
 
     async def answer(self, request: HttpRequest, backend: Backend) -> HttpResponse:
-        if self.method == "POST" and b"authorization" not in request.headers:
+        if self.method != "GET" and b"authorization" not in request.headers:
             check_same_site(request)
         user = backend.tokens.require(request)
         if self.has_body:
