@@ -66,13 +66,13 @@ class _Parser(ArgumentParser):
         return known, strange
 
 
-def run_command(arguments: Sequence[str] | None = None) -> int:
-    """Run a command, and return its exit status; what is expected to fail is one sentence.
+def run_command(arguments: Sequence[str]) -> int:
+    """Run the command that arguments name, and return its exit status."""
+    return run(parse(arguments))
 
-    Args:
-        arguments: its name and its arguments; by default those of the process.
-    """
-    options = _parsed(sys.argv[1:] if arguments is None else arguments)
+
+def run(options: Namespace) -> int:
+    """Run a command, and return its exit status; what is expected to fail is one sentence."""
     try:
         with interrupts.raising():
             status: int = options.run(options)
@@ -88,7 +88,8 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         return errors.exit_status(error)
 
 
-def _parsed(arguments: Sequence[str]) -> Namespace:
+def parse(arguments: Sequence[str]) -> Namespace:
+    """Read arguments, and import the command that they name."""
     parser = _Parser(
         prog="postroad",
         description="Event microservices over RabbitMQ: run them, and look after them.",
