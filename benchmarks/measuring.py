@@ -14,7 +14,7 @@ from prometheus_client import Counter as TheirCounter
 
 from http_bridge.http.metrics import HttpMetrics
 from http_bridge.http.server_timing import server_timing
-from postroad.contracts.replies import CallTiming
+from postroad.contracts.message import CallTiming
 from postroad.ids import new_id
 from postroad.observability.metrics import BUCKETS_S, Histograms
 from postroad.observability.timing import Stopwatch

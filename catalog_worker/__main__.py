@@ -1,7 +1,6 @@
 """Start the catalogue service: ``python -m catalog_worker``."""
 
 from catalog_worker.catalog.cache import CachedCatalog
-from catalog_worker.catalog.fallback import FallbackCatalog
 from catalog_worker.catalog.fetcher import Fetcher
 from catalog_worker.catalog.stored import StoredCatalog
 from catalog_worker.catalog.upstream import UpstreamCatalog
@@ -29,8 +28,7 @@ def main() -> None:
     database = open_database(store, SCHEMA, is_development=is_development)
     storage = build_storage(database, store)
     fetcher = Fetcher(settings)
-    cached = CachedCatalog(UpstreamCatalog(fetcher), settings)
-    catalog = FallbackCatalog(cached, StoredCatalog(database))
+    catalog = CachedCatalog(UpstreamCatalog(fetcher), settings, stored=StoredCatalog(database))
 
     async def relay(publisher: OutboxPublisher) -> None:
         await relay_of(storage.outbox, publisher, database=database, settings=store).run()
@@ -47,7 +45,7 @@ def main() -> None:
         settings=messaging,
         background=[relay, schedule, clean],
         metrics=[
-            *cache_metrics(cached),
+            *cache_metrics(catalog),
             *upstream_metrics(fetcher),
             *outbox_metrics(storage.outbox, database),
         ],

@@ -14,7 +14,7 @@ from postroad.contracts.catalog import (
     Sync,
 )
 from postroad.contracts.errors import ProductNotFound
-from postroad.contracts.replies import Dated
+from postroad.contracts.message import Dated
 
 
 class Catalog(Protocol):

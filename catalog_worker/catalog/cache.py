@@ -16,11 +16,12 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
+from catalog_worker.catalog.stored import StoredCatalog, look_up
 from catalog_worker.catalog.upstream import Answer
 from catalog_worker.settings import CatalogSettings
 from postroad.contracts.catalog import CategoryList, ListProducts, Product, ProductPage
-from postroad.contracts.errors import ServiceError
-from postroad.contracts.replies import Dated
+from postroad.contracts.errors import ServiceError, UpstreamBusy, UpstreamFailed
+from postroad.contracts.message import Dated
 from postroad.observability.timing import waiting_upstream
 
 log = structlog.get_logger()
@@ -50,12 +51,21 @@ class _Entry:
 
 
 class CachedCatalog:
-    """Answers from memory on the event loop, and asks its source in threads."""
+    """Answers from memory on the event loop, and asks its source in threads.
+
+    What neither has, because the source fails, is looked up in the store, if there is one.
+    """
 
     def __init__(
-        self, source: Source, settings: CatalogSettings, *, clock: Callable[[], float] = time
+        self,
+        source: Source,
+        settings: CatalogSettings,
+        *,
+        stored: StoredCatalog | None = None,
+        clock: Callable[[], float] = time,
     ) -> None:
         self._source = source
+        self._stored = stored
         self._settings = settings
         self._clock = clock
         self._threads = ThreadPoolExecutor(
@@ -69,19 +79,30 @@ class CachedCatalog:
     async def list(self, request: ListProducts) -> Dated[ProductPage]:
         """Give a page of products."""
         key = ("list", *_listing_of(request))
-        return await self._answer(key, lambda known: self._source.list(request, known))
+        return await self._answer(
+            key,
+            lambda known: self._source.list(request, known),
+            lambda stored: stored.list(request),
+        )
 
     async def find(self, product_id: int) -> Dated[Product | None]:
         """Give one product, if there is one."""
         key = ("find", product_id)
-        return await self._answer(key, lambda known: self._source.find(product_id, known))
+        return await self._answer(
+            key,
+            lambda known: self._source.find(product_id, known),
+            lambda stored: stored.find(product_id),
+        )
 
     async def categories(self) -> Dated[CategoryList]:
         """Give the categories."""
-        return await self._answer("categories", self._source.categories)
+        return await self._answer("categories", self._source.categories, StoredCatalog.categories)
 
     async def _answer(
-        self, key: Hashable, ask: Callable[[Answer[T] | None], Answer[T]]
+        self,
+        key: Hashable,
+        ask: Callable[[Answer[T] | None], Answer[T]],
+        look: Callable[[StoredCatalog], Dated[T] | None],
     ) -> Dated[T]:
         entry = self._entries.get(key)
         age_s = self._clock() - entry.as_of if entry else 0.0
@@ -95,7 +116,11 @@ class CachedCatalog:
             self._ask(key, entry, ask)
         else:
             self.lookups["missed"] += 1
-            known, entry = entry, await self._wait(self._ask(key, entry, ask), entry, age_s)
+            known = entry
+            try:
+                entry = await self._wait(self._ask(key, known, ask), known, age_s)
+            except (UpstreamFailed, UpstreamBusy) as error:
+                return await look_up(self._stored, look, error)
             is_stale = entry is known
         self.stale_answers += is_stale
         return Dated(entry.answer.value, entry.as_of, is_stale)

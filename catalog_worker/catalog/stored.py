@@ -1,5 +1,6 @@
 """The catalogue as the last sync left it, for when upstream cannot be asked."""
 
+import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -9,7 +10,8 @@ from catalog_worker.sync.products import as_product, folded
 from catalog_worker.sync.syncs import last_done
 from catalog_worker.tables import products
 from postroad.contracts.catalog import Category, CategoryList, ListProducts, Product, ProductPage
-from postroad.contracts.replies import Dated
+from postroad.contracts.errors import ServiceError, Unavailable
+from postroad.contracts.message import Dated
 from postroad.storage.database import Database
 
 T = TypeVar("T")
@@ -55,6 +57,27 @@ class StoredCatalog:
         with self._database.reading() as connection:
             as_of = last_done(connection)
             return None if as_of is None else Dated(look(connection), as_of, is_stale=True)
+
+
+async def look_up(
+    stored: StoredCatalog | None,
+    look: Callable[[StoredCatalog], Dated[T] | None],
+    error: ServiceError,
+) -> Dated[T]:
+    """Return what the store has, where upstream failed.
+
+    What the store cannot say ends as upstream's error: that a product is not stored does not mean
+    that there is none.
+    """
+    if stored is None:
+        raise error
+    try:
+        found = await asyncio.to_thread(look, stored)
+    except Unavailable:
+        raise error from None
+    if found is None or found.value is None:
+        raise error
+    return found
 
 
 def _page(connection: Connection, request: ListProducts) -> ProductPage:

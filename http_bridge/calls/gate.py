@@ -54,7 +54,7 @@ class Calls:
             ServiceError: what else ``Client.call_raw`` raises.
         """
         caller = address if user is None else user.user_id
-        with self._gate(request.service()).enter(caller):
+        with self._gate(request.service).enter(caller):
             return await self._client.call_raw(
                 request, timeout_s=self._timeout_s, user=user, correlation_id=correlation_id
             )

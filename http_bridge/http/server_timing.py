@@ -1,6 +1,6 @@
 """Where an answer's time went, for browsers to show (W3C Server Timing)."""
 
-from postroad.contracts.replies import CallTiming
+from postroad.contracts.message import CallTiming
 
 
 def server_timing(timing: CallTiming, total_s: float) -> tuple[bytes, bytes]:

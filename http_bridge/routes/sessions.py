@@ -141,7 +141,7 @@ async def _refresh_token(request: HttpRequest, backend: Backend) -> SecretStr | 
 
 def _seal(secret: SecretStr, *, context: str, keys: KeyRing) -> str:
     return seal(
-        secret.get_secret_value(), to=CreateSession.service(), context=context, trust=keys.trust
+        secret.get_secret_value(), to=CreateSession.service, context=context, trust=keys.trust
     )
 
 

@@ -86,5 +86,5 @@ ROUTES: tuple[Route, ...] = (
     ),
 )
 
-SERVICES = tuple(sorted({each.contract.service() for each in ROUTES if each.contract is not None}))
+SERVICES = tuple(sorted({each.contract.service for each in ROUTES if each.contract is not None}))
 """The services that must answer before the bridge is ready."""

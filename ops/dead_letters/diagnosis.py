@@ -93,7 +93,7 @@ class Reader:
         self._verifier = Verifier(keys)
         self._admission = Admission(
             keys,
-            {name: each for name, each in CONTRACTS.items() if each.service() == keys.service},
+            {name: each for name, each in CONTRACTS.items() if each.service == keys.service},
             Revocations(),
         )
         self._seen = ReplayStore(leeway_s=checks.LEEWAY_S)

@@ -8,7 +8,7 @@ import pytest
 
 from postroad.contracts.auth import CreateSession, Session
 from postroad.contracts.errors import InvalidCredentials, ReplyTimeout
-from postroad.contracts.replies import CallTiming, Dated
+from postroad.contracts.message import CallTiming, Dated
 from postroad.messaging.client import Client
 from postroad.observability.timing import waiting_upstream
 from postroad.security.keyring import KeyRing

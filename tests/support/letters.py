@@ -56,7 +56,7 @@ def write(
     message_id = new_id()
     body = request.model_dump_json().encode()
     signature = Signer(keys).request(
-        audience=audience or request.service(),
+        audience=audience or request.service,
         method=request.method,
         body=body,
         message_id=message_id,

@@ -40,6 +40,7 @@ class Request(Message, Generic[ReplyT_co]):
     idempotent: ClassVar[bool] = True
     errors: ClassVar[tuple[type[ServiceError], ...]] = ()
     reply: ClassVar[type[Message]]
+    service: ClassVar[str]  # that answers: the first word of the method
 
     def __init_subclass__(cls, **_arguments: Any) -> None:
         """Leave the class arguments to ``__pydantic_init_subclass__``, which knows the fields."""
@@ -59,11 +60,6 @@ class Request(Message, Generic[ReplyT_co]):
         if not abstract:
             cls.reply = _reply_type(cls)
 
-    @classmethod
-    def service(cls) -> str:
-        """Name the service that answers: the first word of the method."""
-        return cls.method.partition(".")[0]
-
 
 class Event(Message):
     """Something that has happened, told to whoever listens.
@@ -73,6 +69,7 @@ class Event(Message):
     """
 
     name: ClassVar[str]
+    service: ClassVar[str]  # that tells it: the first word of the name
 
     def __init_subclass__(cls, **_arguments: Any) -> None:
         """Leave the class arguments to ``__pydantic_init_subclass__``, which knows the fields."""
@@ -97,6 +94,7 @@ class Job(Message):
 
     name: ClassVar[str]
     timeout_s: ClassVar[float] = 30.0
+    service: ClassVar[str]  # that does it: the first word of the name
 
     def __init_subclass__(cls, **_arguments: Any) -> None:
         """Leave the class arguments to ``__pydantic_init_subclass__``, which knows the fields."""
@@ -107,14 +105,13 @@ class Job(Message):
         super().__pydantic_init_subclass__()
         _declare(cls, "name", arguments, is_abstract=abstract)
 
-    @classmethod
-    def service(cls) -> str:
-        """Name the service that does it: the first word of the name."""
-        return cls.name.partition(".")[0]
-
 
 def _declare(
-    contract: type[Message], identifier: str, arguments: dict[str, Any], *, is_abstract: bool
+    contract: type[Request[Any] | Event | Job],
+    identifier: str,
+    arguments: dict[str, Any],
+    *,
+    is_abstract: bool,
 ) -> None:
     """Set a contract's class arguments, once they are found right."""
     known = [name for name in _ARGUMENTS if name in contract.__class_vars__]
@@ -133,7 +130,9 @@ def _declare(
             f"{contract.__name__}: pass either {identifier}=... or, to a base of several "
             "contracts, abstract=True"
         )
-    if hidden := contract.model_fields.keys() & (contract.__class_vars__ | {"service", "to_json"}):
+    if not is_abstract:
+        contract.service = arguments[identifier].partition(".")[0]
+    if hidden := contract.model_fields.keys() & (contract.__class_vars__ | {"to_json"}):
         raise TypeError(
             f"{contract.__name__}: a field may not be called {min(hidden)}, which has a meaning "
             "for every contract"

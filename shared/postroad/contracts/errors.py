@@ -9,8 +9,7 @@ from typing import ClassVar
 
 from pydantic import ValidationError
 
-from postroad.contracts.message import Message
-from postroad.contracts.replies import CallTiming
+from postroad.contracts.message import CallTiming, Message
 
 ERRORS: dict[str, type["ServiceError"]] = {}
 """Every error class by its code; a class enters by being defined."""

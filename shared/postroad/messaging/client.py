@@ -34,7 +34,7 @@ from postroad.contracts.errors import (
     Unavailable,
     from_problem,
 )
-from postroad.contracts.replies import CallTiming
+from postroad.contracts.message import CallTiming
 from postroad.ids import new_id
 from postroad.limits import PROBLEM
 from postroad.logger import get_logger
@@ -227,7 +227,7 @@ class Client:
         correlation_id: str | None,
     ) -> Reply[ReplyT]:
         loop = asyncio.get_running_loop()
-        service = request.service()
+        service = request.service
         self._check_right(request.method)
         self._check_open(service)
         timeout_s = request.timeout_s if timeout_s is None else timeout_s

@@ -21,7 +21,7 @@ from postroad.broker.interfaces import (
 from postroad.context import RequestContext
 from postroad.contracts.base import Message, Request
 from postroad.contracts.errors import InternalError, InvalidRequest, ServiceError, explain
-from postroad.contracts.replies import Dated
+from postroad.contracts.message import Dated
 from postroad.ids import new_id
 from postroad.limits import PROBLEM
 from postroad.messaging.admission import Admission, Late

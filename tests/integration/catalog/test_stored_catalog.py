@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from catalog_worker.catalog.cache import CachedCatalog
-from catalog_worker.catalog.fallback import FallbackCatalog
 from catalog_worker.catalog.fetcher import Fetcher
 from catalog_worker.catalog.stored import StoredCatalog
 from catalog_worker.catalog.upstream import UpstreamCatalog
@@ -42,18 +41,18 @@ def synced(catalog: CatalogUnderTest) -> CatalogUnderTest:
 
 
 class Away:
-    """A catalogue that cannot be asked."""
+    """An upstream that cannot be asked."""
 
     def __init__(self, error: ServiceError) -> None:
         self.error = error
 
-    async def list(self, _: ListProducts) -> Any:
+    def list(self, _: ListProducts, _known: object) -> Any:
         raise self.error
 
-    async def find(self, _: int) -> Any:
+    def find(self, _: int, _known: object) -> Any:
         raise self.error
 
-    async def categories(self) -> Any:
+    def categories(self, _known: object) -> Any:
         raise self.error
 
 
@@ -64,8 +63,9 @@ class Untouchable(StoredCatalog):
         raise AssertionError("the database was asked")
 
 
-def away(database: Database, error: ServiceError | None = None) -> FallbackCatalog:
-    return FallbackCatalog(Away(error or UpstreamFailed("away")), StoredCatalog(database))
+def away(database: Database, error: ServiceError | None = None) -> CachedCatalog:
+    source = Away(error or UpstreamFailed("away"))
+    return CachedCatalog(source, settings_for("http://nowhere"), stored=StoredCatalog(database))
 
 
 @pytest.fixture(scope="module")
@@ -176,8 +176,8 @@ async def test_a_database_that_is_away_too_changes_nothing_about_the_error() -> 
 async def test_while_upstream_answers_the_database_is_not_asked(database: Database) -> None:
     with sample_upstream() as (url, app):
         settings = settings_for(url, cache_fresh_s=0, cache_refresh_s=0)
-        cached = CachedCatalog(UpstreamCatalog(Fetcher(settings)), settings)
-        catalog = FallbackCatalog(cached, Untouchable(database))
+        source = UpstreamCatalog(Fetcher(settings))
+        catalog = CachedCatalog(source, settings, stored=Untouchable(database))
 
         page = await catalog.list(ListProducts(limit=2))
         with pytest.raises(ProductNotFound):

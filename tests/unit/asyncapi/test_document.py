@@ -166,7 +166,7 @@ def test_a_channel_leads_to_its_services_queue(document: Document, topology: Def
         channel = document["channels"][method]
         exchange = channel["bindings"]["amqp"]["exchange"]["name"]
         assert exchange == RPC_EXCHANGE
-        assert rules.route(exchange, channel["address"], {}) == [rpc_queue(contract.service())]
+        assert rules.route(exchange, channel["address"], {}) == [rpc_queue(contract.service)]
 
 
 def test_an_exchange_is_described_as_the_broker_declares_it(

@@ -14,7 +14,7 @@ from catalog_worker.catalog.upstream import Answer
 from postroad.context import current_context
 from postroad.contracts.catalog import Category, CategoryList, ListProducts, Product, ProductPage
 from postroad.contracts.errors import ServiceError, UpstreamBusy, UpstreamFailed
-from postroad.contracts.replies import Dated
+from postroad.contracts.message import Dated
 from postroad.testing import eventually
 from tests.support.auth import Clock
 from tests.support.services import LAMP

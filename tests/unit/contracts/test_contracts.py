@@ -43,7 +43,7 @@ def test_a_contract_is_complete(method: str, services: Services) -> None:
 
     assert METHOD.fullmatch(method)
     assert contract.method == method
-    assert services.root[contract.service()].answers
+    assert services.root[contract.service].answers
     assert issubclass(contract.reply, Message)
     assert 0 < contract.timeout_s <= LONGEST_DEADLINE_S
     assert contract.__doc__

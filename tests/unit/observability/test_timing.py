@@ -6,7 +6,7 @@ import pytest
 
 from http_bridge.http.server_timing import server_timing
 from postroad.contracts.errors import UpstreamFailed
-from postroad.contracts.replies import CallTiming
+from postroad.contracts.message import CallTiming
 from postroad.observability.timing import Stopwatch, current_stopwatch, waiting_upstream
 from tests.support.upstreams import timed
 

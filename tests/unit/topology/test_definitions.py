@@ -56,7 +56,7 @@ def test_every_method_is_routed_to_its_services_queue(topology: Definitions) -> 
     rules = Rules(topology)
 
     for method, contract in CONTRACTS.items():
-        assert rules.route(RPC_EXCHANGE, method, {}) == [rpc_queue(contract.service())]
+        assert rules.route(RPC_EXCHANGE, method, {}) == [rpc_queue(contract.service)]
 
 
 def test_an_answering_service_has_a_queue_and_one_for_its_dead_letters(
