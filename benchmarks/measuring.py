@@ -18,9 +18,10 @@ from postroad.contracts.message import CallTiming
 from postroad.ids import new_id
 from postroad.observability.metrics import BUCKETS_S, Histograms
 from postroad.observability.timing import Stopwatch
+from postroad.security.claims import Claims
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle, TrustedService
-from postroad.security.signatures import Claims, Signer, Verifier
+from postroad.security.signatures import Signer, Verifier
 
 NUMBER, ROUNDS = 500, 200
 METHOD = "catalog.products.list"

@@ -17,18 +17,11 @@ from postroad.contracts.registry import CONTRACTS, EVENTS, JOBS
 from postroad.dead_letters.captured import CapturedMessage, MessageSource
 from postroad.messaging.admission import Admission
 from postroad.security import checks
-from postroad.security.access_tokens import ExpiredToken
+from postroad.security.access_tokens import ExpiredToken, Revocations
+from postroad.security.claims import Claims, Reason, Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.replay_cache import ReplayStore
-from postroad.security.revocations import Revocations
-from postroad.security.signatures import (
-    Claims,
-    Reason,
-    Refused,
-    Signature,
-    Verifier,
-    read_signature,
-)
+from postroad.security.signatures import Signature, Verifier, read_signature
 
 _WANTS = {
     checks.check_sender: "the broker's user_id is who signed",

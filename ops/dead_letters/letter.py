@@ -12,9 +12,10 @@ from postroad.contracts.errors import InvalidRequest
 from postroad.dead_letters.captured import CapturedMessage, MessageSource, place_of
 from postroad.dead_letters.redriver import as_it_died, died_in
 from postroad.messaging.background_worker import ATTEMPT
+from postroad.security.claims import Reason, Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import TrustBundle
-from postroad.security.signatures import Reason, Refused, Verifier, read_signature
+from postroad.security.signatures import Verifier, read_signature
 from postroad.topology.names import QUARANTINE, dead_queue
 
 MOST_REDRIVES = 3  # what has come back that often comes back again

@@ -5,9 +5,10 @@ from time import time
 from ops.dead_letters.diagnosis import Diagnosis, Reader
 from ops.state.folder import StateFolder
 from postroad.dead_letters.captured import CapturedMessage, MessageSource
+from postroad.security.claims import Claims, Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import TrustBundle
-from postroad.security.signatures import Claims, Refused, read_signature
+from postroad.security.signatures import read_signature
 
 
 class UnknownReader(Exception):

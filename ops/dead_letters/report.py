@@ -7,7 +7,8 @@ from ops.terminal.text import clock_time, plain
 from postroad.contracts.errors import InvalidRequest, NotAuthenticated, NotAuthorised
 from postroad.dead_letters.captured import CapturedMessage
 from postroad.messaging.background_worker import ATTEMPT
-from postroad.security.signatures import Claims, Reason, token_hash
+from postroad.security.claims import Claims, Reason
+from postroad.security.signatures import token_hash
 from postroad.topology.definitions import DELIVERY_LIMIT
 
 ADVICE = {

@@ -14,8 +14,8 @@ from postroad.contracts.errors import (
 )
 from postroad.observability.timing import waiting_upstream
 from postroad.runtime.metrics import client_metrics, worker_metrics
+from postroad.security.claims import Reason
 from postroad.security.keyring import KeyRing
-from postroad.security.signatures import Reason
 from postroad.testing import calling, eventually, serving
 from tests.support.brokers import BrokerUnderTest
 from tests.support.letters import write
@@ -75,9 +75,8 @@ async def test_whatever_methods_callers_invent_there_is_one_label_for_all(
         replies_to(broker, "bridge") as inbox,
     ):
         for number in range(20):
-            hostile = type(
-                "Hostile", (CreateSession,), {"method": f"auth.sessions.{'x' * 90}{number}"}
-            )
+            method = f"auth.sessions.{'x' * 90}{number}"
+            hostile = type("Hostile", (CreateSession,), {}, method=method)
             request = hostile(**SIGN_IN.model_dump())
             await write(keys["bridge"], request, reply_to=inbox.address).post(broker, "bridge")
         await inbox.take(20)

@@ -17,9 +17,10 @@ from postroad.contracts.events import LoginFailed
 from postroad.dead_letters.captured import CapturedMessage
 from postroad.dead_letters.redriver import NotMoved, Redriver, as_it_died, died_in
 from postroad.messaging.background_worker import ATTEMPT, BackgroundHandlers
+from postroad.security.claims import Claims
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle
-from postroad.security.signatures import Claims, Signer, read_signature
+from postroad.security.signatures import Signer, read_signature
 from postroad.testing import eventually, working
 from postroad.topology.definitions import definitions
 from postroad.topology.names import (

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from postroad.limits import LONGEST_DEADLINE_S
 from postroad.security.checks import LEEWAY_S, LONGEST_LIFE_S
-from postroad.security.signatures import Claims
+from postroad.security.claims import Claims
 from tests.hostile.border import Land, NotLetIn
 from tests.hostile.strategies import signed_by_its_sender, tampered
 

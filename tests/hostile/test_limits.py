@@ -10,8 +10,9 @@ from postroad.contracts.catalog import FetchPage
 from postroad.contracts.errors import InternalError, InvalidRequest, PeerError
 from postroad.limits import MESSAGE_MAX_BYTES
 from postroad.messaging.publishing import MessagePublisher, NotPublished
+from postroad.security.claims import Reason, Refused
 from postroad.security.keyring import KeyRing
-from postroad.security.signatures import EVENT_LIFETIME_S, Reason, Refused, Verifier
+from postroad.security.signatures import EVENT_LIFETIME_S, Verifier
 from postroad.testing import calling, serving
 from postroad.topology.names import dead_queue, rpc_queue
 from tests.hostile.border import Land, NotLetIn

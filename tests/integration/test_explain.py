@@ -9,9 +9,9 @@ from ops.commands.dispatch import run_command
 from ops.state.folder import StateFolder
 from postroad.contracts.catalog import FetchPage, GetProduct
 from postroad.security.access_tokens import AccessToken
+from postroad.security.claims import Reason
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle
-from postroad.security.signatures import Reason
 from postroad.testing import access_token, serving, working
 from postroad.topology.names import WORK_EXCHANGE, dead_queue
 from tests.integration.test_security import DEAD_LETTERS, REQUEST, get_product

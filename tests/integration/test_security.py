@@ -13,9 +13,10 @@ from postroad.broker.interfaces import Outcome
 from postroad.contracts.catalog import GetProduct, Product
 from postroad.messaging.rpc_worker import Worker
 from postroad.security.access_tokens import AccessToken
+from postroad.security.claims import Reason
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle
-from postroad.security.signatures import Reason, Signer, Verifier
+from postroad.security.signatures import Signer, Verifier
 from postroad.testing import access_token, eventually, serving
 from postroad.topology.names import dead_queue, rpc_queue
 from tests.support.brokers import RabbitUnderTest

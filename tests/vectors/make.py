@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pydantic import SecretStr
 
 from postroad.contracts.auth import password_context
+from postroad.security.claims import Claims, Reason
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import (
     PURPOSES,
@@ -27,7 +28,7 @@ from postroad.security.keys import (
     unpadded_b64encode,
 )
 from postroad.security.sealing import CannotUnseal, seal, unseal
-from postroad.security.signatures import Claims, Reason, Signer, token_hash
+from postroad.security.signatures import Signer, token_hash
 
 FOLDER = Path(__file__).parent
 

@@ -37,6 +37,9 @@ class NotOpen(Exception):
 class TooLarge(Exception):
     """The body is over ``MESSAGE_MAX_BYTES``; nothing was sent."""
 
+    def __init__(self, body: bytes) -> None:
+        super().__init__(f"a body of {len(body)} bytes; at most {MESSAGE_MAX_BYTES} are taken")
+
 
 OnOutcome = Callable[[Outcome], None]
 
@@ -66,16 +69,6 @@ class Delivery(Protocol):
 
 
 OnDelivery = Callable[[Delivery], None]
-
-
-def check_size(body: bytes) -> None:
-    """Check that a broker takes a body.
-
-    Raises:
-        TooLarge: it does not.
-    """
-    if len(body) > MESSAGE_MAX_BYTES:
-        raise TooLarge(f"a body of {len(body)} bytes; at most {MESSAGE_MAX_BYTES} are taken")
 
 
 class Publisher(Protocol):

@@ -10,14 +10,13 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Coroutine
-from struct import Struct
-from typing import Any, cast
+from typing import Any
 
 from pika.adapters.utils import nbio_interface
 
-_FRAME_START = Struct(">BHL")  # type, channel, payload size: AMQP 0-9-1 section 4.2.3
+from postroad.broker.pika_connection import Stream
+
 _TLS_GOODBYE_S = 1.0  # for the peer's; by default a broker that is silent would be left after 30
-_FRAME_OVERHEAD = _FRAME_START.size + 1  # and the frame-end octet
 
 StreamResult = (
     BaseException
@@ -84,7 +83,7 @@ class LoopServices(nbio_interface.AbstractIOServices):  # type: ignore[misc]  # 
     ) -> nbio_interface.AbstractIOReference:
         async def connect() -> StreamResult:
             _, stream = await self._loop.create_connection(
-                lambda: _Stream(protocol_factory()),
+                lambda: Stream(protocol_factory()),
                 sock=sock,
                 ssl=ssl_context,
                 server_hostname=server_hostname,
@@ -93,81 +92,6 @@ class LoopServices(nbio_interface.AbstractIOServices):  # type: ignore[misc]  # 
             return stream, stream.amqp
 
         return _Operation(connect(), on_done)
-
-
-class _Stream(asyncio.Protocol, nbio_interface.AbstractStreamTransport):  # type: ignore[misc]
-    """Stands between the loop's transport and pika's protocol, and is to each the other one."""
-
-    def __init__(self, amqp: nbio_interface.AbstractStreamProtocol) -> None:
-        self.amqp = amqp
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
-        self._unsent: list[bytes] = []
-        self._unread = b""
-        self._is_ending = False  # and pika knows why
-
-    # to the loop: a protocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
-        self.amqp.connection_made(self)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._transport = None
-        if error is None and not self._is_ending:
-            self.amqp.eof_received()  # uvloop leaves it out when TLS ends without a goodbye
-        self.amqp.connection_lost(error)
-
-    def eof_received(self) -> bool:
-        self._is_ending = True
-        return bool(self.amqp.eof_received())
-
-    def data_received(self, data: bytes) -> None:
-        """Pass whole frames on one by one.
-
-        pika copies all that it has not yet parsed at each frame: given a full read at once, that
-        grows with its square.
-        """
-        if self._unread:
-            data = self._unread + data
-        start, available = 0, len(data)
-        while available - start >= _FRAME_OVERHEAD:
-            size = _FRAME_START.unpack_from(data, start)[2]
-            end = start + _FRAME_OVERHEAD + size
-            if end > available:
-                break
-            self.amqp.data_received(data[start:end])
-            start = end
-        self._unread = data[start:]
-
-    # to pika: a transport
-
-    def abort(self) -> None:
-        if self._transport is None:
-            return
-        self._is_ending = True
-        self._flush()
-        if self._transport.get_write_buffer_size():  # the peer does not read: do not wait for it
-            self._transport.abort()
-        else:
-            self._transport.close()
-
-    def get_protocol(self) -> nbio_interface.AbstractStreamProtocol:
-        return self.amqp
-
-    def write(self, data: bytes) -> None:
-        if not self._unsent:
-            self._loop.call_soon(self._flush)
-        self._unsent.append(data)
-
-    def get_write_buffer_size(self) -> int:
-        unsent = sum(map(len, self._unsent))
-        return unsent + (self._transport.get_write_buffer_size() if self._transport else 0)
-
-    def _flush(self) -> None:
-        if self._unsent and self._transport is not None:
-            self._transport.write(b"".join(self._unsent))
-        self._unsent.clear()
 
 
 class _Timer(nbio_interface.AbstractTimerReference):  # type: ignore[misc]

@@ -9,7 +9,8 @@ from pika.channel import Channel
 from pika.frame import Method
 
 from postroad.broker.connection import Connection, Login
-from postroad.broker.interfaces import ConnectionState, NotOpen, OnOutcome, Outcome, check_size
+from postroad.broker.interfaces import ConnectionState, NotOpen, OnOutcome, Outcome, TooLarge
+from postroad.limits import MESSAGE_MAX_BYTES
 from postroad.logger import get_logger
 
 log = get_logger(__name__)
@@ -57,7 +58,8 @@ class RabbitPublisher:
     ) -> None:
         if self._channel is None or not self._channel.is_open:
             raise NotOpen(self.state)
-        check_size(body)
+        if len(body) > MESSAGE_MAX_BYTES:
+            raise TooLarge(body)
         self._channel.basic_publish(exchange, routing_key, body, properties, mandatory=True)
         self._last_tag += 1
         now = asyncio.get_running_loop().time()

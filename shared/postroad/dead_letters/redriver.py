@@ -16,8 +16,9 @@ from postroad.broker.interfaces import BasicProperties, Outcome, Publisher
 from postroad.dead_letters.captured import CapturedMessage
 from postroad.messaging.background_worker import ATTEMPT
 from postroad.messaging.publishing import PERSISTENT, NotPublished, publish
+from postroad.security.claims import Claims
 from postroad.security.keyring import KeyRing
-from postroad.security.signatures import Claims, Signer
+from postroad.security.signatures import Signer
 from postroad.topology.names import QUARANTINE, RETRY_EXCHANGE, wait_key
 
 KEPT = "dead-letter"  # the header of what is in quarantine: all that the move would have changed

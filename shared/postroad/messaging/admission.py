@@ -13,11 +13,11 @@ from postroad.broker.interfaces import Delivery
 from postroad.contracts.base import Request
 from postroad.contracts.errors import InvalidRequest, NotAuthenticated, NotAuthorised
 from postroad.security import checks
-from postroad.security.access_tokens import AccessToken, InvalidToken, TokenVerifier
+from postroad.security.access_tokens import AccessToken, InvalidToken, Revocations, TokenVerifier
+from postroad.security.claims import Claims, Reason, Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.replay_cache import ReplayStore
-from postroad.security.revocations import Revocations
-from postroad.security.signatures import Claims, Reason, Refused, Verifier
+from postroad.security.signatures import Verifier
 
 
 class Late(Exception):

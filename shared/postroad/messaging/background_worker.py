@@ -36,8 +36,9 @@ from postroad.observability.trace_context import (
     trace_ids,
 )
 from postroad.security import checks
+from postroad.security.claims import Claims, Reason, Refused
 from postroad.security.keyring import KeyRing
-from postroad.security.signatures import Claims, Reason, Refused, Verifier
+from postroad.security.signatures import Verifier
 from postroad.topology.definitions import WAIT_TTLS_MS
 from postroad.topology.names import (
     EVENTS_EXCHANGE,

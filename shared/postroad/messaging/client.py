@@ -42,8 +42,9 @@ from postroad.observability.message_spans import sending
 from postroad.observability.metrics import Histograms
 from postroad.observability.trace_context import ongoing_trace
 from postroad.security.access_tokens import AccessToken
+from postroad.security.claims import Refused
 from postroad.security.keyring import KeyRing
-from postroad.security.signatures import Refused, Signer, Verifier, is_plain_id, token_hash
+from postroad.security.signatures import Signer, Verifier, is_plain_id, token_hash
 from postroad.topology.names import RPC_EXCHANGE, rpc_queue
 
 log = get_logger(__name__)

@@ -16,8 +16,9 @@ from postroad.logger import get_logger
 from postroad.observability.timing import milliseconds
 from postroad.observability.trace_context import read_trace, trace_ids
 from postroad.security import checks
+from postroad.security.claims import Claims, Reason, Refused
 from postroad.security.keyring import KeyRing
-from postroad.security.signatures import Claims, Reason, Refused, Verifier
+from postroad.security.signatures import Verifier
 
 log = get_logger(__name__)
 

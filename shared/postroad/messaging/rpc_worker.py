@@ -16,14 +16,14 @@ from postroad.broker.interfaces import (
     NotOpen,
     Outcome,
     Publisher,
-    check_size,
+    TooLarge,
 )
 from postroad.context import RequestContext
 from postroad.contracts.base import Message, Request
 from postroad.contracts.errors import InternalError, InvalidRequest, ServiceError, explain
 from postroad.contracts.message import Dated
 from postroad.ids import new_id
-from postroad.limits import PROBLEM
+from postroad.limits import MESSAGE_MAX_BYTES, PROBLEM
 from postroad.messaging.admission import Admission, Late
 from postroad.messaging.worker_core import Work, WorkerCore
 from postroad.observability.message_spans import processing, sending
@@ -31,10 +31,11 @@ from postroad.observability.metrics import Histograms, known
 from postroad.observability.spans import Span
 from postroad.observability.timing import Stopwatch, current_stopwatch, milliseconds
 from postroad.observability.trace_context import TraceContext, read_trace, trace_ids
+from postroad.security.access_tokens import Revocations
+from postroad.security.claims import Claims
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import UnknownKey
-from postroad.security.revocations import Revocations
-from postroad.security.signatures import Claims, Signer
+from postroad.security.signatures import Signer
 from postroad.topology.names import REPLIES_EXCHANGE, RPC_EXCHANGE, rpc_queue
 
 log = structlog.get_logger()
@@ -170,7 +171,8 @@ class Worker:
         if isinstance(result, Dated):
             answer.dated, result = result, result.value
         answer.body = result.to_json()
-        check_size(answer.body)
+        if len(answer.body) > MESSAGE_MAX_BYTES:
+            raise TooLarge(answer.body)
 
     async def _reply(self, answer: _Answer) -> None:
         """Publish the reply, when needed after the connection has come back."""

@@ -15,7 +15,7 @@ from postroad.broker.interfaces import Broker, Delivery
 from postroad.context import RequestContext, current_context
 from postroad.contracts.errors import ServiceError
 from postroad.observability.timing import Stopwatch
-from postroad.security.signatures import Refused
+from postroad.security.claims import Refused
 
 log = structlog.get_logger()
 

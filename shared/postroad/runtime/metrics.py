@@ -8,7 +8,7 @@ from postroad.messaging.background_worker import BackgroundWorker
 from postroad.messaging.client import Client
 from postroad.messaging.rpc_worker import Worker
 from postroad.observability.metrics import Metric, by_label, number, with_prefix
-from postroad.security.signatures import Reason
+from postroad.security.claims import Reason
 
 
 def client_metrics(client: Client) -> list[Metric]:

@@ -26,8 +26,8 @@ from postroad.runtime.metrics import (
     worker_metrics,
 )
 from postroad.runtime.revocation_feed import RevocationFeed
+from postroad.security.access_tokens import Revocations
 from postroad.security.keyring import KeyRing, watch_key_files
-from postroad.security.revocations import Revocations
 from postroad.settings import (
     LogSettings,
     MessagingSettings,

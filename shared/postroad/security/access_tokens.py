@@ -1,4 +1,4 @@
-"""User access tokens: what they say, and how everybody but their issuer checks them."""
+"""User access tokens: what they say, which were revoked, and how their readers check them."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from postroad.security.checks import LEEWAY_S
 from postroad.security.keyring import KeyRing
-from postroad.security.revocations import Revocations
 from postroad.security.signatures import token_hash
 
 ISSUER = "postroad/auth"
@@ -42,6 +41,28 @@ class AccessToken:
     session_id: str
     scopes: frozenset[str]
     expires_at: float
+
+
+class Revocations:
+    """Remembers ended sessions until the last of their access tokens expires."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def add(self, session_id: str, until: float) -> None:
+        """Note that a session has ended; ``until`` is in seconds since 1970."""
+        now = time()
+        for expired in [known for known, end in self._until.items() if end <= now]:
+            del self._until[expired]
+        if until > now:
+            self._until[session_id] = until
+
+    def is_revoked(self, session_id: str) -> bool:
+        """Say whether a session has ended."""
+        return session_id in self._until
+
+    def __len__(self) -> int:
+        return len(self._until)
 
 
 class TokenVerifier:

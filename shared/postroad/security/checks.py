@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 from postroad.contracts.registry import JOBS
 from postroad.limits import LONGEST_DEADLINE_S
+from postroad.security.claims import Claims, Reason, Refused
 from postroad.security.keyring import KeyRing
-from postroad.security.signatures import EVENT_LIFETIME_S, Claims, Reason, Refused, token_hash
+from postroad.security.signatures import EVENT_LIFETIME_S, token_hash
 
 LEEWAY_S = 5.0  # how far two services' clocks may be apart
 # Events and jobs live for 30 days, by their sender's clock. What has happened must not be lost to

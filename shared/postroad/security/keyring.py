@@ -37,7 +37,8 @@ class KeyRing:
     trust: TrustBundle
     generation: int = 0
     _sending: dict[str, tuple[str, bytes]] = field(default_factory=dict)
-    _receiving: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    # by issuer and key id; ``receiving_key`` derives what is missing
+    receiving_keys: dict[tuple[str, str], bytes] = field(default_factory=dict)
     _granted: set[str] = field(default_factory=set)
 
     @classmethod
@@ -49,17 +50,15 @@ class KeyRing:
         """
         return cls(Identity.load(identity_file), TrustBundle.load(trust_file))
 
-    @property
-    def service(self) -> str:
-        """Name the service whose keys these are."""
-        return self.identity.service
+    def __post_init__(self) -> None:
+        self.service = self.identity.service
 
     def renew(self, identity: Identity, trust: TrustBundle) -> None:
         """Go over to other keys, or to what is in use of the same ones by now."""
         self.identity, self.trust = identity, trust
         self.generation += 1
         self._sending.clear()
-        self._receiving.clear()
+        self.receiving_keys.clear()
         self._granted.clear()
 
     def may_call(self, method: str) -> bool:
@@ -89,18 +88,16 @@ class KeyRing:
         return self._sending[audience]
 
     def receiving_key(self, issuer: str, kid: str) -> bytes:
-        """Give the HS256 key with which ``issuer`` signed a message to us.
+        """Derive the HS256 key with which ``issuer`` signed a message to us, and keep it.
 
         Raises:
             UnknownKey: the key id is not one of the issuer's and one of ours.
         """
-        key = self._receiving.get((issuer, kid))
-        if key is None:
-            sender_kid, _, receiver_kid = kid.partition(".")
-            own = find_key(self.identity.keys, receiver_kid, "agreement")
-            peer = self._peer_key(issuer, sender_kid, "agreement")
-            key = _pairwise(own, peer, sender=sender_kid, receiver=receiver_kid)
-            self._receiving[issuer, kid] = key
+        sender_kid, _, receiver_kid = kid.partition(".")
+        own = find_key(self.identity.keys, receiver_kid, "agreement")
+        peer = self._peer_key(issuer, sender_kid, "agreement")
+        key = _pairwise(own, peer, sender=sender_kid, receiver=receiver_kid)
+        self.receiving_keys[issuer, kid] = key
         return key
 
     def verify_lasting(self, issuer: str, kid: str, message: bytes, signature: bytes) -> bool:

@@ -1,28 +1,8 @@
 """The signature around a body: a detached JWS whose protected header carries the claims.
 
 The ``signature`` header of a message is ``<protected>..<signature>`` (RFC 7515 appendix F), over
-the exact bytes of the body (RFC 7797, ``b64: false``). The claims are in the protected header:
-
-    alg   HS256 with the pairwise key of two services, or EdDSA for an event, a job or a redrive
-    kid   that key
-    typ   request, reply, event, job or redrive (an event or a job that a person sends again)
-    iss   the service that signed
-    aud   the one service it is for; "events" for an event
-    op    the method, or the event's or the job's name
-    iat   when it was signed, and
-    exp   the absolute deadline, both in seconds since 1970 with a fraction
-    jti   the message's own id
-    cid   the correlation id: one for everything a request at the edge sets off
-    rto   a request's reply address
-    ath   a request's user token: SHA-256 in base64url, as in RFC 9449
-    rid   a reply's request: its ``jti``
-    cty   "problem+json" when a reply is an error
-    dat   since when a reply's data is known, in seconds since 1970; left out when it is new
-    old   true when that data is older than it should be
-    tms   a reply's times in microseconds: its request in the queue, in the worker, and how much of
-          that the worker waited for an upstream, left out when it asked none
-    org   a redrive's origin: the service that signed the event or the job at first
-    nth   which redrive of its message this is, from 1 on
+the exact bytes of the body (RFC 7797, ``b64: false``). The claims (``postroad.security.claims``)
+are in the protected header.
 
 The algorithm follows from ``typ`` and the key, never from ``alg`` alone. A header is built by hand
 and its constant part once per peer: PyJWT takes 50 to 70 us for what takes 8 us here, twice per
@@ -32,14 +12,12 @@ hop. That PyJWT reads what we write, and the reverse, is tested.
 import binascii
 import hmac
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from hashlib import sha256
 from time import time
-from typing import Annotated, Literal, NamedTuple
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import NamedTuple
 
 from postroad.limits import MESSAGE_MAX_BYTES
+from postroad.security.claims import Claims, Reason, Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import UnknownKey, unpadded_b64decode, unpadded_b64encode
 
@@ -47,76 +25,6 @@ SIGNATURE_MAX_BYTES = 4096
 EVENT_LIFETIME_S = 30 * 86_400  # events and jobs may wait in a queue for long, not for ever
 EVENT_AUDIENCE = "events"  # the audience of an event: whoever listens
 _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
-
-
-class Reason(StrEnum):
-    """Why a message is refused; counted and logged under this name."""
-
-    UNSIGNED = "unsigned"
-    MALFORMED = "malformed"
-    UNKNOWN_KEY = "unknown_key"
-    BAD_SIGNATURE = "bad_signature"
-    WRONG_TYPE = "wrong_type"
-    SENDER_MISMATCH = "sender_mismatch"
-    WRONG_AUDIENCE = "wrong_audience"
-    CARBON_COPY = "carbon_copy"
-    WRONG_REPLY_ADDRESS = "wrong_reply_address"
-    EXPIRED = "expired"
-    DEADLINE_TOO_FAR = "deadline_too_far"
-    CALLER_NOT_ALLOWED = "caller_not_allowed"
-    REPLAYED = "replayed"
-    TOKEN_MISMATCH = "token_mismatch"  # noqa: S105  # a reason, no secret
-
-
-class Refused(Exception):
-    """A message fails a check: it is dead-lettered and never answered."""
-
-    def __init__(self, reason: Reason, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else str(reason))
-        self.reason = reason
-        self.detail = detail
-
-
-Microseconds = Annotated[int, Field(ge=0)]
-# what a reply repeats of its request: plain, since it is written into JSON as it is
-PlainId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
-
-
-# in seconds since 1970, until the year 9999: what everybody's clock and calendar can hold
-Moment = Annotated[float, Field(ge=0, lt=253_402_300_800)]
-
-
-class Claims(BaseModel):
-    """The protected header of a signature; the module's docstring explains each field."""
-
-    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
-
-    alg: Literal["HS256", "EdDSA"]
-    b64: Literal[False]
-    crit: list[Literal["b64"]] = Field(min_length=1, max_length=1)
-    kid: str
-    typ: Literal["request", "reply", "event", "job", "redrive"]
-    iss: str
-    aud: str
-    op: PlainId
-    iat: Moment
-    exp: Moment
-    jti: PlainId
-    cid: PlainId
-    rto: str | None = None
-    ath: str | None = None
-    rid: str | None = None
-    cty: str | None = None
-    dat: Moment | None = None
-    old: bool = False
-    tms: list[Microseconds] | None = Field(default=None, min_length=2, max_length=3)
-    org: str | None = None
-    nth: int = Field(default=0, ge=0, le=1_000_000)
-
-    @property
-    def origin(self) -> str:
-        """Name the service whose message it is, whoever sent it again."""
-        return self.iss if self.org is None else self.org
 
 
 class Signer:
@@ -341,7 +249,9 @@ class Verifier:
             if is_lasting:
                 given = _decode_code(code)
                 return self._keys.verify_lasting(claims.iss, claims.kid, signed, given)
-            key = self._keys.receiving_key(claims.iss, claims.kid)
+            key = self._keys.receiving_keys.get((claims.iss, claims.kid))
+            if key is None:
+                key = self._keys.receiving_key(claims.iss, claims.kid)
         except UnknownKey as error:
             raise Refused(Reason.UNKNOWN_KEY, str(error)) from error
         return hmac.compare_digest(_b64(hmac.digest(key, signed, "sha256")), code.encode())

@@ -6,10 +6,16 @@ from time import time
 import jwt
 
 from postroad.ids import new_id
-from postroad.security.access_tokens import AUDIENCE, ISSUER, TOKEN_TYPE, AccessToken, TokenVerifier
+from postroad.security.access_tokens import (
+    AUDIENCE,
+    ISSUER,
+    TOKEN_TYPE,
+    AccessToken,
+    Revocations,
+    TokenVerifier,
+)
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle
-from postroad.security.revocations import Revocations
 from postroad.topology.services import Services, trust_bundle
 
 

@@ -9,8 +9,7 @@ from auth_worker.refresh_tokens import Rotation, hash_token, name_use, new_token
 from auth_worker.tokens import TokenIssuer
 from auth_worker.users import User
 from postroad.context import RequestContext
-from postroad.security.access_tokens import CLAIMS, InvalidToken, TokenVerifier
-from postroad.security.revocations import Revocations
+from postroad.security.access_tokens import CLAIMS, InvalidToken, Revocations, TokenVerifier
 from tests.support.auth import make_keys
 
 KEYS = make_keys()

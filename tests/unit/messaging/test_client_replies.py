@@ -10,8 +10,9 @@ from pika import BasicProperties
 from postroad.broker.interfaces import Delivery, Outcome
 from postroad.contracts.errors import ERRORS, InternalError, PeerError, ReplyTimeout, ServiceError
 from postroad.messaging.client import Client
+from postroad.security.claims import Reason
 from postroad.security.keyring import KeyRing
-from postroad.security.signatures import Reason, Signer, Verifier
+from postroad.security.signatures import Signer, Verifier
 from postroad.testing import eventually
 from postroad.topology.names import REPLIES_EXCHANGE
 from tests.support.brokers import MemoryUnderTest

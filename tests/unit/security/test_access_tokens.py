@@ -5,11 +5,16 @@ import jwt
 import pytest
 
 from postroad.security import access_tokens
-from postroad.security.access_tokens import CLAIMS, TOKEN_MAX_BYTES, InvalidToken, TokenVerifier
+from postroad.security.access_tokens import (
+    CLAIMS,
+    TOKEN_MAX_BYTES,
+    InvalidToken,
+    Revocations,
+    TokenVerifier,
+)
 from postroad.security.checks import LEEWAY_S
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, unpadded_b64decode
-from postroad.security.revocations import Revocations
 from postroad.security.signatures import token_hash
 from postroad.testing.keys import token_text
 

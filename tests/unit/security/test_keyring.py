@@ -10,12 +10,12 @@ import pytest
 import structlog
 
 from postroad.security import keyring
-from postroad.security.access_tokens import InvalidToken, TokenVerifier
+from postroad.security.access_tokens import InvalidToken, Revocations, TokenVerifier
+from postroad.security.claims import Reason, Refused
 from postroad.security.keyring import KeyRing, watch_key_files
 from postroad.security.keys import Identity, KeyFileError, TrustBundle
-from postroad.security.revocations import Revocations
 from postroad.security.rotation import LEAD_S, OVERLAP_S
-from postroad.security.signatures import Reason, Refused, Signer, Verifier
+from postroad.security.signatures import Signer, Verifier
 from postroad.testing import eventually
 from postroad.testing.keys import token_text
 from tests.support.auth import Clock

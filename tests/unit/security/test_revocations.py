@@ -3,11 +3,10 @@ from time import time
 import pytest
 
 from postroad.ids import new_id
-from postroad.security import revocations as module
-from postroad.security.access_tokens import InvalidToken, TokenVerifier
+from postroad.security import access_tokens as module
+from postroad.security.access_tokens import InvalidToken, Revocations, TokenVerifier
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity
-from postroad.security.revocations import Revocations
 from postroad.testing.keys import token_text
 from tests.support.auth import Clock
 

@@ -7,13 +7,13 @@ import pytest
 
 from ops.commands.dispatch import run_command
 from ops.state.folder import StateFolder
-from postroad.security.access_tokens import InvalidToken, TokenVerifier
+from postroad.security.access_tokens import InvalidToken, Revocations, TokenVerifier
+from postroad.security.claims import Reason, Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import PURPOSES, Identity, TrustBundle, UnknownKey, find_key
-from postroad.security.revocations import Revocations
 from postroad.security.rotation import LEAD_S, OVERLAP_S, overlap_s, rotate
 from postroad.security.sealing import seal, unseal
-from postroad.security.signatures import EVENT_LIFETIME_S, Reason, Refused, Signer, Verifier
+from postroad.security.signatures import EVENT_LIFETIME_S, Signer, Verifier
 from postroad.testing.keys import token_text
 from tests.support.auth import Clock
 from tests.support.rotating import Files, set_clock

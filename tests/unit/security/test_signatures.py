@@ -7,14 +7,12 @@ import pytest
 from jwt.api_jws import PyJWS
 
 from postroad.contracts.auth import CreateSession
+from postroad.security.claims import Claims, Reason, Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle, unpadded_b64encode
 from postroad.security.signatures import (
     EVENT_AUDIENCE,
     SIGNATURE_MAX_BYTES,
-    Claims,
-    Reason,
-    Refused,
     Signer,
     Verifier,
     is_plain_id,

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from postroad.security.claims import Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle, unpadded_b64encode
 from postroad.security.sealing import CannotUnseal, unseal
-from postroad.security.signatures import Refused, Verifier, token_hash
+from postroad.security.signatures import Verifier, token_hash
 from tests.vectors.make import FOLDER, build, claims_of, read
 
 FILES = ("keys", "pair_keys", "accepted", "refused", "sealed")

@@ -16,12 +16,13 @@ from postroad.broker.interfaces import (
     OnOutcome,
     Outcome,
     QueueCount,
-    check_size,
+    TooLarge,
 )
 from postroad.broker.memory.connection import MemoryLink, nothing
 from postroad.broker.memory.node import MemoryNode
 from postroad.broker.memory.queue import Stored, Subscription
 from postroad.ids import new_id
+from postroad.limits import MESSAGE_MAX_BYTES
 from postroad.topology.definitions import Definitions
 from postroad.topology.names import EVENTS_EXCHANGE, REPLIES_EXCHANGE
 from postroad.topology.rules import ChannelClosed
@@ -135,7 +136,8 @@ class MemoryPublisher:
     ) -> None:
         if self.state is not ConnectionState.OPEN:
             raise NotOpen(self.state)
-        check_size(body)
+        if len(body) > MESSAGE_MAX_BYTES:
+            raise TooLarge(body)
         message = Stored(exchange, routing_key, body, properties).copy()
         self._unconfirmed[message] = on_outcome
         asyncio.get_running_loop().call_soon(self._arrive, message)

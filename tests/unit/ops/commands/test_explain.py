@@ -11,7 +11,7 @@ from ops.commands import explain
 from ops.dead_letters.report import ADVICE, MEANINGS
 from ops.state.folder import StateFolder
 from postroad.dead_letters.captured import CannotRead, read_messages
-from postroad.security.signatures import Reason
+from postroad.security.claims import Reason
 from tests.integration.test_security import Scene
 from tests.support.captures import captured
 from tests.support.explaining import as_read, command

@@ -9,8 +9,9 @@ from ops.dead_letters.diagnosis import CheckOutcome, Reader
 from ops.dead_letters.report import ADVICE
 from postroad.contracts.catalog import GetProduct
 from postroad.security.access_tokens import AccessToken
+from postroad.security.claims import Reason
 from postroad.security.keys import Identity
-from postroad.security.signatures import Reason, token_hash
+from postroad.security.signatures import token_hash
 from postroad.testing import access_token
 from postroad.testing.keys import token_text
 from tests.integration.test_security import ATTACKS, REQUEST, Scene
