@@ -3,6 +3,7 @@
 python -m tests.safeguards [WORD]      those whose name holds the word
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -33,7 +34,13 @@ def failing(safeguard: Safeguard, copy: Path) -> set[str]:
     """Run a safeguard's tests in a copy, and name those that fail, also by their cases."""
     command = [sys.executable, *PYTEST, f"--timeout={TEST_TIMEOUT_S}", *safeguard.tests]
     ran = subprocess.run(
-        command, cwd=copy, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False
+        command,
+        cwd=copy,
+        env=os.environ | {"PYTHONPATH": f"{copy}:{copy / 'shared'}"},  # of its children, too
+        capture_output=True,
+        text=True,
+        timeout=RUN_TIMEOUT_S,
+        check=False,
     )
     if ran.returncode not in (0, TESTS_FAILED):
         raise RuntimeError(f"{safeguard.name}: pytest did not run\n{ran.stdout}{ran.stderr}")
