@@ -43,7 +43,6 @@ FILES = {
     "/postroad/security/checks.py": "verify",
     "/postroad/messaging/admission.py": "verify",
     "/postroad/messaging/worker_core.py": "handler",
-    "/postroad/security/replay_cache.py": "verify",
     "/postroad/security/keyring.py": "verify",
     "/postroad/broker/pika_connection.py": "socket",
     "/postroad/broker/pika_transport.py": "socket",

@@ -15,12 +15,11 @@ from postroad.contracts.base import Event, Job, Request
 from postroad.contracts.errors import InvalidRequest, NotAuthenticated, ServiceError, explain
 from postroad.contracts.registry import CONTRACTS, EVENTS, JOBS
 from postroad.dead_letters.captured import CapturedMessage, MessageSource
-from postroad.messaging.admission import Admission
+from postroad.messaging.admission import Admission, ReplayStore
 from postroad.security import checks
 from postroad.security.access_tokens import ExpiredToken, Revocations
 from postroad.security.claims import Claims, Reason, Refused
 from postroad.security.keyring import KeyRing
-from postroad.security.replay_cache import ReplayStore
 from postroad.security.signatures import Signature, Verifier, read_signature
 
 _WANTS = {

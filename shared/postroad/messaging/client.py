@@ -90,6 +90,9 @@ class _Waiting:
     reply: asyncio.Future[Reply[Message]]
     began: float
 
+    def time_out(self) -> None:
+        self.fail(ReplyTimeout())
+
     def fail(self, error: ServiceError) -> None:
         if not self.reply.done():
             self.reply.set_exception(error)
@@ -243,7 +246,7 @@ class Client:
             service, request.method, request.reply, loop.create_future(), perf_counter()
         )
         self._waiting[message_id] = waiting  # before publishing: a reply may be quick
-        timer = loop.call_later(timeout_s, waiting.fail, ReplyTimeout())
+        timer = loop.call_later(timeout_s, waiting.time_out)
         try:
             self._publish(
                 request,

@@ -2,8 +2,8 @@ from time import time
 
 import pytest
 
-from postroad.security import replay_cache
-from postroad.security.replay_cache import ReplayStore
+from postroad.messaging import admission
+from postroad.messaging.admission import ReplayStore
 
 LEEWAY_S = 5.0
 
@@ -29,7 +29,7 @@ def test_a_message_is_remembered_for_as_long_as_it_would_be_accepted(
     now = time()
     store.is_new("bridge", "m1", now + 5)
 
-    monkeypatch.setattr(replay_cache, "time", lambda: now + 5 + LEEWAY_S - 0.1)
+    monkeypatch.setattr(admission, "time", lambda: now + 5 + LEEWAY_S - 0.1)
 
     assert not store.is_new("bridge", "m1", now + 5)
 
@@ -40,7 +40,7 @@ def test_a_message_is_forgotten_when_its_deadline_refuses_it(
     now = time()
     store.is_new("bridge", "m1", now + 5)
 
-    monkeypatch.setattr(replay_cache, "time", lambda: now + 5 + LEEWAY_S + 0.1)
+    monkeypatch.setattr(admission, "time", lambda: now + 5 + LEEWAY_S + 0.1)
     store.is_new("bridge", "m2", now + 60)
 
     assert len(store) == 1
