@@ -14,10 +14,9 @@ from prometheus_client import Counter as TheirCounter
 
 from http_bridge.http.metrics import HttpMetrics
 from http_bridge.http.server_timing import server_timing
-from postroad.contracts.message import CallTiming
 from postroad.ids import new_id
 from postroad.observability.metrics import BUCKETS_S, Histograms
-from postroad.observability.timing import Stopwatch
+from postroad.observability.timing import Stopwatch, call_timing
 from postroad.security.claims import Claims
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle, TrustedService
@@ -52,7 +51,7 @@ def reply_steps() -> dict[str, Step]:
         return signer.reply(request, body=BODY, message_id="m", times_us=times)
 
     plain, stamped = sign([]), sign(TIMES_US)
-    timing = CallTiming.of(0.02, TIMES_US)
+    timing = call_timing(0.02, TIMES_US)
     stopwatch = Stopwatch()
     return {
         "worker: sign a reply without times": lambda: sign([]),
@@ -60,7 +59,7 @@ def reply_steps() -> dict[str, Step]:
         "worker: gather the times": stopwatch.times_us,
         "bridge: verify a reply without times": lambda: verifier.verify(plain, BODY, typ="reply"),
         "bridge: verify a reply with times": lambda: verifier.verify(stamped, BODY, typ="reply"),
-        "bridge: put the times together": lambda: CallTiming.of(0.02, TIMES_US),
+        "bridge: put the times together": lambda: call_timing(0.02, TIMES_US),
         "bridge: write Server-Timing": lambda: server_timing(timing, 0.021),
     }
 

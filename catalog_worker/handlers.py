@@ -5,16 +5,14 @@ from typing import Protocol
 from postroad.contracts.catalog import (
     CategoryList,
     GetProduct,
-    GetSync,
     ListCategories,
     ListProducts,
     Product,
     ProductPage,
-    StartSync,
-    Sync,
 )
 from postroad.contracts.errors import ProductNotFound
 from postroad.contracts.message import Dated
+from postroad.contracts.syncs import GetSync, StartSync, Sync
 
 
 class Catalog(Protocol):

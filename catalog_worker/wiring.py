@@ -16,7 +16,8 @@ from catalog_worker.settings import StoreSettings
 from catalog_worker.sync.syncs import Syncs
 from catalog_worker.tables import inbox as inbox_table
 from catalog_worker.tables import outbox as outbox_table
-from postroad.contracts.catalog import GetProduct, GetSync, ListCategories, ListProducts, StartSync
+from postroad.contracts.catalog import GetProduct, ListCategories, ListProducts
+from postroad.contracts.syncs import GetSync, StartSync
 from postroad.messaging.rpc_worker import Handlers
 from postroad.storage.database import Database
 from postroad.storage.inbox import Inbox

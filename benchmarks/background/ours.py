@@ -14,8 +14,8 @@ import uvloop
 
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.contracts.base import Event, Job
-from postroad.contracts.catalog import FetchPage
 from postroad.contracts.events import SyncRequested
+from postroad.contracts.syncs import FetchPage
 from postroad.ids import new_id
 from postroad.messaging.background_worker import BackgroundHandlers
 from postroad.messaging.publishing import Kind, MessagePublisher

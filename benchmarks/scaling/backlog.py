@@ -23,7 +23,7 @@ from catalog_worker.settings import StoreSettings
 from catalog_worker.tables import products
 from catalog_worker.wiring import Storage, build_storage
 from ops.scaling.policy import Policy
-from postroad.contracts.catalog import Sync
+from postroad.contracts.syncs import Sync
 from postroad.storage.database import Database
 from postroad.topology.names import dead_queue, work_queue
 

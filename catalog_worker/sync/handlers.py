@@ -8,8 +8,9 @@ from typing import Protocol
 
 from catalog_worker.sync.syncs import Syncs
 from postroad.context import current_context
-from postroad.contracts.catalog import FetchPage, ProductPage
+from postroad.contracts.catalog import ProductPage
 from postroad.contracts.events import SyncRequested
+from postroad.contracts.syncs import FetchPage
 
 
 class Listing(Protocol):

@@ -15,9 +15,10 @@ from sqlalchemy import Connection, Row, select
 from catalog_worker.settings import StoreSettings
 from catalog_worker.sync.products import count_seen, holds_any, remove_unseen, save_products
 from catalog_worker.tables import syncs
-from postroad.contracts.catalog import FetchPage, ProductPage, Sync
+from postroad.contracts.catalog import ProductPage
 from postroad.contracts.errors import SyncNotFound, UpstreamFailed
 from postroad.contracts.events import ProductAdded, ProductPriceChanged, SyncRequested
+from postroad.contracts.syncs import FetchPage, Sync
 from postroad.ids import new_id
 from postroad.storage.database import Database, Transaction
 from postroad.storage.inbox import MEMORY_S, Inbox

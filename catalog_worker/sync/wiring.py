@@ -4,8 +4,8 @@ from functools import partial
 
 from catalog_worker.sync.handlers import Listing, fetch_page, split_sync
 from catalog_worker.sync.syncs import Syncs
-from postroad.contracts.catalog import FetchPage
 from postroad.contracts.events import SyncRequested
+from postroad.contracts.syncs import FetchPage
 from postroad.messaging.background_worker import BackgroundHandlers
 
 

@@ -8,14 +8,9 @@ from http_bridge.routes import docs, health, live, page, sessions
 from http_bridge.routes.products import no_products
 from http_bridge.routes.routing import ContractRoute, HandlerRoute, Route
 from postroad.contracts.auth import CreateSession, EndSession, GetOwnUser, RefreshSession
-from postroad.contracts.catalog import (
-    GetProduct,
-    GetSync,
-    ListCategories,
-    ListProducts,
-    StartSync,
-)
+from postroad.contracts.catalog import GetProduct, ListCategories, ListProducts
 from postroad.contracts.errors import NotAuthenticated, NotAuthorised, Unavailable
+from postroad.contracts.syncs import GetSync, StartSync
 
 _JSON = ("application/json",)
 

@@ -11,8 +11,8 @@ from ops.services.operator import OPERATOR, settings_as
 from ops.state.folder import StateFolder
 from ops.terminal.logs import hide_logs
 from ops.terminal.progress import Gauge
-from postroad.contracts.catalog import GetSync, StartSync, Sync
 from postroad.contracts.errors import ServiceError
+from postroad.contracts.syncs import GetSync, StartSync, Sync
 from postroad.runtime.blocking import BlockingClient
 
 EXAMPLES = """\

@@ -11,9 +11,9 @@ import structlog
 from ops.services.operator import OPERATOR, operator_rights
 from postroad.broker.interfaces import Outcome
 from postroad.context import RequestContext, current_context
-from postroad.contracts.catalog import FetchPage
 from postroad.contracts.errors import UpstreamFailed
 from postroad.contracts.events import LoginFailed
+from postroad.contracts.syncs import FetchPage
 from postroad.dead_letters.captured import CapturedMessage
 from postroad.dead_letters.redriver import NotMoved, Redriver, as_it_died, died_in
 from postroad.messaging.background_worker import ATTEMPT, BackgroundHandlers

@@ -7,9 +7,9 @@ import pytest
 import structlog
 
 from postroad.context import current_context
-from postroad.contracts.catalog import FetchPage
 from postroad.contracts.errors import UpstreamFailed
 from postroad.contracts.events import LoginFailed, SyncRequested
+from postroad.contracts.syncs import FetchPage
 from postroad.messaging.background_worker import ATTEMPT, LAST_ATTEMPT, BackgroundHandlers
 from postroad.runtime.metrics import background_metrics
 from postroad.security.signatures import Signer

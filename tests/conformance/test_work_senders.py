@@ -7,8 +7,8 @@ from typing import Any, Literal
 import pytest
 
 from postroad.broker.interfaces import Outcome
-from postroad.contracts.catalog import FetchPage
 from postroad.contracts.events import LoginFailed, ProductAdded, SyncRequested
+from postroad.contracts.syncs import FetchPage
 from postroad.messaging.background_worker import ATTEMPT, LAST_ATTEMPT
 from postroad.messaging.publishing import MessagePublisher, NotPublished
 from postroad.security.signatures import Signer

@@ -14,10 +14,11 @@ from ops.services.operator import OPERATOR, operator_rights
 from postroad.broker.memory.broker import MemoryBroker
 from postroad.contracts.auth import ListRevocations
 from postroad.contracts.base import Message
-from postroad.contracts.catalog import FetchPage, GetProduct
+from postroad.contracts.catalog import GetProduct
 from postroad.contracts.errors import NotAuthenticated, NotAuthorised, Problem, ServiceError
 from postroad.contracts.events import SessionRevoked, SyncRequested
 from postroad.contracts.registry import CONTRACTS
+from postroad.contracts.syncs import FetchPage
 from postroad.ids import new_id
 from postroad.messaging.admission import Admission, Late
 from postroad.messaging.background_worker import BackgroundWorker

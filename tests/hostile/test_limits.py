@@ -6,8 +6,8 @@ from typing import Any, cast
 import pytest
 
 from postroad.contracts.auth import CreateSession, Session
-from postroad.contracts.catalog import FetchPage
 from postroad.contracts.errors import InternalError, InvalidRequest, PeerError
+from postroad.contracts.syncs import FetchPage
 from postroad.limits import MESSAGE_MAX_BYTES
 from postroad.messaging.publishing import MessagePublisher, NotPublished
 from postroad.security.claims import Reason, Refused

@@ -7,7 +7,8 @@ import pytest
 
 from ops.commands.dispatch import run_command
 from ops.state.folder import StateFolder
-from postroad.contracts.catalog import FetchPage, GetProduct
+from postroad.contracts.catalog import GetProduct
+from postroad.contracts.syncs import FetchPage
 from postroad.security.access_tokens import AccessToken
 from postroad.security.claims import Reason
 from postroad.security.keyring import KeyRing

@@ -13,8 +13,9 @@ from catalog_worker.sync.wiring import build_handlers
 from catalog_worker.tables import inbox, outbox
 from postroad.context import RequestContext, current_context
 from postroad.contracts.base import Event, Job
-from postroad.contracts.catalog import Product, ProductPage, Sync
+from postroad.contracts.catalog import Product, ProductPage
 from postroad.contracts.registry import EVENTS, JOBS
+from postroad.contracts.syncs import Sync
 from postroad.storage.database import Database
 from postroad.storage.inbox import Inbox
 from postroad.storage.outbox import Outbox, OutboxReader, StoredMessage

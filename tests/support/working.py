@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from postroad.contracts.base import Event, Job
-from postroad.contracts.catalog import FetchPage
 from postroad.contracts.errors import UpstreamFailed
 from postroad.contracts.events import SyncRequested
+from postroad.contracts.syncs import FetchPage
 from postroad.ids import new_id
 from postroad.messaging.publishing import MessagePublisher
 from postroad.observability.trace_context import current_trace

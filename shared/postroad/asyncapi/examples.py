@@ -18,15 +18,11 @@ from postroad.contracts.base import Message
 from postroad.contracts.catalog import (
     Category,
     CategoryList,
-    FetchPage,
     GetProduct,
-    GetSync,
     ListCategories,
     ListProducts,
     Product,
     ProductPage,
-    StartSync,
-    Sync,
 )
 from postroad.contracts.errors import ProductNotFound
 from postroad.contracts.events import (
@@ -38,6 +34,7 @@ from postroad.contracts.events import (
     SessionRevoked,
     SyncRequested,
 )
+from postroad.contracts.syncs import FetchPage, GetSync, StartSync, Sync
 
 _SESSION_ID = "019a2b6e-4c1d-7b53-9f0e-2d7c51a8e604"
 _SYNC_ID = "019a2b70-9d35-7c18-8a46-f1b3720c9d5e"

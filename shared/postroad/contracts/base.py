@@ -132,7 +132,7 @@ def _declare(
         )
     if not is_abstract:
         contract.service = arguments[identifier].partition(".")[0]
-    if hidden := contract.model_fields.keys() & (contract.__class_vars__ | {"to_json"}):
+    if hidden := contract.model_fields.keys() & (contract.__class_vars__ | {"as_json"}):
         raise TypeError(
             f"{contract.__name__}: a field may not be called {min(hidden)}, which has a meaning "
             "for every contract"

@@ -12,14 +12,7 @@ from postroad.contracts.auth import (
     RefreshSession,
 )
 from postroad.contracts.base import Event, Job, Message, Request
-from postroad.contracts.catalog import (
-    FetchPage,
-    GetProduct,
-    GetSync,
-    ListCategories,
-    ListProducts,
-    StartSync,
-)
+from postroad.contracts.catalog import GetProduct, ListCategories, ListProducts
 from postroad.contracts.events import (
     LoginFailed,
     LoginSucceeded,
@@ -29,6 +22,7 @@ from postroad.contracts.events import (
     SessionRevoked,
     SyncRequested,
 )
+from postroad.contracts.syncs import FetchPage, GetSync, StartSync
 
 ContractT = TypeVar("ContractT", bound=type[Message])
 

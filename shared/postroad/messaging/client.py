@@ -40,6 +40,7 @@ from postroad.limits import PROBLEM
 from postroad.logger import get_logger
 from postroad.observability.message_spans import sending
 from postroad.observability.metrics import Histograms
+from postroad.observability.timing import call_timing
 from postroad.observability.trace_context import ongoing_trace
 from postroad.security.access_tokens import AccessToken
 from postroad.security.claims import Refused
@@ -286,7 +287,7 @@ class Client:
             raise ValueError("a correlation id is 1 to 128 characters of A-Z a-z 0-9 - _ . :")
         now = time()
         reply_to = self._replies.address or ""
-        body = request.to_json()
+        body = request.as_json
         token, hashed = _text_and_hash(user) if user is not None else (None, None)
         headers: dict[str, Any] = {
             "signature": self._signer.request(
@@ -355,7 +356,7 @@ class Client:
         elif not waiting.reply.done():
             timing = None
             if claims.tms is not None:
-                timing = CallTiming.of(perf_counter() - waiting.began, claims.tms)
+                timing = call_timing(perf_counter() - waiting.began, claims.tms)
             if claims.cty == PROBLEM:
                 error = _read_problem(delivery.body)
                 error.timing = timing

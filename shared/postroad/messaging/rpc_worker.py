@@ -154,7 +154,7 @@ class Worker:
         if error is not None:
             answer.is_bug = not isinstance(error, ServiceError)
             told = error if isinstance(error, ServiceError) else InternalError()
-            answer.body, answer.code = told.to_problem().to_json(), told.code
+            answer.body, answer.code = told.to_problem().as_json, told.code
         await self._reply(answer)
 
     async def _handle(self, answer: _Answer) -> None:
@@ -170,7 +170,7 @@ class Worker:
         result = await self._core.run(self._handlers[admitted.contract], request, context)
         if isinstance(result, Dated):
             answer.dated, result = result, result.value
-        answer.body = result.to_json()
+        answer.body = result.as_json
         if len(answer.body) > MESSAGE_MAX_BYTES:
             raise TooLarge(answer.body)
 

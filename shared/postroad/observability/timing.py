@@ -4,10 +4,12 @@ How long the request waited for the worker, how long it took, and how much of th
 upstream. The caller knows by its own clock how long it all took; what is left is the way back.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import perf_counter, time
+
+from postroad.contracts.message import CallTiming
 
 _US = 1_000_000
 
@@ -36,6 +38,20 @@ class Stopwatch:
         if self.upstream_s is None:
             return queue_us, worker_us
         return queue_us, worker_us, int(self.upstream_s * _US)
+
+
+def call_timing(whole_s: float, times_us: Sequence[int]) -> CallTiming:
+    """Read a worker's times (the claim ``tms``), of a call that took ``whole_s`` by our clock.
+
+    Only the wait in the queue is measured with two machines' clocks. When they differ it may be
+    too long or too short, and the way back the other way round; none of it is negative, nor more
+    than the whole.
+    """
+    queue_us, worker_us, *upstream_us = times_us
+    worker_s = min(worker_us / _US, whole_s)
+    queue_s = min(queue_us / _US, whole_s - worker_s)
+    upstream_s = min(upstream_us[0] / _US, worker_s) if upstream_us else None
+    return CallTiming(queue_s, worker_s, whole_s - worker_s - queue_s, upstream_s)
 
 
 current_stopwatch: ContextVar[Stopwatch] = ContextVar("current_stopwatch")

@@ -9,9 +9,9 @@ from time import monotonic
 
 from auth_worker.tables import outbox
 from auth_worker.wiring import build_relay
-from postroad.contracts.catalog import FetchPage
 from postroad.contracts.errors import Unavailable
 from postroad.contracts.events import SessionRevoked
+from postroad.contracts.syncs import FetchPage
 from postroad.messaging.publishing import Kind
 from postroad.storage.database import Database
 from postroad.storage.outbox import Outbox, OutboxReader, StoredMessage

@@ -8,9 +8,10 @@ from sqlalchemy import event
 
 from catalog_worker.sync.products import save_products
 from catalog_worker.tables import inbox, outbox, products, syncs
-from postroad.contracts.catalog import PRODUCT_ID_MAX, Product, ProductPage, Sync
+from postroad.contracts.catalog import PRODUCT_ID_MAX, Product, ProductPage
 from postroad.contracts.errors import SyncNotFound, UpstreamFailed
 from postroad.contracts.events import ProductAdded, ProductPriceChanged, ProductRemoved
+from postroad.contracts.syncs import Sync
 from postroad.security.signatures import EVENT_LIFETIME_S
 from postroad.storage.outbox import StoredMessage
 from tests.support.auth import at_once, beside, rows

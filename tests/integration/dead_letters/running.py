@@ -18,8 +18,8 @@ from ops.local.ports import LOOPBACK
 from ops.services import programs
 from ops.state.folder import StateFolder
 from postroad.broker.rabbitmq import RabbitBroker
-from postroad.contracts.catalog import FetchPage
 from postroad.contracts.events import LoginFailed
+from postroad.contracts.syncs import FetchPage
 from postroad.ids import new_id
 from postroad.messaging.background_worker import BackgroundWorker
 from postroad.security.keyring import KeyRing

@@ -9,7 +9,7 @@ from time import time
 
 import pytest
 
-from postroad.contracts.catalog import FetchPage
+from postroad.contracts.syncs import FetchPage
 from postroad.security.signatures import Verifier
 from postroad.testing import eventually
 from tests.integration.dead_letters.running import (

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from postroad.contracts.catalog import FetchPage
+from postroad.contracts.syncs import FetchPage
 from postroad.messaging.background_worker import ATTEMPT
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity

@@ -107,10 +107,10 @@ def test_a_listing_has_sensible_defaults() -> None:
 def test_a_message_is_written_once_and_a_copy_of_it_anew() -> None:
     message = GetProduct(product_id=1)
 
-    written = message.to_json()
+    written = message.as_json
     copied = message.model_copy(update={"product_id": 2})
 
-    assert message.to_json() is written
-    assert copied.to_json() == b'{"product_id":2}'
+    assert message.as_json is written
+    assert copied.as_json == b'{"product_id":2}'
     assert message == GetProduct(product_id=1)
     assert message.model_dump() == {"product_id": 1}

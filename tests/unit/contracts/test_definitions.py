@@ -113,7 +113,7 @@ def test_a_reply_is_a_message(reply: Any) -> None:
     ("base", "identifier", "field"),
     [
         *((Request[Opened], "method", each) for each in ("method", "scope", "reply", "service")),
-        *((Event, "name", each) for each in ("name", "to_json")),
+        *((Event, "name", each) for each in ("name", "as_json")),
         *((Job, "name", each) for each in ("name", "timeout_s", "service")),
     ],
 )

@@ -7,7 +7,12 @@ import pytest
 from http_bridge.http.server_timing import server_timing
 from postroad.contracts.errors import UpstreamFailed
 from postroad.contracts.message import CallTiming
-from postroad.observability.timing import Stopwatch, current_stopwatch, waiting_upstream
+from postroad.observability.timing import (
+    Stopwatch,
+    call_timing,
+    current_stopwatch,
+    waiting_upstream,
+)
 from tests.support.upstreams import timed
 
 
@@ -19,7 +24,7 @@ def spin(seconds: float) -> None:
 
 
 def test_a_call_takes_the_time_in_the_queue_in_the_worker_and_the_way_back() -> None:
-    timing = CallTiming.of(0.010, (2_000, 5_000, 4_000))
+    timing = call_timing(0.010, (2_000, 5_000, 4_000))
 
     assert (timing.queue_s, timing.worker_s, timing.upstream_s) == (0.002, 0.005, 0.004)
     assert timing.reply_s == pytest.approx(0.003)
@@ -34,7 +39,7 @@ def test_a_worker_that_asked_no_upstream_says_so() -> None:
 
     assert queue_us == 1_000
     assert worker_us >= 0
-    assert CallTiming.of(0.010, (1_000, 2_500)).upstream_s is None
+    assert call_timing(0.010, (1_000, 2_500)).upstream_s is None
 
 
 def test_a_worker_that_asked_its_upstream_says_how_long() -> None:
@@ -54,7 +59,7 @@ def test_a_caller_whose_clock_is_ahead_has_not_waited() -> None:
 
 @pytest.mark.parametrize("queue_us", [0, 2_000, 4_000, 5_000_000])
 def test_with_differing_clocks_no_part_is_negative_or_exceeds_the_whole(queue_us: int) -> None:
-    timing = CallTiming.of(0.010, (queue_us, 7_000))
+    timing = call_timing(0.010, (queue_us, 7_000))
 
     assert timing.worker_s == 0.007
     assert 0 <= timing.queue_s <= 0.003 + 1e-9
@@ -63,7 +68,7 @@ def test_with_differing_clocks_no_part_is_negative_or_exceeds_the_whole(queue_us
 
 
 def test_a_worker_that_claims_more_time_than_there_was_is_not_believed() -> None:
-    timing = CallTiming.of(0.010, (5_000, 60_000_000, 50_000_000))
+    timing = call_timing(0.010, (5_000, 60_000_000, 50_000_000))
 
     assert (timing.queue_s, timing.worker_s, timing.upstream_s) == (0, 0.010, 0.010)
     assert timing.reply_s == 0

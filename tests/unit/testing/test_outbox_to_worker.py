@@ -4,7 +4,7 @@ from pathlib import Path
 
 from catalog_worker.migrate import SCHEMA
 from catalog_worker.tables import outbox
-from postroad.contracts.catalog import FetchPage
+from postroad.contracts.syncs import FetchPage
 from postroad.security.keyring import KeyRing
 from postroad.storage.database import Database
 from postroad.storage.migrate import migrate

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from ops.commands import sync as command
-from postroad.contracts.catalog import GetSync, StartSync, Sync
 from postroad.contracts.errors import Unavailable
+from postroad.contracts.syncs import GetSync, StartSync, Sync
 
 REQUESTED = Sync(
     sync_id="0",

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from postroad.contracts.catalog import FetchPage
 from postroad.contracts.events import SyncRequested
+from postroad.contracts.syncs import FetchPage
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Signer, read_signature
 from tests.support.explaining import Keys
