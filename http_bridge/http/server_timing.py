@@ -9,8 +9,9 @@ def server_timing(timing: CallTiming, total_s: float) -> tuple[bytes, bytes]:
     ``edge`` is what the bridge itself took, before and after the call; ``upstream`` is a part of
     ``worker``, and the others together are ``total``.
     """
+    call_s = timing.queue_s + timing.worker_s + timing.reply_s
     parts = [
-        ("edge", max(0.0, total_s - timing.whole_s)),
+        ("edge", max(0.0, total_s - call_s)),
         ("queue", timing.queue_s),
         ("worker", timing.worker_s),
         ("upstream", timing.upstream_s),

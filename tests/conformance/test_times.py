@@ -50,6 +50,10 @@ async def refuse(request: CreateSession) -> Session:
     raise InvalidCredentials
 
 
+def whole_s(timing: CallTiming) -> float:
+    return timing.queue_s + timing.worker_s + timing.reply_s
+
+
 async def timing_of(client: Client) -> tuple[CallTiming, float]:
     """Call, and return its timing with how long it took by the caller's clock."""
     began = perf_counter()
@@ -70,7 +74,7 @@ async def test_a_reply_says_how_long_worker_and_upstream_took(
 
     upstream_s = timing.upstream_s or 0.0
     assert working.least_upstream_s - 1e-6 <= upstream_s <= working.most_upstream_s
-    assert working.took_s - 1e-6 <= timing.worker_s <= timing.whole_s <= took_s
+    assert working.took_s - 1e-6 <= timing.worker_s <= whole_s(timing) <= took_s
 
 
 async def test_the_caller_learns_how_long_the_request_waited_in_the_queue(
@@ -104,7 +108,7 @@ async def test_a_caller_whose_clock_is_ahead_has_not_waited(
         timing, took_s = await timing_of(client)
 
     assert timing.queue_s == 0
-    assert timing.whole_s <= took_s
+    assert whole_s(timing) <= took_s
 
 
 async def test_a_caller_whose_clock_is_behind_has_waited_no_longer_than_it_took(
@@ -117,7 +121,7 @@ async def test_a_caller_whose_clock_is_behind_has_waited_no_longer_than_it_took(
         client._signer = Signer(keys["bridge"], clock=lambda: time() - 2)
         timing, took_s = await timing_of(client)
 
-    assert timing.queue_s + timing.worker_s <= timing.whole_s + 1e-9 <= took_s + 1e-9
+    assert timing.queue_s + timing.worker_s <= whole_s(timing) + 1e-9 <= took_s + 1e-9
     assert timing.reply_s == 0
 
 

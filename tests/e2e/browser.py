@@ -20,7 +20,7 @@ FLAGS = (
 DESKTOP, PHONE = (1360, 900), (390, 844)
 INSTALL_TIMEOUT_S = 100.0
 AXE = Path(__file__).parent / "axe"
-PATIENCE_MS = 10_000  # with a page on a busy machine
+PATIENCE_MS = 30_000  # with a page on a busy machine
 _REFUSED = "Failed to load resource"  # an answer of 400 and more, as some tests want it
 
 

@@ -52,7 +52,3 @@ class CallTiming:
     worker_s: float  # from then until it published the reply
     reply_s: float  # the way back
     upstream_s: float | None  # of the worker's time; none when it asked no upstream
-
-    @property
-    def whole_s(self) -> float:
-        return self.queue_s + self.worker_s + self.reply_s

@@ -28,7 +28,7 @@ def test_a_call_takes_the_time_in_the_queue_in_the_worker_and_the_way_back() -> 
 
     assert (timing.queue_s, timing.worker_s, timing.upstream_s) == (0.002, 0.005, 0.004)
     assert timing.reply_s == pytest.approx(0.003)
-    assert timing.whole_s == pytest.approx(0.010)
+    assert timing.queue_s + timing.worker_s + timing.reply_s == pytest.approx(0.010)
 
 
 def test_a_worker_that_asked_no_upstream_says_so() -> None:
@@ -64,7 +64,7 @@ def test_with_differing_clocks_no_part_is_negative_or_exceeds_the_whole(queue_us
     assert timing.worker_s == 0.007
     assert 0 <= timing.queue_s <= 0.003 + 1e-9
     assert 0 <= timing.reply_s <= 0.003 + 1e-9
-    assert timing.whole_s == pytest.approx(0.010)
+    assert timing.queue_s + timing.worker_s + timing.reply_s == pytest.approx(0.010)
 
 
 def test_a_worker_that_claims_more_time_than_there_was_is_not_believed() -> None:
