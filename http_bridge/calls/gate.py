@@ -130,7 +130,7 @@ class Gate:
             )
 
     def _limit(self, busy_since: float, now: float) -> int:
-        """Return how many are answered within half a deadline, by the better of two metrics.
+        """Return how many are answered within half a deadline, by the better of two counts.
 
         That of the half deadline which is just over is not put off by a hiccup. That of the time
         in which somebody has waited, and the service was busy, knows of a load that has begun.
