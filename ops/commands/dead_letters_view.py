@@ -80,7 +80,7 @@ def _body(body: bytes) -> Iterator[str]:
         yield f"  {plain(line)}"
 
 
-def _without_secrets(content: Any) -> Any:
+def _without_secrets(content: object) -> object:
     if isinstance(content, dict):
         return {
             name: "(hidden)" if _SECRET.search(name) else _without_secrets(value)

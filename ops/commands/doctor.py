@@ -135,7 +135,7 @@ async def _depths(broker: PrivateBroker) -> list[checks.Depth]:
     return sorted(depths, key=lambda depth: depth.queue)
 
 
-async def _json(broker: PrivateBroker, *arguments: str) -> Any:
+async def _json(broker: PrivateBroker, *arguments: str) -> Any:  # noqa: ANN401 - JSON
     return json.loads(await broker.ctl(*arguments))
 
 

@@ -51,9 +51,16 @@ def check(url: str) -> str:
     return f"signed in and fetched a product through the queue, one of {page.get('total', 0)}"
 
 
-def _expect(session: requests.Session, method: str, url: str, **options: Any) -> dict[str, Any]:
+def _expect(
+    session: requests.Session,
+    method: str,
+    url: str,
+    *,
+    headers: dict[str, str] | None = None,
+    json: dict[str, str] | None = None,
+) -> dict[str, Any]:
     try:
-        response = session.request(method, url, timeout=_TIMEOUT_S, **options)
+        response = session.request(method, url, timeout=_TIMEOUT_S, headers=headers, json=json)
         if response.status_code == HTTPStatus.NO_CONTENT:
             return {}
         body: dict[str, Any] = response.json()

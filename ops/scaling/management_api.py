@@ -81,7 +81,7 @@ class Management:
         except (requests.RequestException, KeyError, ValueError) as error:
             raise DepthUnknown(f"{self._url}: {type(error).__name__}") from error
 
-    def _get(self, path: str) -> Any:
+    def _get(self, path: str) -> Any:  # noqa: ANN401 - JSON
         try:
             with requests.Session() as session:  # of this thread alone
                 session.trust_env = False  # a proxy does not know our loopback

@@ -27,7 +27,7 @@ class _Logger:
             cache_logger_on_first_use=True,
         )
 
-    def __getattr__(self, method: str) -> Any:
+    def __getattr__(self, method: str) -> Any:  # noqa: ANN401 - whatever a logger has
         return getattr(self._structured if structlog.is_configured() else self._standard, method)
 
 

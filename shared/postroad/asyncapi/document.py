@@ -222,10 +222,10 @@ def _message(name: str, message: type[Message], kind: str, content_type: str = _
 class _ContractSchema(GenerateJsonSchema):
     """A schema without titles that only repeat a field's name; what we send has every field."""
 
-    def field_title_should_be_set(self, _schema: Any) -> bool:
+    def field_title_should_be_set(self, _schema: object) -> bool:
         return False
 
-    def field_is_required(self, field: Any, total: bool) -> bool:
+    def field_is_required(self, field: Any, total: bool) -> bool:  # noqa: ANN401 - pydantic's own
         return self.mode == "serialization" or super().field_is_required(field, total)
 
 

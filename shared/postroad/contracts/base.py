@@ -42,12 +42,12 @@ class Request(Message, Generic[ReplyT_co]):
     reply: ClassVar[type[Message]]
     service: ClassVar[str]  # that answers: the first word of the method
 
-    def __init_subclass__(cls, **_arguments: Any) -> None:
+    def __init_subclass__(cls, **_arguments: object) -> None:
         """Leave the class arguments to ``__pydantic_init_subclass__``, which knows the fields."""
         super().__init_subclass__()
 
     @classmethod
-    def __pydantic_init_subclass__(cls, *, abstract: bool = False, **arguments: Any) -> None:
+    def __pydantic_init_subclass__(cls, *, abstract: bool = False, **arguments: object) -> None:
         super().__pydantic_init_subclass__()
         if cls.__pydantic_generic_metadata__["origin"] is not None:
             return  # ``Request[Reply]`` itself: a step on the way to a contract
@@ -71,12 +71,12 @@ class Event(Message):
     name: ClassVar[str]
     service: ClassVar[str]  # that tells it: the first word of the name
 
-    def __init_subclass__(cls, **_arguments: Any) -> None:
+    def __init_subclass__(cls, **_arguments: object) -> None:
         """Leave the class arguments to ``__pydantic_init_subclass__``, which knows the fields."""
         super().__init_subclass__()
 
     @classmethod
-    def __pydantic_init_subclass__(cls, *, abstract: bool = False, **arguments: Any) -> None:
+    def __pydantic_init_subclass__(cls, *, abstract: bool = False, **arguments: object) -> None:
         super().__pydantic_init_subclass__()
         _declare(cls, "name", arguments, is_abstract=abstract)
 
@@ -96,12 +96,12 @@ class Job(Message):
     timeout_s: ClassVar[float] = 30.0
     service: ClassVar[str]  # that does it: the first word of the name
 
-    def __init_subclass__(cls, **_arguments: Any) -> None:
+    def __init_subclass__(cls, **_arguments: object) -> None:
         """Leave the class arguments to ``__pydantic_init_subclass__``, which knows the fields."""
         super().__init_subclass__()
 
     @classmethod
-    def __pydantic_init_subclass__(cls, *, abstract: bool = False, **arguments: Any) -> None:
+    def __pydantic_init_subclass__(cls, *, abstract: bool = False, **arguments: object) -> None:
         super().__pydantic_init_subclass__()
         _declare(cls, "name", arguments, is_abstract=abstract)
 
@@ -109,7 +109,7 @@ class Job(Message):
 def _declare(
     contract: type[Request[Any] | Event | Job],
     identifier: str,
-    arguments: dict[str, Any],
+    arguments: dict[str, object],
     *,
     is_abstract: bool,
 ) -> None:
@@ -131,7 +131,7 @@ def _declare(
             "contracts, abstract=True"
         )
     if not is_abstract:
-        contract.service = arguments[identifier].partition(".")[0]
+        contract.service = str(arguments[identifier]).partition(".")[0]
     if hidden := contract.model_fields.keys() & (contract.__class_vars__ | {"as_json"}):
         raise TypeError(
             f"{contract.__name__}: a field may not be called {min(hidden)}, which has a meaning "

@@ -142,7 +142,7 @@ def as_management(message: CapturedMessage) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Write a header's value, of whatever type AMQP has for it, in JSON's types."""
     if isinstance(value, dict):
         return {name: _plain(each) for name, each in value.items()}

@@ -130,7 +130,7 @@ def as_it_died(properties: BasicProperties) -> BasicProperties:
     )
 
 
-def _encodable(value: Any) -> Any:
+def _encodable(value: object) -> object:
     """Write as text what pika reads but cannot write: a float."""
     if isinstance(value, dict):
         return {name: _encodable(each) for name, each in value.items()}

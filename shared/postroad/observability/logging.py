@@ -3,7 +3,7 @@
 import io
 import logging
 import sys
-from typing import Any, BinaryIO, TextIO, cast
+from typing import BinaryIO, TextIO, cast
 
 import structlog
 from structlog.dev import Column, KeyValueColumnFormatter, LogLevelColumnFormatter
@@ -120,14 +120,14 @@ def rendering_for_people(*, has_colours: bool) -> Processor:
 
 
 def _service_name(service: str) -> Processor:
-    def add(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    def add(_logger: object, _method: str, event: EventDict) -> EventDict:
         event["service"] = service
         return event
 
     return add
 
 
-def _ids(_logger: Any, _method: str, event: EventDict) -> EventDict:
+def _ids(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Add which request is being answered and its trace, so that all of its lines can be found."""
     if "request_id" not in event and (call := current_context.get(None)):
         event["request_id"] = call.correlation_id
@@ -136,12 +136,12 @@ def _ids(_logger: Any, _method: str, event: EventDict) -> EventDict:
     return event
 
 
-def _to_json(event: EventDict, **_options: Any) -> bytes:
+def _to_json(event: EventDict, **_options: object) -> bytes:
     return orjson.dumps(event, default=str)
 
 
 def _as_text(render: Processor) -> Processor:
-    def to_text(logger: Any, method: str, event: EventDict) -> str:
+    def to_text(logger: object, method: str, event: EventDict) -> str:
         rendered = render(logger, method, event)
         return rendered.decode() if isinstance(rendered, bytes) else str(rendered)
 
