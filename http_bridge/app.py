@@ -22,10 +22,9 @@ from http_bridge.http.tracing import begin_trace
 from http_bridge.routes.backend import Backend
 from http_bridge.routes.routing import Resource, Route, Router
 from postroad.contracts.errors import InternalError, ServiceError
-from postroad.ids import new_id
+from postroad.ids import is_plain_id, new_id
 from postroad.observability.http_spans import served
 from postroad.observability.metrics import OTHER, Metric
-from postroad.security.signatures import is_plain_id
 
 log = structlog.get_logger()
 

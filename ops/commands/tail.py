@@ -22,7 +22,8 @@ from postroad.contracts.base import Event
 from postroad.contracts.registry import EVENTS
 from postroad.messaging.event_listener import EventListener, ReceivedEvent
 from postroad.observability.logging import BOLD, CYAN, DIM, PLAIN
-from postroad.security.keyring import KeyRing, watch_key_files
+from postroad.security.key_watch import watch_key_files
+from postroad.security.keyring import KeyRing
 from postroad.settings import MessagingSettings
 
 EXAMPLES = """\

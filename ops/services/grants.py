@@ -15,7 +15,7 @@ from ops.services import programs
 from ops.state import credentials
 from ops.state.files import write_private
 from ops.state.folder import StateFolder
-from postroad.security.keyring import WATCH_INTERVAL_S
+from postroad.security.key_watch import WATCH_INTERVAL_S
 from postroad.topology.definitions import Definitions
 from postroad.topology.services import Service, Services, load_services
 

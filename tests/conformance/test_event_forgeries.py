@@ -13,6 +13,7 @@ from postroad.contracts.events import LoginFailed, SessionRevoked
 from postroad.messaging.publishing import MessagePublisher
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle, unpadded_b64encode
+from postroad.security.lasting_signatures import LastingSigner
 from postroad.security.signatures import Signer, Verifier
 from postroad.testing import eventually
 from postroad.topology.names import EVENTS_EXCHANGE
@@ -44,7 +45,7 @@ def signed(
 ) -> str:
     """Sign an event as its service does, but with any claims."""
     key = keys.identity.key("events")
-    honest = Signer(keys).event(name=name, body=body, message_id="1", correlation_id="1")
+    honest = LastingSigner(keys).event(name=name, body=body, message_id="1", correlation_id="1")
     if not claims:
         return honest
     changed = json.dumps(claims_of(honest) | claims).encode()

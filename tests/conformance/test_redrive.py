@@ -20,7 +20,8 @@ from postroad.messaging.background_worker import ATTEMPT, BackgroundHandlers
 from postroad.security.claims import Claims
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle
-from postroad.security.signatures import Signer, read_signature
+from postroad.security.lasting_signatures import LastingSigner
+from postroad.security.signatures import read_signature
 from postroad.testing import eventually, working
 from postroad.topology.definitions import definitions
 from postroad.topology.names import (
@@ -210,7 +211,7 @@ async def test_where_the_queue_is_gone_a_letter_is_not_moved(
 # who may send what
 
 
-def redriven(signer: Signer, **changes: Any) -> str:
+def redriven(signer: LastingSigner, **changes: Any) -> str:
     """Sign a redrive, some of whose claims a test has changed."""
     dead = Claims(
         alg="EdDSA",
@@ -230,13 +231,13 @@ def redriven(signer: Signer, **changes: Any) -> str:
     return signer.redrive(dead.model_copy(update=changes), audience=audience, body=BODY)
 
 
-def without_origin(signer: Signer) -> str:
-    return signer._lasting(
+def without_origin(signer: LastingSigner) -> str:
+    return signer._sign(
         "redrive", FetchPage.name, BODY, audience="catalog", message_id="m", cid="c"
     )
 
 
-def as_it_was(signer: Signer) -> str:
+def as_it_was(signer: LastingSigner) -> str:
     return signer.job(
         audience="catalog", name=FetchPage.name, body=BODY, message_id="m", correlation_id="c"
     )
@@ -246,7 +247,7 @@ def as_it_was(signer: Signer) -> str:
 class Redrive:
     """A redrive as the operator makes it; a test changes what it is about."""
 
-    sign: Callable[[Signer], str] = redriven
+    sign: Callable[[LastingSigner], str] = redriven
     signed_by: str = OPERATOR
     signed_at: float | None = None
     sender: str = OPERATOR
@@ -258,7 +259,7 @@ class Redrive:
 
     async def send(self, broker: BrokerUnderTest, keys: Keys) -> None:
         clock = time if self.signed_at is None else lambda: self.signed_at or 0.0
-        signature = self.sign(Signer(keys[self.signed_by], clock=clock))
+        signature = self.sign(LastingSigner(keys[self.signed_by], clock=clock))
         outcome = await publish(
             broker,
             self.sender,

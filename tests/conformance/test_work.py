@@ -12,7 +12,7 @@ from postroad.contracts.events import LoginFailed, SyncRequested
 from postroad.contracts.syncs import FetchPage
 from postroad.messaging.background_worker import ATTEMPT, LAST_ATTEMPT, BackgroundHandlers
 from postroad.runtime.metrics import background_metrics
-from postroad.security.signatures import Signer
+from postroad.security.lasting_signatures import LastingSigner
 from postroad.testing import eventually, working
 from postroad.topology.definitions import DELIVERY_LIMIT, definitions
 from postroad.topology.names import WAIT_EXCHANGE, WORK_EXCHANGE, wait_queue
@@ -161,7 +161,7 @@ async def test_an_event_of_another_service_can_be_tried_again(
 async def test_a_body_that_breaks_its_contract_is_not_tried_again(
     broker: BrokerUnderTest, keys: Keys
 ) -> None:
-    signature = Signer(keys["catalog"]).job(
+    signature = LastingSigner(keys["catalog"]).job(
         audience="catalog",
         name=FetchPage.name,
         body=b'{"sync_id": 1}',

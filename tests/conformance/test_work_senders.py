@@ -11,7 +11,7 @@ from postroad.contracts.events import LoginFailed, ProductAdded, SyncRequested
 from postroad.contracts.syncs import FetchPage
 from postroad.messaging.background_worker import ATTEMPT, LAST_ATTEMPT
 from postroad.messaging.publishing import MessagePublisher, NotPublished
-from postroad.security.signatures import Signer
+from postroad.security.lasting_signatures import LastingSigner
 from postroad.testing import eventually, working
 from postroad.topology.definitions import definitions
 from postroad.topology.names import (
@@ -84,7 +84,7 @@ class Letter:
 
     async def send(self, broker: BrokerUnderTest, keys: Keys) -> None:
         clock = time if self.signed_at is None else lambda: self.signed_at or 0.0
-        signer = Signer(keys[self.signed_by], clock=clock)
+        signer = LastingSigner(keys[self.signed_by], clock=clock)
         common = {"name": self.name, "message_id": "m", "correlation_id": "c"}
         signature = (
             signer.job(audience=self.audience, body=BODY, **common)
@@ -152,7 +152,7 @@ async def test_an_attempt_noted_by_a_stranger_does_not_count(
     )
     event = LoginFailed(user_id=None, reason="unknown_user", at=0.0, client_network=None)
     body = event.model_dump_json().encode()
-    signature = Signer(keys["auth"]).event(
+    signature = LastingSigner(keys["auth"]).event(
         name=event.name, body=body, message_id="m", correlation_id="c"
     )
     done: list[Any] = []

@@ -15,7 +15,7 @@ from postroad.messaging.client import Client
 from postroad.messaging.event_listener import EventListener, ReceivedEvent
 from postroad.runtime.blocking import BlockingClient
 from postroad.runtime.connect import connect
-from postroad.security.keyring import watch_key_files
+from postroad.security.key_watch import watch_key_files
 from tests.e2e.system import TIMEOUT_S
 from tests.faults.load import PASSWORD, Caller, Visitor
 from tests.faults.records import Records, Stall

@@ -10,7 +10,7 @@ from postroad.broker.rabbitmq import RabbitBroker
 from postroad.contracts.events import LoginSucceeded
 from postroad.ids import new_id
 from postroad.messaging.publishing import MessagePublisher, NotPublished
-from postroad.security.keyring import watch_key_files
+from postroad.security.key_watch import watch_key_files
 from tests.faults.records import Accepted, Records
 from tests.faults.system import System
 

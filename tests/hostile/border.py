@@ -28,6 +28,7 @@ from postroad.security.access_tokens import Revocations
 from postroad.security.claims import Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle, unpadded_b64decode
+from postroad.security.lasting_signatures import LastingSigner
 from postroad.security.signatures import Signer, Verifier
 from postroad.testing import access_token
 from postroad.topology.definitions import definitions
@@ -188,7 +189,7 @@ class Land:
     def _event(self) -> Crossing:
         event = SessionRevoked(session_id="s", user_id=1, until=time() + 60)
         body = event.model_dump_json().encode()
-        signature = Signer(self.keys["auth"]).event(
+        signature = LastingSigner(self.keys["auth"]).event(
             name=event.name, body=body, message_id=new_id(), correlation_id="c"
         )
         honest = Envelope(body, _properties("auth", event.name, signature))
@@ -209,7 +210,7 @@ class Land:
     def _job(self) -> Crossing:
         job = FetchPage(sync_id="s", skip=0, limit=10)
         body = job.model_dump_json().encode()
-        signature = Signer(self.keys["catalog"]).job(
+        signature = LastingSigner(self.keys["catalog"]).job(
             audience="catalog", name=job.name, body=body, message_id=new_id(), correlation_id="c"
         )
         honest = Envelope(body, _properties("catalog", job.name, signature))
@@ -218,7 +219,7 @@ class Land:
     def _event_as_work(self) -> Crossing:
         event = SyncRequested(sync_id="s")
         body = event.model_dump_json().encode()
-        signature = Signer(self.keys["catalog"]).event(
+        signature = LastingSigner(self.keys["catalog"]).event(
             name=event.name, body=body, message_id=new_id(), correlation_id="c"
         )
         honest = Envelope(body, _properties("catalog", event.name, signature))
@@ -227,7 +228,9 @@ class Land:
     def _redrive(self) -> Crossing:
         job = self._job().honest
         dead = Verifier(self.keys["catalog"]).verify(job.signature, job.body, typ="job")
-        signature = Signer(self.keys["operator"]).redrive(dead, audience="catalog", body=job.body)
+        signature = LastingSigner(self.keys["operator"]).redrive(
+            dead, audience="catalog", body=job.body
+        )
         honest = Envelope(job.body, _properties("operator", dead.op, signature))
         return Crossing(self._take_work, honest, "operator", "catalog")
 

@@ -10,9 +10,11 @@ from postroad.contracts.errors import InternalError, InvalidRequest, PeerError
 from postroad.contracts.syncs import FetchPage
 from postroad.limits import MESSAGE_MAX_BYTES
 from postroad.messaging.publishing import MessagePublisher, NotPublished
+from postroad.security import lasting_signatures
 from postroad.security.claims import Reason, Refused
 from postroad.security.keyring import KeyRing
-from postroad.security.signatures import EVENT_LIFETIME_S, Verifier
+from postroad.security.lasting_signatures import EVENT_LIFETIME_S
+from postroad.security.signatures import Verifier
 from postroad.testing import calling, serving
 from postroad.topology.names import dead_queue, rpc_queue
 from tests.hostile.border import Land, NotLetIn
@@ -104,7 +106,7 @@ def test_work_that_would_outlive_the_memory_of_inboxes_is_refused(
     monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     land = Land()
-    monkeypatch.setattr("postroad.security.signatures.EVENT_LIFETIME_S", EVENT_LIFETIME_S + 86_460)
+    monkeypatch.setattr(lasting_signatures, "EVENT_LIFETIME_S", EVENT_LIFETIME_S + 86_460)
     crossing = land.crossings[kind]()
 
     with pytest.raises(NotLetIn, match=Reason.DEADLINE_TOO_FAR):
@@ -116,7 +118,7 @@ def test_work_is_taken_by_a_reader_whose_clock_is_behind(
     monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     land = Land()
-    monkeypatch.setattr("postroad.security.signatures.EVENT_LIFETIME_S", EVENT_LIFETIME_S + 90)
+    monkeypatch.setattr(lasting_signatures, "EVENT_LIFETIME_S", EVENT_LIFETIME_S + 90)
     crossing = land.crossings[kind]()
 
     crossing.border(crossing.honest)

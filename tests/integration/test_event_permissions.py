@@ -7,7 +7,7 @@ from pika.exceptions import ChannelClosedByBroker
 from postroad.contracts.auth import CreateSession
 from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked, SyncRequested
 from postroad.security.keyring import KeyRing
-from postroad.security.signatures import Signer
+from postroad.security.lasting_signatures import LastingSigner
 from postroad.testing import serving
 from postroad.topology.names import EVENTS_EXCHANGE, dead_queue, rpc_queue
 from tests.integration.test_permissions import (
@@ -138,7 +138,7 @@ async def test_an_event_led_into_a_workers_queue_is_refused_there(
 ) -> None:
     """A caller's permission to ask whether a worker listens lets it bind that worker's queue."""
     queue, body = rpc_queue("auth"), b"{}"
-    signature = Signer(keys["auth"]).event(
+    signature = LastingSigner(keys["auth"]).event(
         name=REVOKED, body=body, message_id="1", correlation_id="1"
     )
     with rabbit_broker.connect("bridge") as connection:

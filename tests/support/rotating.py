@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from postroad.security import keyring, keys, rotation
+from postroad.security import key_watch, keys, rotation
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle
 from postroad.security.rotation import rotate, trust_rotated
@@ -14,7 +14,7 @@ from tests.support.auth import Clock
 def set_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Let everything that looks at keys see a clock that stands still."""
     clock = Clock()
-    for module in (keyring, keys, rotation):
+    for module in (key_watch, keys, rotation):
         monkeypatch.setattr(module, "time", clock)
     return clock
 

@@ -3,8 +3,7 @@ from uuid import RFC_4122, UUID
 
 import pytest
 
-from postroad.ids import new_id
-from postroad.security.signatures import is_plain_id
+from postroad.ids import is_plain_id, new_id
 
 
 def test_an_id_is_a_uuid_of_version_7() -> None:

@@ -27,6 +27,7 @@ from postroad.security.keys import (
     unpadded_b64decode,
     unpadded_b64encode,
 )
+from postroad.security.lasting_signatures import LastingSigner
 from postroad.security.sealing import CannotUnseal, seal, unseal
 from postroad.security.signatures import Signer, token_hash
 
@@ -164,7 +165,7 @@ def _accepted() -> list[Vector]:
     request = _request()
     claims = Claims.model_validate(claims_of(request))
     reply = signer("catalog").reply
-    event = signer("auth").event(
+    event = LastingSigner(RINGS["auth"], clock=lambda: SIGNED_AT).event(
         name=LOGIN, body=EVENT.encode(), message_id=EVENT_ID, correlation_id=CORRELATION_ID
     )
     return [

@@ -3,7 +3,8 @@
 from typing import Any
 
 from postroad.observability.trace_context import TRACESTATE_MAX
-from postroad.security.signatures import EVENT_LIFETIME_S, SIGNATURE_MAX_BYTES
+from postroad.security.lasting_signatures import EVENT_LIFETIME_S
+from postroad.security.signatures import SIGNATURE_MAX_BYTES
 from postroad.topology.names import VHOST
 
 Document = dict[str, Any]

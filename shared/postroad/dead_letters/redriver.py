@@ -18,7 +18,7 @@ from postroad.messaging.background_worker import ATTEMPT
 from postroad.messaging.publishing import PERSISTENT, NotPublished, publish
 from postroad.security.claims import Claims
 from postroad.security.keyring import KeyRing
-from postroad.security.signatures import Signer
+from postroad.security.lasting_signatures import LastingSigner
 from postroad.topology.names import QUARANTINE, RETRY_EXCHANGE, wait_key
 
 KEPT = "dead-letter"  # the header of what is in quarantine: all that the move would have changed
@@ -40,7 +40,7 @@ class Redriver:
 
     def __init__(self, publisher: Publisher, keys: KeyRing) -> None:
         self._publisher = publisher
-        self._signer = Signer(keys)
+        self._signer = LastingSigner(keys)
         self._service = keys.service
 
     async def redrive(

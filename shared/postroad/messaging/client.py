@@ -35,7 +35,7 @@ from postroad.contracts.errors import (
     from_problem,
 )
 from postroad.contracts.message import CallTiming
-from postroad.ids import new_id
+from postroad.ids import is_plain_id, new_id
 from postroad.limits import PROBLEM
 from postroad.logger import get_logger
 from postroad.observability.message_spans import sending
@@ -45,7 +45,7 @@ from postroad.observability.trace_context import ongoing_trace
 from postroad.security.access_tokens import AccessToken
 from postroad.security.claims import Refused
 from postroad.security.keyring import KeyRing
-from postroad.security.signatures import Signer, Verifier, is_plain_id, token_hash
+from postroad.security.signatures import Signer, Verifier, token_hash
 from postroad.topology.names import RPC_EXCHANGE, rpc_queue
 
 log = get_logger(__name__)

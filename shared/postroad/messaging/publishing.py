@@ -12,7 +12,7 @@ from postroad.broker.interfaces import BasicProperties, NotOpen, Outcome, Publis
 from postroad.observability.message_spans import sending
 from postroad.observability.trace_context import TraceContext
 from postroad.security.keyring import KeyRing
-from postroad.security.signatures import Signer
+from postroad.security.lasting_signatures import LastingSigner
 from postroad.topology.names import EVENTS_EXCHANGE, WORK_EXCHANGE
 
 PERSISTENT = 2  # AMQP delivery-mode: survives a restart of the broker
@@ -29,7 +29,7 @@ class MessagePublisher:
 
     def __init__(self, publisher: Publisher, keys: KeyRing) -> None:
         self._publisher = publisher
-        self._signer = Signer(keys)
+        self._signer = LastingSigner(keys)
         self._service = keys.service
 
     async def publish(

@@ -23,7 +23,8 @@ from postroad.contracts.registry import EVENTS
 from postroad.logger import get_logger
 from postroad.messaging.client import Client
 from postroad.messaging.event_listener import EventListener, ReceivedEvent
-from postroad.security.keyring import KeyRing, watch_key_files
+from postroad.security.key_watch import watch_key_files
+from postroad.security.keyring import KeyRing
 from postroad.security.keys import is_covered
 from postroad.settings import MessagingSettings, settings_from_environment
 

@@ -27,7 +27,8 @@ from postroad.runtime.metrics import (
 )
 from postroad.runtime.revocation_feed import RevocationFeed
 from postroad.security.access_tokens import Revocations
-from postroad.security.keyring import KeyRing, watch_key_files
+from postroad.security.key_watch import watch_key_files
+from postroad.security.keyring import KeyRing
 from postroad.settings import (
     LogSettings,
     MessagingSettings,

@@ -11,7 +11,8 @@ from postroad.contracts.registry import JOBS
 from postroad.limits import LONGEST_DEADLINE_S
 from postroad.security.claims import Claims, Reason, Refused
 from postroad.security.keyring import KeyRing
-from postroad.security.signatures import EVENT_LIFETIME_S, token_hash
+from postroad.security.lasting_signatures import EVENT_LIFETIME_S
+from postroad.security.signatures import token_hash
 
 LEEWAY_S = 5.0  # how far two services' clocks may be apart
 # Events and jobs live for 30 days, by their sender's clock. What has happened must not be lost to
@@ -88,8 +89,8 @@ def check_expiry(claims: Claims, _properties: Properties, _keys: KeyRing, now: f
 
 
 def check_right(claims: Claims, _properties: Properties, keys: KeyRing, _now: float) -> None:
-    sender = keys.trust.services.get(claims.iss)
-    if sender is None or not sender.may_send(claims.typ, claims.op):
+    right = (claims.iss, claims.typ, claims.op)
+    if right not in keys.granted and not keys.may_send(*right):
         raise Refused(
             Reason.CALLER_NOT_ALLOWED, f"{claims.iss} may not send the {claims.typ} {claims.op}"
         )
@@ -102,9 +103,8 @@ def check_redriver(claims: Claims, _properties: Properties, keys: KeyRing, _now:
 
 
 def check_origin(claims: Claims, _properties: Properties, keys: KeyRing, _now: float) -> None:
-    origin = keys.trust.services.get(claims.org or "")
     kind = "job" if claims.op in JOBS else "event"
-    if origin is None or not origin.may_send(kind, claims.op):
+    if not keys.may_send(claims.org or "", kind, claims.op):
         raise Refused(
             Reason.CALLER_NOT_ALLOWED, f"{claims.org} may not send the {kind} {claims.op}"
         )

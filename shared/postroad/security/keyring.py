@@ -1,18 +1,13 @@
 """The keys that one service signs and verifies with, renewed while it runs."""
 
-import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import time
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from postroad.logger import get_logger
 from postroad.security.keys import (
     Identity,
-    KeyFileError,
     PrivateKey,
     PublicKey,
     Purpose,
@@ -21,9 +16,7 @@ from postroad.security.keys import (
     find_key,
 )
 
-log = get_logger(__name__)
-
-WATCH_INTERVAL_S = 1.0
+RIGHTS_REMEMBERED_MAX = 1_000  # a right to a prefix covers names without end
 
 
 @dataclass
@@ -39,7 +32,8 @@ class KeyRing:
     _sending: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     # by issuer and key id; ``receiving_key`` derives what is missing
     receiving_keys: dict[tuple[str, str], bytes] = field(default_factory=dict)
-    _granted: set[str] = field(default_factory=set)
+    # who may send which type and name; ``may_send`` looks up what is missing
+    granted: set[tuple[str, str, str]] = field(default_factory=set)
 
     @classmethod
     def load(cls, identity_file: Path, trust_file: Path) -> "KeyRing":
@@ -59,15 +53,20 @@ class KeyRing:
         self.generation += 1
         self._sending.clear()
         self.receiving_keys.clear()
-        self._granted.clear()
+        self.granted.clear()
 
     def may_call(self, method: str) -> bool:
-        """Say whether the service whose keys these are may call a method, as the bundle has it."""
-        if method not in self._granted:
-            own = self.trust.services.get(self.service)
-            if own is None or not own.may_call(method):
-                return False
-            self._granted.add(method)
+        """Return whether the service whose keys these are may call a method."""
+        known = (self.service, "request", method) in self.granted
+        return known or self.may_send(self.service, "request", method)
+
+    def may_send(self, service: str, typ: str, name: str) -> bool:
+        """Look up whether a service may send a request, an event or a job, and keep it if so."""
+        trusted = self.trust.services.get(service)
+        if trusted is None or not trusted.may_send(typ, name):
+            return False
+        if len(self.granted) < RIGHTS_REMEMBERED_MAX:
+            self.granted.add((service, typ, name))
         return True
 
     def sending_key(self, audience: str) -> tuple[str, bytes]:
@@ -95,24 +94,17 @@ class KeyRing:
         """
         sender_kid, _, receiver_kid = kid.partition(".")
         own = find_key(self.identity.keys, receiver_kid, "agreement")
-        peer = self._peer_key(issuer, sender_kid, "agreement")
+        peer = self.peer_key(issuer, sender_kid, "agreement")
         key = _pairwise(own, peer, sender=sender_kid, receiver=receiver_kid)
         self.receiving_keys[issuer, kid] = key
         return key
 
-    def verify_lasting(self, issuer: str, kid: str, message: bytes, signature: bytes) -> bool:
-        """Say whether ``issuer`` signed this with its Ed25519 key ``kid``.
+    def peer_key(self, service: str, kid: str, purpose: Purpose) -> PublicKey:
+        """Find a key of another service by its id.
 
         Raises:
-            UnknownKey: the key id is not one of the issuer's.
+            UnknownKey: there is none of that id and purpose, or it is accepted no more.
         """
-        try:
-            self._peer_key(issuer, kid, "events").verifier().verify(signature, message)
-        except InvalidSignature:
-            return False
-        return True
-
-    def _peer_key(self, service: str, kid: str, purpose: Purpose) -> PublicKey:
         trusted = self.trust.services.get(service)
         return find_key(trusted.keys if trusted else (), kid, purpose)
 
@@ -125,36 +117,3 @@ def _pairwise(own: PrivateKey, peer: PublicKey, *, sender: str, receiver: str) -
     agreed = own.agreement_private().exchange(peer.agreement())
     info = f"postroad/1 HS256 {sender} {receiver}".encode()
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(agreed)
-
-
-async def watch_key_files(keys: KeyRing, identity_file: Path, trust_file: Path) -> None:
-    """Renew the keys whenever their files change, or a key in them begins or ends its use."""
-    seen: list[int] = []  # they may have changed since they were read
-    boundary = _next_boundary(keys)
-    while True:
-        await asyncio.sleep(WATCH_INTERVAL_S)
-        found = _versions(identity_file, trust_file)
-        if found == seen and time() < boundary:
-            continue
-        try:
-            keys.renew(Identity.load(identity_file), TrustBundle.load(trust_file))
-        except KeyFileError as error:
-            log.error("keys not renewed", reason=str(error))
-            keys.renew(keys.identity, keys.trust)  # others of them may be in use by now
-        else:
-            log.info("keys renewed", generation=keys.generation)
-        seen, boundary = found, _next_boundary(keys)
-
-
-def _versions(*files: Path) -> list[int]:
-    return [file.stat().st_mtime_ns if file.exists() else 0 for file in files]
-
-
-def _next_boundary(keys: KeyRing) -> float:
-    """Find when the next key comes into use, or retires."""
-    now = time()
-    known: list[PublicKey] = [*keys.identity.keys]
-    for service in keys.trust.services.values():
-        known += service.keys
-    moments = [key.active_from for key in known] + [key.retires_at or now for key in known]
-    return min((moment for moment in moments if moment > now), default=float("inf"))

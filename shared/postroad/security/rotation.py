@@ -11,7 +11,7 @@ The new keys are made known before they are used, and the old ones accepted for 
 from time import time
 
 from postroad.security.keys import PURPOSES, Identity, PrivateKey, Purpose, TrustBundle
-from postroad.security.signatures import EVENT_LIFETIME_S
+from postroad.security.lasting_signatures import EVENT_LIFETIME_S
 
 LEAD_S = 5.0  # services look at their files every second; copying these may take longer
 OVERLAP_S = 3600.0  # longer than a token lives, or a request waits

@@ -5,7 +5,7 @@ from time import time
 
 from sqlalchemy import Table
 
-from postroad.security.signatures import EVENT_LIFETIME_S
+from postroad.security.lasting_signatures import EVENT_LIFETIME_S
 from postroad.storage.database import Transaction
 
 _DAY_S = 86_400

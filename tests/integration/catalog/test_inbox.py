@@ -5,7 +5,7 @@ from threading import Event
 import pytest
 
 from catalog_worker.tables import inbox, syncs
-from postroad.security.signatures import EVENT_LIFETIME_S
+from postroad.security.lasting_signatures import EVENT_LIFETIME_S
 from postroad.storage.database import Database
 from postroad.storage.inbox import Inbox
 from tests.support.auth import Clock, at_once, beside, rows

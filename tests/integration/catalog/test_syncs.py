@@ -12,7 +12,7 @@ from postroad.contracts.catalog import PRODUCT_ID_MAX, Product, ProductPage
 from postroad.contracts.errors import SyncNotFound, UpstreamFailed
 from postroad.contracts.events import ProductAdded, ProductPriceChanged, ProductRemoved
 from postroad.contracts.syncs import Sync
-from postroad.security.signatures import EVENT_LIFETIME_S
+from postroad.security.lasting_signatures import EVENT_LIFETIME_S
 from postroad.storage.outbox import StoredMessage
 from tests.support.auth import at_once, beside, rows
 from tests.support.catalog import CatalogUnderTest, FakeListing, make_product, make_store_settings

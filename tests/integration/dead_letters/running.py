@@ -23,7 +23,7 @@ from postroad.contracts.syncs import FetchPage
 from postroad.ids import new_id
 from postroad.messaging.background_worker import BackgroundWorker
 from postroad.security.keyring import KeyRing
-from postroad.security.signatures import Signer
+from postroad.security.lasting_signatures import LastingSigner
 from postroad.settings import MessagingSettings
 from postroad.testing import eventually
 from postroad.topology.definitions import with_passwords
@@ -127,14 +127,16 @@ class Running:
         message_id: str,
         *,
         signed_at: float | None = None,
-        signs: Callable[[Signer, str], str | None] | None = None,
+        signs: Callable[[LastingSigner, str], str | None] | None = None,
         headers: dict[str, Any] | None = None,
         body: bytes | None = None,
     ) -> None:
         is_job = sender == "catalog"
         content = body or (JOB if is_job else EVENT)
         name = FetchPage.name if is_job else LoginFailed.name
-        signer = Signer(self.keys(sender), clock=time if signed_at is None else lambda: signed_at)
+        signer = LastingSigner(
+            self.keys(sender), clock=time if signed_at is None else lambda: signed_at
+        )
         given: dict[str, Any] = {
             "name": name,
             "body": content,
@@ -229,5 +231,5 @@ async def worked_off(running: Running, count: int) -> dict[str, int]:
     return dict(worker.counts)
 
 
-def sign_nothing(_signer: Signer, _message_id: str) -> None:
+def sign_nothing(_signer: LastingSigner, _message_id: str) -> None:
     return None

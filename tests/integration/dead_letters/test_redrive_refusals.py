@@ -10,7 +10,8 @@ from postroad.contracts.syncs import FetchPage
 from postroad.messaging.background_worker import ATTEMPT
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity
-from postroad.security.signatures import Signer, read_signature
+from postroad.security.lasting_signatures import LastingSigner
+from postroad.security.signatures import read_signature
 from postroad.topology.names import QUARANTINE, dead_queue
 from tests.integration.dead_letters.running import (
     ASKED,
@@ -26,7 +27,7 @@ from tests.integration.dead_letters.running import (
 pytestmark = pytest.mark.integration
 
 
-def sign_another_body(signer: Signer, message_id: str) -> str:
+def sign_another_body(signer: LastingSigner, message_id: str) -> str:
     return signer.job(
         audience="catalog",
         name=FetchPage.name,
@@ -36,13 +37,13 @@ def sign_another_body(signer: Signer, message_id: str) -> str:
     )
 
 
-def sign_as_a_stranger(signer: Signer, message_id: str) -> str:
+def sign_as_a_stranger(signer: LastingSigner, message_id: str) -> str:
     stranger = Identity.create("catalog")
     return sign_as(KeyRing(stranger, signer._keys.trust), message_id)
 
 
 def sign_as(keys: KeyRing, message_id: str) -> str:
-    return Signer(keys).job(
+    return LastingSigner(keys).job(
         audience="catalog",
         name=FetchPage.name,
         body=JOB,
@@ -51,7 +52,7 @@ def sign_as(keys: KeyRing, message_id: str) -> str:
     )
 
 
-def sign_for_another(signer: Signer, message_id: str) -> str:
+def sign_for_another(signer: LastingSigner, message_id: str) -> str:
     return signer.job(
         audience="auth", name=FetchPage.name, body=JOB, message_id=message_id, correlation_id="c"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ops.state.certificates import Authority
-from postroad.security import keyring
+from postroad.security import key_watch
 from postroad.security.keyring import KeyRing
 from postroad.security.rotation import rotate
 from postroad.settings import CONTENTS, MessagingSettings, read_settings
@@ -153,10 +153,10 @@ async def test_a_new_key_that_came_so_is_used_once_its_time_has_come(
     settings = read_settings(MessagingSettings)
     ring = KeyRing.load(settings.identity_file, settings.trust_file)
     before = ring.sending_key("catalog")
-    environment.setattr(keyring, "WATCH_INTERVAL_S", 0.01)
+    environment.setattr(key_watch, "WATCH_INTERVAL_S", 0.01)
 
     watch = asyncio.create_task(
-        keyring.watch_key_files(ring, settings.identity_file, settings.trust_file)
+        key_watch.watch_key_files(ring, settings.identity_file, settings.trust_file)
     )
 
     try:

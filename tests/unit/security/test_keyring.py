@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import structlog
 
-from postroad.security import keyring
+from postroad.security import key_watch
 from postroad.security.access_tokens import InvalidToken, Revocations, TokenVerifier
 from postroad.security.claims import Reason, Refused
-from postroad.security.keyring import KeyRing, watch_key_files
+from postroad.security.key_watch import watch_key_files
+from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, KeyFileError, TrustBundle
 from postroad.security.rotation import LEAD_S, OVERLAP_S
 from postroad.security.signatures import Signer, Verifier
@@ -163,7 +164,7 @@ class Watched:
 
     async def several_looks(self) -> None:
         """Let the watcher look at the files a few times more."""
-        await asyncio.sleep(5 * keyring.WATCH_INTERVAL_S)
+        await asyncio.sleep(5 * key_watch.WATCH_INTERVAL_S)
 
 
 @pytest.fixture
@@ -174,7 +175,7 @@ def logged(watched: Watched) -> Iterator[list[MutableMapping[str, Any]]]:
 
 @pytest.fixture
 def unwatched(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
-    monkeypatch.setattr(keyring, "WATCH_INTERVAL_S", 0.01)
+    monkeypatch.setattr(key_watch, "WATCH_INTERVAL_S", 0.01)
     return Watched(tmp_path, files)
 
 

@@ -58,7 +58,7 @@ def test_an_unknown_services_event_cannot_be_verified(keys: Keys) -> None:
     kid = keys["auth"].identity.key("events").kid
 
     with pytest.raises(UnknownKey):
-        keys["bridge"].verify_lasting("nobody", kid, b"", b"")
+        keys["bridge"].peer_key("nobody", kid, "events")
 
 
 def test_an_identity_has_one_key_for_each_purpose() -> None:

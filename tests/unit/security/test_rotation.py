@@ -11,9 +11,10 @@ from postroad.security.access_tokens import InvalidToken, Revocations, TokenVeri
 from postroad.security.claims import Reason, Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import PURPOSES, Identity, TrustBundle, UnknownKey, find_key
+from postroad.security.lasting_signatures import EVENT_LIFETIME_S, LastingSigner
 from postroad.security.rotation import LEAD_S, OVERLAP_S, overlap_s, rotate
 from postroad.security.sealing import seal, unseal
-from postroad.security.signatures import EVENT_LIFETIME_S, Signer, Verifier
+from postroad.security.signatures import Signer, Verifier
 from postroad.testing.keys import token_text
 from tests.support.auth import Clock
 from tests.support.rotating import Files, set_clock
@@ -55,7 +56,7 @@ def request(sender: KeyRing, audience: str) -> str:
 
 
 def event(sender: KeyRing) -> str:
-    return Signer(sender).event(
+    return LastingSigner(sender).event(
         name="auth.session.revoked", body=BODY, message_id="1", correlation_id="1"
     )
 

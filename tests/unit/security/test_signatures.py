@@ -7,15 +7,15 @@ import pytest
 from jwt.api_jws import PyJWS
 
 from postroad.contracts.auth import CreateSession
+from postroad.ids import is_plain_id
 from postroad.security.claims import Claims, Reason, Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle, unpadded_b64encode
+from postroad.security.lasting_signatures import EVENT_AUDIENCE, LastingSigner
 from postroad.security.signatures import (
-    EVENT_AUDIENCE,
     SIGNATURE_MAX_BYTES,
     Signer,
     Verifier,
-    is_plain_id,
     token_hash,
 )
 from tests.support.letters import claims_of, forge
@@ -87,7 +87,7 @@ def test_an_error_reply_says_so(keys: Keys) -> None:
 
 
 def test_an_event_can_be_verified_by_everybody(keys: Keys) -> None:
-    signature = Signer(keys["auth"]).event(
+    signature = LastingSigner(keys["auth"]).event(
         name="auth.user.created", body=BODY, message_id="m", correlation_id="c"
     )
 
@@ -190,7 +190,7 @@ def test_a_request_is_no_reply_and_no_event(keys: Keys) -> None:
 
 
 def test_an_event_is_no_request(keys: Keys) -> None:
-    signature = Signer(keys["bridge"]).event(
+    signature = LastingSigner(keys["bridge"]).event(
         name=METHOD, body=BODY, message_id="m", correlation_id="c"
     )
 
@@ -199,7 +199,7 @@ def test_an_event_is_no_request(keys: Keys) -> None:
 
 @pytest.mark.parametrize("typ", ["request", "reply", "event", "job"])
 def test_a_redrive_is_nothing_but_work(keys: Keys, typ: str) -> None:
-    signer, verifier = Signer(keys["bridge"]), Verifier(keys["catalog"])
+    signer, verifier = LastingSigner(keys["bridge"]), Verifier(keys["catalog"])
     job = signer.job(
         audience="catalog", name="catalog.x", body=BODY, message_id="m", correlation_id="c"
     )
@@ -265,7 +265,7 @@ def test_a_request_that_claims_eddsa_is_refused(keys: Keys) -> None:
 
 
 def test_an_event_with_an_hmac_by_a_public_key_is_refused(keys: Keys) -> None:
-    honest = Signer(keys["auth"]).event(
+    honest = LastingSigner(keys["auth"]).event(
         name="auth.user.created", body=BODY, message_id="m", correlation_id="c"
     )
     public = keys["bridge"].trust.services["auth"].key("events")
@@ -276,7 +276,7 @@ def test_an_event_with_an_hmac_by_a_public_key_is_refused(keys: Keys) -> None:
 
 
 def test_an_event_by_another_purposes_key_is_refused(keys: Keys) -> None:
-    honest = Signer(keys["auth"]).event(
+    honest = LastingSigner(keys["auth"]).event(
         name="auth.user.created", body=BODY, message_id="m", correlation_id="c"
     )
     tokens = keys["auth"].identity.key("tokens")
@@ -287,7 +287,7 @@ def test_an_event_by_another_purposes_key_is_refused(keys: Keys) -> None:
 
 
 def test_a_changed_event_is_refused(keys: Keys) -> None:
-    signature = Signer(keys["auth"]).event(
+    signature = LastingSigner(keys["auth"]).event(
         name="auth.user.created", body=BODY, message_id="m", correlation_id="c"
     )
 
@@ -333,7 +333,7 @@ def test_we_verify_requests_by_pyjwt(keys: Keys) -> None:
 
 
 def test_pyjwt_verifies_our_events(keys: Keys) -> None:
-    signature = Signer(keys["auth"]).event(
+    signature = LastingSigner(keys["auth"]).event(
         name="auth.user.created", body=BODY, message_id="m", correlation_id="c"
     )
     public = keys["bridge"].trust.services["auth"].key("events").verifier()
@@ -346,7 +346,7 @@ def test_pyjwt_verifies_our_events(keys: Keys) -> None:
 
 
 def test_we_verify_events_by_pyjwt(keys: Keys) -> None:
-    honest = Signer(keys["auth"]).event(
+    honest = LastingSigner(keys["auth"]).event(
         name="auth.user.created", body=BODY, message_id="m", correlation_id="c"
     )
     private = keys["auth"].identity.key("events").signer()

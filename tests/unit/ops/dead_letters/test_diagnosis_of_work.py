@@ -9,7 +9,8 @@ import pytest
 from postroad.contracts.events import SyncRequested
 from postroad.contracts.syncs import FetchPage
 from postroad.security.keyring import KeyRing
-from postroad.security.signatures import Signer, read_signature
+from postroad.security.lasting_signatures import LastingSigner
+from postroad.security.signatures import read_signature
 from tests.support.explaining import Keys
 
 EVENT = SyncRequested(sync_id="s")
@@ -22,7 +23,7 @@ def post(
     """Show an event or a job as it waits in the catalogue's queue of work."""
     body = message.model_dump_json().encode()
     ids = {"name": message.name, "body": body, "message_id": "m", "correlation_id": "c"}
-    signer = Signer(keys)
+    signer = LastingSigner(keys)
     is_job = isinstance(message, FetchPage)
     signature = signer.job(audience="catalog", **ids) if is_job else signer.event(**ids)  # type: ignore[arg-type]
     headers = {
@@ -118,7 +119,7 @@ def test_a_redrive_is_read_as_its_reader_does(
 ) -> None:
     dead = post(keys["catalog"], JOB)
     first = read_signature(dead["properties"]["headers"]["signature"]).claims
-    dead["properties"]["headers"]["signature"] = Signer(keys["catalog"]).redrive(
+    dead["properties"]["headers"]["signature"] = LastingSigner(keys["catalog"]).redrive(
         first, audience="catalog", body=dead["payload"].encode()
     )
 
