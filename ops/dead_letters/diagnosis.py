@@ -15,24 +15,29 @@ from postroad.contracts.base import Event, Job, Request
 from postroad.contracts.errors import InvalidRequest, NotAuthenticated, ServiceError, explain
 from postroad.contracts.registry import CONTRACTS, EVENTS, JOBS
 from postroad.dead_letters.captured import CapturedMessage, MessageSource
-from postroad.messaging.admission import Admission, ReplayStore
-from postroad.security import checks
+from postroad.limits import LEEWAY_S
+from postroad.messaging import admission, work_checks
+from postroad.messaging.admission import Admission, Check, ReplayStore
 from postroad.security.access_tokens import ExpiredToken, Revocations
 from postroad.security.claims import Claims, Reason, Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Signature, Verifier, read_signature
 
 _WANTS = {
-    checks.check_sender: "the broker's user_id is who signed",
-    checks.check_sender_or_us: "the broker's user_id is who signed, or the reader itself",
-    checks.check_carbon_copy: "no header CC or BCC",
-    checks.check_reply_address: "the signed reply address is that of the message, and the sender's",
-    checks.check_deadline: "the deadline is neither over nor too far ahead",
-    checks.check_expiry: "it has not expired",
-    checks.check_right: "the sender may send it",
-    checks.check_redriver: "who sent it again may do so",
-    checks.check_origin: "who sent it at first may send it",
-    checks.check_token_hash: "the signature holds the hash of the user's token, or there is none",
+    admission.check_sender: "the broker's user_id is who signed",
+    work_checks.check_sender_or_us: "the broker's user_id is who signed, or the reader itself",
+    admission.check_carbon_copy: "no header CC or BCC",
+    admission.check_reply_address: (
+        "the signed reply address is that of the message, and the sender's"
+    ),
+    admission.check_deadline: "the deadline is neither over nor too far ahead",
+    work_checks.check_expiry: "it has not expired",
+    admission.check_right: "the sender may send it",
+    work_checks.check_redriver: "who sent it again may do so",
+    work_checks.check_origin: "who sent it at first may send it",
+    admission.check_token_hash: (
+        "the signature holds the hash of the user's token, or there is none"
+    ),
 }
 _BODY = "the body keeps its contract"
 _FOREVER = float("inf")
@@ -88,7 +93,7 @@ class Reader:
             {name: each for name, each in CONTRACTS.items() if each.service == keys.service},
             Revocations(),
         )
-        self._seen = ReplayStore(leeway_s=checks.LEEWAY_S)
+        self._seen = ReplayStore(leeway_s=LEEWAY_S)
 
     def diagnose(self, message: CapturedMessage, source: MessageSource, now: float) -> Diagnosis:
         """Run all checks, as of a time."""
@@ -145,12 +150,14 @@ class Reader:
         self._admission.authorise(claims, message.headers.get("authorization"))
 
 
-def _checks(source: MessageSource, claims: Claims) -> tuple[checks.Check, ...]:
+def _checks(source: MessageSource, claims: Claims) -> tuple[Check, ...]:
     if source.typ == "request":
-        return checks.REQUEST_CHECKS
+        return admission.REQUEST_CHECKS
     if source.typ == "reply":
         return ()
-    return checks.checks_of_work(claims) if source.is_queue_of_work else checks.HEARD_CHECKS
+    return (
+        work_checks.checks_of_work(claims) if source.is_queue_of_work else work_checks.HEARD_CHECKS
+    )
 
 
 def _attempt(wants: str, check: Callable[[], Any]) -> CheckResult:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ops.health.drift import Finding
 from ops.state.folder import StateFolder
-from postroad.security.checks import LEEWAY_S
+from postroad.limits import LEEWAY_S
 from postroad.security.keys import PURPOSES, Identity, KeyFileError, PublicKey, TrustBundle
 from postroad.topology.definitions import Definitions
 from postroad.topology.names import QUARANTINE, dead_queue, rpc_queue

@@ -9,3 +9,6 @@ PROBLEM = "problem+json"
 
 LONGEST_DEADLINE_S = 60.0
 """How far ahead a request's deadline may be."""
+
+LEEWAY_S = 5.0
+"""How far two services' clocks may be apart."""

@@ -9,8 +9,8 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from postroad.limits import LONGEST_DEADLINE_S
-from postroad.security.checks import LEEWAY_S, LONGEST_LIFE_S
+from postroad.limits import LEEWAY_S, LONGEST_DEADLINE_S
+from postroad.messaging.work_checks import LONGEST_LIFE_S
 from postroad.security.claims import Claims
 from tests.hostile.border import Land, NotLetIn
 from tests.hostile.strategies import signed_by_its_sender, tampered

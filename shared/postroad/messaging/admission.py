@@ -1,23 +1,100 @@
 """Which deliveries a worker answers: every check of a request, in one order.
 
-Signature and sender; audience and no carbon copy; reply address; deadline; the caller's right;
-the user's right; replay. A body is parsed after all of them.
+Signature and audience; what ``REQUEST_CHECKS`` names; replay; the user's right. A body is parsed
+after all of them. Each check looks at one message, the reader's keys and the time, and nothing
+else: so `postroad explain` can walk the same ones over a message that was refused.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from time import time
 from typing import Any
 
-from postroad.broker.interfaces import Delivery
+from postroad.broker.interfaces import BasicProperties, Delivery
 from postroad.contracts.base import Request
 from postroad.contracts.errors import InvalidRequest, NotAuthenticated, NotAuthorised
-from postroad.security import checks
+from postroad.limits import LEEWAY_S, LONGEST_DEADLINE_S
 from postroad.security.access_tokens import AccessToken, InvalidToken, Revocations, TokenVerifier
 from postroad.security.claims import Claims, Reason, Refused
 from postroad.security.keyring import KeyRing
-from postroad.security.signatures import Verifier
+from postroad.security.signatures import Verifier, token_hash
+
+Check = Callable[[Claims, BasicProperties, KeyRing, float], None]
+
+
+def run_checks(
+    checks: Iterable[Check], claims: Claims, properties: BasicProperties, keys: KeyRing, now: float
+) -> None:
+    """Run checks in order.
+
+    Raises:
+        Refused: by the first that fails.
+    """
+    for check in checks:
+        check(claims, properties, keys, now)
+
+
+def check_sender(claims: Claims, properties: BasicProperties, _keys: KeyRing, _now: float) -> None:
+    if properties.user_id != claims.iss:  # the broker vouches for the user id
+        raise Refused(Reason.SENDER_MISMATCH, f"{properties.user_id} sent as {claims.iss}")
+
+
+def check_carbon_copy(
+    _claims: Claims, properties: BasicProperties, _keys: KeyRing, _now: float
+) -> None:
+    headers = properties.headers or {}
+    if "CC" in headers or "BCC" in headers:
+        # they carry a message past topic permissions up to RabbitMQ 4.0.2
+        raise Refused(Reason.CARBON_COPY)
+
+
+def check_reply_address(
+    claims: Claims, properties: BasicProperties, _keys: KeyRing, _now: float
+) -> None:
+    if (
+        claims.rto is None
+        or claims.rto != properties.reply_to
+        or not claims.rto.startswith(f"reply.{claims.iss}.")
+    ):
+        raise Refused(Reason.WRONG_REPLY_ADDRESS)
+
+
+def check_deadline(
+    claims: Claims, _properties: BasicProperties, _keys: KeyRing, now: float
+) -> None:
+    if claims.exp < now - LEEWAY_S:  # the broker lets no request wait that long
+        raise Refused(Reason.EXPIRED, f"{now - claims.exp:.1f} s ago")
+    if claims.exp > now + LONGEST_DEADLINE_S + LEEWAY_S:
+        raise Refused(Reason.DEADLINE_TOO_FAR, f"in {claims.exp - now:.1f} s")
+
+
+def check_right(claims: Claims, _properties: BasicProperties, keys: KeyRing, _now: float) -> None:
+    right = (claims.iss, claims.typ, claims.op)
+    if right not in keys.granted and not keys.may_send(*right):
+        raise Refused(
+            Reason.CALLER_NOT_ALLOWED, f"{claims.iss} may not send the {claims.typ} {claims.op}"
+        )
+
+
+def check_token_hash(
+    claims: Claims, properties: BasicProperties, _keys: KeyRing, _now: float
+) -> None:
+    token = (properties.headers or {}).get("authorization")
+    if token is None and claims.ath is None:
+        return
+    if not isinstance(token, str) or token_hash(token) != claims.ath:
+        raise Refused(Reason.TOKEN_MISMATCH)
+
+
+REQUEST_CHECKS: tuple[Check, ...] = (
+    check_sender,
+    check_carbon_copy,
+    check_reply_address,
+    check_deadline,
+    check_right,
+    check_token_hash,
+)
 
 
 class Late(Exception):
@@ -80,7 +157,7 @@ class Admission:
         self._contracts = contracts
         self._verifier = Verifier(keys)
         self._tokens = TokenVerifier(keys, revocations)
-        self._seen = ReplayStore(leeway_s=checks.LEEWAY_S)
+        self._seen = ReplayStore(leeway_s=LEEWAY_S)
 
     def verify(self, delivery: Delivery) -> Claims:
         """Check all that needs no contract.
@@ -92,7 +169,7 @@ class Admission:
         properties = delivery.properties
         headers = properties.headers or {}
         claims = self._verifier.verify(headers.get("signature"), delivery.body, typ="request")
-        checks.run(checks.REQUEST_CHECKS, claims, properties, self._keys, time())
+        run_checks(REQUEST_CHECKS, claims, properties, self._keys, time())
         is_new = self._seen.is_new(claims.iss, claims.jti, claims.exp)
         if not is_new and not delivery.redelivered:
             raise Refused(Reason.REPLAYED, claims.jti)

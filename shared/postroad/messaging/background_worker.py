@@ -25,7 +25,9 @@ from postroad.broker.interfaces import (
 from postroad.context import RequestContext
 from postroad.contracts.base import Event, Job
 from postroad.contracts.errors import InternalError, InvalidRequest, ServiceError, explain
+from postroad.messaging.admission import run_checks
 from postroad.messaging.publishing import PERSISTENT, NotPublished, publish
+from postroad.messaging.work_checks import checks_of_work
 from postroad.messaging.worker_core import Work, WorkerCore
 from postroad.observability.message_spans import processing
 from postroad.observability.metrics import Histograms
@@ -35,7 +37,6 @@ from postroad.observability.trace_context import (
     read_trace,
     trace_ids,
 )
-from postroad.security import checks
 from postroad.security.claims import Claims, Reason, Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Verifier
@@ -143,7 +144,7 @@ class BackgroundWorker:
         claims = self._verifier.verify(
             headers.get("signature"), delivery.body, typ=typ, is_work=True
         )
-        checks.run(checks.checks_of_work(claims), claims, properties, self._keys, time())
+        run_checks(checks_of_work(claims), claims, properties, self._keys, time())
         if claims.op not in self._contracts:
             raise Refused(Reason.WRONG_TYPE, f"nobody here works on {claims.op}")
         attempt = self._attempt(properties, headers)

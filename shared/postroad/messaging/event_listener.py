@@ -13,9 +13,10 @@ from typing import Any, Generic, TypeVar
 from postroad.broker.interfaces import Broker, ConnectionState, Delivery, QueueCount
 from postroad.contracts.base import Event
 from postroad.logger import get_logger
+from postroad.messaging.admission import run_checks
+from postroad.messaging.work_checks import HEARD_CHECKS
 from postroad.observability.timing import milliseconds
 from postroad.observability.trace_context import read_trace, trace_ids
-from postroad.security import checks
 from postroad.security.claims import Claims, Reason, Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Verifier
@@ -128,7 +129,7 @@ class EventListener:
     def _verify(self, delivery: Delivery) -> Claims:
         headers = delivery.properties.headers or {}
         claims = self._verifier.verify(headers.get("signature"), delivery.body, typ="event")
-        checks.run(checks.HEARD_CHECKS, claims, delivery.properties, self._keys, time())
+        run_checks(HEARD_CHECKS, claims, delivery.properties, self._keys, time())
         if claims.op not in self._events:
             raise Refused(Reason.WRONG_TYPE, f"nobody here listens to {claims.op}")
         return claims

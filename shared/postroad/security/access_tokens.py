@@ -7,7 +7,7 @@ from time import time
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from postroad.security.checks import LEEWAY_S
+from postroad.limits import LEEWAY_S
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import token_hash
 

@@ -4,6 +4,7 @@ from typing import Any
 import jwt
 import pytest
 
+from postroad.limits import LEEWAY_S
 from postroad.security import access_tokens
 from postroad.security.access_tokens import (
     CLAIMS,
@@ -12,7 +13,6 @@ from postroad.security.access_tokens import (
     Revocations,
     TokenVerifier,
 )
-from postroad.security.checks import LEEWAY_S
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, unpadded_b64decode
 from postroad.security.signatures import token_hash
