@@ -47,6 +47,7 @@ FILES = {
     "/postroad/broker/pika_transport.py": "socket",
     "/postroad/context.py": "handler",
     "/postroad/security/access_tokens.py": "token",
+    "/postroad/security/token_verifier.py": "token",
     "http_bridge/http/authentication.py": "token",
     "/postroad/contracts/": "contract",
     "http_bridge/routes/routing.py": "contract",

@@ -23,9 +23,9 @@ from postroad.observability.exporting import exporting_spans
 from postroad.observability.metrics_server import serving_metrics
 from postroad.runtime.metrics import client_metrics, traffic_metrics
 from postroad.runtime.revocation_feed import RevocationFeed
-from postroad.security.access_tokens import Revocations, TokenVerifier
 from postroad.security.key_watch import watch_key_files
 from postroad.security.keyring import KeyRing
+from postroad.security.token_verifier import Revocations, TokenVerifier
 from postroad.settings import MessagingSettings, MetricsSettings, TracingSettings, read_settings
 
 

@@ -3,7 +3,8 @@
 from http_bridge.asgi.messages import HttpRequest
 from http_bridge.http.problems import NOTHING_GIVEN
 from postroad.contracts.errors import NotAuthenticated
-from postroad.security.access_tokens import AccessToken, InvalidToken, TokenVerifier
+from postroad.security.access_tokens import AccessToken, InvalidToken
+from postroad.security.token_verifier import TokenVerifier
 
 COOKIE = b"token"
 REFRESH_COOKIE = b"refresh_token"

@@ -19,9 +19,10 @@ from postroad.contracts.base import Request
 from postroad.contracts.errors import explain
 from postroad.contracts.registry import CONTRACTS
 from postroad.runtime.blocking import BlockingClient
-from postroad.security.access_tokens import AccessToken, InvalidToken, Revocations, TokenVerifier
+from postroad.security.access_tokens import AccessToken, InvalidToken
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import TrustBundle
+from postroad.security.token_verifier import Revocations, TokenVerifier
 from postroad.settings import MessagingSettings
 
 EXAMPLES = """\

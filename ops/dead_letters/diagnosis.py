@@ -18,10 +18,11 @@ from postroad.dead_letters.captured import CapturedMessage, MessageSource
 from postroad.limits import LEEWAY_S
 from postroad.messaging import admission, work_checks
 from postroad.messaging.admission import Admission, Check, ReplayStore
-from postroad.security.access_tokens import ExpiredToken, Revocations
+from postroad.security.access_tokens import ExpiredToken
 from postroad.security.claims import Claims, Reason, Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Signature, Verifier, read_signature
+from postroad.security.token_verifier import Revocations
 
 _WANTS = {
     admission.check_sender: "the broker's user_id is who signed",

@@ -14,8 +14,8 @@ from postroad.messaging.client import Client
 from postroad.messaging.publishing import MessagePublisher
 from postroad.runtime import revocation_feed
 from postroad.runtime.revocation_feed import RevocationFeed
-from postroad.security.access_tokens import Revocations
 from postroad.security.keyring import KeyRing
+from postroad.security.token_verifier import Revocations
 from postroad.testing import calling, eventually, serving
 from tests.conformance.listening import BACK_WITHIN_S, Keys, revoked, tell
 from tests.support.brokers import BrokerUnderTest

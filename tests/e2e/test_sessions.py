@@ -14,7 +14,8 @@ from postroad.contracts.catalog import GetProduct
 from postroad.contracts.errors import NotAuthenticated, ServiceError
 from postroad.ids import new_id
 from postroad.messaging.client import Client
-from postroad.security.access_tokens import ALGORITHM, AUDIENCE, ISSUER, Revocations, TokenVerifier
+from postroad.security.access_tokens import ALGORITHM, AUDIENCE, ISSUER
+from postroad.security.token_verifier import Revocations, TokenVerifier
 from postroad.testing import eventually
 from tests.e2e.system import System
 from tests.e2e.test_http import assert_problem

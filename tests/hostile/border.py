@@ -24,12 +24,12 @@ from postroad.messaging.admission import Admission, Late
 from postroad.messaging.background_worker import BackgroundWorker
 from postroad.messaging.client import Client, Reply, _Waiting
 from postroad.messaging.event_listener import EventListener
-from postroad.security.access_tokens import Revocations
 from postroad.security.claims import Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle, unpadded_b64decode
 from postroad.security.lasting_signatures import LastingSigner
 from postroad.security.signatures import Signer, Verifier
+from postroad.security.token_verifier import Revocations
 from postroad.testing import access_token
 from postroad.topology.definitions import definitions
 from postroad.topology.services import Services, load_services, trust_bundle

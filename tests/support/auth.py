@@ -27,10 +27,11 @@ from postroad.contracts.auth import (
 from postroad.contracts.base import Event, Request
 from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
 from postroad.ids import new_id
-from postroad.security.access_tokens import AccessToken, Revocations, TokenVerifier
+from postroad.security.access_tokens import AccessToken
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle, TrustedService
 from postroad.security.sealing import seal, unseal
+from postroad.security.token_verifier import Revocations, TokenVerifier
 from postroad.storage.database import Database
 
 T = TypeVar("T")

@@ -17,8 +17,8 @@ from http_bridge.settings import BridgeSettings
 from http_bridge.wiring import make_backend
 from postroad.broker.interfaces import Broker
 from postroad.messaging.client import Client
-from postroad.security.access_tokens import Revocations
 from postroad.security.keyring import KeyRing
+from postroad.security.token_verifier import Revocations
 
 
 def make_bridge(

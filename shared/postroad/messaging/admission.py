@@ -15,10 +15,11 @@ from postroad.broker.interfaces import BasicProperties, Delivery
 from postroad.contracts.base import Request
 from postroad.contracts.errors import InvalidRequest, NotAuthenticated, NotAuthorised
 from postroad.limits import LEEWAY_S, LONGEST_DEADLINE_S
-from postroad.security.access_tokens import AccessToken, InvalidToken, Revocations, TokenVerifier
+from postroad.security.access_tokens import AccessToken, InvalidToken
 from postroad.security.claims import Claims, Reason, Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Verifier, token_hash
+from postroad.security.token_verifier import Revocations, TokenVerifier
 
 Check = Callable[[Claims, BasicProperties, KeyRing, float], None]
 

@@ -31,11 +31,11 @@ from postroad.observability.metrics import Histograms, known
 from postroad.observability.spans import Span
 from postroad.observability.timing import Stopwatch, current_stopwatch, milliseconds
 from postroad.observability.trace_context import TraceContext, read_trace, trace_ids
-from postroad.security.access_tokens import Revocations
 from postroad.security.claims import Claims
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import UnknownKey
 from postroad.security.signatures import Signer
+from postroad.security.token_verifier import Revocations
 from postroad.topology.names import REPLIES_EXCHANGE, RPC_EXCHANGE, rpc_queue
 
 log = structlog.get_logger()

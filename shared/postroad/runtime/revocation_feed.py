@@ -9,8 +9,8 @@ from postroad.contracts.events import SessionRevoked
 from postroad.logger import get_logger
 from postroad.messaging.client import Client
 from postroad.messaging.event_listener import EventListener, ReceivedEvent
-from postroad.security.access_tokens import Revocations
 from postroad.security.keyring import KeyRing
+from postroad.security.token_verifier import Revocations
 
 log = get_logger(__name__)
 

@@ -26,9 +26,9 @@ from postroad.runtime.metrics import (
     worker_metrics,
 )
 from postroad.runtime.revocation_feed import RevocationFeed
-from postroad.security.access_tokens import Revocations
 from postroad.security.key_watch import watch_key_files
 from postroad.security.keyring import KeyRing
+from postroad.security.token_verifier import Revocations
 from postroad.settings import (
     LogSettings,
     MessagingSettings,

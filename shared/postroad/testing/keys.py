@@ -6,16 +6,10 @@ from time import time
 import jwt
 
 from postroad.ids import new_id
-from postroad.security.access_tokens import (
-    AUDIENCE,
-    ISSUER,
-    TOKEN_TYPE,
-    AccessToken,
-    Revocations,
-    TokenVerifier,
-)
+from postroad.security.access_tokens import AUDIENCE, ISSUER, TOKEN_TYPE, AccessToken
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle
+from postroad.security.token_verifier import Revocations, TokenVerifier
 from postroad.topology.services import Services, trust_bundle
 
 

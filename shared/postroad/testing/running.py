@@ -8,8 +8,8 @@ from postroad.broker.interfaces import Broker, Publisher
 from postroad.messaging.background_worker import BackgroundHandlers, BackgroundWorker
 from postroad.messaging.client import Client
 from postroad.messaging.rpc_worker import Handlers, Worker
-from postroad.security.access_tokens import Revocations
 from postroad.security.keyring import KeyRing
+from postroad.security.token_verifier import Revocations
 from postroad.testing.waiting import eventually
 
 START_TIMEOUT_S = 10.0

@@ -9,7 +9,8 @@ from auth_worker.refresh_tokens import Rotation, hash_token, name_use, new_token
 from auth_worker.tokens import TokenIssuer
 from auth_worker.users import User
 from postroad.context import RequestContext
-from postroad.security.access_tokens import CLAIMS, InvalidToken, Revocations, TokenVerifier
+from postroad.security.access_tokens import CLAIMS, InvalidToken
+from postroad.security.token_verifier import Revocations, TokenVerifier
 from tests.support.auth import make_keys
 
 KEYS = make_keys()

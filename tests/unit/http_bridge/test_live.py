@@ -16,9 +16,9 @@ from http_bridge.routes.live import live
 from postroad.broker.interfaces import Broker
 from postroad.contracts.errors import NotAuthenticated, NotAuthorised, Overloaded
 from postroad.contracts.events import LoginSucceeded
-from postroad.security.access_tokens import Revocations
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity
+from postroad.security.token_verifier import Revocations
 from postroad.testing import eventually
 from postroad.testing.keys import token_text
 from tests.support.bridges import make_test_backend

@@ -16,10 +16,10 @@ from postroad.contracts.errors import (
 )
 from postroad.messaging.admission import Admission
 from postroad.messaging.client import Client
-from postroad.security.access_tokens import Revocations
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity
 from postroad.security.signatures import token_hash
+from postroad.security.token_verifier import Revocations
 from postroad.testing import access_token, calling, eventually, serving
 from postroad.topology.definitions import Definitions
 from postroad.topology.names import rpc_queue

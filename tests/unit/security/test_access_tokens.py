@@ -5,17 +5,12 @@ import jwt
 import pytest
 
 from postroad.limits import LEEWAY_S
-from postroad.security import access_tokens
-from postroad.security.access_tokens import (
-    CLAIMS,
-    TOKEN_MAX_BYTES,
-    InvalidToken,
-    Revocations,
-    TokenVerifier,
-)
+from postroad.security import token_verifier
+from postroad.security.access_tokens import CLAIMS, TOKEN_MAX_BYTES, InvalidToken
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, unpadded_b64decode
 from postroad.security.signatures import token_hash
+from postroad.security.token_verifier import Revocations, TokenVerifier
 from postroad.testing.keys import token_text
 
 
@@ -139,7 +134,7 @@ def test_a_remembered_token_still_expires(
     text = token_text(issuer)
     verifier.verify(text)
 
-    monkeypatch.setattr(access_tokens, "time", lambda: time() + 10_000)
+    monkeypatch.setattr(token_verifier, "time", lambda: time() + 10_000)
 
     with pytest.raises(InvalidToken, match="has expired"):
         verifier.verify(text)

@@ -10,13 +10,14 @@ import pytest
 import structlog
 
 from postroad.security import key_watch
-from postroad.security.access_tokens import InvalidToken, Revocations, TokenVerifier
+from postroad.security.access_tokens import InvalidToken
 from postroad.security.claims import Reason, Refused
 from postroad.security.key_watch import watch_key_files
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, KeyFileError, TrustBundle
 from postroad.security.rotation import LEAD_S, OVERLAP_S
 from postroad.security.signatures import Signer, Verifier
+from postroad.security.token_verifier import Revocations, TokenVerifier
 from postroad.testing import eventually
 from postroad.testing.keys import token_text
 from tests.support.auth import Clock

@@ -3,10 +3,11 @@ from time import time
 import pytest
 
 from postroad.ids import new_id
-from postroad.security import access_tokens as module
-from postroad.security.access_tokens import InvalidToken, Revocations, TokenVerifier
+from postroad.security import token_verifier as module
+from postroad.security.access_tokens import InvalidToken
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity
+from postroad.security.token_verifier import Revocations, TokenVerifier
 from postroad.testing.keys import token_text
 from tests.support.auth import Clock
 

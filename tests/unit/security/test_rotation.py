@@ -7,7 +7,7 @@ import pytest
 
 from ops.commands.dispatch import run_command
 from ops.state.folder import StateFolder
-from postroad.security.access_tokens import InvalidToken, Revocations, TokenVerifier
+from postroad.security.access_tokens import InvalidToken
 from postroad.security.claims import Reason, Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import PURPOSES, Identity, TrustBundle, UnknownKey, find_key
@@ -15,6 +15,7 @@ from postroad.security.lasting_signatures import EVENT_LIFETIME_S, LastingSigner
 from postroad.security.rotation import LEAD_S, OVERLAP_S, overlap_s, rotate
 from postroad.security.sealing import seal, unseal
 from postroad.security.signatures import Signer, Verifier
+from postroad.security.token_verifier import Revocations, TokenVerifier
 from postroad.testing.keys import token_text
 from tests.support.auth import Clock
 from tests.support.rotating import Files, set_clock
