@@ -30,13 +30,13 @@ from postroad.messaging.publishing import PERSISTENT, NotPublished, publish
 from postroad.messaging.work_checks import checks_of_work
 from postroad.messaging.worker_core import Work, WorkerCore
 from postroad.observability.message_spans import processing
-from postroad.observability.metrics import Histograms
 from postroad.observability.timing import Stopwatch, milliseconds
 from postroad.observability.trace_context import (
     TraceContext,
     read_trace,
     trace_ids,
 )
+from postroad.observability.worker_metrics import WorkerMetrics
 from postroad.security.claims import Claims, Reason, Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Verifier
@@ -106,9 +106,8 @@ class BackgroundWorker:
         self._keys = keys
         self._verifier = Verifier(keys)
         self.counts = self._core.counts
-        self.attempted: Counter[tuple[str, ...]] = Counter()  # by name and code
+        self.metrics = WorkerMetrics(self._contracts)
         self.settled: Counter[tuple[str, ...]] = Counter()  # by name and fate
-        self.durations, self.queue_waits = Histograms(), Histograms()
 
     async def start(self) -> None:
         """Begin to connect; does not wait for the broker."""
@@ -161,7 +160,7 @@ class BackgroundWorker:
         claims, is_first = work.claims, work.attempt == 1
         if is_first:
             stopwatch.sent(claims.iat)
-            self.queue_waits[claims.op].add(stopwatch.queue_s)
+            self.metrics.waited(claims.op, stopwatch.queue_s)
         span, _ = processing(  # a trace for each attempt, linked to its cause: that may be days ago
             WORK_EXCHANGE if issubclass(self._contracts[claims.op], Job) else EVENTS_EXCHANGE,
             claims.op,
@@ -188,9 +187,8 @@ class BackgroundWorker:
             span.end(error=None if outcome == OK else outcome)
         self.counts[outcome] += 1
         self.counts[fate] += 1
-        self.attempted[claims.op, outcome] += 1
+        self.metrics.done(claims.op, outcome, duration_s)
         self.settled[claims.op, fate] += 1
-        self.durations[claims.op].add(duration_s)
         log.info(
             "work",
             name=claims.op,

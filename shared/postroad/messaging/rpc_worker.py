@@ -1,6 +1,5 @@
 """Answering requests: admit, run the handler, reply, settle."""
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from time import time
@@ -27,10 +26,10 @@ from postroad.limits import MESSAGE_MAX_BYTES, PROBLEM
 from postroad.messaging.admission import Admission, Late
 from postroad.messaging.worker_core import Work, WorkerCore
 from postroad.observability.message_spans import processing, sending
-from postroad.observability.metrics import Histograms, known
 from postroad.observability.spans import Span
 from postroad.observability.timing import Stopwatch, current_stopwatch, milliseconds
 from postroad.observability.trace_context import TraceContext, read_trace, trace_ids
+from postroad.observability.worker_metrics import WorkerMetrics
 from postroad.security.claims import Claims
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import UnknownKey
@@ -94,11 +93,8 @@ class Worker:
         self._signer = Signer(keys)
         self._service = service
         self._publisher = publisher
-        self._methods = frozenset(contracts)
         self.counts = self._core.counts
-        self.answered: Counter[tuple[str, ...]] = Counter()  # by method and code
-        self.durations, self.queue_waits = Histograms(), Histograms()
-        self.upstream_waits = Histograms()
+        self.metrics = WorkerMetrics(contracts)
 
     async def start(self) -> None:
         """Begin to connect; does not wait for the broker."""
@@ -246,12 +242,8 @@ class Worker:
         self.counts[result] += 1
         if outcome is not Outcome.CONFIRMED:
             self.counts[f"reply.{outcome or 'late'}"] += 1
-        method = known(answer.claims.op, self._methods)
-        self.answered[method, result] += 1
-        self.durations[method].add(duration_s)
-        self.queue_waits[method].add(stopwatch.queue_s)
-        if stopwatch.upstream_s is not None:
-            self.upstream_waits[method].add(stopwatch.upstream_s)
+        self.metrics.waited(answer.claims.op, stopwatch.queue_s)
+        self.metrics.done(answer.claims.op, result, duration_s, stopwatch.upstream_s)
         log.info(
             "request",
             method=answer.claims.op,
