@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from postroad.security import key_watch
+from postroad.security import key_watch, keyring
 from postroad.security.access_tokens import InvalidToken
 from postroad.security.claims import Reason, Refused
 from postroad.security.key_watch import watch_key_files
@@ -59,6 +59,40 @@ def renew(keys: KeyRing, files: Files) -> None:
 
 
 # what is derived from keys, and kept
+
+
+def test_a_right_is_remembered_until_the_keys_are_renewed(files: Files) -> None:
+    keys = files.read("catalog")
+    assert keys.may_send("bridge", "request", "catalog.products.list")
+    bridge = files.trust.services["bridge"].model_copy(update={"calls": ()})
+    files.trust = TrustBundle(services=files.trust.services | {"bridge": bridge})
+
+    renew(keys, files)
+
+    assert ("bridge", "request", "catalog.products.list") not in keys.granted
+    assert not keys.may_send("bridge", "request", "catalog.products.list")
+
+
+def test_what_a_service_may_not_send_is_not_remembered(files: Files) -> None:
+    keys = files.read("catalog")
+
+    assert not keys.may_send("bridge", "job", "catalog.products.list")
+    assert not keys.may_send("nobody", "request", "catalog.products.list")
+    assert not keys.granted
+
+
+def test_no_more_rights_are_remembered_than_a_bound(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring, "RIGHTS_REMEMBERED_MAX", 2)
+    bridge = files.trust.services["bridge"].model_copy(update={"calls": ("catalog.*",)})
+    files.trust = TrustBundle(services=files.trust.services | {"bridge": bridge})
+    keys = files.read("catalog")
+
+    for name in ("catalog.a", "catalog.b", "catalog.c"):
+        assert keys.may_send("bridge", "request", name)
+
+    assert len(keys.granted) == 2
 
 
 def test_a_signer_goes_over_to_new_keys(files: Files, clock: Clock) -> None:
