@@ -6,7 +6,7 @@ from time import time
 
 from ops.dead_letters.diagnosis import CheckOutcome, CheckResult, Diagnosis
 from ops.dead_letters.readers import Readers, UnknownReader, claims_of
-from postroad.broker.consumer import RabbitDelivery
+from postroad.broker.deliveries import RabbitDelivery
 from postroad.broker.queue_browser import BrowsedMessage
 from postroad.contracts.errors import InvalidRequest
 from postroad.dead_letters.captured import CapturedMessage, MessageSource, place_of

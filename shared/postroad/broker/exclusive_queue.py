@@ -6,12 +6,10 @@ or the connection goes, so does whoever would care.
 
 from collections.abc import Callable, Iterable
 
-import pika
-from pika import BasicProperties
 from pika.channel import Channel
 
 from postroad.broker.connection import Connection, ConnectionLost, Login
-from postroad.broker.consumer import RabbitDelivery
+from postroad.broker.deliveries import hand_to
 from postroad.broker.interfaces import ConnectionState, OnDelivery, QueueCount
 from postroad.ids import new_id
 from postroad.topology.names import EVENTS_EXCHANGE, REPLIES_EXCHANGE
@@ -76,16 +74,6 @@ class ExclusiveQueueConsumer:
         return QueueCount(declared.method.message_count, declared.method.consumer_count)
 
     async def _set_up(self, connection: Connection, channel: Channel) -> None:
-        def on_message(
-            _channel: Channel,
-            method: pika.spec.Basic.Deliver,
-            properties: BasicProperties,
-            body: bytes,
-        ) -> None:
-            self._on_delivery(
-                RabbitDelivery(body, properties, method.redelivered, method.delivery_tag, None)
-            )
-
         queue = f"{self._prefix}.{new_id()}"
         channel.add_on_cancel_callback(lambda _: connection.fail("the broker ended the consumer"))
         await connection.ask(
@@ -100,7 +88,10 @@ class ExclusiveQueueConsumer:
                 channel.queue_bind, queue=queue, exchange=self._exchange, routing_key=key
             )
         await connection.ask(
-            channel.basic_consume, queue=queue, on_message_callback=on_message, auto_ack=True
+            channel.basic_consume,
+            queue=queue,
+            on_message_callback=hand_to(self._on_delivery),
+            auto_ack=True,
         )
         self.address = queue
         self._on_open()

@@ -5,12 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-import pika
-from pika import BasicProperties
 from pika.channel import Channel
 
 from postroad.broker.connection import Connection, ConnectionLost, Login
-from postroad.broker.consumer import RabbitDelivery, Settlement
+from postroad.broker.deliveries import RabbitDelivery, Settlement, hand_to
 
 PREFETCH_MAX = 65_535  # AMQP 0-9-1 basic.qos: a short
 _PATIENCE_S = 2.0  # without a message; the rest may be in other hands
@@ -91,22 +89,10 @@ class QueueBrowser:
         await connection.ask(
             channel.basic_consume,
             queue=queue,
-            on_message_callback=partial(self._on_message, settlement, queue),
+            on_message_callback=hand_to(partial(self._on_delivery, queue), settlement),
         )
 
-    def _on_message(
-        self,
-        settlement: Settlement,
-        queue: str,
-        _channel: Channel,
-        method: pika.spec.Basic.Deliver,
-        properties: BasicProperties,
-        body: bytes,
-    ) -> None:
-        settlement.add(method.delivery_tag)
-        delivery = RabbitDelivery(
-            body, properties, method.redelivered, method.delivery_tag, settlement
-        )
+    def _on_delivery(self, queue: str, delivery: RabbitDelivery) -> None:
         self._messages.put_nowait(BrowsedMessage(queue, delivery))
 
     def _on_lost(self) -> None:

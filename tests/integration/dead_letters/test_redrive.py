@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
 # killed as by `kill -9` when it is about to ack what the broker has confirmed elsewhere
 KILLED_BEFORE_ITS_ACK = """
 import os, signal, sys
-from postroad.broker.consumer import RabbitDelivery
+from postroad.broker.deliveries import RabbitDelivery
 
 acks = 0
 def ack(self, ack=RabbitDelivery.ack):
