@@ -163,7 +163,7 @@ async def test_a_process_waits_for_the_auth_service_to_come(
     client = Client(broker.as_user("bridge"), keys["bridge"], watches=("auth",))
     await client.start()
     async with following(broker, keys["bridge"], client, revocations) as feed:
-        await eventually(lambda: client._listening["auth"] is False)
+        await eventually(lambda: client._watch.listening["auth"] is False)
         assert not feed.is_current
 
         async with serving(broker, keys["auth"], {ListRevocations: auth.list}):

@@ -22,22 +22,20 @@ from postroad.broker.interfaces import (
 from postroad.context import current_context
 from postroad.contracts.base import Message, ReplyT, Request
 from postroad.contracts.errors import (
-    InternalError,
     InvalidRequest,
     NotAuthorised,
     OutcomeUnknown,
-    Overloaded,
     PeerError,
-    Problem,
     ReplyTimeout,
     ServiceError,
     Unavailable,
-    from_problem,
 )
 from postroad.contracts.message import CallTiming
 from postroad.ids import is_plain_id, new_id
 from postroad.limits import PROBLEM
 from postroad.logger import get_logger
+from postroad.messaging.failures import failure_of, read_problem
+from postroad.messaging.service_watch import ServiceWatch
 from postroad.observability.message_spans import sending
 from postroad.observability.metrics import Histograms
 from postroad.observability.timing import call_timing
@@ -46,11 +44,10 @@ from postroad.security.access_tokens import AccessToken
 from postroad.security.claims import Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Signer, Verifier, token_hash
-from postroad.topology.names import RPC_EXCHANGE, rpc_queue
+from postroad.topology.names import RPC_EXCHANGE
 
 log = get_logger(__name__)
 
-WATCH_INTERVAL_S = 0.5
 _OPENED_POLL_S = 0.01
 OK, GIVEN_UP = "ok", "given_up"  # how calls end, besides the codes of errors
 
@@ -128,8 +125,7 @@ class Client:
             keys.service, on_delivery=self._on_reply, on_lost=self._on_lost
         )
         self._waiting: dict[str, _Waiting] = {}  # by message id
-        self._listening: dict[str, bool | None] = dict.fromkeys(watches)  # none: not known
-        self._watch: asyncio.Task[None] | None = None
+        self._watch = ServiceWatch(watches, self._replies)
         self.counts: Counter[str] = Counter()
         self.ended: Counter[tuple[str, ...]] = Counter()  # calls, by method and code
         self.durations = Histograms()  # of calls, by method
@@ -139,13 +135,11 @@ class Client:
         if self._owns_publisher:
             await self._publisher.start()
         await self._replies.start()
-        self._watch = asyncio.create_task(self._watch_consumers())
+        self._watch.start()
 
     async def close(self) -> None:
         """Close; calls under way end as ``OutcomeUnknown``."""
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+        await self._watch.close()
         closing = [self._replies.close()]
         if self._owns_publisher:
             closing.append(self._publisher.close())
@@ -170,7 +164,7 @@ class Client:
 
     def silent_services(self) -> list[str]:
         """Name the watched services of which no worker is known to listen."""
-        return [name for name, listening in self._listening.items() if not listening]
+        return self._watch.silent_services()
 
     async def call(
         self,
@@ -270,7 +264,7 @@ class Client:
     def _check_open(self, service: str) -> None:
         if not self.is_connected:
             raise Unavailable("the message broker is away")
-        if self._listening.get(service) is False:
+        if self._watch.listening.get(service) is False:
             raise Unavailable(f"no {service} worker is running")
 
     def _publish(
@@ -327,7 +321,7 @@ class Client:
             if span is not None:
                 span.end(error=None if outcome is Outcome.CONFIRMED else outcome)
             if outcome is not Outcome.CONFIRMED:
-                waiting.fail(_failure(outcome, waiting.service))
+                waiting.fail(failure_of(outcome, waiting.service))
 
         try:
             self._publisher.publish(RPC_EXCHANGE, request.method, body, properties, on_outcome)
@@ -358,7 +352,7 @@ class Client:
             if claims.tms is not None:
                 timing = call_timing(perf_counter() - waiting.began, claims.tms)
             if claims.cty == PROBLEM:
-                error = _read_problem(delivery.body)
+                error = read_problem(delivery.body)
                 error.timing = timing
                 waiting.fail(error)
             else:
@@ -371,30 +365,6 @@ class Client:
         for waiting in self._waiting.values():
             waiting.fail(OutcomeUnknown())
 
-    async def _watch_consumers(self) -> None:
-        while self._listening:
-            for service in self._listening:
-                count = await self._replies.consumers(rpc_queue(service))
-                self._listening[service] = None if count is None else count > 0
-            await asyncio.sleep(WATCH_INTERVAL_S)
-
 
 def _text_and_hash(user: AccessToken | str) -> tuple[str, str]:
     return (user, token_hash(user)) if isinstance(user, str) else (user.text, user.hash)
-
-
-def _failure(outcome: Outcome, service: str) -> ServiceError:
-    match outcome:
-        case Outcome.RETURNED:
-            return Unavailable(f"there is no queue for {service}")
-        case Outcome.REFUSED:
-            return Overloaded(f"the queue of {service} is full")
-        case _:
-            return OutcomeUnknown()
-
-
-def _read_problem(body: bytes) -> ServiceError:
-    try:
-        return from_problem(Problem.model_validate_json(body))
-    except ValueError:
-        return InternalError("the service answered with an error that cannot be read")

@@ -197,7 +197,7 @@ async def test_a_call_is_unavailable_at_once_while_no_worker_listens(
 ) -> None:
     client = Client(memory_broker.as_user("bridge"), keys["bridge"], watches=["auth"])
     await client.start()
-    await eventually(lambda: client._listening == {"auth": False})
+    await eventually(lambda: client._watch.listening == {"auth": False})
     began = monotonic()
 
     with pytest.raises(Unavailable, match="no auth worker is running"):
@@ -212,7 +212,7 @@ async def test_a_call_is_unavailable_at_once_while_no_worker_listens(
 async def test_a_worker_that_comes_is_noticed(memory_broker: MemoryUnderTest, keys: Keys) -> None:
     client = Client(memory_broker.as_user("bridge"), keys["bridge"], watches=["auth"])
     await client.start()
-    await eventually(lambda: client._listening == {"auth": False})
+    await eventually(lambda: client._watch.listening == {"auth": False})
 
     async with serving(memory_broker, keys["auth"], {CreateSession: sign_in}):
         await eventually(lambda: client.silent_services() == [])
