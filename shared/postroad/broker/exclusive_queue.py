@@ -5,6 +5,8 @@ or the connection goes, so does whoever would care.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Self
 
 from pika.channel import Channel
 
@@ -15,30 +17,48 @@ from postroad.ids import new_id
 from postroad.topology.names import EVENTS_EXCHANGE, REPLIES_EXCHANGE
 
 
-class ExclusiveQueueConsumer:
-    """An exclusive queue, bound to an exchange and consumed; its name begins with ``prefix``.
+@dataclass(frozen=True, slots=True)
+class ExclusiveQueue:
+    """How such a queue is named, and what is bound to it, on any broker."""
 
-    ``routing_keys`` gives the keys to bind, from the queue's name. ``on_open`` hears of each new
-    queue, ``on_lost`` that one has gone with all that was in it.
+    prefix: str
+    exchange: str
+    routing_keys: Callable[[str], Iterable[str]]  # from the queue's name
+
+    @classmethod
+    def of_replies(cls, service: str) -> Self:
+        """Return that of the replies to one client."""
+        return cls(f"reply.{service}", REPLIES_EXCHANGE, lambda queue: (queue,))
+
+    @classmethod
+    def of_events(cls, service: str, events: Iterable[str]) -> Self:
+        """Return that of the named events, for one process."""
+        names = list(events)
+        return cls(f"listen.{service}", EVENTS_EXCHANGE, lambda _: names)
+
+    def new_name(self) -> str:
+        return f"{self.prefix}.{new_id()}"
+
+
+class ExclusiveQueueConsumer:
+    """An exclusive queue, bound to its exchange and consumed.
+
+    ``on_open`` hears of each new queue, ``on_lost`` that one has gone with all that was in it.
     """
 
     def __init__(
         self,
         login: Login,
+        queue: ExclusiveQueue,
         *,
-        prefix: str,
-        exchange: str,
-        routing_keys: Callable[[str], Iterable[str]],
         on_delivery: OnDelivery,
         on_open: Callable[[], None] = lambda: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._connection = Connection(
-            login, prefix.partition(".")[0], set_up=self._set_up, on_lost=self._gone
+            login, queue.prefix.partition(".")[0], set_up=self._set_up, on_lost=self._gone
         )
-        self._prefix = prefix
-        self._exchange = exchange
-        self._routing_keys = routing_keys
+        self._queue = queue
         self._on_delivery = on_delivery
         self._on_open = on_open
         self._on_lost = on_lost
@@ -74,7 +94,7 @@ class ExclusiveQueueConsumer:
         return QueueCount(declared.method.message_count, declared.method.consumer_count)
 
     async def _set_up(self, connection: Connection, channel: Channel) -> None:
-        queue = f"{self._prefix}.{new_id()}"
+        queue = self._queue.new_name()
         channel.add_on_cancel_callback(lambda _: connection.fail("the broker ended the consumer"))
         await connection.ask(
             channel.queue_declare,
@@ -83,9 +103,9 @@ class ExclusiveQueueConsumer:
             auto_delete=True,
             arguments={"x-queue-type": "classic"},
         )
-        for key in self._routing_keys(queue):
+        for key in self._queue.routing_keys(queue):
             await connection.ask(
-                channel.queue_bind, queue=queue, exchange=self._exchange, routing_key=key
+                channel.queue_bind, queue=queue, exchange=self._queue.exchange, routing_key=key
             )
         await connection.ask(
             channel.basic_consume,
@@ -100,37 +120,3 @@ class ExclusiveQueueConsumer:
         self.address = None
         self._watching = None
         self._on_lost()
-
-
-def reply_queue(
-    login: Login, service: str, *, on_delivery: OnDelivery, on_lost: Callable[[], None]
-) -> ExclusiveQueueConsumer:
-    """Make a queue of replies to one client; see ``postroad.broker.interfaces.ReplyConsumer``."""
-    return ExclusiveQueueConsumer(
-        login,
-        prefix=f"reply.{service}",
-        exchange=REPLIES_EXCHANGE,
-        routing_keys=lambda queue: (queue,),
-        on_delivery=on_delivery,
-        on_lost=on_lost,
-    )
-
-
-def event_queue(
-    login: Login,
-    service: str,
-    events: Iterable[str],
-    *,
-    on_delivery: OnDelivery,
-    on_open: Callable[[], None],
-) -> ExclusiveQueueConsumer:
-    """Make a queue of the named events, for one process."""
-    names = list(events)
-    return ExclusiveQueueConsumer(
-        login,
-        prefix=f"listen.{service}",
-        exchange=EVENTS_EXCHANGE,
-        routing_keys=lambda _: names,
-        on_delivery=on_delivery,
-        on_open=on_open,
-    )

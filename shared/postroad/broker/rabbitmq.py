@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from postroad.broker.connection import Login
 from postroad.broker.consumer import RabbitConsumer
-from postroad.broker.exclusive_queue import ExclusiveQueueConsumer, event_queue, reply_queue
+from postroad.broker.exclusive_queue import ExclusiveQueue, ExclusiveQueueConsumer
 from postroad.broker.interfaces import OnDelivery
 from postroad.broker.publisher import RabbitPublisher
 from postroad.broker.queue_browser import QueueBrowser
@@ -31,7 +31,12 @@ class RabbitBroker:
     def reply_consumer(
         self, service: str, *, on_delivery: OnDelivery, on_lost: Callable[[], None]
     ) -> ExclusiveQueueConsumer:
-        return reply_queue(self._login, service, on_delivery=on_delivery, on_lost=on_lost)
+        return ExclusiveQueueConsumer(
+            self._login,
+            ExclusiveQueue.of_replies(service),
+            on_delivery=on_delivery,
+            on_lost=on_lost,
+        )
 
     def event_consumer(
         self,
@@ -41,8 +46,11 @@ class RabbitBroker:
         on_delivery: OnDelivery,
         on_open: Callable[[], None],
     ) -> ExclusiveQueueConsumer:
-        return event_queue(
-            self._login, service, list(events), on_delivery=on_delivery, on_open=on_open
+        return ExclusiveQueueConsumer(
+            self._login,
+            ExclusiveQueue.of_events(service, events),
+            on_delivery=on_delivery,
+            on_open=on_open,
         )
 
     def browser(self, queues: Iterable[str]) -> QueueBrowser:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 from pika import BasicProperties
 
+from postroad.broker.exclusive_queue import ExclusiveQueue
 from postroad.broker.interfaces import (
     ConnectionState,
     NotOpen,
@@ -21,10 +22,8 @@ from postroad.broker.interfaces import (
 from postroad.broker.memory.connection import MemoryLink, nothing
 from postroad.broker.memory.node import MemoryNode
 from postroad.broker.memory.queue import Stored, Subscription
-from postroad.ids import new_id
 from postroad.limits import MESSAGE_MAX_BYTES
 from postroad.topology.definitions import Definitions
-from postroad.topology.names import EVENTS_EXCHANGE, REPLIES_EXCHANGE
 from postroad.topology.rules import ChannelClosed
 
 
@@ -80,9 +79,7 @@ class MemoryUser:
     ) -> "MemoryOwnQueue":
         return MemoryOwnQueue(
             MemoryLink(self._broker, self._user),
-            prefix=f"reply.{service}",
-            exchange=REPLIES_EXCHANGE,
-            routing_keys=lambda queue: (queue,),
+            ExclusiveQueue.of_replies(service),
             on_delivery=on_delivery,
             on_lost=on_lost,
         )
@@ -95,12 +92,9 @@ class MemoryUser:
         on_delivery: OnDelivery,
         on_open: Callable[[], None],
     ) -> "MemoryOwnQueue":
-        names = list(events)
         return MemoryOwnQueue(
             MemoryLink(self._broker, self._user),
-            prefix=f"listen.{service}",
-            exchange=EVENTS_EXCHANGE,
-            routing_keys=lambda _: names,
+            ExclusiveQueue.of_events(service, events),
             on_delivery=on_delivery,
             on_open=on_open,
         )
@@ -210,18 +204,14 @@ class MemoryOwnQueue:
     def __init__(
         self,
         link: MemoryLink,
+        queue: ExclusiveQueue,
         *,
-        prefix: str,
-        exchange: str,
-        routing_keys: Callable[[str], Iterable[str]],
         on_delivery: OnDelivery,
         on_open: Callable[[], None] = lambda: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._link = link
-        self._prefix = prefix
-        self._exchange = exchange
-        self._routing_keys = routing_keys
+        self._queue = queue
         self._on_delivery = on_delivery
         self._on_open = on_open
         self._on_lost = on_lost
@@ -256,16 +246,16 @@ class MemoryOwnQueue:
         return None if found is None else QueueCount(len(found.ready()), len(found.subscriptions))
 
     def _set_up(self) -> None:
-        node, name = self._link.broker.node, f"{self._prefix}.{new_id()}"
+        node, name = self._link.broker.node, self._queue.new_name()
         self._link.check("configure", name)
         self._link.check("write", name)
-        self._link.check("read", self._exchange)
-        keys = list(self._routing_keys(name))
+        self._link.check("read", self._queue.exchange)
+        keys = list(self._queue.routing_keys(name))
         for key in keys:
-            node.rules.check_topic(self._link.user, "read", self._exchange, key)
+            node.rules.check_topic(self._link.user, "read", self._queue.exchange, key)
         self._link.check("read", name)
         for key in keys:
-            node.rules.bind(self._exchange, name, key)
+            node.rules.bind(self._queue.exchange, name, key)
         self._subscription = Subscription(node.declare(name, owner=self), self._on_delivery)
         self._subscription.start()
         self._on_open()
