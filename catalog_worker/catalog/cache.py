@@ -5,17 +5,13 @@ The life of an answer is that of RFC 5861: fresh, then stale but given while it 
 """
 
 import asyncio
-import contextvars
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Hashable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from operator import attrgetter
 from time import time
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-import structlog
-
+from catalog_worker.catalog.renewals import Entry, Renewals
 from catalog_worker.catalog.stored import StoredCatalog, look_up
 from catalog_worker.catalog.upstream import Answer
 from catalog_worker.settings import CatalogSettings
@@ -23,8 +19,6 @@ from postroad.contracts.catalog import CategoryList, ListProducts, Product, Prod
 from postroad.contracts.errors import ServiceError, UpstreamBusy, UpstreamFailed
 from postroad.contracts.message import Dated
 from postroad.observability.timing import waiting_upstream
-
-log = structlog.get_logger()
 
 T = TypeVar("T")
 
@@ -42,12 +36,6 @@ class Source(Protocol):
 
 
 _listing_of = attrgetter(*ListProducts.model_fields)  # hashing the request itself takes longer
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    answer: Answer[Any]
-    as_of: float  # when upstream last said so, in seconds since 1970
 
 
 class CachedCatalog:
@@ -68,11 +56,9 @@ class CachedCatalog:
         self._stored = stored
         self._settings = settings
         self._clock = clock
-        self._threads = ThreadPoolExecutor(
-            settings.upstream_connections, thread_name_prefix="upstream"
+        self._renewals = Renewals(
+            threads=settings.upstream_connections, most=settings.cache_max_entries, clock=clock
         )
-        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
-        self._asking: dict[Hashable, asyncio.Future[_Entry]] = {}
         self.lookups: Counter[str] = Counter()
         self.stale_answers = 0
 
@@ -104,7 +90,7 @@ class CachedCatalog:
         ask: Callable[[Answer[T] | None], Answer[T]],
         look: Callable[[StoredCatalog], Dated[T] | None],
     ) -> Dated[T]:
-        entry = self._entries.get(key)
+        entry = self._renewals.entries.get(key)
         age_s = self._clock() - entry.as_of if entry else 0.0
         fresh_s = self._settings.cache_fresh_s
         refresh_s = fresh_s + self._settings.cache_refresh_s
@@ -113,12 +99,12 @@ class CachedCatalog:
             self.lookups["fresh"] += 1
         elif entry is not None and age_s < refresh_s:
             self.lookups["renewing"] += 1
-            self._ask(key, entry, ask)
+            self._renewals.ask(key, entry, ask)
         else:
             self.lookups["missed"] += 1
             known = entry
             try:
-                entry = await self._wait(self._ask(key, known, ask), known, age_s)
+                entry = await self._wait(self._renewals.ask(key, known, ask), known, age_s)
             except (UpstreamFailed, UpstreamBusy) as error:
                 return await look_up(self._stored, look, error)
             is_stale = entry is known
@@ -126,8 +112,8 @@ class CachedCatalog:
         return Dated(entry.answer.value, entry.as_of, is_stale)
 
     async def _wait(
-        self, asking: "asyncio.Future[_Entry]", known: _Entry | None, age_s: float
-    ) -> _Entry:
+        self, asking: "asyncio.Future[Entry]", known: Entry | None, age_s: float
+    ) -> Entry:
         """Wait for a new answer; make do with the known one if it fails and is not too old."""
         try:
             with waiting_upstream():
@@ -138,35 +124,3 @@ class CachedCatalog:
             if known is None or age_s >= longest_s:
                 raise
             return known
-
-    def _ask(
-        self, key: Hashable, known: _Entry | None, ask: Callable[[Any], Answer[Any]]
-    ) -> "asyncio.Future[_Entry]":
-        """Ask upstream in a thread, or join in waiting when that is being asked already."""
-        asking = self._asking.get(key)
-        if asking is None:
-            context = contextvars.copy_context()  # carries the deadline into the thread
-            asking = asyncio.get_running_loop().run_in_executor(
-                self._threads, context.run, self._renew, known, ask
-            )
-            self._asking[key] = asking
-            asking.add_done_callback(lambda asked: self._remember(key, asked))
-        return asking
-
-    def _renew(
-        self, known: _Entry | None, ask: Callable[[Answer[Any] | None], Answer[Any]]
-    ) -> _Entry:
-        return _Entry(ask(known.answer if known else None), self._clock())
-
-    def _remember(self, key: Hashable, asked: "asyncio.Future[_Entry]") -> None:
-        del self._asking[key]
-        if asked.cancelled():
-            return
-        if (error := asked.exception()) is not None:
-            if not isinstance(error, ServiceError):  # a bug, for which perhaps nobody waits
-                log.error("renewal failed", exc_info=error)
-            return  # a failure is not remembered; whoever waited for it has it
-        self._entries[key] = asked.result()
-        self._entries.move_to_end(key)
-        if len(self._entries) > self._settings.cache_max_entries:
-            self._entries.popitem(last=False)

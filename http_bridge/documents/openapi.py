@@ -14,7 +14,8 @@ from http_bridge.http.problems import (
     UnsupportedMediaType,
     status_of,
 )
-from http_bridge.routes.routing import ContractRoute, HandlerRoute, Route
+from http_bridge.routes.backend import HandlerRoute
+from http_bridge.routes.routing import ContractRoute, Route
 from postroad.asyncapi.prose import prose_of
 from postroad.contracts.errors import (
     InternalError,

@@ -1,15 +1,22 @@
-"""What handlers answer with."""
+"""What handlers answer with, and how a route names its handler."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
 
 from http_bridge.asgi.messages import HttpRequest, HttpResponse
 from http_bridge.asgi.stream import Stream
 from http_bridge.calls.broker_monitor import BrokerMonitor
 from http_bridge.calls.gate import Calls
 from http_bridge.http.authentication import RequestTokens
+from postroad.contracts.base import Request
+from postroad.contracts.errors import ServiceError
 from postroad.messaging.client import Client
 from postroad.security.keyring import KeyRing
+
+Contract = type[Request[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,3 +39,23 @@ class Backend:
 
 
 Handler = Callable[[HttpRequest, Backend], Awaitable[HttpResponse | Stream]]
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerRoute:
+    """A route with a handler of its own; what is below ``link`` is for OpenAPI.
+
+    ``gives`` is a model or the media types of the answer; a route without is not in the document.
+    """
+
+    method: str
+    path: str
+    answer: Handler
+    link: str | None = None  # its name in ``GET /``; none: it is not there
+    contract: Contract | None = None  # that it sends
+    takes: type[BaseModel] | None = None
+    is_body_required: bool = True
+    gives: type[BaseModel] | tuple[str, ...] = ()
+    errors: tuple[type[ServiceError], ...] = ()  # besides the contract's
+    is_secured: bool = False
+    is_probe: bool = False  # asked every few seconds: not traced, and logged for debugging only

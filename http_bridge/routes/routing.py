@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from http_bridge.asgi.messages import (
     JSON,
@@ -20,34 +20,13 @@ from http_bridge.asgi.messages import (
 from http_bridge.http.bodies import read_json
 from http_bridge.http.caching import fresh_response
 from http_bridge.http.same_site import check_same_site
-from http_bridge.routes.backend import Backend, Handler
+from http_bridge.routes.backend import Backend, Contract, HandlerRoute
 from postroad.contracts.base import Request
-from postroad.contracts.errors import InvalidRequest, ServiceError, explain
+from postroad.contracts.errors import InvalidRequest, explain
 from postroad.contracts.message import Message
 from postroad.messaging.client import Reply
 
-Contract = type[Request[Any]]
 _JSON_OBJECT = TypeAdapter(dict[str, object])
-
-
-@dataclass(frozen=True, slots=True)
-class HandlerRoute:
-    """A route with a handler of its own; what is below ``link`` is for OpenAPI.
-
-    ``gives`` is a model or the media types of the answer; a route without is not in the document.
-    """
-
-    method: str
-    path: str
-    answer: Handler
-    link: str | None = None  # its name in ``GET /``; none: it is not there
-    contract: Contract | None = None  # that it sends
-    takes: type[BaseModel] | None = None
-    is_body_required: bool = True
-    gives: type[BaseModel] | tuple[str, ...] = ()
-    errors: tuple[type[ServiceError], ...] = ()  # besides the contract's
-    is_secured: bool = False
-    is_probe: bool = False  # asked every few seconds: not traced, and logged for debugging only
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ A contract that is only passed on takes one line; what a route can say is in ``r
 
 from http_bridge.http.problems import CrossSite
 from http_bridge.routes import docs, health, live, page, sessions
+from http_bridge.routes.backend import HandlerRoute
 from http_bridge.routes.products import no_products
-from http_bridge.routes.routing import ContractRoute, HandlerRoute, Route
+from http_bridge.routes.routing import ContractRoute, Route
 from postroad.contracts.auth import CreateSession, EndSession, GetOwnUser, RefreshSession
 from postroad.contracts.catalog import GetProduct, ListCategories, ListProducts
 from postroad.contracts.errors import NotAuthenticated, NotAuthorised, Unavailable

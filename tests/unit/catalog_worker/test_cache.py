@@ -162,7 +162,7 @@ async def test_what_is_remembered_is_bounded_and_the_longest_unrenewed_goes(shel
     await catalog.find(2)
 
     assert shelf.asked == [2]
-    assert len(catalog._entries) == 2
+    assert len(catalog._renewals.entries) == 2
 
 
 # Stale while it is renewed
@@ -179,7 +179,7 @@ async def test_a_stale_answer_comes_at_once_and_is_renewed_once_meanwhile(
     shelf.may_answer.set()
 
     assert meanwhile == [1] * 10
-    await eventually(lambda: not catalog._asking)
+    await eventually(lambda: not catalog._renewals.asking)
     assert await stock(catalog) == 2
     assert len(shelf.asked) == 2
 
@@ -192,10 +192,10 @@ async def test_a_renewal_that_fails_meanwhile_disturbs_nobody_and_is_tried_again
     shelf.error = UpstreamFailed()
 
     assert await stock(catalog) == 1
-    await eventually(lambda: not catalog._asking)
+    await eventually(lambda: not catalog._renewals.asking)
     shelf.error = None
     assert await stock(catalog) == 1
-    await eventually(lambda: not catalog._asking)
+    await eventually(lambda: not catalog._renewals.asking)
 
     assert await stock(catalog) == 3
 
@@ -379,7 +379,7 @@ async def test_a_bug_for_which_nobody_waits_is_logged(catalog: CachedCatalog, sh
 
     with structlog.testing.capture_logs() as logged:
         assert await stock(catalog) == 1
-        await eventually(lambda: not catalog._asking)
+        await eventually(lambda: not catalog._renewals.asking)
 
     assert [line["exc_info"] for line in logged] == [shelf.error]
 
@@ -392,7 +392,7 @@ async def test_lookups_and_stale_answers_are_counted(catalog: CachedCatalog, she
     await stock(catalog)
     shelf.clock.now += RENEWED_MEANWHILE_S
     await stock(catalog)
-    await eventually(lambda: not catalog._asking)
+    await eventually(lambda: not catalog._renewals.asking)
     shelf.clock.now += RENEWED_FIRST_S
     shelf.error = UpstreamFailed()
     await stock(catalog)
@@ -423,5 +423,5 @@ async def test_whoever_waits_for_upstream_has_waited_and_nobody_else(
     assert await ask() is None
     shelf.clock.now += RENEWED_MEANWHILE_S
     assert await ask() is None
-    await eventually(lambda: not catalog._asking)
+    await eventually(lambda: not catalog._renewals.asking)
     assert len(shelf.asked) == 2

@@ -8,8 +8,9 @@ from pydantic import Field
 from http_bridge.app import Bridge
 from http_bridge.asgi.messages import Headers
 from http_bridge.documents.openapi import build_document
+from http_bridge.routes.backend import HandlerRoute
 from http_bridge.routes.products import no_products
-from http_bridge.routes.routing import ContractRoute, HandlerRoute, Route, Router
+from http_bridge.routes.routing import ContractRoute, Route, Router
 from http_bridge.routes.table import ROUTES, SERVICES
 from postroad.contracts.base import Request
 from postroad.contracts.catalog import GetProduct, ListProducts, ProductPage
