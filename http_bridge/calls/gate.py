@@ -16,7 +16,8 @@ from postroad.contracts.errors import (
     ServiceError,
     Unavailable,
 )
-from postroad.messaging.client import Client, Reply
+from postroad.messaging.client import Client
+from postroad.messaging.reply import Reply
 from postroad.security.access_tokens import AccessToken
 
 FEW = 8  # as many as one browser asks for at a time, and some; they are always admitted

@@ -6,7 +6,7 @@ from time import time
 
 from http_bridge.asgi.messages import JSON, HttpRequest, HttpResponse
 from postroad.contracts.base import Message
-from postroad.messaging.client import Reply
+from postroad.messaging.reply import Reply
 
 PRIVATE_NO_CACHE = (
     b"cache-control",

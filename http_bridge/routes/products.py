@@ -1,7 +1,7 @@
 """When there are no products at all."""
 
 from postroad.contracts.catalog import ListProducts, ProductPage
-from postroad.messaging.client import Reply
+from postroad.messaging.reply import Reply
 
 
 def no_products(request: ListProducts, reply: Reply[ProductPage]) -> bool:

@@ -24,7 +24,7 @@ from http_bridge.routes.backend import Backend, Contract, HandlerRoute
 from postroad.contracts.base import Request
 from postroad.contracts.errors import InvalidRequest, explain
 from postroad.contracts.message import Message
-from postroad.messaging.client import Reply
+from postroad.messaging.reply import Reply
 
 _JSON_OBJECT = TypeAdapter(dict[str, object])
 

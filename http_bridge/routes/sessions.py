@@ -19,7 +19,7 @@ from postroad.contracts.auth import (
     password_context,
 )
 from postroad.contracts.errors import InvalidRefreshToken
-from postroad.messaging.client import Reply
+from postroad.messaging.reply import Reply
 from postroad.security.keyring import KeyRing
 from postroad.security.sealing import seal, unseal
 

@@ -22,8 +22,9 @@ from postroad.contracts.syncs import FetchPage
 from postroad.ids import new_id
 from postroad.messaging.admission import Admission, Late
 from postroad.messaging.background_worker import BackgroundWorker
-from postroad.messaging.client import Client, Reply, _Waiting
+from postroad.messaging.client import Client, _Waiting
 from postroad.messaging.event_listener import EventListener
+from postroad.messaging.reply import Reply
 from postroad.security.claims import Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle, unpadded_b64decode

@@ -5,9 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from time import perf_counter, time
-from typing import Any, Generic, TypeVar, cast
-
-from pydantic import ValidationError
+from typing import Any, cast
 
 from postroad.broker.interfaces import (
     BasicProperties,
@@ -25,16 +23,15 @@ from postroad.contracts.errors import (
     InvalidRequest,
     NotAuthorised,
     OutcomeUnknown,
-    PeerError,
     ReplyTimeout,
     ServiceError,
     Unavailable,
 )
-from postroad.contracts.message import CallTiming
 from postroad.ids import is_plain_id, new_id
 from postroad.limits import PROBLEM
 from postroad.logger import get_logger
 from postroad.messaging.failures import failure_of, read_problem
+from postroad.messaging.reply import Reply
 from postroad.messaging.service_watch import ServiceWatch
 from postroad.observability.message_spans import sending
 from postroad.observability.metrics import Histograms
@@ -50,32 +47,6 @@ log = get_logger(__name__)
 
 _OPENED_POLL_S = 0.01
 OK, GIVEN_UP = "ok", "given_up"  # how calls end, besides the codes of errors
-
-MessageT_co = TypeVar("MessageT_co", bound=Message, covariant=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Reply(Generic[MessageT_co]):
-    """A reply as it came: its JSON, how old its data is, and where the call's time went."""
-
-    model: type[MessageT_co]
-    body: bytes
-    as_of: float | None = None  # since when its data is known, in seconds since 1970
-    is_stale: bool = False
-    timing: CallTiming | None = None  # none where the worker does not say
-
-    def parse(self) -> MessageT_co:
-        """Return the reply's message.
-
-        Raises:
-            PeerError: it breaks its contract.
-        """
-        try:
-            return self.model.model_validate_json(self.body)
-        except ValidationError as error:
-            broken = PeerError("the service answered what breaks its contract")
-            broken.timing = self.timing
-            raise broken from error
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ import pytest
 from http_bridge.asgi.messages import HttpRequest, HttpResponse
 from http_bridge.http.caching import fresh_response
 from postroad.contracts.catalog import ProductPage
-from postroad.messaging.client import Reply
+from postroad.messaging.reply import Reply
 
 BODY = b'{"data":[]}'
 

@@ -16,7 +16,7 @@ from postroad.contracts.base import Request
 from postroad.contracts.catalog import GetProduct, ListProducts, ProductPage
 from postroad.contracts.errors import PeerError, ProductNotFound
 from postroad.contracts.message import Message
-from postroad.messaging.client import Reply
+from postroad.messaging.reply import Reply
 from postroad.messaging.rpc_worker import Handlers
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity
