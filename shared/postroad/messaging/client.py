@@ -229,7 +229,8 @@ class Client:
 
     def _check_right(self, method: str) -> None:
         """Refuse what the broker would: by closing the channel, with all other calls on it."""
-        if not self._keys.may_call(method):
+        right = (self._service, "request", method)
+        if right not in self._keys.granted and not self._keys.may_send(*right):
             raise NotAuthorised(f"{self._service} may not call {method}")
 
     def _check_open(self, service: str) -> None:

@@ -55,11 +55,6 @@ class KeyRing:
         self.receiving_keys.clear()
         self.granted.clear()
 
-    def may_call(self, method: str) -> bool:
-        """Return whether the service whose keys these are may call a method."""
-        known = (self.service, "request", method) in self.granted
-        return known or self.may_send(self.service, "request", method)
-
     def may_send(self, service: str, typ: str, name: str) -> bool:
         """Look up whether a service may send a request, an event or a job, and keep it if so."""
         trusted = self.trust.services.get(service)
