@@ -18,6 +18,7 @@ import pytest
 from ops.local import ports
 from ops.local.ports import LOOPBACK
 from ops.terminal.interrupts import INTERRUPTED
+from postroad.testing import eventually
 from tests.e2e.system import until_ready
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -167,6 +168,8 @@ async def running(folder: Path) -> AsyncIterator[None]:
         await asyncio.wait([ended, ready], return_when=asyncio.FIRST_COMPLETED)
         assert not ended.done(), log.read_text()
         await ready
+        running = folder / ".postroad" / "running.json"  # written after a self-check
+        await eventually(running.exists, timeout_s=TIMEOUT_S)
         yield
         process.send_signal(signal.SIGINT)
         assert await asyncio.wait_for(ended, TIMEOUT_S) == INTERRUPTED, log.read_text()
