@@ -1,7 +1,6 @@
 """`postroad call`: one signed request through the running system, from a terminal or a script."""
 
 import json
-import math
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from contextlib import suppress
@@ -18,6 +17,7 @@ from ops.terminal.logs import hide_logs
 from postroad.contracts.base import Request
 from postroad.contracts.errors import explain
 from postroad.contracts.registry import CONTRACTS
+from postroad.limits import LONGEST_DEADLINE_S
 from postroad.runtime.blocking import BlockingClient
 from postroad.security.access_tokens import AccessToken, InvalidToken
 from postroad.security.keyring import KeyRing
@@ -114,9 +114,9 @@ def _user(file: str, settings: MessagingSettings) -> AccessToken:
 
 def _seconds(text: str) -> float:
     with suppress(ValueError):
-        if 0 < (seconds := float(text)) < math.inf:
+        if 0 < (seconds := float(text)) <= LONGEST_DEADLINE_S:
             return seconds
-    raise ArgumentTypeError(f"{text!r} is no time to wait; give seconds, more than 0")
+    raise ArgumentTypeError(f"{text!r} is no time to wait; give seconds, more than 0, at most 60")
 
 
 def _check_right(state: StateFolder, service: str, request: Request[Any]) -> None:

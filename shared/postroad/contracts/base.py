@@ -65,7 +65,7 @@ class Event(Message):
     """Something that has happened, told to whoever listens.
 
     A subclass passes ``name`` as a class argument: ``<service>.<noun>.<past tense>``; also the
-    routing key on the ``events`` exchange. An event may come twice: ``event_id`` tells.
+    routing key on the ``events`` exchange. An event may come twice: its message id tells.
     """
 
     name: ClassVar[str]

@@ -28,7 +28,7 @@ from postroad.contracts.errors import (
     Unavailable,
 )
 from postroad.ids import is_plain_id, new_id
-from postroad.limits import PROBLEM
+from postroad.limits import LONGEST_DEADLINE_S, PROBLEM
 from postroad.logger import get_logger
 from postroad.messaging.failures import failure_of, read_problem
 from postroad.messaging.reply import Reply
@@ -207,6 +207,8 @@ class Client:
             correlation_id = correlation_id or answering.correlation_id
         if timeout_s <= 0:
             raise ReplyTimeout
+        if timeout_s > LONGEST_DEADLINE_S:
+            raise ValueError(f"timeout_s must be at most {LONGEST_DEADLINE_S:g}")
         message_id = new_id()
         waiting = _Waiting(
             service, request.method, request.reply, loop.create_future(), perf_counter()

@@ -140,6 +140,15 @@ async def test_without_a_reply_a_call_ends_at_its_deadline(client: Client, reque
     assert client._waiting == {}
 
 
+async def test_a_deadline_that_every_worker_refuses_is_refused_at_once(
+    client: Client, requests: Inbox
+) -> None:
+    with pytest.raises(ValueError, match="timeout_s must be at most 60"):
+        await client.call(SIGN_IN, timeout_s=60.1)
+
+    assert client._waiting == {}
+
+
 async def test_a_call_that_is_no_longer_granted_is_refused_and_not_sent(
     memory_broker: MemoryUnderTest, requests: Inbox, keys: Keys
 ) -> None:
