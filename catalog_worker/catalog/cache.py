@@ -63,7 +63,7 @@ class CachedCatalog:
         self.stale_answers = 0
 
     async def list(self, request: ListProducts) -> Dated[ProductPage]:
-        """Give a page of products."""
+        """Return a page of products."""
         key = ("list", *_listing_of(request))
         return await self._answer(
             key,
@@ -72,7 +72,7 @@ class CachedCatalog:
         )
 
     async def find(self, product_id: int) -> Dated[Product | None]:
-        """Give one product, if there is one."""
+        """Return one product, if there is one."""
         key = ("find", product_id)
         return await self._answer(
             key,
@@ -81,7 +81,7 @@ class CachedCatalog:
         )
 
     async def categories(self) -> Dated[CategoryList]:
-        """Give the categories."""
+        """Return the categories."""
         return await self._answer("categories", self._source.categories, StoredCatalog.categories)
 
     async def _answer(

@@ -4,7 +4,7 @@ from postroad.contracts.message import CallTiming
 
 
 def server_timing(timing: CallTiming, total_s: float) -> tuple[bytes, bytes]:
-    """Name the parts of a request that went over the broker, in milliseconds.
+    """Return a header with the parts of a request that went over the broker, in milliseconds.
 
     ``edge`` is what the bridge itself took, before and after the call; ``upstream`` is a part of
     ``worker``, and the others together are ``total``.

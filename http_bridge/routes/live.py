@@ -1,4 +1,4 @@
-"""What goes on in the broker, as server-sent events, for who may see it."""
+"""What the broker is doing, as server-sent events, for users with ``operations:read``."""
 
 from collections.abc import AsyncGenerator
 from time import time

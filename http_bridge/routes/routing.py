@@ -52,7 +52,7 @@ class ContractRoute:
 
     @property
     def path_fields(self) -> set[str]:
-        """Name the fields that come from the path."""
+        """Return the fields that come from the path."""
         return {part[1:-1] for part in self.path.split("/") if part.startswith("{")}
 
     @property
