@@ -116,7 +116,7 @@ def _seconds(text: str) -> float:
     with suppress(ValueError):
         if 0 < (seconds := float(text)) <= LONGEST_DEADLINE_S:
             return seconds
-    raise ArgumentTypeError(f"{text!r} is no time to wait; give seconds, above 0 and up to 60")
+    raise ArgumentTypeError(f"{text!r} is not a valid time-out: give seconds, up to 60")
 
 
 def _check_right(state: StateFolder, service: str, request: Request[Any]) -> None:

@@ -64,4 +64,6 @@ def moment(text: str) -> float:
     for read in (float, lambda text: datetime.fromisoformat(text).astimezone().timestamp()):
         with suppress(ValueError, OverflowError):
             return read(text)
-    raise ArgumentTypeError(f"{text!r} is no time; write now, 2026-01-31T12:00:00Z or 1769860800")
+    raise ArgumentTypeError(
+        f"{text!r} is not a time: write now, 2026-01-31T12:00:00Z or 1769860800"
+    )

@@ -31,7 +31,7 @@ class Readers:
         """Run the checks of a message's reader.
 
         Args:
-            at: as of when; by default as of when it was refused, or else signed.
+            at: the time to check against; by default when it was refused, or else signed.
             source: where it was, unless the message says so itself.
 
         Raises:

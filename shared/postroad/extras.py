@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """Name the extra to install where an import inside fails.
+    """Raise an error that names the extra to install, where an import inside fails.
 
     with needs("worker"):
         import uvloop

@@ -12,7 +12,7 @@ class Prose(NamedTuple):
 
     @property
     def description(self) -> str:
-        """Give all of it."""
+        """Return the whole text."""
         return f"{self.summary}\n\n{self.more}".strip()
 
 

@@ -49,7 +49,7 @@ def test_a_time_in_which_nobody_can_answer_is_refused(
     with pytest.raises(SystemExit):
         run(tmp_path, "catalog.products.list", f"--timeout={seconds}")
 
-    assert f"'{seconds}' is no time to wait; give seconds" in capsys.readouterr().err
+    assert f"'{seconds}' is not a valid time-out: give seconds" in capsys.readouterr().err
 
 
 def test_without_a_running_system_there_is_nobody_to_ask(

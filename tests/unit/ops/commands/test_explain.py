@@ -58,7 +58,7 @@ def test_or_at_a_time_that_is_given(scene: Scene, explained: Callable[..., int])
 
 
 def test_a_time_that_is_none_is_answered_with_those_that_are() -> None:
-    with pytest.raises(ArgumentTypeError, match="'foo' is no time; write now, 2026-"):
+    with pytest.raises(ArgumentTypeError, match="'foo' is not a time: write now, 2026-"):
         explain.moment("foo")
 
 
