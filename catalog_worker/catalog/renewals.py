@@ -34,32 +34,38 @@ class Renewals:
         self._most = most
         self._clock = clock
         self.entries: OrderedDict[Hashable, Entry] = OrderedDict()
-        self.asking: dict[Hashable, asyncio.Future[Entry]] = {}
+        self.asking: dict[Hashable, asyncio.Task[Entry]] = {}
 
-    def ask(self, key: Hashable, known: Entry | None, ask: Ask) -> "asyncio.Future[Entry]":
+    def ask(self, key: Hashable, known: Entry | None, ask: Ask) -> "asyncio.Task[Entry]":
         """Ask in a thread, or join in waiting when that is being asked already."""
         asking = self.asking.get(key)
         if asking is None:
-            context = contextvars.copy_context()  # carries the deadline into the thread
-            asking = asyncio.get_running_loop().run_in_executor(
-                self._threads, context.run, self._renew, known, ask
-            )
-            self.asking[key] = asking
-            asking.add_done_callback(lambda asked: self._remember(key, asked))
+            asking = self.asking[key] = asyncio.create_task(self._renew(key, known, ask))
+            asking.add_done_callback(_let_fail)
         return asking
 
-    def _renew(self, known: Entry | None, ask: Ask) -> Entry:
-        return Entry(ask(known.answer if known else None), self._clock())
-
-    def _remember(self, key: Hashable, asked: "asyncio.Future[Entry]") -> None:
-        del self.asking[key]
-        if asked.cancelled():
-            return
-        if (error := asked.exception()) is not None:
-            if not isinstance(error, ServiceError):  # a bug, for which perhaps nobody waits
-                log.error("renewal failed", exc_info=error)
-            return  # a failure is not remembered; whoever waited for it has it
-        self.entries[key] = asked.result()
+    async def _renew(self, key: Hashable, known: Entry | None, ask: Ask) -> Entry:
+        """Ask, and keep the answer before whoever waits for it goes on."""
+        context = contextvars.copy_context()  # carries the deadline into the thread
+        asked = asyncio.get_running_loop().run_in_executor(
+            self._threads, context.run, ask, known.answer if known else None
+        )
+        try:
+            await asyncio.wait([asked])
+        finally:
+            del self.asking[key]
+        error = asked.exception()
+        if error is not None and not isinstance(error, ServiceError):
+            log.error("renewal failed", exc_info=error)  # a bug, for which perhaps nobody waits
+        entry = Entry(asked.result(), self._clock())  # a failure is not kept: who waits has it
+        self.entries[key] = entry
         self.entries.move_to_end(key)
         if len(self.entries) > self._most:
             self.entries.popitem(last=False)
+        return entry
+
+
+def _let_fail(asking: "asyncio.Task[Entry]") -> None:
+    """Look at a failure: asyncio complains of one that nobody has waited for."""
+    if not asking.cancelled():
+        asking.exception()

@@ -12,6 +12,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
@@ -57,7 +58,10 @@ def _unanswered(url: str) -> str | None:
     try:
         with opener.open(url, timeout=_TIMEOUT_S) as response:
             status: int = response.status
-    except (OSError, ValueError) as error:  # a status of 400 and more is an OSError
+    except HTTPError as error:  # a status of 400 and more
+        with error:
+            return str(error)
+    except (OSError, ValueError) as error:
         return str(error)
     return None if status == 200 else f"status {status}"
 

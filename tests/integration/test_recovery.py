@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from time import monotonic
+from urllib.error import HTTPError
 
 import pytest
 
@@ -101,6 +102,14 @@ async def test_calls_work_again_after_the_broker_closed_all_connections(
 
     await eventually(lambda: pair.client._replies.address not in (None, before))
     await eventually(lambda: is_answered(pair.client), timeout_s=BACK_WITHIN_S)
+
+
+async def test_a_refusal_of_the_management_api_is_closed(rabbit_broker: RabbitUnderTest) -> None:
+    with pytest.raises(HTTPError) as refusal:
+        rabbit_broker.node.management.delete_vhost("none of that name")
+
+    assert refusal.value.code == 404
+    assert refusal.value.fp.closed
 
 
 async def test_calls_work_again_after_the_queue_was_deleted_and_made_anew(

@@ -83,8 +83,12 @@ class Management:
         credentials = b64encode(f"{ADMIN}:{ADMIN_PASSWORD}".encode()).decode()
         request.add_header("Authorization", f"Basic {credentials}")
         request.add_header("Content-Type", "application/json")
-        with urlopen(request, timeout=30) as response:
-            text = response.read()
+        try:
+            with urlopen(request, timeout=30) as response:
+                text = response.read()
+        except HTTPError as error:
+            error.close()  # it is a response, too
+            raise
         return json.loads(text) if text else None
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import Context
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -67,6 +68,32 @@ class Shelf:
         if known is not None and not self.has_changed:
             return known
         return Answer(value, f'"{len(self.asked)}"')
+
+
+class LastFirst(asyncio.Future[Any]):
+    """A future that calls back whom it likes when: asyncio promises no order."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._waiting: list[tuple[Callable[[Any], object], Context | None]] = []
+
+    def add_done_callback(
+        self, callback: Callable[[Any], object], /, *, context: Context | None = None
+    ) -> None:
+        if not self._waiting:
+            super().add_done_callback(lambda _: self._call_next())
+        self._waiting.append((callback, context))
+
+    def remove_done_callback(self, callback: Callable[[Any], object], /) -> int:
+        before = len(self._waiting)
+        self._waiting = [each for each in self._waiting if each[0] != callback]
+        return before - len(self._waiting)
+
+    def _call_next(self) -> None:
+        if self._waiting:
+            callback, context = self._waiting.pop()
+            self.get_loop().call_soon(callback, self, context=context)
+            self.get_loop().call_later(0.01, self._call_next)
 
 
 def catalog_of(source: Shelf, **changes: Any) -> CachedCatalog:
@@ -263,6 +290,16 @@ async def test_a_failure_reaches_all_who_wait_and_is_not_remembered(
 
     assert {type(error) for error in errors} == {UpstreamFailed}
     assert page.value.total == len(shelf.asked) == 2
+
+
+async def test_an_answer_is_kept_before_anybody_who_waits_for_it_goes_on(
+    catalog: CachedCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "create_future", lambda: LastFirst(loop=loop))
+
+    assert [await stock(catalog), await stock(catalog)] == [1, 1]
+    assert catalog.lookups == {"missed": 1, "fresh": 1}
 
 
 async def test_different_questions_are_asked_at_the_same_time(shelf: Shelf) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from urllib.error import HTTPError
 
 import pytest
 
@@ -64,6 +65,17 @@ def test_a_proxy_is_not_asked(port: int) -> None:
 def test_any_status_but_200_is_a_failure(port: int) -> None:
     assert check(f"http://127.0.0.1:{port}/healthz") == 0
     assert check(f"http://127.0.0.1:{port}/readyz") == 1
+
+
+def test_an_answer_is_closed_whatever_its_status(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[int | None] = []
+    monkeypatch.setattr(HTTPError, "close", lambda error: closed.append(error.code))
+
+    assert "503" in str(container._unanswered(f"http://127.0.0.1:{port}/readyz"))
+
+    assert closed == [503]
 
 
 def test_without_argument_or_bridge_it_checks_the_broker_connection(
