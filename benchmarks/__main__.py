@@ -25,7 +25,7 @@ from typing import Any
 
 from benchmarks import comparison_report, goals, growth, layers, startup, telemetry
 from benchmarks.background import measuring as background
-from benchmarks.comparison import CONTENDERS, Comparison, Options, compare
+from benchmarks.comparison import CONTENDERS, OURS, Comparison, Options, compare
 from benchmarks.document import renew
 from benchmarks.drawing import draw
 from benchmarks.goals import Evidence
@@ -34,6 +34,7 @@ from benchmarks.layers import Layers, profile
 from benchmarks.load import LoadError
 from benchmarks.machine import ROOT
 from benchmarks.results import FOLDER, read, write
+from benchmarks.revisions import short_commit
 from benchmarks.startup import Startup, StartupError, measure_startup
 from benchmarks.usage import ProcessGone
 from ops.local.broker import BrokerError
@@ -60,6 +61,7 @@ PARTS = {
                 rounds=options.rounds,
                 seconds=options.seconds,
                 remembers_tokens=options.remember_tokens,
+                before=options.before,
             ),
         ),
         comparison_report.report,
@@ -123,6 +125,13 @@ def parse() -> argparse.Namespace:
         "--only", type=_words, default=CONTENDERS, metavar="NAMES", help=_peers_help()
     )
     parser.add_argument(
+        "--before",
+        type=_commit,
+        metavar="REV",
+        help="peers: an earlier commit of this repository as one more contender, and only this "
+        f"part; with --only {OURS} these two alone",
+    )
+    parser.add_argument(
         *("--connections", "-c"),
         type=lambda text: [int(word) for word in text.split(",")],
         default=[1, 16, 64, 256],
@@ -147,8 +156,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--results",
         type=Path,
-        help=f"folder ({FOLDER.relative_to(ROOT)}; with --only or --remember-tokens one in "
-        "--state, so that what is kept stays whole)",
+        help=f"folder ({FOLDER.relative_to(ROOT)}; with --only, --before or --remember-tokens "
+        "one in --state, so that what is kept stays whole)",
     )
     options = parser.parse_args()
     if strange := sorted(set(options.parts) - {*PARTS, DOCS}):
@@ -156,14 +165,21 @@ def parse() -> argparse.Namespace:
     if strange := sorted(set(options.only) - set(CONTENDERS)):
         parser.error(f"there is no contender {strange[0]}; there are {', '.join(CONTENDERS)}")
     options.state = options.state.resolve()
-    is_whole = options.only is CONTENDERS and not options.remember_tokens
+    has_all_parts = options.only is CONTENDERS and not options.before
+    is_whole = has_all_parts and not options.remember_tokens
     options.results = options.results or (FOLDER if is_whole else options.state / "results")
-    options.parts = options.parts or (PARTS if options.only is CONTENDERS else ["peers"])
+    options.parts = options.parts or (PARTS if has_all_parts else ["peers"])
     return options
 
 
 def _words(text: str) -> list[str]:
     return text.split(",")
+
+
+def _commit(revision: str) -> str:
+    if commit := short_commit(revision):
+        return commit
+    raise argparse.ArgumentTypeError(f"this repository has no commit {revision}")
 
 
 def _peers_help() -> str:

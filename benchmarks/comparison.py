@@ -1,8 +1,8 @@
 """The same request by ours, by the peers, and by what bounds them all: `make bench ARGS=peers`."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,14 +17,17 @@ from benchmarks.contenders import LOCKS, NAMES, PEERS, PeerError, started
 from benchmarks.load import LoadError, Result, Target, measure
 from benchmarks.machine import Machine, locked_versions
 from benchmarks.raw import VIRTUAL_HOST, answering
+from benchmarks.revisions import brought_up
 from benchmarks.system import System, running
 from benchmarks.usage import ProcessGone
 
 OURS = "ours"
+BEFORE = "before"
 RAW = {"raw-pika": (), "raw-pika-joined": ("--joined",)}  # options of benchmarks.limits.raw_rpc
 CONTENDERS = (OURS, *NAMES, *RAW)
 TITLES = {peer.name: peer.title for peer in PEERS} | {
     OURS: "Postroad: the whole secured path",
+    BEFORE: "Postroad as it was at that commit",
     "raw-pika": "limit: RPC by pika's asyncio adapter, no HTTP, no token",
     "raw-pika-joined": "limit: the same on our transport, writes joined, on uvloop",
 }
@@ -50,6 +53,11 @@ class Options:
     rounds: int = 3
     seconds: float = 3
     remembers_tokens: bool = False
+    before: str | None = None  # a commit of this repository
+
+    @property
+    def before_name(self) -> str:
+        return f"{BEFORE} ({self.before})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,24 +129,40 @@ async def _start(
 ) -> dict[str, Measure]:
     """Start all that is asked for; what does not start is noted, with its reason."""
     measures: dict[str, Measure] = {}
-    if OURS in options.only:
+    if OURS in options.only and not options.before:
         measures[OURS] = partial(measure, system.target())
-    for peer in PEERS:
-        if peer.name in options.only:
-            print(f"Starting {peer.name}", flush=True)
-            peer_runs = started(peer, system, page=page, remembers_tokens=options.remembers_tokens)
-            try:
-                target = await context.enter_async_context(peer_runs)
-            except PeerError as error:
-                failures[peer.name] = str(error)
-                print(f"  {peer.name} {error}", flush=True)
-            else:
-                measures[peer.name] = partial(measure, target)
+    for name, contender in _contenders(system, page, options):
+        print(f"Starting {name}", flush=True)
+        try:
+            target = await context.enter_async_context(contender)
+        except PeerError as error:
+            failures[name] = str(error)
+            print(f"  {name} {error}", flush=True)
+        else:
+            measures[name] = partial(measure, target)
     for name, flags in RAW.items():
         if name in options.only:
             raw = await context.enter_async_context(answering(name, system, page, *flags))
             measures[name] = raw.measure
     return measures
+
+
+def _contenders(
+    system: System, page: bytes, options: Options
+) -> Iterator[tuple[str, AbstractAsyncContextManager[Target]]]:
+    """List what is to be started; with a commit to compare with, ours in the same way as that."""
+    if options.before:
+        folder = system.folder / "revisions"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if OURS in options.only:
+            yield OURS, brought_up(OURS, None, folder)
+        yield options.before_name, brought_up(options.before_name, options.before, folder)
+    for peer in PEERS:
+        if peer.name in options.only:
+            yield (
+                peer.name,
+                started(peer, system, page=page, remembers_tokens=options.remembers_tokens),
+            )
 
 
 async def _rounds(

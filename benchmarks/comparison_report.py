@@ -1,11 +1,12 @@
 """The comparison as tables."""
 
-from benchmarks.comparison import OURS, TITLES, Comparison
+from benchmarks.comparison import BEFORE, OURS, TITLES, Comparison
 from benchmarks.contenders import PEERS
 from benchmarks.tables import by_process, figure, table
 
 SAFETY = {peer.name: peer.safety for peer in PEERS} | {
     OURS: "signed both ways, replay-checked, confirmed, acknowledged, least rights, logged",
+    BEFORE: "as it was",
     "raw-pika": "no signature, no confirm, no acknowledgement",
     "raw-pika-joined": "no signature, no confirm, no acknowledgement",
 }
@@ -24,6 +25,7 @@ def report(comparison: Comparison) -> str:
         f"{comparison.machine}; RabbitMQ {comparison.rabbitmq}.",
         what,
         "\n".join(_speeds(comparison)),
+        *_against_before(comparison),
         table(
             ["", "what it is", "versions", "messages", "rights at the broker"],
             [
@@ -66,16 +68,36 @@ def _speeds(comparison: Comparison) -> list[str]:
     return lines[:-1]
 
 
+def _against_before(comparison: Comparison) -> list[str]:
+    options = comparison.options
+    rows = []
+    for connections in options.connections:
+        ours = comparison.row(OURS, connections)
+        before = comparison.row(options.before_name, connections)
+        if ours and before:
+            speed = ours.requests_per_s / before.requests_per_s
+            cpu = ours.cpu_us_total / before.cpu_us_total
+            rows.append([str(connections), f"{speed:.2f}", f"{cpu:.2f}"])
+    if not rows:
+        return []
+    what = (
+        f"Ours divided by {options.before_name}, both run by their own `postroad up`, each with a "
+        "broker of its own:"
+    )
+    return [what, table(["connections", "req/s", "CPU us"], rows)]
+
+
 def _about(comparison: Comparison, name: str) -> list[str]:
     versions = comparison.versions.get(name, {})
-    safety = SAFETY[name]
+    kind = BEFORE if name == comparison.options.before_name else name
+    safety = SAFETY[kind]
     rights = "" if safety == "no broker" else WHOLE_RIGHTS
     return [
         name,
-        TITLES[name],
+        TITLES[kind],
         ", ".join(f"{package} {version}" for package, version in versions.items()),
         safety,
-        "what its role needs" if name == OURS else rights,
+        "what its role needs" if kind in (OURS, BEFORE) else rights,
     ]
 
 

@@ -23,9 +23,13 @@ from postroad.topology.services import load_services
 
 READY_TIMEOUT_S = 60.0
 CREDENTIALS = {"username": "admin", "password": "admin"}
-TOKEN_LIFETIME_S = "3600"  # longer than a benchmark takes
 GUEST = "peer"  # the peers' user at the broker, who may do everything in their virtual hosts
 LOG = "services.log"
+SETTINGS = {  # log as in production, and keep answers in the cache throughout
+    "LOG_FORMAT": "json",
+    "CATALOG_CACHE_FRESH_S": "3600",
+    "AUTH_TOKEN_LIFETIME_S": "3600",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +141,9 @@ def sign_in(url: str) -> str:
 
 
 def logging_to(program: Program, log: Path) -> Program:
-    """Log as in production, JSON to a file, and keep answers in the cache throughout."""
+    """Have a program write to a file, with the settings of all benchmarks."""
     command = ["/bin/sh", "-c", 'exec "$@" >>"$0" 2>&1', str(log), *program.argv]
-    settings = {
-        "LOG_FORMAT": "json",
-        "CATALOG_CACHE_FRESH_S": "3600",
-        "AUTH_TOKEN_LIFETIME_S": TOKEN_LIFETIME_S,
-    }
-    return replace(program, argv=command, env={**program.env, **settings})
+    return replace(program, argv=command, env={**program.env, **SETTINGS})
 
 
 def _at(program: Program, port: int) -> Program:

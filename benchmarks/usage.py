@@ -19,13 +19,13 @@ def cpu_by_group(groups: Groups) -> dict[str, float]:
     Raises:
         ProcessGone: one of them has ended.
     """
-    return {name: sum(map(_cpu_s, _with_children(pids))) for name, pids in groups.items()}
+    return {name: sum(map(_cpu_s, with_children(pids))) for name, pids in groups.items()}
 
 
 def memory_by_group(groups: Groups) -> dict[str, float]:
     """Memory of each group in MB; a page shared by several processes counts in parts (PSS)."""
     return {
-        name: round(sum(map(_memory_mb, _with_children(pids))), 1) for name, pids in groups.items()
+        name: round(sum(map(_memory_mb, with_children(pids))), 1) for name, pids in groups.items()
     }
 
 
@@ -40,11 +40,16 @@ def _memory_mb(pid: int) -> float:
     return int(kib) / 1024
 
 
-def _with_children(pids: Iterable[int]) -> list[int]:
+def with_children(pids: Iterable[int]) -> list[int]:
+    """List processes and all that descend from them.
+
+    Raises:
+        ProcessGone: one of them has ended.
+    """
     found = []
     for pid in pids:
         children = _read(pid, f"task/{pid}/children").split()
-        found += [pid, *_with_children(int(child) for child in children)]
+        found += [pid, *with_children(int(child) for child in children)]
     return found
 
 
