@@ -4,6 +4,7 @@ A prototype of this path took noticeably less CPU without a framework
 (docs/decisions/0005-bare-asgi.md); the little that the bridge needs of one is here.
 """
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -33,7 +34,10 @@ class ClientGone(Exception):
 
 @dataclass(slots=True)
 class HttpRequest:
-    """A request; its headers are read in one pass, its body on demand."""
+    """A request; its headers are read in one pass, its body on demand.
+
+    A header that came in several lines is here as one (RFC 9110 section 5.3).
+    """
 
     method: str
     path: str
@@ -54,7 +58,7 @@ class HttpRequest:
             query=scope["query_string"],
             is_https=scope["scheme"] == "https",
             client_address=scope["client"][0] if scope.get("client") else None,
-            headers=dict(scope["headers"]),
+            headers=_headers(scope["headers"]),
             receive=receive,
         )
 
@@ -76,13 +80,29 @@ class HttpRequest:
             if not message.get("more_body", False):
                 return body
 
-    def cookie(self, name: bytes) -> str | None:
-        """Find a cookie's value (RFC 6265 section 4.2)."""
-        for pair in self.headers.get(b"cookie", b"").split(b";"):
-            key, _, value = pair.strip().partition(b"=")
-            if key == name:
-                return value.decode("latin-1")
-        return None
+    def cookies(self, name: bytes) -> list[str]:
+        """Return the values of a cookie, each once (RFC 6265 section 4.2).
+
+        There may be several: of other paths, of other hosts of the domain, of other ports of the
+        host. The most specific comes first. A value in quotes is from a client that still follows
+        RFC 2965, as Java's does.
+        """
+        pairs = (pair.partition(b"=") for pair in self.headers.get(b"cookie", b"").split(b";"))
+        values = (value.strip(b' \t"') for key, _, value in pairs if key.strip() == name)
+        return list(dict.fromkeys(value.decode("latin-1") for value in values if value))
+
+
+def _headers(lines: Headers) -> dict[bytes, bytes]:
+    headers = dict(lines)
+    if len(headers) == len(lines):
+        return headers
+    values = defaultdict(list)
+    for name, value in lines:
+        values[name].append(value)
+    return {
+        name: (b"; " if name == b"cookie" else b", ").join(several)
+        for name, several in values.items()
+    }
 
 
 @dataclass(slots=True)

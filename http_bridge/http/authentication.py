@@ -11,7 +11,10 @@ REFRESH_COOKIE = b"refresh_token"
 
 
 class RequestTokens:
-    """Finds and verifies tokens: ``Authorization: Bearer`` (RFC 6750), else the cookie."""
+    """Finds and verifies tokens: ``Authorization: Bearer`` (RFC 6750), else the cookie.
+
+    Of several cookies of the name the valid one counts.
+    """
 
     def __init__(self, verifier: TokenVerifier) -> None:
         self._verifier = verifier
@@ -38,12 +41,15 @@ class RequestTokens:
             scheme, _, token = authorization.partition(b" ")
             if scheme.lower() != b"bearer":
                 raise NotAuthenticated("the Authorization header must be: Bearer, then the token")
-            text = token.strip().decode("latin-1")
+            texts = [text] if (text := token.strip().decode("latin-1")) else []
         else:
-            text = request.cookie(COOKIE) or ""
-        if not text:
-            return None
-        try:
-            return self._verifier.verify(text)
-        except InvalidToken as error:
-            raise NotAuthenticated(str(error)) from error
+            texts = request.cookies(COOKIE)
+        refusals = []
+        for text in texts:
+            try:
+                return self._verifier.verify(text)
+            except InvalidToken as error:
+                refusals.append(error)
+        if refusals:
+            raise NotAuthenticated(str(refusals[0])) from refusals[0]
+        return None

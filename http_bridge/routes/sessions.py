@@ -23,6 +23,9 @@ from postroad.messaging.reply import Reply
 from postroad.security.keyring import KeyRing
 from postroad.security.sealing import seal, unseal
 
+REFRESH_TOKEN_MAX = 1000  # characters
+COOKIES_MAX = 4  # of one name that are tried; each is a call
+
 
 class Credentials(BaseModel):
     """The body of ``POST /auth``."""
@@ -38,7 +41,7 @@ class RefreshToken(BaseModel):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    refresh_token: SecretStr = Field(min_length=1, max_length=1000)
+    refresh_token: SecretStr = Field(min_length=1, max_length=REFRESH_TOKEN_MAX)
 
 
 class SignedIn(BaseModel):
@@ -79,36 +82,49 @@ async def sign_in(request: HttpRequest, backend: Backend) -> HttpResponse:
 
 async def refresh(request: HttpRequest, backend: Backend) -> HttpResponse:
     """Trade the refresh token, of the body or the cookie, for new tokens."""
-    token = await _refresh_token(request, backend)
-    if token is None:
-        raise InvalidRefreshToken("no refresh token in the cookie or the body")
-    sealed = _seal(token, context=REFRESH_CONTEXT, keys=backend.keys)
-    reply = await backend.calls.call(
-        RefreshSession(sealed_refresh_token=sealed),
-        correlation_id=request.request_id,
-        address=request.client_address,
-    )
-    return _signed_in(request, reply, "refreshed", backend.keys)
+    refusal = InvalidRefreshToken("no refresh token in the cookie or the body")
+    for sealed in await _sealed_refresh_tokens(request, backend):
+        try:
+            reply = await backend.calls.call(
+                RefreshSession(sealed_refresh_token=sealed),
+                correlation_id=request.request_id,
+                address=request.client_address,
+            )
+        except InvalidRefreshToken as error:
+            refusal = error
+        else:
+            return _signed_in(request, reply, "refreshed", backend.keys)
+    raise refusal
 
 
 async def sign_out(request: HttpRequest, backend: Backend) -> HttpResponse:
     """Sign out, by the refresh token or else the access token."""
-    token = await _refresh_token(request, backend)
-    sealed, user = None, None
-    if token is not None:
-        sealed = _seal(token, context=REFRESH_CONTEXT, keys=backend.keys)
-    else:
+    user = None
+    ends = [
+        EndSession(sealed_refresh_token=sealed)
+        for sealed in await _sealed_refresh_tokens(request, backend)
+    ]
+    if not ends:
         check_same_site(request)
         user = backend.tokens.require(request)
-    reply = await backend.calls.call(
-        EndSession(sealed_refresh_token=sealed),
-        user=user,
-        correlation_id=request.request_id,
-        address=request.client_address,
-    )
+        ends = [EndSession()]
+    replies, refusals = [], []
+    for end in ends:
+        try:
+            reply = await backend.calls.call(
+                end,
+                user=user,
+                correlation_id=request.request_id,
+                address=request.client_address,
+            )
+            replies.append(reply)
+        except InvalidRefreshToken as error:
+            refusals.append(error)
+    if not replies:
+        raise refusals[0]
     headers = [JSON, NO_STORE, *_cookies(request, "", 0, "", 0)]
     body = SignedOut(message="signed out").model_dump_json()
-    return HttpResponse(HTTPStatus.OK, body.encode(), headers, reply.timing)
+    return HttpResponse(HTTPStatus.OK, body.encode(), headers, replies[0].timing)
 
 
 async def keys(_: HttpRequest, backend: Backend) -> HttpResponse:
@@ -128,15 +144,18 @@ async def keys(_: HttpRequest, backend: Backend) -> HttpResponse:
     return HttpResponse(HTTPStatus.OK, orjson.dumps({"keys": keys}), headers)
 
 
-async def _refresh_token(request: HttpRequest, backend: Backend) -> SecretStr | None:
-    """Find the refresh token: in the cookie, for a request from our own pages, or the body."""
-    if (cookie := request.cookie(REFRESH_COOKIE)) is not None:
+async def _sealed_refresh_tokens(request: HttpRequest, backend: Backend) -> list[str]:
+    """Find refresh tokens: in cookies, for a request from our own pages, or one in the body."""
+    cookies = [each for each in request.cookies(REFRESH_COOKIE) if len(each) <= REFRESH_TOKEN_MAX]
+    if cookies:
         check_same_site(request)
-        return SecretStr(cookie)
-    if b"content-type" not in request.headers:
-        return None
-    body = await read_json(request, RefreshToken.model_validate_json, backend.body_max_bytes)
-    return body.refresh_token
+        tokens = [SecretStr(cookie) for cookie in cookies[:COOKIES_MAX]]
+    elif b"content-type" not in request.headers:
+        tokens = []
+    else:
+        body = await read_json(request, RefreshToken.model_validate_json, backend.body_max_bytes)
+        tokens = [body.refresh_token]
+    return [_seal(token, context=REFRESH_CONTEXT, keys=backend.keys) for token in tokens]
 
 
 def _seal(secret: SecretStr, *, context: str, keys: KeyRing) -> str:
