@@ -111,7 +111,7 @@ class Bridge:
             raise NotFound(f"nothing at {request.path[:200]}")
         route = resource.routes.get("GET" if request.method == "HEAD" else request.method)
         if route is None:
-            raise MethodNotAllowed(allowed=", ".join(resource.routes))
+            raise MethodNotAllowed(allowed=resource.allowed)
         return await route.answer(request, self._backend)
 
 

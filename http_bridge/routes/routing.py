@@ -83,7 +83,7 @@ class ContractRoute:
 
     async def _read_body(self, request: HttpRequest, max_bytes: int) -> Request[Message]:
         fields = await read_json(request, _JSON_OBJECT.validate_json, max_bytes)
-        return _validate(self.contract, fields | dict(request.parameters))
+        return _validate(self.contract, fields | dict(request.parameters), "body")
 
 
 @lru_cache(maxsize=1024)
@@ -96,14 +96,14 @@ def read_parameters(
         InvalidRequest: a parameter is out of range.
     """
     fields = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
-    return _validate(contract, fields | dict(parameters))
+    return _validate(contract, fields | dict(parameters), "query")
 
 
-def _validate(contract: Contract, fields: Mapping[str, object]) -> Request[Message]:
+def _validate(contract: Contract, fields: Mapping[str, object], whole: str) -> Request[Message]:
     try:
         return contract.model_validate(fields)
     except ValidationError as error:
-        raise InvalidRequest(explain(error)) from error
+        raise InvalidRequest(explain(error, whole=whole)) from error
 
 
 Route = HandlerRoute | ContractRoute
@@ -116,6 +116,11 @@ class Resource:
     path: str
     routes: dict[str, Route]
     is_probe: bool
+
+    @property
+    def allowed(self) -> str:
+        """The methods that it takes; whoever answers GET answers HEAD (RFC 9110 section 9.1)."""
+        return ", ".join(self.routes).replace("GET", "GET, HEAD")
 
     def match(self, segments: list[str]) -> PathParameters | None:
         """Return the parameters in a path of as many segments; none when it is another path."""

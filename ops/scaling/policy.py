@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
+from postroad.contracts.errors import explain
 from postroad.topology.names import VHOST
 
 SCALING_FILE = Path(__file__).parents[2] / "deploy" / "kubernetes" / "scaling.yaml"
@@ -212,6 +213,4 @@ def _policies(path: Path, objects: list[Any]) -> Iterator[Policy]:
             yield _ScaledObject.model_validate(each).policy()
         except ValidationError as error:
             name = (each.get("metadata") or {}).get("name")
-            problem = error.errors(include_input=False, include_url=False)[0]
-            where = ".".join(str(part) for part in problem["loc"])
-            raise ScalingFileError(f"{path}: {name}: {where}: {problem['msg']}") from error
+            raise ScalingFileError(f"{path}: {name}: {explain(error)}") from error

@@ -240,7 +240,7 @@ async def test_an_unknown_address_is_404_and_a_wrong_method_405(
 
     assert_problem(unknown, 404, "not_found")
     assert_problem(wrong, 405, "method_not_allowed")
-    assert wrong.headers["allow"] == "GET"
+    assert wrong.headers["allow"] == "GET, HEAD"
 
 
 async def test_head_is_answered_like_get_without_a_body(visitor: httpx.AsyncClient) -> None:

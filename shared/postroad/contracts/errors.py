@@ -238,9 +238,10 @@ def from_problem(problem: Problem) -> ServiceError:
     return error
 
 
-def explain(error: ValidationError) -> str:
-    """Say what is wrong with a body, field by field, without quoting its values."""
+def explain(error: ValidationError, *, whole: str = "body") -> str:
+    """Say what is wrong with a body, or another ``whole``, without quoting its values."""
     return "; ".join(
-        f"{'.'.join(str(part) for part in item['loc']) or 'body'}: {item['msg']}"
+        f"{'.'.join(str(part) for part in item['loc']) or whole}: "
+        + item["msg"].removeprefix("Value error, ")  # pydantic's, before our own words
         for item in error.errors(include_url=False, include_context=False, include_input=False)
     )

@@ -4,7 +4,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from http_bridge.http.problems import HTTP_STATUS
 from postroad.contracts.errors import (
@@ -199,6 +199,12 @@ class Door(BaseModel):
     key: str = Field(max_length=3)
     size: int
 
+    @model_validator(mode="after")
+    def _fits(self) -> "Door":
+        if self.size > len(self.key):
+            raise ValueError("the key does not fit")
+        return self
+
 
 def test_an_explanation_names_the_fields_and_quotes_no_values() -> None:
     with pytest.raises(ValidationError) as invalid:
@@ -219,3 +225,11 @@ def test_an_explanation_of_a_body_that_is_no_json_says_body() -> None:
 
     assert explanation.startswith("body: ")
     assert "secret" not in explanation
+
+
+def test_an_explanation_of_several_fields_is_in_the_contracts_own_words() -> None:
+    with pytest.raises(ValidationError) as invalid:
+        Door.model_validate({"key": "k", "size": 2})
+
+    assert explain(invalid.value) == "body: the key does not fit"
+    assert explain(invalid.value, whole="query") == "query: the key does not fit"

@@ -243,12 +243,26 @@ def test_a_path_is_answered_by_its_route(path: str, route: str | None) -> None:
     assert (resource.path if resource else None) == route
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/products/7/stock", b"GET, HEAD, POST"), ("/healthz", b"GET, HEAD"), ("/auth", b"POST")],
+)
 async def test_a_method_that_is_not_in_the_table_is_405_and_names_those_that_are(
-    bridge: Bridge,
+    bridge: Bridge, path: str, allowed: bytes
 ) -> None:
-    answer = await ask(bridge, "DELETE", "/products/7/stock")
+    answer = await ask(bridge, "DELETE", path)
 
-    assert (answer.status, answer.headers[b"allow"]) == (405, b"GET, POST")
+    assert (answer.status, answer.headers[b"allow"]) == (405, allowed)
+    assert answer.json()["detail"] == f"use {allowed.decode()}"
+
+
+async def test_what_is_wrong_with_a_query_as_a_whole_is_said_of_the_query(
+    bridge: Bridge, signed_in: Headers
+) -> None:
+    both = await ask(bridge, "GET", "/products", query=b"q=a&category=b", headers=signed_in)
+
+    assert both.status == 400
+    assert both.json()["detail"] == "query: give q or category, not both"
 
 
 async def test_whatever_is_asked_there_are_few_labels(bridge: Bridge) -> None:
