@@ -1,10 +1,13 @@
 """What the catalogue worker is told by its environment."""
 
-from pydantic import AnyHttpUrl, Field
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from postroad.settings import MessagingSettings
 from postroad.storage.settings import DatabaseSettings
+from postroad.urls import read_base_url
 
 
 class CatalogSettings(BaseSettings):
@@ -16,7 +19,7 @@ class CatalogSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CATALOG_", frozen=True)
 
-    upstream_url: AnyHttpUrl
+    upstream_url: Annotated[str, AfterValidator(read_base_url)]
     upstream_timeout_s: float = Field(default=4.0, gt=0)  # in all, attempts and pauses included
     upstream_connect_timeout_s: float = Field(default=1.0, gt=0)
     upstream_read_timeout_s: float = Field(default=3.0, gt=0)

@@ -79,7 +79,7 @@ class Fetcher:
     def __init__(self, settings: CatalogSettings, *, wait_when_open: bool = False) -> None:
         self._settings = settings
         self._is_patient = wait_when_open
-        self._base_url = str(settings.upstream_url).rstrip("/")
+        self._base_url = settings.upstream_url.rstrip("/")
         self._local = threading.local()
         self.breaker = CircuitBreaker(
             failure_threshold=settings.breaker_failures,

@@ -9,7 +9,6 @@ import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -39,6 +38,7 @@ from postroad.observability.metrics_server import serving_metrics
 from postroad.settings import LogSettings, MetricsSettings, read_settings
 from postroad.topology.names import SCALER
 from postroad.topology.services import ServicesFileError
+from postroad.urls import read_base_url
 
 log = structlog.get_logger()
 
@@ -145,16 +145,15 @@ class _System:
 
     def _checked_upstream(self) -> str | None:
         url: str | None = self._options.upstream
-        if url is None:
-            return None
-        with suppress(ValueError):  # a broken port or IPv6 address
-            parts = urlsplit(url)
-            if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
-                return url
-        raise CommandError(
-            f"{url!r} is no address to fetch products from; "
-            "give one that begins with http:// or https://, such as https://dummyjson.com"
-        )
+        if url is not None:
+            try:
+                read_base_url(url)
+            except ValueError as error:
+                raise CommandError(
+                    f"--upstream {error}; give the address of a product API, such as "
+                    "https://dummyjson.com"
+                ) from None
+        return url
 
     def _policies(self) -> dict[str, Policy]:
         if self._options.no_scaling:

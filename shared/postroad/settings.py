@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from postroad.security.keys import Identity, TrustBundle
 from postroad.security.tls import client_context, public_context
+from postroad.urls import read_broker_url, read_url, without_secrets
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
@@ -65,6 +66,14 @@ class TracingSettings(BaseSettings):
     exporter_otlp_traces_endpoint: str = ""
     exporter_otlp_protocol: Literal["http/protobuf"] = "http/protobuf"
     exporter_otlp_traces_protocol: Literal["http/protobuf"] = "http/protobuf"
+
+    @field_validator("exporter_otlp_endpoint", "exporter_otlp_traces_endpoint")
+    @classmethod
+    def _can_be_sent_to(cls, url: str, info: ValidationInfo) -> str:
+        is_whole = "traces" in str(info.field_name)  # to the other, /v1/traces is appended
+        if url:
+            read_url(url, "http", "https", allows_user=True, allows_query=is_whole)
+        return url
 
     @property
     def endpoint(self) -> str:
@@ -124,13 +133,16 @@ class MessagingSettings(BaseSettings):
     @field_validator("broker_urls")
     @classmethod
     def _all_or_none_encrypted(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
-        schemes = {url.partition("://")[0] for url in urls}
-        if not schemes <= {"amqp", "amqps"}:
-            raise ValueError("write amqp://host:port/vhost, or amqps:// for TLS")
-        if len(schemes) > 1:  # or to be away would be enough to be reached in the open
+        for url in urls:  # first: a comma in a password makes two entries of it
+            if "@" in url:
+                raise ValueError(
+                    f"{without_secrets(url)}: leave out user and password: the user is the "
+                    "service's name"
+                )
+        brokers = [read_broker_url(url) for url in urls]
+        if len({broker.is_encrypted for broker in brokers}) > 1:
+            # or to be away would be enough to be reached in the open
             raise ValueError("amqp:// and amqps:// cannot be mixed")
-        if any("@" in url for url in urls):
-            raise ValueError("leave out user and password: the user is the service's name")
         return urls
 
     @field_validator(*(f"{name}_file" for name in CONTENTS))
@@ -149,7 +161,7 @@ class MessagingSettings(BaseSettings):
     @model_validator(mode="after")
     def _certificates_can_be_used(self) -> Self:
         files = (self.broker_ca_file, self.broker_certificate_file, self.broker_key_file)
-        if not self.broker_urls[0].startswith("amqps:") or not any(files):
+        if not read_broker_url(self.broker_urls[0]).is_encrypted or not any(files):
             return self
         for name, path in zip(("CA", "CERTIFICATE", "KEY"), files, strict=True):
             variable = f"BROKER_{name}_FILE"

@@ -7,7 +7,6 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
-from urllib.parse import unquote, urlsplit
 from weakref import WeakKeyDictionary
 
 import pika
@@ -21,6 +20,7 @@ from postroad.broker.pika_transport import LoopServices
 from postroad.broker.stats import Traffic
 from postroad.logger import get_logger
 from postroad.settings import MessagingSettings
+from postroad.urls import read_broker_url
 
 log = get_logger(__name__)
 
@@ -50,13 +50,12 @@ class Login:
         Raises:
             ConnectionLost: the certificates cannot be used; perhaps they are being renewed.
         """
-        parts = urlsplit(url)
-        is_encrypted = parts.scheme == "amqps"
+        broker = read_broker_url(url)
         return pika.ConnectionParameters(
-            host=parts.hostname or "localhost",
-            port=parts.port or (5671 if is_encrypted else 5672),
-            ssl_options=self._ssl_options(parts.hostname) if is_encrypted else None,
-            virtual_host=unquote(parts.path[1:]) or "/",
+            host=broker.host,
+            port=broker.port,
+            ssl_options=self._ssl_options(broker.host) if broker.is_encrypted else None,
+            virtual_host=broker.virtual_host,
             credentials=pika.PlainCredentials(self.user, self.password.get_secret_value()),
             heartbeat=self.settings.broker_heartbeat_s,
             blocked_connection_timeout=self.settings.broker_blocked_timeout_s,
@@ -67,7 +66,7 @@ class Login:
             tcp_options={"TCP_USER_TIMEOUT": 2000 * self.settings.broker_heartbeat_s},
         )
 
-    def _ssl_options(self, host: str | None) -> pika.SSLOptions:
+    def _ssl_options(self, host: str) -> pika.SSLOptions:
         try:
             return pika.SSLOptions(self.settings.broker_tls(), host)
         except OSError as error:
@@ -166,10 +165,8 @@ class Connection:
         delay_s = FIRST_DELAY_S
         for url in itertools.cycle(self._login.settings.broker_urls):
             began = loop.time()
-            try:
-                reason = await self._hold(url)
-            except (ConnectionLost, pika.exceptions.AMQPError) as error:
-                reason = str(error) or type(error).__name__
+            # whatever it ends by: without this loop the process would be cut off for good
+            [end] = await asyncio.gather(self._hold(url), return_exceptions=True)
             if loop.time() - began > SETTLED_S:
                 delay_s = FIRST_DELAY_S
             self.state = ConnectionState.RECOVERING
@@ -179,8 +176,9 @@ class Connection:
                 "broker connection lost",
                 role=self._role,
                 broker=url,
-                reason=reason,
+                reason=str(end) or type(end).__name__,
                 retry_in_s=round(pause_s, 2),
+                **_traceback(end),
             )
             await asyncio.sleep(pause_s)
             delay_s = min(delay_s * 2, LONGEST_DELAY_S)
@@ -256,6 +254,12 @@ class Connection:
             wanted.cancel()
 
 
+def _traceback(end: str | BaseException) -> dict[str, BaseException]:
+    """Return what the log needs to show where a connection ended, if that is a bug's doing."""
+    expected = (str, ConnectionLost, pika.exceptions.AMQPError, OSError)
+    return {} if isinstance(end, expected) else {"exc_info": end}
+
+
 def _resolve(future: asyncio.Future[T], value: T) -> None:
     """Give a future its value, unless it has one or nobody waits any more."""
     if not future.done():
@@ -266,7 +270,8 @@ def describe(error: BaseException) -> str:
     """Say in one line why pika failed: it wraps the cause in layers of exceptions."""
     inner: Any = error
     while True:
-        causes = getattr(inner, "exceptions", None) or getattr(inner, "args", None)
+        cause = getattr(inner, "exception", None)
+        causes = [cause] if cause else getattr(inner, "exceptions", None) or inner.args
         if isinstance(inner, OSError) or not causes or not isinstance(causes[-1], BaseException):
             break
         inner = causes[-1]

@@ -106,14 +106,36 @@ def parse_url(given: str) -> URL:
     """
     try:
         url = make_url(given)
-    except (sql_errors.ArgumentError, ValueError):
+    except sql_errors.ArgumentError:
         raise InvalidDatabaseUrl("it is not a database URL") from None  # which holds a password
+    except ValueError:
+        raise InvalidDatabaseUrl(
+            "its port is no number; an IPv6 address stands in brackets, as in [::1]"
+        ) from None
     match url.get_backend_name():
         case "sqlite" if url.database and url.database != ":memory:":
+            if url.host or "?" in given:
+                raise InvalidDatabaseUrl("for SQLite it is sqlite:/// and a file, without a ?")
             return url.set(drivername="sqlite")
         case "postgresql" | "postgres":
-            return url.set(drivername="postgresql+psycopg")
+            url = url.set(drivername="postgresql+psycopg")
+            _check_postgresql(url)
+            return url
     raise InvalidDatabaseUrl("it must begin with sqlite:/// and a file, or with postgresql://")
+
+
+def _check_postgresql(url: URL) -> None:
+    """Refuse what the driver would refuse at each attempt to connect, as if it were away."""
+    from psycopg import ProgrammingError, conninfo  # noqa: PLC0415  # memory; SQLite has no use
+
+    _, options = url.get_dialect()().create_connect_args(url)
+    try:
+        conninfo.make_conninfo("", **options)
+    except ProgrammingError as error:
+        raise InvalidDatabaseUrl(str(error).strip()) from None
+    for port in str(options.get("port", "")).split(","):  # one for each host
+        if port and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535):
+            raise InvalidDatabaseUrl("its port is no number from 1 to 65535")
 
 
 def database_url(settings: DatabaseSettings) -> str:

@@ -48,3 +48,39 @@ def test_a_password_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidDatabaseUrl, match=f"cannot read its password, {path}: No such file"):
         database_url(settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("postgresql://u:secret@::1:5432/auth", "brackets"),
+        ("postgresql://u:secret@[::1:5432/auth", "brackets"),
+        ("postgresql://u:secret@db:abc/auth", "its port is no number"),
+        ("postgresql://u:secret@db:99999/auth", "its port is no number from 1 to 65535"),
+        ("postgresql://u:secret@/auth?host=a:5432&host=b:99999", "from 1 to 65535"),
+        ("postgresql://u:secret@db/auth?sslmod=require", 'invalid connection option "sslmod"'),
+        ("mysql://u:secret@db/auth", "it must begin with"),
+        ("secret", "it is not a database URL"),
+        ("sqlite://var/lib/auth.db", "sqlite:/// and a file"),
+        ("sqlite:////var/lib/auth.db?mode=ro", "without a ?"),
+        ("sqlite:///what?/auth.db", "without a ?"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_before_it_is(url: str, problem: str) -> None:
+    with pytest.raises(InvalidDatabaseUrl) as error:
+        parse_url(url)
+
+    assert problem in str(error.value)
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///auth?host=/var/run/postgresql",
+        "postgresql://u@/auth?host=a:5432&host=b:5433&target_session_attrs=read-write",
+        "postgresql://u@[::1]:5432/auth",
+    ],
+)
+def test_whatever_the_driver_can_use_is_taken(url: str) -> None:
+    assert parse_url(url).drivername == "postgresql+psycopg"

@@ -99,7 +99,10 @@ def test_a_file_that_holds_something_else_is_refused(
 
 @pytest.mark.parametrize(
     "urls",
-    ["http://broker/", "broker:5672", "amqps://a/x,amqp://b/x", "amqps://user:password@a/x"],
+    [
+        *("http://broker/", "broker:5672", "amqps://a/x,amqp://b/x", "amqps://user:password@a/x"),
+        *("amqps://user:pass,password@a/x", "amqps://user:password,pass@a/x"),  # one URL each
+    ],
 )
 def test_urls_that_would_not_do_what_they_say_are_refused(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], urls: str
@@ -108,8 +111,30 @@ def test_urls_that_would_not_do_what_they_say_are_refused(
 
     said = complaint(capsys)
 
-    assert "BROKER_URLS" in said
-    assert "password@" not in said
+    assert said.startswith("cannot start: BROKER_URLS: ")
+    assert "password" not in said.replace("user and password", "")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ("amqps://::1:5671/postroad", "an IPv6 address stands in brackets, as in [::1]"),
+        ("amqps://[::1:5671/postroad", "has a [ without a ]"),
+        ("amqps://broker:99999/postroad", "has a port that is no number from 1 to 65535"),
+        ("amqps://broker:abc/postroad", "has a port that is no number from 1 to 65535"),
+    ],
+)
+@pytest.mark.parametrize("others", ["amqps://broker-1/postroad,", "amqps://[::1]/postroad, ", ""])
+def test_of_several_urls_the_wrong_one_is_named(
+    environment: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    others: str,
+    wrong: str,
+    problem: str,
+) -> None:
+    environment.setenv("BROKER_URLS", f"{others}{wrong}")
+
+    assert complaint(capsys) == f"cannot start: BROKER_URLS: {wrong}: {problem}\n"
 
 
 def test_without_any_of_them_the_broker_is_one_that_the_system_trusts(

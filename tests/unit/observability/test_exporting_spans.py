@@ -8,6 +8,7 @@ from time import monotonic
 
 import pytest
 import structlog
+from pydantic import ValidationError
 
 from ops.local.ports import LOOPBACK
 from postroad.observability import exporting
@@ -53,6 +54,25 @@ async def test_without_a_wish_nothing_is_recorded(values: dict[str, object]) -> 
     async with exporting_spans("shop", settings(**values)):
         assert recorder() is None
         assert send() is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"exporter_otlp_endpoint": "collector:4318"},
+        {"exporter_otlp_endpoint": "http://collector:4318?key=abc"},  # a path is appended to it
+        {"exporter_otlp_traces_endpoint": "http://collector:99999/v1/traces"},
+    ],
+)
+def test_an_address_nothing_can_be_sent_to_is_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="collector"):
+        settings(**values)
+
+
+def test_the_whole_address_of_traces_may_have_a_query() -> None:
+    url = "https://collector/v1/traces?key=abc"
+
+    assert settings(exporter_otlp_traces_endpoint=url).endpoint == url
 
 
 async def test_what_was_begun_is_sent_before_the_process_ends(

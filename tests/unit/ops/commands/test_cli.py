@@ -86,6 +86,22 @@ def test_a_command_imports_what_it_needs(
     assert not imported & (unwanted | {"alembic", "sqlalchemy", "uvicorn", "yaml"})
 
 
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("dummyjson.com", "dummyjson.com: does not begin with http:// or https://"),
+        ("http://host/?key=abc", "http://host/?…: has a query"),
+    ],
+)
+def test_an_upstream_that_would_be_mangled_is_refused_before_anything_starts(
+    url: str, problem: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    status = run_command(["up", "--upstream", url, "--state", str(tmp_path / "state")])
+
+    assert status == 1
+    assert capsys.readouterr().err.startswith(f"postroad: --upstream {problem}")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

@@ -1,0 +1,155 @@
+"""URLs in settings, read whole at the start: a part that is wrong would be noticed too late."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from urllib.parse import unquote
+
+_PARTS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?", re.DOTALL)
+_BEFORE_LAST_AT = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)?.*@", re.DOTALL)
+_BAD_CHARACTER = re.compile(r'[\s\x00-\x20\x7f"<>\\^`{|}]')  # RFC 3986 section 2
+_BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
+_HOST_NAME = re.compile(r"[\w.~-]+")
+_SHORT_STRING_MAX_BYTES = 255  # AMQP 0-9-1 section 4.2.5.3
+_PORT = re.compile("[0-9]{1,5}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """The parts of a URL that can be used; ``path`` is escaped as it was."""
+
+    scheme: str
+    host: str
+    port: int | None
+    path: str
+
+
+def read_url(
+    text: str, *schemes: str, allows_user: bool = False, allows_query: bool = False
+) -> Url:
+    """Read a URL of one of some schemes.
+
+    Raises:
+        ValueError: a part is wrong; the message names the URL, without its secrets, and the part.
+    """
+    try:
+        return _read(text, schemes, allows_user=allows_user, allows_query=allows_query)
+    except _Wrong as error:
+        raise ValueError(f"{without_secrets(text)}: {error}" if text else str(error)) from None
+
+
+def read_base_url(text: str) -> str:
+    """Return the URL of an HTTP server, to which paths can be appended.
+
+    Raises:
+        ValueError: as ``read_url`` does.
+    """
+    read_url(text, "http", "https", allows_user=True)
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerUrl:
+    """Where a broker listens, and which of its virtual hosts is ours."""
+
+    is_encrypted: bool
+    host: str
+    port: int
+    virtual_host: str
+
+
+def read_broker_url(text: str) -> BrokerUrl:
+    """Read ``amqp://host:port/vhost``, or ``amqps://`` for TLS (RabbitMQ URI specification).
+
+    Raises:
+        ValueError: as ``read_url`` does.
+    """
+    url = read_url(text, "amqp", "amqps")
+    escaped = url.path[1:]
+    if "/" in escaped:
+        raise ValueError(
+            f"{without_secrets(text)}: has a / in its virtual host or after it; leave it out, or "
+            "write it as %2F"
+        )
+    try:
+        virtual_host = unquote(escaped, errors="strict") or "/"
+    except UnicodeDecodeError:
+        virtual_host = None
+    if virtual_host is None or len(virtual_host.encode()) > _SHORT_STRING_MAX_BYTES:
+        raise ValueError(
+            f"{without_secrets(text)}: has a virtual host that is not UTF-8, or longer than "
+            f"{_SHORT_STRING_MAX_BYTES} bytes"
+        )
+    is_encrypted = url.scheme == "amqps"
+    port = url.port or (5671 if is_encrypted else 5672)
+    return BrokerUrl(is_encrypted, url.host, port, virtual_host)
+
+
+def without_secrets(text: str) -> str:
+    """Return a URL, good or not, for people: without user, password and query."""
+    shown, query, _ = _BEFORE_LAST_AT.sub(r"\1", text).partition("?")
+    shown = f"{shown}?…" if query else shown
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in shown)
+
+
+class _Wrong(Exception):
+    """A part of a URL is wrong; the message says which."""
+
+
+def _read(text: str, schemes: tuple[str, ...], *, allows_user: bool, allows_query: bool) -> Url:
+    parts = _PARTS.fullmatch(text)
+    if parts is None or parts[1].lower() not in schemes:
+        starts = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise _Wrong(f"{'does not begin' if text else 'is empty; begin it'} with {starts}")
+    scheme, authority, path, query, fragment = parts.groups()
+    user, has_user, address = authority.rpartition("@")
+    if has_user and not allows_user:
+        raise _Wrong("leave out user and password")
+    if _BAD_CHARACTER.search(text):
+        raise _Wrong("has a space or another character that no URL has")
+    if _BAD_ESCAPE.search(f"{user}{path}{query or ''}"):
+        raise _Wrong("has a % without two hexadecimal digits; % itself is %25")
+    host, port = _host_and_port(address)
+    if query is not None and not allows_query:
+        raise _Wrong("has a query, which means nothing here; leave out ? and what follows")
+    if fragment is not None:
+        raise _Wrong("has a fragment, which means nothing here; leave out # and what follows")
+    return Url(scheme.lower(), host, port, path)
+
+
+def _host_and_port(address: str) -> tuple[str, int | None]:
+    if address.startswith("["):
+        host, is_closed, rest = address[1:].partition("]")
+        if not is_closed:
+            raise _Wrong("has a [ without a ]")
+        if rest and not rest.startswith(":"):
+            raise _Wrong("after the ] comes : and the port, or nothing")
+        _check(IPv6Address, host, "what is in brackets is no IPv6 address")
+        return host.lower(), _port(rest[1:])
+    host, _, port = address.partition(":")
+    if ":" in port:
+        raise _Wrong("an IPv6 address stands in brackets, as in [::1]")
+    if not host:
+        raise _Wrong("has no host")
+    if not _HOST_NAME.fullmatch(host):
+        raise _Wrong("has a host that is no name and no address")
+    if host.rpartition(".")[2].isdigit():
+        _check(IPv4Address, host, "has a host that is no IPv4 address")
+    _check(lambda name: name.encode("idna"), host, "has a host that is no name")
+    return host.lower(), _port(port)
+
+
+def _check(read: Callable[[str], object], host: str, problem: str) -> None:
+    try:
+        read(host)
+    except ValueError:
+        raise _Wrong(problem) from None
+
+
+def _port(text: str) -> int | None:
+    if not text:
+        return None
+    if not _PORT.fullmatch(text) or not 1 <= int(text) <= 65_535:
+        raise _Wrong("has a port that is no number from 1 to 65535")  # unquoted: a password's half
+    return int(text)
