@@ -24,6 +24,7 @@ from postroad.contracts.message import Dated
 from postroad.ids import new_id
 from postroad.limits import MESSAGE_MAX_BYTES, PROBLEM
 from postroad.messaging.admission import Admission, Late
+from postroad.messaging.handlers import no_reply
 from postroad.messaging.worker_core import Work, WorkerCore
 from postroad.observability.message_spans import processing, sending
 from postroad.observability.spans import Span
@@ -89,6 +90,7 @@ class Worker:
         self._handlers: dict[type[Request[Message]], Callable[..., Awaitable[Result]]] = {
             contract: self._core.awaitable(handler) for contract, handler in handlers.items()
         }
+        self._given = handlers
         self._admission = Admission(keys, contracts, revocations)
         self._signer = Signer(keys)
         self._service = service
@@ -166,6 +168,8 @@ class Worker:
         result = await self._core.run(self._handlers[admitted.contract], request, context)
         if isinstance(result, Dated):
             answer.dated, result = result, result.value
+        if not isinstance(result, admitted.contract.reply):
+            raise no_reply(self._given[admitted.contract], result, admitted.contract)
         answer.body = result.as_json
         if len(answer.body) > MESSAGE_MAX_BYTES:
             raise TooLarge(answer.body)

@@ -14,6 +14,7 @@ import structlog
 from postroad.broker.interfaces import Broker, Delivery
 from postroad.context import RequestContext, current_context
 from postroad.contracts.errors import ServiceError
+from postroad.messaging.handlers import unwrapped
 from postroad.observability.timing import Stopwatch
 from postroad.security.claims import Refused
 
@@ -105,10 +106,7 @@ class WorkerCore:
 
     def awaitable(self, handler: Callable[..., Awaitable[T] | T]) -> Callable[..., Awaitable[T]]:
         """Return a handler as one to await: an ``async def`` as it is, a plain one in a thread."""
-        function = handler
-        while isinstance(function, functools.partial):
-            function = function.func
-        if inspect.iscoroutinefunction(function):
+        if inspect.iscoroutinefunction(unwrapped(handler)):
             return cast(Callable[..., Awaitable[T]], handler)
         return functools.partial(self._in_thread, cast(Callable[..., T], handler))
 

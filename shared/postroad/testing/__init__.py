@@ -8,8 +8,11 @@
     ):
         product = await client.call(GetProduct(product_id=7))
 
-The broker keeps to the rights in ``services.toml``, as RabbitMQ does. It needs the extra
-``worker``; ``postroad.testing.relaying``, for a service with an outbox, ``database`` as well.
+The broker keeps to the rights in ``services.toml``, as RabbitMQ does. Contracts of one's own
+package are passed as well: ``load_services(path, [ParcelSent])``.
+
+It needs the extra ``worker``; ``postroad.testing.relaying``, for a service with an outbox,
+``database`` as well.
 """
 
 from postroad.broker.memory.broker import MemoryBroker

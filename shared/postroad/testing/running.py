@@ -2,15 +2,19 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from postroad.broker.interfaces import Broker, Publisher
+from postroad.broker.memory.broker import MemoryBroker
+from postroad.contracts.base import Job
+from postroad.contracts.errors import NotAuthorised
 from postroad.messaging.background_worker import BackgroundHandlers, BackgroundWorker
 from postroad.messaging.client import Client
 from postroad.messaging.rpc_worker import Handlers, Worker
 from postroad.security.keyring import KeyRing
 from postroad.security.token_verifier import Revocations
 from postroad.testing.waiting import eventually
+from postroad.topology.names import EVENTS_EXCHANGE, WORK_EXCHANGE, rpc_queue, work_queue
 
 START_TIMEOUT_S = 10.0
 
@@ -31,7 +35,16 @@ async def serving(
     prefetch: int = 10,
     drain_timeout_s: float = 2.0,
 ) -> AsyncIterator[Worker]:
-    """Run a worker of the service whose keys these are; drain it at the end."""
+    """Run a worker of the service whose keys these are; drain it at the end.
+
+    Raises:
+        NotAuthorised: services.toml does not let the service answer.
+        ValueError: a handler is for a request to another service.
+    """
+    for contract in handlers:
+        if contract.service != keys.service:
+            raise ValueError(f"{contract.method} is for {contract.service}, not {keys.service}")
+    _check_may_consume(broker, keys.service, rpc_queue(keys.service), "answers = true")
     user = broker.as_user(keys.service)
     async with _publishing(user) as publisher:
         worker = Worker(
@@ -60,7 +73,18 @@ async def working(
     """Work off one of a service's queues of events and jobs; drain it at the end.
 
     ``queue`` is a key of the service's ``works`` in services.toml.
+
+    Raises:
+        NotAuthorised: services.toml has no such queue, or does not let it take what is handled.
     """
+    whole_name = work_queue(keys.service, queue)
+    _check_may_consume(broker, keys.service, whole_name, f"works.{queue}")
+    for contract in handlers:
+        exchange = WORK_EXCHANGE if issubclass(contract, Job) else EVENTS_EXCHANGE
+        if isinstance(broker, MemoryBroker) and not broker.takes(
+            whole_name, exchange, contract.name
+        ):
+            _lacks(keys.service, f"works.{queue} with {contract.name!r}")
     user = broker.as_user(keys.service)
     async with _publishing(user) as publisher:
         worker = BackgroundWorker(
@@ -74,7 +98,13 @@ async def working(
 async def calling(
     broker: Reachable, keys: KeyRing, *, watches: Sequence[str] = ()
 ) -> AsyncIterator[Client]:
-    """Run a client of the service whose keys these are."""
+    """Run a client of the service whose keys these are.
+
+    Raises:
+        NotAuthorised: services.toml does not let the service call.
+    """
+    if not keys.trust.services[keys.service].calls:
+        _lacks(keys.service, "calls")
     client = Client(broker.as_user(keys.service), keys, watches=watches)
     await client.start()
     try:
@@ -85,6 +115,16 @@ async def calling(
         yield client
     finally:
         await client.close()
+
+
+def _check_may_consume(broker: Reachable, service: str, queue: str, right: str) -> None:
+    """Refuse at once what the broker in memory would refuse again and again, as RabbitMQ does."""
+    if isinstance(broker, MemoryBroker) and not broker.may_consume(service, queue):
+        _lacks(service, right)
+
+
+def _lacks(service: str, right: str) -> NoReturn:
+    raise NotAuthorised(f"{service} lacks a right in services.toml: {right}")
 
 
 @asynccontextmanager

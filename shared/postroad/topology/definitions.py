@@ -11,8 +11,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from postroad.contracts.registry import EVENTS as EVENT_CONTRACTS
-from postroad.contracts.registry import JOBS as JOB_CONTRACTS
 from postroad.topology.names import (
     DEAD_EXCHANGE,
     DEAD_WORK_EXCHANGE,
@@ -31,7 +29,7 @@ from postroad.topology.names import (
     work_queue,
 )
 from postroad.topology.permissions import permissions, topic_permissions
-from postroad.topology.services import Service, Services, key_pattern
+from postroad.topology.services import Service, Services, ServicesFileError, key_pattern
 
 RPC_MAX_LENGTH = 10_000  # requests that wait; one more is refused, and its caller told so at once
 RPC_TTL_MS = 60_000  # no request has a longer deadline
@@ -59,6 +57,9 @@ def definitions(
     ``wait_ttls_ms``: how long failed work waits each time, before it is tried again.
     ``rpc_queue_type``: of the queues of requests; a cluster wants ``quorum``
     (docs/decisions/0013-cluster.md).
+
+    Raises:
+        ServicesFileError: a queue is to take what no contract is named.
     """
     requests = [rpc_queue(name) for name, service in services.root.items() if service.answers]
     works = {
@@ -104,7 +105,11 @@ def definitions(
         ],
         "bindings": [
             *(binding for name in requests for binding in _request_bindings(name)),
-            *(binding for name, taken in works.items() for binding in _work_bindings(name, taken)),
+            *(
+                binding
+                for name, taken in works.items()
+                for binding in _work_bindings(name, taken, services)
+            ),
             *(
                 _binding(WAIT_EXCHANGE, wait_queue(step), routing_key=f"{step}.#")
                 for step, _ in waits
@@ -170,17 +175,24 @@ def _request_bindings(queue: str) -> list[Definitions]:
     ]
 
 
-def _work_bindings(queue: str, taken: Iterable[str]) -> list[Definitions]:
+def _work_bindings(queue: str, taken: Iterable[str], services: Services) -> list[Definitions]:
     """Bind a work queue to what it takes, to what comes back to it, and its dead letters."""
-    bindings = [
-        _binding(exchange, queue, routing_key=_binding_key(right))
-        for right in taken
-        for exchange, contracts in (
-            (EVENTS_EXCHANGE, EVENT_CONTRACTS),
-            (WORK_EXCHANGE, JOB_CONTRACTS),
-        )
-        if any(re.fullmatch(key_pattern(right), name) for name in contracts)
-    ]
+    contracts = {EVENTS_EXCHANGE: services.events.keys(), WORK_EXCHANGE: services.jobs.keys()}
+    bindings = []
+    for right in taken:
+        exchanges = [
+            exchange
+            for exchange, names in contracts.items()
+            if any(re.fullmatch(key_pattern(right), name) for name in names)
+        ]
+        if not exchanges:
+            raise ServicesFileError(
+                f"{queue}: there is no event or job {right!r}; load_services() takes contracts "
+                "that are not the registry's"
+            )
+        bindings += [
+            _binding(exchange, queue, routing_key=_binding_key(right)) for exchange in exchanges
+        ]
     return [
         *bindings,
         _binding(RETRY_EXCHANGE, queue, routing_key=f"*.{queue}"),

@@ -34,14 +34,18 @@ class Rules:
                 return dict(policy["definition"])
         return {}
 
+    def allows(self, user: str, act: str, name: str) -> bool:
+        """Return whether a user has a permission: ``act`` is configure, write or read."""
+        permitted = self._permissions.get(user, {}).get(act, "")
+        return _allows(permitted, name or DEFAULT_EXCHANGE)
+
     def check(self, user: str, act: str, name: str) -> None:
-        """Check a permission: ``act`` is configure, write or read.
+        """Check a permission, as ``allows`` does.
 
         Raises:
             ChannelClosed: the user does not have it.
         """
-        permitted = self._permissions.get(user, {}).get(act, "")
-        if not _allows(permitted, name or DEFAULT_EXCHANGE):
+        if not self.allows(user, act, name):
             raise ChannelClosed(f"403 {user} may not {act} {name or DEFAULT_EXCHANGE}")
 
     def check_topic(self, user: str, act: str, exchange: str, routing_key: str) -> None:

@@ -3,23 +3,19 @@
 import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
+from operator import attrgetter
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
+from postroad.contracts.base import Event, Job, Request
 from postroad.contracts.errors import explain
-from postroad.contracts.registry import CONTRACTS, EVENTS, JOBS
+from postroad.contracts.registry import CONTRACTS, EVENTS, JOBS, by_name
 from postroad.security.keys import Identity
 from postroad.topology.names import SCALER, work_queue
 
-# What each field of a service can name.
-_OFFERS: Mapping[str, Collection[str]] = {
-    "calls": CONTRACTS,
-    "publishes": EVENTS,
-    "listens": EVENTS,
-    "enqueues": JOBS,
-}
+Contract = type[Request[Any]] | type[Event] | type[Job]
 
 
 class ServicesFileError(Exception):
@@ -46,6 +42,36 @@ class Service(BaseModel):
 class Services(RootModel[dict[str, Service]]):
     """All services, by name."""
 
+    _own: tuple[Contract, ...] = ()  # contracts besides the registry's
+
+    @property
+    def requests(self) -> dict[str, type[Request[Any]]]:
+        """Every request by its method."""
+        own = [each for each in self._own if issubclass(each, Request)]
+        return CONTRACTS | by_name(attrgetter("method"), own, CONTRACTS, EVENTS, JOBS)
+
+    @property
+    def events(self) -> dict[str, type[Event]]:
+        """Every event by its name."""
+        own = [each for each in self._own if issubclass(each, Event)]
+        return EVENTS | by_name(attrgetter("name"), own, self.requests, EVENTS, JOBS)
+
+    @property
+    def jobs(self) -> dict[str, type[Job]]:
+        """Every job by its name."""
+        own = [each for each in self._own if issubclass(each, Job)]
+        return JOBS | by_name(attrgetter("name"), own, self.requests, self.events, JOBS)
+
+    @property
+    def offers(self) -> Mapping[str, Collection[str]]:
+        """What each field of a service can name."""
+        return {
+            "calls": self.requests,
+            "publishes": self.events,
+            "listens": self.events,
+            "enqueues": self.jobs,
+        }
+
     @property
     def names(self) -> list[str]:
         """Name the services, in the file's order."""
@@ -61,13 +87,17 @@ class Services(RootModel[dict[str, Service]]):
         }
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str, contracts: Iterable[Contract] = ()) -> Self:
         """Read services.toml.
+
+        ``contracts`` are those of a package of one's own, which the registry does not have.
 
         Raises:
             ServicesFileError: it is not TOML, or grants what no contract offers.
+            TypeError: two contracts have one name.
         """
         services = cls.read(text)
+        services._own = tuple(contracts)  # noqa: SLF001  # our own class
         services.check()
         return services
 
@@ -87,15 +117,18 @@ class Services(RootModel[dict[str, Service]]):
 
     def check(self) -> None:
         """Raise ``ServicesFileError`` for a bad name, or a right to what no contract offers."""
+        offers = self.offers
         for name, service in self.root.items():
             _check_name(name)
             if name == SCALER:
                 raise ServicesFileError(f"{name} is the name of a broker user of our own")
-            for field, contracts in _OFFERS.items():
+            for field, contracts in offers.items():
                 _check_rights(name, field, getattr(service, field), contracts)
             for queue, taken in service.works.items():
                 _check_name(queue)
-                _check_rights(name, f"works.{queue}", taken, [*EVENTS, *JOBS])
+                _check_rights(
+                    name, f"works.{queue}", taken, [*offers["publishes"], *offers["enqueues"]]
+                )
         for name, service in self.root.items():
             if strange := set(service.watches) - self.work_queues:
                 raise ServicesFileError(f"{name}: there is no queue {min(strange)} to watch")
@@ -121,19 +154,22 @@ def without_stale_rights(service: Service) -> Service:
     return service.model_copy(
         update={
             field: tuple(each for each in getattr(service, field) if _is_offered(each, contracts))
-            for field, contracts in _OFFERS.items()
+            for field, contracts in Services({}).offers.items()
         }
     )
 
 
-def load_services(path: Path) -> Services:
+def load_services(path: Path, contracts: Iterable[Contract] = ()) -> Services:
     """Read services.toml from a file.
+
+    ``contracts`` are those of a package of one's own, which the registry does not have.
 
     Raises:
         ServicesFileError: it cannot be read, or is wrong.
+        TypeError: two contracts have one name.
     """
     try:
-        return Services.parse(path.read_text())
+        return Services.parse(path.read_text(), contracts)
     except OSError as error:
         raise ServicesFileError(f"cannot read {path}: {error.strerror}") from error
     except ServicesFileError as error:

@@ -43,6 +43,14 @@ class MemoryBroker:
         """Return what waits in a queue, in order, and leave it there."""
         return list(self.node.queues[queue].ready())
 
+    def may_consume(self, user: str, queue: str) -> bool:
+        """Return whether there is a queue, and a user may read it."""
+        return queue in self.node.queues and self.node.rules.allows(user, "read", queue)
+
+    def takes(self, queue: str, exchange: str, routing_key: str) -> bool:
+        """Return whether what is published with a routing key comes into a queue."""
+        return queue in self.node.rules.route(exchange, routing_key, {})
+
     def cut(self, user: str) -> None:
         """Cut a user's connections, which then come back."""
         for link in list(self.links):
@@ -141,8 +149,8 @@ class MemoryPublisher:
             return  # the connection went first
         try:
             outcome = self._link.broker.node.accept(self._link.user, message)
-        except ChannelClosed:
-            self._link.fail()
+        except ChannelClosed as refusal:
+            self._link.fail(str(refusal))
         else:
             self._unconfirmed.pop(message)(outcome)
 

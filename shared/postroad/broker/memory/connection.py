@@ -6,7 +6,10 @@ from typing import Protocol
 
 from postroad.broker.interfaces import ConnectionState
 from postroad.broker.memory.node import MemoryNode
+from postroad.logger import get_logger
 from postroad.topology.rules import ChannelClosed
+
+log = get_logger(__name__)
 
 RECONNECT_S = 0.01
 
@@ -30,6 +33,7 @@ class MemoryLink:
         self._on_lost: Callable[[], None] = nothing
         self._opened = asyncio.Event()
         self._attempt: asyncio.Handle | None = None
+        self._reason = ""  # why it was lost last
 
     def start(self, *, set_up: Callable[[], None], on_lost: Callable[[], None]) -> None:
         self._set_up, self._on_lost = set_up, on_lost
@@ -46,8 +50,11 @@ class MemoryLink:
     def check(self, act: str, name: str) -> None:
         self.broker.node.rules.check(self.user, act, name)
 
-    def fail(self) -> None:
+    def fail(self, reason: str = "cut") -> None:
         """Lose the connection, and try again in a moment."""
+        if reason != self._reason:
+            log.warning("broker connection lost", user=self.user, reason=reason)
+        self._reason = reason
         self._lose()
         self.state = ConnectionState.RECOVERING
         self._attempt = asyncio.get_running_loop().call_later(RECONNECT_S, self._open)
@@ -63,8 +70,8 @@ class MemoryLink:
             if self.broker.is_away:
                 raise ChannelClosed("nobody answers")
             self._set_up()
-        except ChannelClosed:
-            self.fail()
+        except ChannelClosed as refusal:
+            self.fail(str(refusal))
         else:
             self.broker.links.append(self)
             self.state = ConnectionState.OPEN
