@@ -127,7 +127,7 @@ class _System:
         policies = self._policies()
         async with AsyncExitStack() as running:
             running.enter_context(self._state.held(self._url))
-            ports.check(self._options.port, self._options.host)
+            running.enter_context(ports.claimed(self._options.port, self._options.host))
             say("Starting Postroad")
             running.callback(say, "Stopped; nothing is left running.")
             broker = await self._start_broker(running)
@@ -175,7 +175,7 @@ class _System:
             log=self._state.broker_log,
         )
         running.push_async_callback(broker.stop)
-        async with step(f"RabbitMQ, our own on {broker.address}"):
+        async with step("RabbitMQ, our own"):
             await broker.start()
             await grants.forget_revoked(self._state, broker)
         return broker

@@ -5,17 +5,28 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ops.local import ports as tcp
 from ops.local import processes
-from ops.local.broker_node import Node, Ports, RabbitMQNotFound, complaint, find_program
+from ops.local.broker_node import (
+    Node,
+    Ports,
+    RabbitMQNotFound,
+    complaint,
+    find_program,
+    has_tls,
+    port_was_taken,
+)
 from ops.local.ports import LOOPBACK
 
 _BOOT_TIMEOUT_S = 90.0  # an idle machine needs 3, a small and busy one half a minute
 _STOP_GRACE_S = 15.0
+_MOVES = 2  # to other ports, when one that we chose was taken by somebody who does not ask
+_TLS = "listeners.ssl."
 _PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"  # AMQP 0-9-1 section 4.2.2
 _METHOD_FRAME = b"\x01"
 
@@ -53,6 +64,7 @@ class PrivateBroker:
         """
         folder = folder.resolve()
         self._node = Node(folder, ports or Ports(*tcp.free_ports(4)), management)
+        self._moves = 0 if ports else _MOVES
         self._definitions = definitions or {}
         self._settings = settings or {}
         self.log = log or folder / "broker.log"
@@ -97,16 +109,26 @@ class PrivateBroker:
             return
         self.kill()  # after a crash the port mapper is still there
         try:
+            await self._start(progress)
+        except (RabbitMQNotFound, tcp.PortUnavailable) as error:
+            raise BrokerError(str(error)) from error
+        except OSError as error:
+            raise BrokerError(f"cannot start a broker in {self._node.folder}: {error}") from error
+        self._moves = 0  # clients know where it is
+
+    async def _start(self, progress: Callable[[str], None]) -> None:
+        try:
             news = await self._launch()
             await self._boot(progress)
             if news:
                 await self.keep_definitions()
-        except (RabbitMQNotFound, tcp.PortUnavailable) as error:
+        except tcp.PortUnavailable:
             self.kill()
-            raise BrokerError(str(error)) from error
-        except OSError as error:
-            self.kill()
-            raise BrokerError(f"cannot start a broker in {self._node.folder}: {error}") from error
+            if not self._moves:
+                raise
+            self._moves -= 1
+            self._node = replace(self._node, ports=Ports(*tcp.free_ports(4)))
+            await self._start(progress)
         except BaseException:
             self.kill()
             raise
@@ -191,18 +213,21 @@ class PrivateBroker:
             await processes.end_stranger(pid, grace_s=_STOP_GRACE_S)
 
     def _check_ports(self) -> None:
-        for port in self._node.used_ports():
+        for port in (*self._node.used_ports(), *self._tls_ports()):
             tcp.check(port)
+
+    def _tls_ports(self) -> list[int]:
+        """Return the ports that the settings name: RabbitMQ opens them last."""
+        addresses = (self._settings[key] for key in self._settings if key.startswith(_TLS))
+        return [int(address.rpartition(":")[2]) for address in addresses]
 
     def _epmd_listens(self) -> bool:
         return tcp.is_listening(self.ports.epmd)
 
     async def _boot(self, progress: Callable[[str], None]) -> None:
         started = time.monotonic()
-        while not await self._answers():
+        while not await self._is_ready():
             elapsed_s = time.monotonic() - started
-            if not self.running:
-                raise BrokerError(f"RabbitMQ ended while starting; {complaint(self.log)}")
             if elapsed_s > _BOOT_TIMEOUT_S:
                 raise BrokerError(
                     f"RabbitMQ did not start within {_BOOT_TIMEOUT_S:.0f} s; {complaint(self.log)}"
@@ -210,8 +235,26 @@ class PrivateBroker:
             progress(f"RabbitMQ is starting ({elapsed_s:.0f} s)")
             await asyncio.sleep(0.05)
 
+    async def _is_ready(self) -> bool:
+        """Tell whether all listens, and that it is ours.
+
+        Raises:
+            BrokerError: the node has ended.
+            PortUnavailable: a port was taken by another program.
+        """
+        is_ready = await self._answers() and all(
+            has_tls(self.log, port) for port in self._tls_ports()
+        )
+        if self._epmd is None or self._epmd.poll() is not None:
+            raise tcp.PortUnavailable(f"port {self.ports.epmd} was taken by another program")
+        if not self.running:
+            failure = f"RabbitMQ ended while starting; {complaint(self.log)}"
+            taken = port_was_taken(self.log)
+            raise tcp.PortUnavailable(failure) if taken else BrokerError(failure)
+        return is_ready
+
     async def _answers(self) -> bool:
-        """Tell whether the node speaks AMQP: it does so once all else is in place."""
+        """Tell whether the node speaks AMQP: it does so once all but TLS is in place."""
         with suppress(OSError):  # a time-out is one too
             async with asyncio.timeout(5):
                 reader, writer = await asyncio.open_connection(LOOPBACK, self.ports.amqp)

@@ -122,6 +122,8 @@ class Node:
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
             "RABBITMQ_CONF_ENV_FILE": "/dev/null",
             "RABBITMQ_CTL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_CTL_DIST_PORT_MIN": "0",  # any: its own eleven are for the whole machine
+            "RABBITMQ_CTL_DIST_PORT_MAX": "0",
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
             "RABBITMQ_GENERATED_CONFIG_DIR": str(self.folder / "generated"),
             "RABBITMQ_LOGS": "-",  # to standard output, which is a file of ours
@@ -167,3 +169,14 @@ def complaint(log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines()
     errors = [line for line in lines if _COMPLAINT.match(line)]
     return "\n  ".join([f"its log {log} says:", *(errors[:6] or lines[-15:])])
+
+
+def port_was_taken(log: Path) -> bool:
+    """Tell whether a node says in its log that it could not listen on a port (listen(2))."""
+    return "eaddrinuse" in log.read_text(errors="replace")
+
+
+def has_tls(log: Path, port: int) -> bool:
+    """Tell whether a node says in its log that it listens for TLS on a port."""
+    started = rf"started TLS \(SSL\) listener on \S+:{port}\b"
+    return re.search(started, log.read_text(errors="replace")) is not None

@@ -1,14 +1,19 @@
 """TCP ports: which are free, and which to choose."""
 
 import errno
+import os
 import random
 import socket
 from argparse import ArgumentTypeError
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 _LOWEST = 20_000
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+_held: dict[int, int] = {}  # descriptors by port
 
 
 class PortUnavailable(Exception):
@@ -23,7 +28,10 @@ def port_number(text: str) -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Choose ports that nobody listens on.
+    """Choose ports that nobody has, and hold them for as long as this process lives.
+
+    Nobody else can choose a port that is held. Whoever sets SO_REUSEADDR, as servers do, can listen
+    on it.
 
     They lie below the range from which the system takes the local ports of outgoing connections.
     A port inside it may be lost to such a connection while its owner restarts; worse, a client
@@ -33,9 +41,47 @@ def free_ports(count: int) -> list[int]:
     for port in random.sample(range(_LOWEST, _lowest_ephemeral()), k=2_000):
         if len(ports) == count:
             return ports
-        if is_free(port):
+        if _hold(port):
             ports.append(port)
     raise PortUnavailable(f"no {count} free TCP ports from {_LOWEST} up on {LOOPBACK}")
+
+
+def _hold(port: int) -> bool:
+    """Bind a port without listening on it, and tell whether nobody else had it."""
+    holder = socket.socket()
+    try:
+        holder.bind((LOOPBACK, port))  # refused when anybody is bound there, even if held only
+    except OSError:
+        holder.close()
+        return False
+    # Linux compares this at each later bind: two that both have it, and do not listen, may share.
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _held[port] = holder.detach()
+    return True
+
+
+def release(port: int) -> None:
+    """Let others choose a port again."""
+    os.close(_held.pop(port))
+
+
+@contextmanager
+def claimed(port: int, host: str = LOOPBACK) -> Iterator[None]:
+    """Keep other systems from a port that a person chose, from before we listen on it.
+
+    Its holder may be the program that started us, so what tells systems apart is a name that the
+    kernel gives to one process at a time (unix(7), abstract sockets).
+
+    Raises:
+        PortUnavailable: another system has it, or ``check`` refuses it.
+    """
+    with socket.socket(socket.AF_UNIX) as claim:
+        try:
+            claim.bind(f"\0postroad {host} {port}")
+        except OSError as error:
+            raise PortUnavailable(_explain(error, port, host)) from error
+        check(port, host)
+        yield
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:

@@ -60,6 +60,12 @@ def _keepers(group: _Group) -> list[asyncio.Task[None]]:
     return [worker.keeper for worker in (*group.active, *group.draining) if worker.keeper]
 
 
+def _release_port(worker: _Worker) -> None:
+    if worker.metrics_port is not None:
+        ports.release(worker.metrics_port)
+        worker.metrics_port = None
+
+
 class Supervisor:
     """Groups of worker processes, each scaled while the others run.
 
@@ -147,7 +153,10 @@ class Supervisor:
         try:
             while not worker.retired.is_set():
                 began = time.monotonic()
-                status = await self._run(worker, group.program)
+                try:
+                    status = await self._run(worker, group.program)
+                finally:
+                    _release_port(worker)
                 if worker.retired.is_set():
                     break
                 group.crashes += 1

@@ -9,11 +9,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import pika
 import pytest
 
+from ops.local import ports
 from ops.local.broker import BrokerError, PrivateBroker
 from ops.local.broker_node import Ports
 from ops.local.ports import LOOPBACK, free_ports
@@ -254,6 +257,47 @@ async def test_a_taken_port_is_named(tmp_path: Path) -> None:
 
         with pytest.raises(BrokerError, match=f"port {port} .* is taken"):
             await broker.start()
+
+
+async def test_a_node_moves_when_a_port_that_it_chose_was_taken(broker: PrivateBroker) -> None:
+    before = broker.ports
+    with socket.create_server((LOOPBACK, before.epmd)):
+        await broker.start()
+
+        assert not set(asdict(before).values()) & set(asdict(broker.ports).values())
+        with connect(broker) as connection:
+            assert connection.is_open
+
+
+async def test_a_node_moves_when_a_port_is_taken_while_it_boots(
+    broker: PrivateBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = broker.ports
+    monkeypatch.setattr(ports, "check", lambda _: None)  # nobody was there when we looked
+    with socket.create_server((LOOPBACK, before.amqp)):
+        await broker.start()
+
+    assert broker.ports.amqp != before.amqp
+
+
+async def test_a_port_for_tls_that_is_taken_keeps_a_node_from_starting(tmp_path: Path) -> None:
+    with socket.create_server((LOOPBACK, 0)) as taken:
+        port = taken.getsockname()[1]
+        broker = PrivateBroker(tmp_path, settings={"listeners.ssl.1": f"{LOOPBACK}:{port}"})
+
+        with pytest.raises(BrokerError, match=f"port {port} .* is taken"):
+            await broker.start()
+
+
+async def test_rabbitmqctl_does_without_the_eleven_ports_of_the_machine(
+    running: PrivateBroker,
+) -> None:
+    with ExitStack() as taken:
+        for port in range(35_672, 35_683):
+            with suppress(OSError):  # somebody has it already
+                taken.enter_context(socket.create_server((LOOPBACK, port)))
+
+        assert "courier" in await running.ctl("list_users")
 
 
 async def test_a_machine_without_rabbitmq_is_told_so(

@@ -3,14 +3,17 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from ops.local.ports import LOOPBACK
 from ops.local.processes import command_line, settle
 from ops.local.supervisor import Program, Supervisor
 
@@ -220,3 +223,15 @@ async def test_two_groups_of_one_name_are_refused(supervisor: Supervisor) -> Non
 
     with pytest.raises(ValueError, match="a group worker already"):
         supervisor.start(program(*SLEEPER))
+
+
+async def test_a_metrics_port_is_its_processs_alone_and_given_back(supervisor: Supervisor) -> None:
+    supervisor.start(replace(program(*SLEEPER), has_metrics=True))
+    await pids_of(supervisor, 1)
+    (port,) = supervisor.metrics_ports("worker")
+
+    with socket.socket() as stranger:
+        with pytest.raises(OSError, match="in use"):
+            stranger.bind((LOOPBACK, port))
+        await supervisor.stop()
+        stranger.bind((LOOPBACK, port))
