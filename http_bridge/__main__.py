@@ -19,7 +19,7 @@ def main() -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=limited_protocol(limits_of(settings)),
+        http=limited_protocol(limits_of(settings), bridge.refuse),
         ws="none",
         lifespan="on",
         access_log=False,

@@ -13,6 +13,7 @@ from http_bridge.asgi.messages import (
     Receive,
     Scope,
     Send,
+    with_usual,
 )
 from http_bridge.asgi.stream import Stream
 from http_bridge.http.metrics import HttpMetrics
@@ -49,6 +50,21 @@ class Bridge:
     def metrics(self) -> list[Metric]:
         """Return what is counted of HTTP requests."""
         return self._metrics.metrics(lambda: self._in_flight)
+
+    def refuse(self, error: ServiceError) -> HttpResponse:
+        """Return the answer to what never became a request, counted and logged as others are."""
+        request_id = new_id()
+        response = problem_response(error, request_id)
+        response.headers = with_usual(response.headers, request_id)
+        self._metrics.add(OTHER, OTHER, int(response.status), 0.0)
+        log.info(
+            "no http",
+            status=int(response.status),
+            outcome=error.code,
+            reason=str(error),
+            request_id=request_id,
+        )
+        return response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

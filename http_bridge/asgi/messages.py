@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+from postroad.contracts.errors import ServiceError
 from postroad.contracts.message import CallTiming
 
 Scope = MutableMapping[str, Any]
@@ -26,6 +27,13 @@ PRIVATE_NO_STORE: tuple[bytes, bytes] = (b"cache-control", b"private, no-store")
 
 class BodyOverLimit(Exception):
     """The request's body is longer than allowed."""
+
+
+class RequestTimeout(ServiceError):
+    """The request has not come in time, head and body."""
+
+    code = "request_timeout"
+    title = "The request took too long to come"
 
 
 class ClientGone(Exception):

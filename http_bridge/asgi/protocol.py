@@ -4,14 +4,26 @@ Bounded are what a client may send, how slowly it may send and take, and how man
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from httptools import (
+    HttpParserCallbackError,
+    HttpParserError,
+    HttpParserUpgrade,
+    HttpRequestParser,
+)
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from http_bridge.asgi.messages import HttpResponse, RequestTimeout
+from postroad.contracts.errors import InvalidRequest, ServiceError
+
+VERSIONS = ("1.0", "1.1")  # httptools takes 0.9 and 2.0, too
 HEADERS_MAX = 100
 UNSENT_MAX_BYTES = 64 * 1024  # more is sent at once, so that a slow client is noticed
-TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+Refuse = Callable[[ServiceError], HttpResponse]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +75,26 @@ class JoinedWrites:
 class LimitedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol, with bounds where it has none.
 
-    Too long a request line and headers are answered with 400, as any exception in httptools'
-    callbacks is. A request that is not whole in time, the first of a connection included, is
-    answered with 408. Who does not take an answer in time is dropped. Beyond the most connections,
-    the one that has had no request for longest gives way to a new one, so that idle clients keep
-    nobody out.
+    A malformed request, too long a request line and headers included, is answered with 400, as any
+    exception in httptools' callbacks is. A request that is not whole in time, the first of a
+    connection included, is answered with 408. Who does not take an answer in time is dropped.
+    Beyond the most connections, the one that has had no request for longest gives way to a new
+    one, so that idle clients keep nobody out. Offers to speak another protocol are ignored.
     """
 
     limits: ClassVar[Limits]
     idle: ClassVar[dict[HttpToolsProtocol, None]]  # nothing is being answered; longest so first
     _head_bytes = 0
     _has_begun = False  # a request of which not all has come
+    _is_in_body = False  # of the last request, ``cycle``
+    _without_offer: bytes | None = None  # the head of a request that offers another protocol
+    _refusal: ServiceError | None = None  # ends the connection once all before it is answered
     _receiving: asyncio.TimerHandle | None = None
     _sending: asyncio.TimerHandle | None = None
+
+    def refuse(self, error: ServiceError) -> HttpResponse:
+        """Return the answer to what is no request."""
+        raise NotImplementedError
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(JoinedWrites(transport))  # type: ignore[arg-type]  # in all but name
@@ -94,7 +113,12 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        if self._refusal is None:
+            try:
+                self._parse(data)
+            except HttpParserError as error:
+                self._end(_fault(error))
         # uvicorn counts any byte, even an empty line, as the end of idleness.
         if self._has_begun or (self._is_idle() and self.timeout_keep_alive_task is None):
             self._expect_request()
@@ -116,13 +140,23 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        version = self.parser.get_http_version()
+        if version not in VERSIONS:
+            raise InvalidRequest(f"the version of HTTP must be one of {', '.join(VERSIONS)}")
         hosts = sum(name == b"host" for name, _ in self.headers)
-        if hosts != 1 and self.parser.get_http_version() != "1.0":
-            raise ValueError("a request has one Host")  # RFC 9112 section 3.2; httptools minds not
+        if hosts != 1 and version != "1.0":
+            # RFC 9112 section 3.2; httptools minds not
+            raise InvalidRequest("a request has one Host")
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._without_offer = self._write_head()
+            return
         super().on_headers_complete()
+        self._is_in_body = True
 
     def on_message_complete(self) -> None:
-        self._has_begun = False
+        if self._without_offer is not None:
+            return
+        self._has_begun = self._is_in_body = False
         super().on_message_complete()
         if not self._is_idle():
             self.idle.pop(self, None)
@@ -131,6 +165,8 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.transport.is_closing():
             self._expect_reading()
+        elif self._refusal is not None:
+            self._end(self._refusal)
         elif self._is_idle():
             self.idle[self] = None
 
@@ -148,11 +184,40 @@ class LimitedProtocol(HttpToolsProtocol):
         super().timeout_keep_alive_handler()
         self._expect_reading()
 
+    def _parse(self, data: bytes) -> None:
+        """Parse what has come; a request that offers another protocol, without its offer.
+
+        httptools leaves the body of such a request, and all after it, to the other protocol. An
+        offer is to be ignored by who does not take it up (RFC 9110 section 7.8).
+        """
+        rest: bytes | memoryview = data
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+                return
+            except HttpParserUpgrade as offer:
+                if self._without_offer is None:  # CONNECT, which is refused
+                    return
+                rest = memoryview(rest)[offer.args[0] :]
+                head, self._without_offer = self._without_offer, None
+                self.parser = HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn
+                self.parser.feed_data(head)
+
+    def _write_head(self) -> bytes:
+        """Write the request's head as it came, but for ``Upgrade``."""
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"".join([*lines, b"\r\n"])
+
     def _count(self, size: int) -> None:
         self._head_bytes += size
-        is_over = len(self.headers) >= HEADERS_MAX
-        if is_over or self._head_bytes > self.limits.headers_max_bytes:
-            raise ValueError("request line and headers are too large")
+        most = self.limits.headers_max_bytes
+        if len(self.headers) >= HEADERS_MAX or self._head_bytes > most:
+            raise InvalidRequest(
+                f"at most {most} bytes of request line and headers, and {HEADERS_MAX} headers"
+            )
 
     def _is_idle(self) -> bool:
         return (
@@ -173,21 +238,60 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _on_slow_request(self) -> None:
         self._receiving = None
-        if not self._is_idle() and not self.cycle.more_body:
-            self._expect_request()  # another request is being answered; this one comes after
+        if not self._is_next():
+            self._expect_request()
+        elif self._has_begun:
+            self._end(RequestTimeout(f"not whole within {self.limits.receive_timeout_s:g} s"))
+        else:
+            self._hang_up()
+
+    def _is_next(self) -> bool:
+        """Whether no other request is to be answered before the one that is coming."""
+        return not self.pipeline if self._is_in_body else self._is_idle()
+
+    def _end(self, refusal: ServiceError) -> None:
+        """Answer what is no whole request when its turn comes, then hang up."""
+        self._refusal = refusal
+        if not self._is_next():
             return
-        is_being_answered = not self._is_idle() and self.cycle.response_started
-        if self._has_begun and not is_being_answered and not self.transport.is_closing():
-            self.transport.write(TOO_SLOW)
+        is_answered = self._is_in_body and self.cycle.response_started
+        if not is_answered and not self.transport.is_closing():
+            self._write(self.refuse(refusal))
+        self._hang_up()
+
+    def _write(self, response: HttpResponse) -> None:
+        headers = [
+            *self.server_state.default_headers,
+            *response.headers,
+            (b"content-length", b"%d" % len(response.body)),
+            (b"connection", b"close"),
+        ]
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        answer = [STATUS_LINE[response.status], *lines, b"\r\n", response.body]
+        self.transport.write(b"".join(answer))
+
+    def _hang_up(self) -> None:
         self.transport.close()
         self._expect_reading()
 
 
-def limited_protocol(given: Limits) -> type[LimitedProtocol]:
-    """Return the protocol of one server."""
+def _fault(error: HttpParserError) -> ServiceError:
+    """Say what is wrong with a request: in our words, or the parser's, which quote nothing."""
+    cause = error.__context__
+    if isinstance(cause, ServiceError):
+        return cause
+    reason = "" if isinstance(error, HttpParserCallbackError) else f": {error}"
+    return InvalidRequest(f"malformed HTTP{reason}")
+
+
+def limited_protocol(given: Limits, refuse_with: Refuse) -> type[LimitedProtocol]:
+    """Return the protocol of one server; ``refuse_with`` makes the answer to what is no request."""
 
     class ServerProtocol(LimitedProtocol):
         limits = given
         idle: ClassVar[dict[HttpToolsProtocol, None]] = {}
+
+        def refuse(self, error: ServiceError) -> HttpResponse:
+            return refuse_with(error)
 
     return ServerProtocol

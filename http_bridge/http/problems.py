@@ -18,6 +18,7 @@ HTTP_STATUS = {
     "product_not_found": HTTPStatus.NOT_FOUND,
     "sync_not_found": HTTPStatus.NOT_FOUND,
     "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
+    "request_timeout": HTTPStatus.REQUEST_TIMEOUT,
     "body_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "unsupported_media_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "too_many_attempts": HTTPStatus.TOO_MANY_REQUESTS,

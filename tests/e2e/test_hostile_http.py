@@ -87,6 +87,12 @@ REQUESTS: dict[str, tuple[bytes, list[int]]] = {
         get(b"/healthz", b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"),
         [200],
     ),
+    "a change to HTTP/2, with a sign-in": (
+        sized(
+            b'{"username":"admin","password":"admin"}',
+        ).replace(END, b"Connection: close, Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n"),
+        [200],
+    ),
     "no host": (get().replace(HOST, b""), [400]),
     "two hosts": (get(b"/healthz", b"Host: other\r\n"), [400]),
     # much of something

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import orjson
 import pytest
 from pydantic import Field
 
@@ -14,7 +15,7 @@ from http_bridge.routes.routing import ContractRoute, Route, Router
 from http_bridge.routes.table import ROUTES, SERVICES
 from postroad.contracts.base import Request
 from postroad.contracts.catalog import GetProduct, ListProducts, ProductPage
-from postroad.contracts.errors import PeerError, ProductNotFound
+from postroad.contracts.errors import InvalidRequest, PeerError, ProductNotFound
 from postroad.contracts.message import Message
 from postroad.messaging.reply import Reply
 from postroad.messaging.rpc_worker import Handlers
@@ -273,6 +274,18 @@ async def test_whatever_is_asked_there_are_few_labels(bridge: Bridge) -> None:
 
     assert scraped.value("postroad_http_requests_total", route="other", method="other") == 300
     assert scraped.labels("postroad_http_requests_total", "route") == {"other"}
+
+
+def test_what_never_became_a_request_is_a_problem_and_counted(bridge: Bridge) -> None:
+    answer = bridge.refuse(InvalidRequest("no HTTP"))
+
+    scraped = Scrape.of(bridge.metrics())
+    problem, headers = orjson.loads(answer.body), dict(answer.headers)
+    assert (answer.status, problem["code"]) == (400, "invalid_request")
+    assert problem["detail"] == problem["error"] == "no HTTP"
+    assert headers[b"x-request-id"] == problem["request_id"].encode()
+    labels = {"route": "other", "method": "other", "status": "400"}
+    assert scraped.value("postroad_http_requests_total", **labels) == 1
 
 
 # what a table may not say
