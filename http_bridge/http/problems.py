@@ -41,11 +41,15 @@ class NotFound(ServiceError):
 class MethodNotAllowed(ServiceError):
     code = "method_not_allowed"
     title = "This address does not take this method"
-    allowed = ""
+    _allowed = ""  # one that came from elsewhere does not say
 
     def __init__(self, *, allowed: str) -> None:
         super().__init__(f"use {allowed}")
-        self.allowed = allowed
+        self._allowed = allowed
+
+    @property
+    def allowed(self) -> str:
+        return self._allowed
 
 
 class UnsupportedMediaType(ServiceError):

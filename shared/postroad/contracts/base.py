@@ -115,6 +115,13 @@ def _declare(
 ) -> None:
     """Set a contract's class arguments, once they are found right."""
     known = [name for name in _ARGUMENTS if name in contract.__class_vars__]
+    if misplaced := vars(contract).keys() & {*known, *_DERIVED}:
+        raise TypeError(
+            f"{contract.__name__}: {min(misplaced)} does not go into the body; class arguments are "
+            f"{', '.join(known)} and abstract"
+        )
+    if not _is_flag(is_abstract):
+        raise TypeError(f"{contract.__name__}: abstract must be True or False, not {is_abstract!r}")
     for name, value in arguments.items():
         if name not in known:
             raise TypeError(
@@ -143,6 +150,8 @@ def _reply_type(contract: type[Request[Any]]) -> type[Message]:
     for base in contract.__mro__:
         for reply in getattr(base, "__pydantic_generic_metadata__", {}).get("args", ()):
             if isinstance(reply, type) and issubclass(reply, Message):
+                if "as_json" in reply.model_fields:
+                    raise TypeError(f"{contract.__name__}: a reply may not have a field as_json")
                 return reply
             raise TypeError(f"{contract.__name__}: the reply must be a Message, not {reply!r}")
     raise TypeError(f"{contract.__name__}: write Request[ItsReply], to name its reply")
@@ -173,6 +182,7 @@ def _are_errors(value: object) -> bool:
     )
 
 
+_DERIVED = ("reply", "service")  # from Request[ItsReply], and from the name
 _ARGUMENTS: dict[str, tuple[Callable[[object], bool], str]] = {
     "method": (_is_name, "<service>.<noun>.<verb> in lower case"),
     "name": (_is_name, "<service>.<noun>.<verb> in lower case"),

@@ -15,6 +15,7 @@ ERRORS: dict[str, type["ServiceError"]] = {}
 """Every error class by its code; a class enters by being defined."""
 
 _CODE = re.compile(r"[a-z][a-z0-9_]*")
+_SETTABLE = ("code", "title", "is_retryable", "may_have_happened", "retry_after_s")
 
 
 class Problem(Message):
@@ -33,7 +34,8 @@ class Problem(Message):
 class ServiceError(Exception):
     """Base of every error raised on purpose; anything else is a bug.
 
-    A subclass sets a ``code`` and a ``title``. The first sentence of its docstring says when it is
+    A subclass sets a ``code`` and a ``title``. What else it sets is below, a method or ``_own``;
+    any other name is refused as misspelt. The first sentence of its docstring says when it is
     raised. A base of several errors passes ``abstract=True`` and has no code. A kind of an error
     that only its own service tells apart repeats the code: ``code = UpstreamFailed.code``.
 
@@ -58,7 +60,12 @@ class ServiceError(Exception):
         """
         super().__init_subclass__()
         for name in unknown:
-            raise TypeError(f"{cls.__name__}: set {name} in the body of an error class")
+            if name in _SETTABLE:
+                raise TypeError(f"{cls.__name__}: set {name} in the body of an error class")
+            raise TypeError(f"{cls.__name__}: unknown class argument {name!r}; known is abstract")
+        if not isinstance(abstract, bool):
+            raise TypeError(f"{cls.__name__}: abstract={abstract!r} is neither True nor False")
+        _check_body(cls)
         if abstract:
             if "code" in vars(cls):
                 raise TypeError(f"{cls.__name__}: an abstract error has no code")
@@ -84,6 +91,28 @@ class ServiceError(Exception):
         )
 
 
+def _check_body(error: type[ServiceError]) -> None:
+    """Refuse a name that is misspelt, and a value of another type."""
+    for name, value in vars(error).items():
+        is_its_own = name.startswith("_") or callable(value) or hasattr(value, "__get__")
+        if name not in _SETTABLE and not is_its_own:
+            raise TypeError(
+                f"{error.__name__}: unknown attribute {name!r}; known are {', '.join(_SETTABLE)}"
+            )
+    for name in ("is_retryable", "may_have_happened"):
+        if not isinstance(value := getattr(error, name), bool):
+            raise TypeError(f"{error.__name__}: {name}={value!r} is neither True nor False")
+    pause_s: object = error.retry_after_s
+    if pause_s is None:
+        return
+    if not isinstance(pause_s, int) or isinstance(pause_s, bool) or pause_s < 1:
+        raise TypeError(
+            f"{error.__name__}: retry_after_s={pause_s!r} is no whole number of seconds, 1 or more"
+        )
+    if not error.is_retryable:
+        raise TypeError(f"{error.__name__}: what has a retry_after_s is_retryable = True")
+
+
 def _check(error: type[ServiceError]) -> None:
     code, title = vars(error).get("code"), getattr(error, "title", None)
     if code is None or title is None:
@@ -94,9 +123,6 @@ def _check(error: type[ServiceError]) -> None:
         raise TypeError(f"{error.__name__}: code={code!r} is not of the form 'product_not_found'")
     if not (isinstance(title, str) and title):
         raise TypeError(f"{error.__name__}: title={title!r} is not a sentence")
-    for name in ("is_retryable", "may_have_happened"):
-        if not isinstance(value := getattr(error, name), bool):
-            raise TypeError(f"{error.__name__}: {name}={value!r} is neither True nor False")
 
 
 def _path(error: type[ServiceError]) -> str:

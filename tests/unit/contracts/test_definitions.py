@@ -1,6 +1,7 @@
 """A contract class that is wrong is refused where it is defined, and the refusal says why."""
 
 import re
+import types
 from operator import attrgetter
 from typing import Any, Generic
 
@@ -36,6 +37,7 @@ ERRORS = "errors must be a tuple of error classes with a code, such as (ProductN
     [
         ({}, "pass either method=... or, to a base of several contracts, abstract=True"),
         ({"method": OPEN, "abstract": True}, "pass either method=... or"),
+        ({"method": OPEN, "abstract": "no"}, "abstract must be True or False, not 'no'"),
         ({"method": ""}, f"method {FORM}, not ''"),
         ({"method": "Not A Method"}, f"method {FORM}, not 'Not A Method'"),
         ({"method": "shop.open"}, f"method {FORM}, not 'shop.open'"),
@@ -90,6 +92,17 @@ def test_a_wrong_event_or_job_is_refused(
         define(kind, **arguments)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("timeout_s", "soon"), ("scope", 7), ("idempotent", False), ("reply", int), ("service", "x")],
+)
+def test_a_class_argument_does_not_go_into_the_body(name: str, value: object) -> None:
+    body = {"__module__": __name__, name: value}
+
+    with pytest.raises(TypeError, match=f"^Door: {name} does not go into the body; class argum"):
+        types.new_class("Door", (Request[Opened],), {"method": OPEN}, lambda it: it.update(body))
+
+
 def test_only_a_job_has_a_timeout() -> None:
     with pytest.raises(TypeError, match=r"^Door: unknown class argument 'timeout_s'"):
         define(Event, name=OPENED, timeout_s=5.0)
@@ -120,6 +133,14 @@ def test_a_reply_is_a_message(reply: Any) -> None:
 def test_a_field_hides_nothing_that_a_contract_has(base: Any, identifier: str, field: str) -> None:
     with pytest.raises(TypeError, match=f"^Door: a field may not be called {field}, "):
         define(base, {field: (str, ...)}, **{identifier: OPEN})
+
+
+@pytest.mark.filterwarnings("ignore:Field name:UserWarning")  # pydantic's, of what it shadows
+def test_a_replys_field_hides_nothing_either() -> None:
+    reply: Any = make("Opened", __base__=Message, as_json=(bytes, ...))
+
+    with pytest.raises(TypeError, match=r"^Door: a reply may not have a field as_json"):
+        define(Request[reply], method=OPEN)
 
 
 def test_a_contracts_arguments_have_defaults() -> None:

@@ -81,6 +81,7 @@ def define(name: str, *bases: type, **body: object) -> Any:
 
 
 STUCK = {"code": "door_is_stuck", "title": "The door is stuck"}
+PAUSING = STUCK | {"is_retryable": True}
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,16 @@ STUCK = {"code": "door_is_stuck", "title": "The door is stuck"}
         (STUCK | {"title": ""}, "title='' is not a sentence"),
         (STUCK | {"is_retryable": "yes"}, "is_retryable='yes' is neither True nor False"),
         (STUCK | {"may_have_happened": 0}, "may_have_happened=0 is neither True nor False"),
+        (
+            STUCK | {"is_retriable": True},
+            "unknown attribute 'is_retriable'; known are code, title,",
+        ),
+        (STUCK | {"timing": 3}, "unknown attribute 'timing'"),
+        (PAUSING | {"retry_after_s": "soon"}, "retry_after_s='soon' is no whole number"),
+        (PAUSING | {"retry_after_s": 1.5}, "retry_after_s=1.5 is no whole number of seconds, 1 or"),
+        (PAUSING | {"retry_after_s": 0}, "retry_after_s=0 is no whole number of seconds"),
+        (PAUSING | {"retry_after_s": True}, "retry_after_s=True is no whole number of seconds"),
+        (STUCK | {"retry_after_s": 3}, "what has a retry_after_s is_retryable = True"),
         (
             STUCK | {"code": "product_not_found"},
             "the code 'product_not_found' is taken by postroad.contracts.errors.ProductNotFound",
@@ -115,6 +126,33 @@ def test_a_code_is_no_class_argument() -> None:
 
         class Stuck(ServiceError, code="door_is_stuck"):
             title = "The door is stuck"
+
+
+def test_an_unknown_class_argument_of_an_error_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"^Stuck: unknown class argument 'abstrakt'; known is abs"):
+
+        class Stuck(ServiceError, abstrakt=True):
+            pass
+
+
+def test_the_body_of_an_abstract_error_is_checked_too() -> None:
+    with pytest.raises(TypeError, match=r"^DoorError: unknown attribute 'may_have_hapened'"):
+
+        class DoorError(ServiceError, abstract=True):
+            may_have_hapened = True
+
+
+def test_an_error_has_methods_and_private_attributes_of_its_own() -> None:
+    class Stuck(ServiceError):
+        code = "door_is_stuck"
+        title = "The door is stuck"
+        _force = 7
+
+        @property
+        def force(self) -> int:
+            return self._force
+
+    assert Stuck().force == 7
 
 
 def test_an_abstract_error_has_no_code_and_is_not_raised() -> None:
@@ -181,11 +219,6 @@ def test_an_error_is_final_and_did_nothing_unless_it_says_otherwise() -> None:
     stuck = define("Stuck", **STUCK)
 
     assert (stuck.is_retryable, stuck.may_have_happened) == (False, False)
-
-
-@pytest.mark.parametrize("error", OURS.values(), ids=OURS)
-def test_an_error_that_names_a_pause_is_worth_another_attempt(error: type[ServiceError]) -> None:
-    assert error.is_retryable or error.retry_after_s is None
 
 
 @pytest.mark.parametrize("error", [ReplyTimeout, OutcomeUnknown, InternalError, PeerError])
