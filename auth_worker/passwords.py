@@ -1,13 +1,55 @@
-"""Passwords are kept as Argon2id hashes (RFC 9106)."""
+"""Passwords are kept as Argon2id hashes (RFC 9106), made of what RFC 8265 makes of their text."""
+
+import unicodedata
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from auth_worker.settings import AuthSettings
 
+_JOINERS = "\u200c\u200d"  # in words of some languages, and in emoji
+_REFUSED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # Unicode categories
+
+
+class BadPassword(Exception):
+    """It cannot be a password; the message says why."""
+
+
+def prepare(text: str) -> str:
+    """Return a password as it is hashed, the same however it is typed (RFC 8265, OpaqueString).
+
+    It is composed (Unicode NFC), and every kind of space is the plain one. Unlike there, a
+    password may hold emoji that are made of several characters.
+
+    Raises:
+        BadPassword: it is empty, or holds what might not be typed a second time.
+    """
+    spaced = "".join(" " if unicodedata.category(each) == "Zs" else each for each in text)
+    prepared = unicodedata.normalize("NFC", spaced)
+    if not prepared or any(
+        unicodedata.category(each) in _REFUSED for each in prepared if each not in _JOINERS
+    ):
+        raise BadPassword(
+            "a password is not empty, and has no control characters nor invisible ones"
+        )
+    return prepared
+
+
+def _forms(text: str) -> list[str]:
+    """Return the forms in which a password may have been hashed: prepared, or else as typed."""
+    try:
+        prepared = prepare(text)
+    except BadPassword:
+        return [text]
+    return [prepared] if prepared == text else [prepared, text]
+
 
 class Passwords:
-    """Hashes and checks passwords; a check takes the same time for a user there is not."""
+    """Hashes and checks passwords; a check takes the same time for a user there is not.
+
+    Users from before passwords were prepared have hashes of what they typed. So a password that
+    preparing changes is checked in both forms, always: the time does not depend on the user.
+    """
 
     def __init__(self, settings: AuthSettings) -> None:
         self._hasher = PasswordHasher(
@@ -18,19 +60,29 @@ class Passwords:
         self._hash_of_nobody = self._hasher.hash("")
 
     def hash(self, password: str) -> str:
-        """Hash a password, with its salt and parameters, as text."""
-        return self._hasher.hash(password)
+        """Hash a password, with its salt and parameters, as text.
+
+        Raises:
+            BadPassword: it cannot be one.
+        """
+        return self._hasher.hash(prepare(password))
 
     def matches(self, password: str, password_hash: str | None) -> bool:
         """Check a password against a user's hash; none stands for a user there is not."""
-        try:
-            self._hasher.verify(password_hash or self._hash_of_nobody, password)
-        except (VerificationError, InvalidHashError):
-            return False
-        return password_hash is not None
+        known = password_hash or self._hash_of_nobody
+        found = [self._is_hash_of(form, known) for form in _forms(password)]
+        return any(found) and password_hash is not None
 
     def renewed(self, password: str, password_hash: str) -> str | None:
-        """Hash a password that matches anew, if its hash has other parameters than ours."""
-        if self._hasher.check_needs_rehash(password_hash):
-            return self._hasher.hash(password)
+        """Hash a password that matches anew, if its hash has other parameters or another form."""
+        form, *others = _forms(password)
+        is_as_typed = bool(others) and not self._is_hash_of(form, password_hash)
+        if is_as_typed or self._hasher.check_needs_rehash(password_hash):
+            return self._hasher.hash(form)
         return None
+
+    def _is_hash_of(self, password: str, password_hash: str) -> bool:
+        try:
+            return self._hasher.verify(password_hash, password)
+        except (VerificationError, InvalidHashError):
+            return False

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, Valid
 from sqlalchemy import Connection, select, text
 from sqlalchemy import exc as sql_errors
 
+from auth_worker.passwords import BadPassword
 from auth_worker.roles import DEFAULT_ROLE, UnknownRole
 from auth_worker.tables import USERNAME_MAX, users
 from auth_worker.usernames import BadUsername
@@ -100,7 +101,7 @@ def import_users(
 def _row(user: ImportedUser, hash_password: Callable[[str], str]) -> dict[str, object]:
     try:
         return new_user(user.username, hash_password(user.password.get_secret_value()), user.roles)
-    except (BadUsername, UnknownRole) as error:
+    except (BadPassword, BadUsername, UnknownRole) as error:
         raise BadUserFile(f"{user.username!r}: {error}") from error
 
 

@@ -15,6 +15,7 @@ class CommandError(Exception):
 
 # What the rooms and the library raise where a person, a file or the system is at fault, not we.
 _EXPECTED = (
+    "auth_worker.passwords.BadPassword",
     "auth_worker.roles.UnknownRole",
     "auth_worker.user_import.BadUserFile",
     "auth_worker.usernames.BadUsername",

@@ -313,6 +313,20 @@ def test_a_hash_with_older_parameters_is_renewed_at_the_next_sign_in(
     assert at_last.password_hash == after_success.password_hash
 
 
+def test_a_user_from_before_passwords_were_prepared_signs_in_as_they_type(
+    auth: AuthUnderTest,
+) -> None:
+    composed, typed = "caf\u00e9", "cafe\u0301"
+    auth.service.users.add("reader", auth.service.passwords._hasher.hash(typed))
+
+    with pytest.raises(InvalidCredentials):
+        auth.sign_in("reader", composed)
+    auth.sign_in("reader", typed)
+
+    assert auth.sign_in("reader", composed).access_token
+    assert auth.sign_in("reader", typed).access_token
+
+
 def test_a_user_disabled_while_their_session_begins_is_signed_out_of_it(
     counted: Counted,
 ) -> None:

@@ -189,6 +189,7 @@ def test_an_import_leaves_those_alone_who_are_there(auth: AuthUnderTest, tmp_pat
         '[{"username": "ann"}]',
         '[{"username": "ann", "password": ""}]',
         '[{"username": "a\\u0000", "password": "hush-hush"}]',
+        '[{"username": "ann", "password": "hush-hush\\t"}]',
         '[{"username": "ann", "password": "hush-hush", "roles": ["root"]}]',
         '[{"username": "ann", "password": "hush-hush"}, {"username": "ann", "password": "b"}]',
     ],
@@ -200,7 +201,7 @@ def test_a_file_with_a_mistake_adds_nobody_and_quotes_no_password(
     file.write_text(content)
 
     with pytest.raises(BadUserFile) as refusal:
-        import_users(auth.database, read_users(file), hash_password=lambda _: "hash")
+        import_users(auth.database, read_users(file), hash_password=auth.service.passwords.hash)
 
     assert "hush-hush" not in str(refusal.value)
     assert rows(auth.database, users) == []

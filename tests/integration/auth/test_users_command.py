@@ -50,6 +50,14 @@ def test_a_user_who_is_added_can_sign_in(auth: AuthUnderTest, command: Command) 
     }
 
 
+def test_a_password_is_the_same_from_a_terminal_and_from_a_browser(
+    auth: AuthUnderTest, command: Command
+) -> None:
+    command("add", "reader", "--password-stdin", stdin="cafe\u0301\u00a0noir\n")
+
+    assert auth.sign_in("reader", "caf\u00e9 noir").access_token
+
+
 def test_users_are_listed_with_roles_and_state(
     auth: AuthUnderTest, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +136,8 @@ def test_a_file_is_imported(
         (["add", "b\x07b", "--password-stdin"], WRONG, "invisible"),
         (["add", "writer", "--password-stdin"], "", "a password has 1 to 1000 characters"),
         (["add", "writer", "--password-stdin"], "x" * 1001, "a password has 1 to 1000 characters"),
+        (["add", "writer", "--password-stdin"], "a\tb", "no control characters"),
+        (["set-password", "reader", "--password-stdin"], "a\tb", "no control characters"),
         (["add", "writer"], WRONG, "--password-stdin"),
         (["disable", "nobody"], "", "no user nobody"),
         (["set-password", "nobody", "--password-stdin"], WRONG, "no user nobody"),
