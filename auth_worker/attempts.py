@@ -89,9 +89,13 @@ class Attempts:
         of_user = and_(
             sign_in_failures.c.key == attempt.user_key, sign_in_failures.c.is_settled.is_(True)
         )
+        transaction.connection.execute(sign_in_failures.delete().where(of_user))
+        self.withdraw(transaction, attempt)
+
+    def withdraw(self, transaction: Transaction, attempt: Attempt) -> None:
+        """Take an attempt back, of which nobody has been told how it ended."""
         own = sign_in_failures.c.attempt_id == attempt.id
-        for which in (own, of_user):
-            transaction.connection.execute(sign_in_failures.delete().where(which))
+        transaction.connection.execute(sign_in_failures.delete().where(own))
 
     def _limits(self, username: str, address: str | None) -> list[_Limit]:
         """Give the limits that apply, always in the same order, as they are locked in it."""

@@ -1,5 +1,6 @@
 """Signing in: every step between a name with a password and a session."""
 
+from contextlib import suppress
 from time import time
 from typing import Literal, NoReturn
 
@@ -8,7 +9,12 @@ from auth_worker.networks import told_network
 from auth_worker.passwords import Passwords
 from auth_worker.sessions import Sessions, Tokens
 from auth_worker.users import User, UserStore
-from postroad.contracts.errors import InvalidCredentials, TooManyAttempts
+from postroad.contracts.errors import (
+    InvalidCredentials,
+    OutcomeUnknown,
+    TooManyAttempts,
+    Unavailable,
+)
 from postroad.contracts.events import LoginFailed, LoginSucceeded
 from postroad.storage.database import Database
 from postroad.storage.outbox import Messages
@@ -44,6 +50,7 @@ class SignIn:
         Raises:
             InvalidCredentials: no such user, not the password, or the user is disabled.
             TooManyAttempts: this user or this address has failed too often.
+            Unavailable: the database cannot do it now; this is not counted as a failure.
         """
         user = self._users.find(username)
         try:
@@ -51,6 +58,16 @@ class SignIn:
         except TooManyAttempts:
             self._tell_locked_out(user, address)
             raise
+        try:
+            return self._finish(attempt, user, password, address)
+        except Unavailable:  # which is nobody's failure
+            with suppress(Unavailable, OutcomeUnknown), self._database.writing() as transaction:
+                self._attempts.withdraw(transaction, attempt)
+            raise
+
+    def _finish(
+        self, attempt: Attempt, user: User | None, password: str, address: str | None
+    ) -> Tokens:
         known_hash = user.password_hash if user else None
         if not self._passwords.matches(password, known_hash) or user is None:
             reason: Reason = "wrong_password" if user else "unknown_user"

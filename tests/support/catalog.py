@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from time import time
 from typing import Any
 
 from pydantic import SecretStr
@@ -91,7 +92,7 @@ class CatalogUnderTest:
     def deliver(self, message: StoredMessage) -> None:
         """Hand a message on, as the background worker does."""
         contract: type[Event | Job] = (JOBS if message.kind == "job" else EVENTS)[message.name]
-        call = RequestContext("catalog", message.message_id, message.correlation_id, 0.0)
+        call = RequestContext("catalog", message.message_id, message.correlation_id, time() + 30)
         token = current_context.set(call)
         try:
             self.handlers[contract](contract.model_validate_json(message.body))

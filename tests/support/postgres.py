@@ -63,7 +63,7 @@ def running_postgres() -> Iterator[Server]:
         CannotStart: Docker does not answer, and there are no PostgreSQL programs either.
     """
     image = image_of("POSTGRES_IMAGE", DEFAULT_IMAGE)
-    with _container(image) if docker_gives(image) else _private_server() as server:
+    with _container(image) if docker_gives(image) else private_server() as server:
         yield server
 
 
@@ -97,23 +97,41 @@ def _await(server: Server) -> None:
             return
 
 
+@dataclass(frozen=True)
+class PrivateServer(Server):
+    """A PostgreSQL in a folder, which can be stopped and started; a socket in it is its address."""
+
+    folder: Path
+    owner: pwd.struct_passwd | None
+
+    def start(self) -> None:
+        options = f"-c listen_addresses= -c unix_socket_directories={self.folder} -c fsync=off"
+        self._control("start", "-l", self.folder / "log", "-o", options)
+
+    def stop(self) -> None:
+        """End it at once, with every session; by the process id in its folder."""
+        self._control("stop", "-m", "immediate")
+
+    def _control(self, action: str, *arguments: str | Path) -> None:
+        where = ("-D", self.folder / "data", "-w", "-t", str(START_TIMEOUT_S))
+        _run(self.owner, "pg_ctl", action, *where, *arguments)
+
+
 @contextmanager
-def _private_server() -> Iterator[Server]:
-    """Run the system's PostgreSQL in a folder of its own; it listens on a socket in it only."""
+def private_server() -> Iterator[PrivateServer]:
+    """Run the system's PostgreSQL in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="postroad-") as name:
-        folder = Path(name)
-        owner = _unprivileged()
+        folder, owner = Path(name), unprivileged_user()
         if owner is not None:
             os.chown(folder, owner.pw_uid, owner.pw_gid)
         data = folder / "data"
         _run(owner, "initdb", "-D", data, "-U", _USER, "-A", "trust", "-E", "UTF8", "--no-sync")
-        options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
-        control = ("-D", data, "-w", "-t", str(START_TIMEOUT_S))
-        _run(owner, "pg_ctl", "start", *control, "-l", folder / "log", "-o", options)
+        server = PrivateServer(f"postgresql://{_USER}@/", f"?host={folder}", folder, owner)
+        server.start()
         try:
-            yield Server(f"postgresql://{_USER}@/", f"?host={folder}")
-        finally:  # by the process id in its folder
-            _run(owner, "pg_ctl", "stop", *control, "-m", "immediate")
+            yield server
+        finally:
+            server.stop()
 
 
 def _run(owner: pwd.struct_passwd | None, program: str, *arguments: str | Path) -> None:
@@ -133,7 +151,7 @@ def _run(owner: pwd.struct_passwd | None, program: str, *arguments: str | Path) 
         raise CannotStart(f"{program} failed")
 
 
-def _unprivileged() -> pwd.struct_passwd | None:
+def unprivileged_user() -> pwd.struct_passwd | None:
     """Give the user to run as, none to stay who we are: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return None

@@ -204,7 +204,7 @@ class UpstreamBusy(ServiceError):
 
 
 class Unavailable(ServiceError):
-    """The broker is away, no worker listens, or the service's database is away."""
+    """The broker is away, no worker listens, or the service's database cannot do it now."""
 
     code = "unavailable"
     title = "The service is away"
@@ -231,7 +231,7 @@ class ReplyTimeout(ServiceError):
 
 
 class OutcomeUnknown(ServiceError):
-    """The connection was lost while the call was under way."""
+    """The connection was lost while the call was under way, or the database during a commit."""
 
     code = "outcome_unknown"
     title = "The connection was lost while the request was under way"

@@ -1,27 +1,24 @@
 """A service's database: SQLite in a file, or PostgreSQL."""
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
-from urllib.parse import quote
 
+import psycopg
 import structlog
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Table, make_url, text
 from sqlalchemy import exc as sql_errors
 from sqlalchemy.dialects import postgresql, sqlite
 
-from postroad.contracts.errors import Unavailable
+from postroad.contracts.errors import OutcomeUnknown, Unavailable
+from postroad.storage.engine import IS_READ_ONLY, begin, make_engine
+from postroad.storage.outages import Outage, outage_of
 from postroad.storage.settings import DatabaseSettings
 
 log = structlog.get_logger()
 
-PATIENCE_S = 10  # for a lock that another holds, and for one statement
-_CONNECT_TIMEOUT_S = 5
-_CONNECTIONS, _MORE_CONNECTIONS = 8, 24
-_WRITES = "postroad_writes"  # an execution option of ours
+PATIENCE_S = 10  # for a lock that another holds, and for one statement; less, of a request
+_ALL_IN_USE = "all connections to the database are in use"
 
 
 class InvalidDatabaseUrl(Exception):
@@ -63,7 +60,8 @@ class Database:
             InvalidDatabaseUrl: it is no URL of SQLite or PostgreSQL.
         """
         self.url = parse_url(url)
-        self.engine = _engine(self.url, patience_s)
+        self.engine = make_engine(self.url)
+        self._patience_s = patience_s
 
     def __str__(self) -> str:
         return self.url.render_as_string(hide_password=True)
@@ -73,9 +71,9 @@ class Database:
         """Look something up.
 
         Raises:
-            Unavailable: the database is away.
+            Unavailable: the database cannot do it now.
         """
-        with _reporting_outage(), self.engine.connect() as connection:
+        with self._transaction(is_writing=False) as connection:
             yield connection
 
     @contextmanager
@@ -83,19 +81,45 @@ class Database:
         """Change something: all of it is committed at the end, or nothing after an exception.
 
         Raises:
-            Unavailable: the database is away.
+            Unavailable: the database cannot do it now; nothing was changed.
+            OutcomeUnknown: the connection was lost during the commit.
         """
-        with _reporting_outage(), self.engine.connect() as connection:
-            connection.execution_options(**{_WRITES: True})
+        with self._transaction(is_writing=True) as connection:
             transaction = Transaction(connection)
-            with connection.begin():
-                yield transaction
+            yield transaction
+            _commit(connection)
         for follower in transaction.followers:
             follower()
 
     def close(self) -> None:
         """Close the connections."""
         self.engine.dispose()
+
+    @contextmanager
+    def _transaction(self, *, is_writing: bool) -> Iterator[Connection]:
+        with _reporting_outage(), self._begun(is_writing=is_writing) as connection:
+            try:
+                yield connection
+            finally:
+                if not connection.invalidated and connection.info.get(IS_READ_ONLY):
+                    connection.invalidate()  # a session opened later may be able to write
+
+    def _begun(self, *, is_writing: bool) -> Connection:
+        """Begin a transaction; a session that has become useless in the pool is replaced."""
+        for is_last in (False, True):
+            connection = self.engine.connect()
+            try:
+                begin(connection, is_writing=is_writing, patience_s=self._patience_s)
+            except (sql_errors.DBAPIError, psycopg.Error) as error:
+                connection.invalidate()
+                connection.close()
+                outage = _outage_of(error)
+                if is_last or outage is None or not outage.is_of_session:
+                    raise
+                self.engine.dispose()
+            else:
+                break
+        return connection
 
 
 def parse_url(given: str) -> URL:
@@ -154,51 +178,35 @@ def database_url(settings: DatabaseSettings) -> str:
     return parse_url(url).set(password=password).render_as_string(hide_password=False)
 
 
+def _commit(connection: Connection) -> None:
+    try:
+        connection.commit()
+    except sql_errors.DBAPIError as error:
+        outage = _outage_of(error)
+        if outage is None or not outage.loses_commits:
+            raise  # it was refused, and so rolled back
+        log.warning("commit lost", reason=_reason(error))
+        raise OutcomeUnknown("the database was lost during the commit") from error
+
+
 @contextmanager
 def _reporting_outage() -> Iterator[None]:
     try:
         yield
-    except (
-        sql_errors.OperationalError,
-        sql_errors.InterfaceError,
-        sql_errors.TimeoutError,  # all connections are in use
-    ) as error:
-        log.warning("database away", reason=str(getattr(error, "orig", error)).strip())
-        raise Unavailable("the database is away") from error
+    except sql_errors.TimeoutError as error:  # all connections are in use
+        log.warning("database unavailable", problem=_ALL_IN_USE, reason=str(error))
+        raise Unavailable(_ALL_IN_USE) from error
+    except (sql_errors.DBAPIError, psycopg.Error) as error:
+        outage = _outage_of(error)
+        if outage is None:
+            raise
+        log.warning("database unavailable", problem=outage.problem, reason=_reason(error))
+        raise Unavailable(outage.problem) from error
 
 
-def _engine(url: URL, patience_s: int) -> Engine:
-    pool: dict[str, Any] = {
-        "pool_size": _CONNECTIONS,
-        "max_overflow": _MORE_CONNECTIONS,
-        "pool_timeout": patience_s,
-    }
-    if url.get_backend_name() == "sqlite":
-        # opened, never made: a file that a migration makes is for its owner's eyes alone
-        file = f"file:{quote(url.database or '')}?mode=rw"
-        connect = partial(
-            sqlite3.connect, file, uri=True, timeout=patience_s, check_same_thread=False
-        )
-        engine = create_engine(url, creator=connect, **pool)
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
-    options: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT_S}
-    if "options" not in url.query:
-        options["options"] = f"-c statement_timeout={patience_s * 1000}"
-    return create_engine(url, connect_args=options, pool_pre_ping=True, **pool)
+def _outage_of(error: sql_errors.DBAPIError | psycopg.Error) -> Outage | None:
+    return outage_of(error.orig if isinstance(error, sql_errors.DBAPIError) else error)
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # the driver begins no transactions: we do
-    connection.execute("PRAGMA foreign_keys=ON")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    """Take the lock for writing at the beginning, where waiting for it is possible.
-
-    A transaction that reads first and writes later fails at once if another wrote in between
-    (sqlite.org/lang_transaction.html).
-    """
-    is_writing = connection.get_execution_options().get(_WRITES)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writing else "BEGIN")
+def _reason(error: sql_errors.DBAPIError | psycopg.Error) -> str:
+    return str(getattr(error, "orig", error)).strip()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from time import sleep
 
 import structlog
 from alembic import command
@@ -19,16 +20,19 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, inspect
+from sqlalchemy import exc as sql_errors
 
-from postroad.contracts.errors import Unavailable
+from postroad.contracts.errors import OutcomeUnknown, Unavailable
 from postroad.observability.logging import configure_logging
 from postroad.settings import LogSettings, read_settings
 from postroad.storage.database import Database, InvalidDatabaseUrl, database_url
+from postroad.storage.outages import outage_of
 from postroad.storage.settings import DatabaseSettings
 
 log = structlog.get_logger()
 
 _PATIENCE_S = 300  # for another migration to end
+_RETRY_S = 1.0
 _LOCK = 0x706F7374726F6164  # the name of our advisory lock in PostgreSQL: "postroad"
 
 
@@ -56,7 +60,7 @@ def migrate(url: str, schema: Schema) -> None:
     Raises:
         InvalidDatabaseUrl: it is no URL of SQLite or PostgreSQL.
         SchemaError: the database holds something else.
-        Unavailable: it is away.
+        Unavailable: it cannot do it now.
     """
     with (
         closing(Database(url, patience_s=_PATIENCE_S)) as database,
@@ -72,14 +76,17 @@ def require_newest_schema(database: Database, schema: Schema) -> None:
 
     Raises:
         SchemaError: it is not.
-        Unavailable: it is away.
+        Unavailable: it cannot do it now.
     """
     newest = ScriptDirectory.from_config(_config(schema)).get_current_head()
     found = None
     is_sqlite = database.url.get_backend_name() == "sqlite"
     if not is_sqlite or Path(database.url.database or "").exists():
-        with database.reading() as connection:
-            found = MigrationContext.configure(connection).get_current_revision()
+        try:
+            with database.reading() as connection:
+                found = MigrationContext.configure(connection).get_current_revision()
+        except sql_errors.DatabaseError as error:
+            raise SchemaError(f"{database} cannot be read: {error.orig}") from error
     if found != newest:
         raise SchemaError(
             f"the schema of {database} is {found or 'missing'}, not {newest}; run: {schema.command}"
@@ -87,17 +94,35 @@ def require_newest_schema(database: Database, schema: Schema) -> None:
 
 
 def open_database(settings: DatabaseSettings, schema: Schema, *, is_development: bool) -> Database:
-    """Open the database, or end the process with one sentence; in development, make it first."""
+    """Open the database, once it is there, or end the process with one sentence.
+
+    In development, what is missing is made first.
+    """
     try:
         url = database_url(settings)
-        if is_development:
-            migrate(url, schema)
-        with closing(Database(url)) as database:
-            require_newest_schema(database, schema)
-    except (InvalidDatabaseUrl, SchemaError, Unavailable) as error:
+        while True:
+            try:
+                _look(url, schema, is_development=is_development)
+            except (Unavailable, OutcomeUnknown) as error:
+                reason = str(error)
+                log.warning("waiting", setting=settings.url_variable(), reason=reason)
+                sleep(_RETRY_S)
+            else:
+                return Database(url)
+    except (InvalidDatabaseUrl, SchemaError) as error:
         print(f"cannot start: {settings.url_variable()}: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from None
-    return Database(url)
+
+
+def _look(url: str, schema: Schema, *, is_development: bool) -> None:
+    """Look at the schema; in development, make it, unless it is there: that takes no lock."""
+    with closing(Database(url)) as database:
+        try:
+            require_newest_schema(database, schema)
+        except SchemaError:
+            if not is_development:
+                raise
+            migrate(url, schema)
 
 
 def run_migration(settings_type: type[DatabaseSettings], schema: Schema) -> None:
@@ -106,7 +131,7 @@ def run_migration(settings_type: type[DatabaseSettings], schema: Schema) -> None
     configure_logging(schema.service, read_settings(LogSettings))
     try:
         migrate(database_url(settings), schema)
-    except (InvalidDatabaseUrl, SchemaError, Unavailable) as error:
+    except (InvalidDatabaseUrl, SchemaError, Unavailable, OutcomeUnknown) as error:
         print(f"cannot migrate {settings.url_variable()}: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(1) from None
 
@@ -167,6 +192,8 @@ def _use_write_ahead_log(database: Database) -> None:
     try:
         raw.cursor().execute("PRAGMA journal_mode=WAL")
     except sqlite3.DatabaseError as error:
+        if outage := outage_of(error):
+            raise Unavailable(outage.problem) from error
         raise SchemaError(f"{database} is no SQLite database") from error
     finally:
         raw.close()

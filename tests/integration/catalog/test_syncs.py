@@ -1,6 +1,7 @@
 """Syncs: every page once, every change told once, and nothing taken for gone that is not."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from threading import Barrier
 
 import pytest
@@ -238,14 +239,10 @@ def test_upstream_is_asked_while_no_lock_is_held(catalog: CatalogUnderTest) -> N
 def test_pages_of_one_sync_wait_for_one_another(catalog: CatalogUnderTest) -> None:
     catalog.list_products(make_products(20))
     jobs = catalog.start_and_split()
-    with catalog.database.engine.connect() as connection:
-        connection.execution_options(postroad_writes=True)
-        transaction = connection.begin()
-        connection.execute(syncs.select().with_for_update())
-
-        with beside(lambda: catalog.deliver(jobs[0])) as is_done:
-            assert not is_done()
-            transaction.rollback()
+    with ExitStack() as ends, catalog.database.writing() as transaction:
+        transaction.connection.execute(syncs.select().with_for_update())
+        is_done = ends.enter_context(beside(lambda: catalog.deliver(jobs[0])))
+        assert not is_done()
 
     assert rows(catalog.database, syncs)[0].pages_done == 1
 

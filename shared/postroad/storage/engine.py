@@ -1,0 +1,99 @@
+"""Sessions of a database: how they are opened, begin a transaction, and are given up."""
+
+import sqlite3
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import ExceptionContext
+
+from postroad.context import current_context
+from postroad.storage.outages import outage_of
+
+IS_READ_ONLY = "postroad_is_read_only"  # noted of a session by its last transaction
+_CONNECT_TIMEOUT_S = 3  # well below the deadline of a request, which is told "unavailable" then
+_CONNECTIONS, _MORE_CONNECTIONS = 8, 24
+_TO_ANSWER_S = 0.5  # of a request's deadline, for telling that the database took too long
+_SHORTEST_PATIENCE_S = 0.1
+_POSTGRESQL: dict[str, object] = {
+    "connect_timeout": _CONNECT_TIMEOUT_S,
+    # what is prepared in a session is not there in the next one that a pooler hands out
+    "prepare_threshold": None,
+    # a peer that has gone without a word is noticed within a quarter of a minute
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+# One round trip sets a limit for this transaction alone, and tells what the session can do. A
+# pooler that hands out another session for each transaction keeps no settings from before.
+_BEGIN = text(
+    "SELECT set_config('statement_timeout', :timeout, true),"
+    " current_setting('transaction_read_only')"
+)
+
+
+def make_engine(url: URL) -> Engine:
+    """Make what opens sessions when they are first needed."""
+    pool: dict[str, Any] = {
+        "pool_size": _CONNECTIONS,
+        "max_overflow": _MORE_CONNECTIONS,
+        "pool_timeout": _CONNECT_TIMEOUT_S,
+    }
+    if url.get_backend_name() == "sqlite":
+        # opened, never made: a file that a migration makes is for its owner's eyes alone
+        file = f"file:{quote(url.database or '')}?mode=rw"
+        connect = partial(sqlite3.connect, file, uri=True, check_same_thread=False)
+        engine = create_engine(url, creator=connect, **pool)
+        event.listen(engine, "connect", _prepare_sqlite)
+    else:
+        options = {name: value for name, value in _POSTGRESQL.items() if name not in url.query}
+        engine = create_engine(url, connect_args=options, **pool)
+    event.listen(engine, "handle_error", _give_session_up)
+    return engine
+
+
+def begin(connection: Connection, *, is_writing: bool, patience_s: float) -> None:
+    """Begin a transaction in which no statement, nor lock, takes longer than somebody waits.
+
+    Raises:
+        DBAPIError, psycopg.Error: it cannot begin; a session that only reads cannot write.
+    """
+    connection.begin()
+    timeout_ms = int(1000 * _patience_s(patience_s))
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={timeout_ms}")
+        # The lock for writing is taken where waiting for it is possible. A transaction that reads
+        # first and writes later fails at once if another wrote in between
+        # (sqlite.org/lang_transaction.html).
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writing else "BEGIN")
+        if is_writing:  # what was opened read-only has begun to read; this changes nothing
+            connection.exec_driver_sql("PRAGMA incremental_vacuum(1)")
+        return
+    _, read_only = connection.execute(_BEGIN, {"timeout": f"{timeout_ms}ms"}).one()
+    connection.info[IS_READ_ONLY] = read_only == "on"
+    if is_writing and read_only == "on":
+        raise psycopg.errors.ReadOnlySqlTransaction("the session is read-only")
+
+
+def _patience_s(patience_s: float) -> float:
+    """Return how long to wait for the database: while answering, less than the time left."""
+    context = current_context.get(None)
+    if context is None or context.is_over:
+        return patience_s
+    return max(_SHORTEST_PATIENCE_S, min(patience_s, context.time_left_s() - _TO_ANSWER_S))
+
+
+def _give_session_up(context: ExceptionContext) -> None:
+    """Close the session of an outage; and those of the pool, if they are like it."""
+    outage = outage_of(context.original_exception)
+    if outage is not None:
+        context.is_disconnect = True
+        context.invalidate_pool_on_disconnect = outage.is_of_session
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # the driver begins no transactions: we do
+    connection.execute("PRAGMA foreign_keys=ON")

@@ -1,0 +1,131 @@
+"""An SQLite file that cannot be written now: locked, read-only, or on a disk that is full."""
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from time import monotonic, time
+
+import pytest
+from sqlalchemy import event
+
+from auth_worker.migrate import SCHEMA
+from auth_worker.tables import sign_in_failures, users
+from postroad.context import RequestContext, current_context
+from postroad.contracts.errors import Unavailable
+from postroad.storage.database import Database
+from postroad.storage.migrate import SchemaError, migrate, require_newest_schema
+from tests.support.auth import AuthUnderTest, make_keys, rows
+
+NOBODY = 65_534
+
+
+@pytest.fixture
+def file() -> Iterator[Path]:
+    """A file in a folder that everybody may enter, as pytest's own is not."""
+    with tempfile.TemporaryDirectory(prefix="postroad-") as name:
+        Path(name).chmod(0o755)
+        file = Path(name) / "auth.db"
+        migrate(f"sqlite:///{file}", SCHEMA)
+        yield file
+
+
+@pytest.fixture
+def auth(file: Path) -> Iterator[AuthUnderTest]:
+    with closing(Database(f"sqlite:///{file}")) as database:
+        auth = AuthUnderTest(database, make_keys())
+        auth.add_user()
+        yield auth
+
+
+@contextmanager
+def without_rights() -> Iterator[None]:
+    """Be nobody for a while: nothing is read-only for root."""
+    was = os.geteuid()
+    if was == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if was == 0:
+            os.seteuid(was)
+
+
+def write_in(database: Database, within_s: float) -> None:
+    current_context.set(RequestContext("bridge", "id", "id", time() + within_s))
+    with database.writing() as transaction:
+        transaction.connection.execute(users.update().values(roles="operator"))
+
+
+def test_a_file_that_another_process_has_locked_is_unavailable(
+    auth: AuthUnderTest, file: Path
+) -> None:
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = monotonic()
+        with pytest.raises(Unavailable, match="busy"):
+            write_in(auth.database, within_s=1)
+        took_s = monotonic() - began
+        assert auth.service.users.find("reader")
+        other.execute("ROLLBACK")
+
+    write_in(auth.database, within_s=10)
+
+    assert took_s < 1
+
+
+def test_a_read_only_file_is_unavailable_and_all_is_well_when_it_is_writable(file: Path) -> None:
+    for path in file.parent.iterdir():
+        path.chmod(0o644)
+    with closing(sqlite3.connect(file)) as other, closing(Database(f"sqlite:///{file}")) as found:
+        other.execute("SELECT count(*) FROM users").fetchall()  # the index of its log is there
+        for path in file.parent.iterdir():
+            path.chmod(0o644)
+        with without_rights():
+            assert rows(found, users) == []
+            with pytest.raises(Unavailable, match="read-only"):
+                write_in(found, within_s=10)
+            assert rows(found, users) == []
+
+        write_in(found, within_s=10)
+
+
+def test_a_full_disk_is_unavailable(auth: AuthUnderTest) -> None:
+    auth.database.close()
+
+    def limit(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute("PRAGMA max_page_count=1")
+
+    event.listen(auth.database.engine, "connect", limit)
+
+    many = [
+        {"attempt_id": str(each), "key": "k" * 500, "at": 1.0, "is_settled": True}
+        for each in range(100)
+    ]
+
+    with pytest.raises(Unavailable, match="full"), auth.database.writing() as transaction:
+        transaction.connection.execute(sign_in_failures.insert(), many)
+
+    event.remove(auth.database.engine, "connect", limit)
+    auth.sign_in()
+
+
+def test_a_locked_file_is_not_taken_for_no_database(tmp_path: Path) -> None:
+    file = tmp_path / "auth.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+
+        with pytest.raises(Unavailable):
+            migrate(f"sqlite:///{file}", SCHEMA)
+
+
+def test_what_is_no_database_is_said_to_be_none(tmp_path: Path) -> None:
+    file = tmp_path / "auth.db"
+    file.write_text("a shopping list, which is no database at all\n" * 100)
+
+    database = Database(f"sqlite:///{file}")
+
+    with closing(database), pytest.raises(SchemaError, match="file is not a database"):
+        require_newest_schema(database, SCHEMA)
