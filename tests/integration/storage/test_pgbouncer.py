@@ -1,0 +1,74 @@
+"""A database behind Debian's PgBouncer, in either of the modes that can work."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from threading import Event
+from time import time
+
+import pytest
+from sqlalchemy import text
+
+from auth_worker.migrate import SCHEMA
+from auth_worker.tables import users
+from postroad.context import RequestContext, current_context
+from postroad.contracts.errors import Unavailable
+from postroad.storage.database import Database
+from postroad.storage.migrate import migrate
+from tests.support.auth import AuthUnderTest, at_once, beside, kinds, make_keys
+from tests.support.pgbouncer import pooled
+from tests.support.postgres import Server
+
+pytestmark = pytest.mark.integration
+
+CLIENTS, EACH = 8, 20
+SESSIONS = {"session": CLIENTS + 1, "transaction": 3}  # at the server
+
+
+@pytest.fixture(params=["session", "transaction"])
+def auth(request: pytest.FixtureRequest, postgres: Server) -> Iterator[AuthUnderTest]:
+    url = postgres.new_database()
+    with pooled(url, request.param, SESSIONS[request.param]) as pooled_url:
+        migrate(pooled_url, SCHEMA)
+        with closing(Database(pooled_url)) as database:
+            auth = AuthUnderTest(database, make_keys())
+            auth.add_user()
+            yield auth
+    postgres.drop_database(url)
+
+
+def test_through_pgbouncer_transactions_at_once_all_come_about(auth: AuthUnderTest) -> None:
+    def read_and_write(number: int) -> None:
+        for _ in range(EACH):
+            assert auth.service.users.find("reader")
+            with auth.database.writing() as transaction:
+                transaction.connection.execute(users.update().values(created_at=number))
+
+    assert kinds(at_once(CLIENTS, read_and_write)) == {"NoneType": CLIENTS}
+    auth.sign_in()
+
+
+def test_through_pgbouncer_a_lock_is_not_waited_for_beyond_the_deadline(
+    auth: AuthUnderTest,
+) -> None:
+    is_locked, may_end = Event(), Event()
+
+    def hold_users() -> None:
+        with auth.database.writing() as transaction:
+            transaction.connection.execute(text("LOCK TABLE users"))
+            is_locked.set()
+            may_end.wait(10)
+
+    with beside(hold_users):
+        is_locked.wait(10)
+        current_context.set(RequestContext("bridge", "id", "id", time() + 1))
+        with pytest.raises(Unavailable, match="too long"):
+            auth.service.users.find("reader")
+        may_end.set()
+
+
+def test_through_pgbouncer_no_transaction_has_anothers_limit(auth: AuthUnderTest) -> None:
+    current_context.set(RequestContext("bridge", "id", "id", time() + 1))
+    auth.service.users.find("reader")
+
+    with auth.database.engine.connect() as connection:
+        assert connection.execute(text("SHOW statement_timeout")).scalar_one() == "0"
