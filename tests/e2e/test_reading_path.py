@@ -1,6 +1,5 @@
 """How much a reader has to open to follow one `GET /products` (docs/architecture.md)."""
 
-import asyncio
 import json
 import os
 import signal
@@ -42,10 +41,12 @@ async def run_in(system: System, program: str, http: httpx.AsyncClient) -> dict[
     """Return the modules of the product that run in a program for one request, with their lines."""
     (pid,) = system.supervisor.pids(program)
     result = system.state.folder / f"{pid}.json"
+    begun = result.with_suffix(".begun")
     runs = []
     for _ in range(REQUESTS):
         os.kill(pid, signal.SIGUSR2)
-        await asyncio.sleep(0.05)
+        await eventually(begun.exists)
+        begun.unlink()
         assert (await http.get("/products")).status_code == 200
         os.kill(pid, signal.SIGUSR2)
         await eventually(result.exists)

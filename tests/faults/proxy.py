@@ -12,6 +12,7 @@ class Proxy(proxy.Proxy):
         super().__init__(target_port)
         self._flows = asyncio.Event()
         self._flows.set()
+        self.held_bytes = 0
 
     def pause(self) -> None:
         """Hold back all that comes from now on."""
@@ -22,5 +23,7 @@ class Proxy(proxy.Proxy):
         self._flows.set()
 
     async def pass_on(self, sink: asyncio.StreamWriter, data: bytes) -> None:
+        self.held_bytes += len(data)
         await self._flows.wait()
+        self.held_bytes -= len(data)
         await super().pass_on(sink, data)

@@ -1,6 +1,7 @@
 """Renewing a service's keys while it runs."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import time
 
@@ -13,12 +14,25 @@ log = get_logger(__name__)
 WATCH_INTERVAL_S = 1.0
 
 
-async def watch_key_files(keys: KeyRing, identity_file: Path, trust_file: Path) -> None:
-    """Renew the keys whenever their files change, or a key in them begins or ends its use."""
+async def _pause() -> None:
+    await asyncio.sleep(WATCH_INTERVAL_S)
+
+
+async def watch_key_files(
+    keys: KeyRing,
+    identity_file: Path,
+    trust_file: Path,
+    *,
+    pause: Callable[[], Awaitable[None]] = _pause,
+) -> None:
+    """Renew the keys whenever their files change, or a key in them begins or ends its use.
+
+    ``pause`` is awaited before each look at the files.
+    """
     seen: list[int] = []  # they may have changed since they were read
     boundary = _next_boundary(keys)
     while True:
-        await asyncio.sleep(WATCH_INTERVAL_S)
+        await pause()
         found = _versions(identity_file, trust_file)
         if found == seen and time() < boundary:
             continue

@@ -1,5 +1,7 @@
 """Records which files of the product run: SIGUSR2 begins, the next one writes them to a file.
 
+That it has begun is said by a file, too.
+
 Python runs it before the program that starts with this on PYTHONPATH.
 """
 
@@ -19,12 +21,13 @@ def _note(frame: FrameType, event: str, _argument: object) -> None:
 
 
 def _toggle(_number: int, _frame: FrameType | None) -> None:
+    result = Path(os.environ["READING_PATH_FOLDER"], f"{os.getpid()}.json")
     if sys.getprofile() is None:
+        result.with_suffix(".begun").touch()
         _seen.clear()
         sys.setprofile(_note)
         return
     sys.setprofile(None)
-    result = Path(os.environ["READING_PATH_FOLDER"], f"{os.getpid()}.json")
     part = result.with_suffix(".part")
     part.write_text(json.dumps(sorted(_seen)))
     part.rename(result)

@@ -16,6 +16,7 @@ from postroad.messaging.publishing import Kind
 from postroad.storage.database import Database
 from postroad.storage.outbox import Outbox, OutboxReader, StoredMessage
 from postroad.storage.relay import Relay
+from postroad.testing import eventually
 from tests.integration.auth.outboxes import reader, write
 from tests.support.auth import AuthUnderTest, rows
 
@@ -82,9 +83,10 @@ async def until(condition: Callable[[], bool], changed: asyncio.Event) -> None:
 
 
 async def until_empty(database: Database) -> None:
-    async with asyncio.timeout(TIMEOUT_S):
-        while await asyncio.to_thread(rows, database, outbox):  # noqa: ASYNC110 - deleted elsewhere
-            await asyncio.sleep(0.01)
+    async def is_empty() -> bool:
+        return not await asyncio.to_thread(rows, database, outbox)
+
+    await eventually(is_empty, timeout_s=TIMEOUT_S)
 
 
 async def test_events_are_sent_in_order_and_then_deleted(database: Database) -> None:

@@ -1,6 +1,5 @@
 """Giving a server that keeps failing a rest, and finding out when it is well again."""
 
-import asyncio
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic
@@ -15,6 +14,19 @@ from tests.support.upstreams import Asked, Pieces, Script, ScriptedServer, in_tu
 
 REFUSED = says(response(400))
 BUSY = says(response(429))
+
+
+class Turnstile:
+    """A lock that counts who has come to wait for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.waited = 0
+        self.release = self._lock.release
+
+    def acquire(self, *, blocking: bool = True) -> bool:
+        self.waited += blocking
+        return self._lock.acquire(blocking)
 
 
 def fail_until_open(fetcher: Fetcher) -> None:
@@ -151,6 +163,7 @@ async def test_patient_calls_share_the_fate_of_the_one_that_tries(
     server = serve(BROKEN)
     fetcher = patient(server)
     rest(fetcher)
+    fetcher._probe = turnstile = Turnstile()  # type: ignore[assignment]
     may_answer = threading.Event()
 
     def script(_: Asked) -> Pieces:
@@ -160,8 +173,7 @@ async def test_patient_calls_share_the_fate_of_the_one_that_tries(
     server.script = script
     with ThreadPoolExecutor(6) as threads:
         calls: list[Future[Fetched]] = [threads.submit(get, fetcher) for _ in range(6)]
-        await eventually(lambda: len(server.asked) == 2)
-        await asyncio.sleep(0.2)  # or a thread might come after the answer
+        await eventually(lambda: len(server.asked) == 2 and turnstile.waited == 5)
         assert not any(call.done() for call in calls)
         may_answer.set()
         failures = [call.exception() for call in calls]

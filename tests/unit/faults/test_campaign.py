@@ -92,7 +92,7 @@ async def test_a_paused_proxy_holds_back_what_comes_and_passes_it_on_afterwards(
 
         proxy.pause()
         writer.write(b", after")
-        await asyncio.sleep(0.1)  # it would have been there long ago
+        await eventually(lambda: proxy.held_bytes == len(b", after"))
         assert heard == b"before"
 
         proxy.resume()

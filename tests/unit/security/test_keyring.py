@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from postroad.security import key_watch, keyring
+from postroad.security import keyring
 from postroad.security.access_tokens import InvalidToken
 from postroad.security.claims import Reason, Refused
 from postroad.security.key_watch import watch_key_files
@@ -179,6 +179,7 @@ class Watched:
 
     def __init__(self, folder: Path, files: Files) -> None:
         self._files = files
+        self._looks = 0
         self.identity_file, self.trust_file = folder / "bridge.json", folder / "trust.json"
         self.write()
         self.keys = KeyRing.load(self.identity_file, self.trust_file)
@@ -199,7 +200,13 @@ class Watched:
 
     async def several_looks(self) -> None:
         """Let the watcher look at the files a few times more."""
-        await asyncio.sleep(5 * key_watch.WATCH_INTERVAL_S)
+        looks = self._looks
+        await eventually(lambda: self._looks > looks + 5)
+
+    async def pause(self) -> None:
+        """Come before each look of the watcher, and let others have a turn."""
+        self._looks += 1
+        await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -209,8 +216,7 @@ def logged(watched: Watched) -> Iterator[list[MutableMapping[str, Any]]]:
 
 
 @pytest.fixture
-def unwatched(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
-    monkeypatch.setattr(key_watch, "WATCH_INTERVAL_S", 0.01)
+def unwatched(files: Files, tmp_path: Path) -> Watched:
     return Watched(tmp_path, files)
 
 
@@ -224,7 +230,9 @@ async def watched(unwatched: Watched) -> AsyncIterator[Watched]:
 @asynccontextmanager
 async def watching(watched: Watched) -> AsyncIterator[None]:
     task = asyncio.create_task(
-        watch_key_files(watched.keys, watched.identity_file, watched.trust_file)
+        watch_key_files(
+            watched.keys, watched.identity_file, watched.trust_file, pause=watched.pause
+        )
     )
     yield
     assert not task.done(), task

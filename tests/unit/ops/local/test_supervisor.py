@@ -195,12 +195,12 @@ async def test_a_cancelled_supervisor_leaves_no_process(tmp_path: Path) -> None:
 def test_workers_die_with_a_killed_supervisor() -> None:
     story = (
         "import asyncio, sys\n"
+        "from ops.local.processes import settle\n"
         "from ops.local.supervisor import Program, Supervisor\n"
         "async def main():\n"
         "    supervisor = Supervisor()\n"
         f"    supervisor.start(Program('worker', {SLEEPER!r}, {{}}))\n"
-        "    while not supervisor.pids('worker'):\n"
-        "        await asyncio.sleep(0.01)\n"
+        f"    await settle(lambda: supervisor.pids('worker'), timeout_s={DEADLINE_S})\n"
         "    print(supervisor.pids('worker')[0], flush=True)\n"
         "    await asyncio.Event().wait()\n"
         "asyncio.run(main())\n"
