@@ -81,6 +81,8 @@ class SignIn:
         self, attempt: Attempt, user: User, password: str, address: str | None
     ) -> Tokens | Reason:
         """Begin a session, unless the user is disabled, or has another password since a moment."""
+        if user.is_disabled:  # before more is hashed: that would tell by its time who was right
+            return "disabled"
         new_hash = self._passwords.renewed(password, user.password_hash)
         with self._database.writing() as transaction:
             current = self._users.lock(transaction, user.id)

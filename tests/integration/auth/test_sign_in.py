@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -129,6 +130,20 @@ def test_a_disabled_user_is_refused_like_anybody_else(auth: AuthUnderTest) -> No
     [told] = auth.events()
     assert isinstance(told, LoginFailed)
     assert told.reason == "disabled"
+
+
+def test_a_disabled_users_right_password_costs_what_a_wrong_one_does(counted: Counted) -> None:
+    counted.auth.service.users.set_disabled("reader", is_disabled=True)
+    costly = CountingPasswords(make_settings(argon2_time_cost=2))
+    checks = []
+    with patch.object(costly, "_hasher", wraps=costly._hasher) as hasher:
+        counted.passwords = costly
+        for password in (PASSWORD, WRONG):
+            hasher.reset_mock()
+            counted.fail(1, password=password)
+            checks.append(hasher.mock_calls)
+
+    assert [len(each) for each in checks] == [1, 1]
 
 
 @pytest.mark.parametrize("username", ["a\0b", "reader\0", "\x1b[31m", "\u202ealice", " "])
