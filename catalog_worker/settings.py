@@ -1,10 +1,13 @@
 """What the catalogue worker is told by its environment."""
 
+import ssl
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from postroad.limits import MESSAGE_MAX_BYTES
 from postroad.settings import MessagingSettings
 from postroad.storage.settings import DatabaseSettings
 from postroad.urls import read_base_url
@@ -15,6 +18,9 @@ class CatalogSettings(BaseSettings):
 
     An answer is fresh for ``cache_fresh_s``. For ``cache_refresh_s`` more it is given at once and
     renewed meanwhile. For ``cache_stale_s`` more it is given only if upstream cannot be asked.
+
+    ``upstream_ca_file``: the authorities, in PEM, of which one has to vouch for upstream; without
+    it, any public one.
     """
 
     model_config = SettingsConfigDict(env_prefix="CATALOG_", frozen=True)
@@ -25,13 +31,26 @@ class CatalogSettings(BaseSettings):
     upstream_read_timeout_s: float = Field(default=3.0, gt=0)
     upstream_attempts: int = Field(default=3, ge=1, le=10)
     upstream_connections: int = Field(default=16, ge=1, le=256)
-    upstream_body_max_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
+    # a page that our own message holds, and as much again of what we did not ask for
+    upstream_body_max_bytes: int = Field(default=2 * MESSAGE_MAX_BYTES, ge=1024)
+    upstream_ca_file: Path | None = None
     breaker_failures: int = Field(default=5, ge=1)
     breaker_rest_s: int = Field(default=5, ge=1)
     cache_fresh_s: float = Field(default=5.0, ge=0)
     cache_refresh_s: float = Field(default=30.0, ge=0)
     cache_stale_s: float = Field(default=300.0, ge=0)
     cache_max_entries: int = Field(default=1000, ge=1)
+
+    @field_validator("upstream_ca_file")
+    @classmethod
+    def _has_certificates(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                ssl.create_default_context(cafile=path)
+            except OSError as error:
+                reason = error.strerror or error
+                raise ValueError(f"cannot take certificates from {path}: {reason}") from error
+        return path
 
 
 class StoreSettings(DatabaseSettings):

@@ -1,5 +1,6 @@
 """Fixtures for everybody: keys, an in-memory broker, and a real RabbitMQ."""
 
+import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -27,6 +28,8 @@ SERVICES_FILE = Path(__file__).parents[1] / "rabbitmq" / "services.toml"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # so it is in the background of a shell, and would be for the commands that tests interrupt
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+os.environ["no_proxy"] = "127.0.0.1,localhost,::1"  # all that tests ask is on this machine
 
 OpenBroker = Callable[[Definitions], Awaitable[BrokerUnderTest]]
 

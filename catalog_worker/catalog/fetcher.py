@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,9 @@ from circuitbreaker import STATE_CLOSED, STATE_HALF_OPEN, CircuitBreaker
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity.stop import stop_before_delay
 
+from catalog_worker.catalog.bodies import read_body
 from catalog_worker.catalog.fetch_counts import FetchCounts
+from catalog_worker.catalog.session import new_session, waiting_until
 from catalog_worker.settings import CatalogSettings
 from postroad.context import current_context
 from postroad.contracts.errors import ServiceError, UpstreamBusy, UpstreamFailed
@@ -26,7 +29,6 @@ from postroad.observability.http_spans import asking
 
 log = structlog.get_logger()
 
-CHUNK_BYTES = 64 * 1024
 MAX_REDIRECTS = 3
 LONGEST_WAIT_S = 3600
 SHORTEST_WAIT_S = 0.05
@@ -173,6 +175,7 @@ class Fetcher:
         for _ in range(MAX_REDIRECTS + 1):
             try:
                 with (
+                    waiting_until(deadline),
                     asking("GET", url, headers, resends=next(sent)) as asked,
                     self._session().get(
                         url,
@@ -180,19 +183,19 @@ class Fetcher:
                         headers=headers,
                         stream=True,
                         allow_redirects=False,
+                        verify=str(self._settings.upstream_ca_file or "") or None,
                         timeout=self._timeout(deadline),  # type: ignore[arg-type]  # stubs lag
                     ) as response,
                 ):
                     asked.status = response.status_code
                     if not response.is_redirect:
-                        return self._read(response, deadline)
+                        return self._read(response)
                     url, query = _redirect_target(response), None
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-                failure = UpstreamFailed(f"the product source {_failure(error)}")
-                raise TransientError(failure) from error
+                raise _failure(error) from error
         raise UpstreamFailed("the product source redirects without end")
 
-    def _read(self, response: requests.Response, deadline: float) -> Fetched:
+    def _read(self, response: requests.Response) -> Fetched:
         status = response.status_code
         if status == requests.codes.not_modified and "If-None-Match" in response.request.headers:
             return Fetched(None, is_unchanged=True)
@@ -203,7 +206,8 @@ class Fetcher:
         if status in MAY_PASS:
             failure = UpstreamFailed(f"the product source answered {status}", retry_after_s=wait_s)
             raise TransientError(failure, wait_s=wait_s)
-        is_json = "json" in response.headers.get("Content-Type", "").lower()
+        content_type = response.headers.get("Content-Type", "")
+        is_json = "json" in content_type.lower()
         if status == requests.codes.not_found and is_json:
             return Fetched(None)
         if 400 <= status < 500:
@@ -211,19 +215,10 @@ class Fetcher:
         if status != requests.codes.ok:
             raise UpstreamFailed(f"the product source answered {status}")
         if not is_json:
-            raise UpstreamFailed("the product source did not answer JSON")
-        return Fetched(self._read_body(response, deadline), response.headers.get("ETag"))
-
-    def _read_body(self, response: requests.Response, deadline: float) -> bytes:
-        body = bytearray()
-        # Each piece as it comes: ``iter_content`` would wait for a whole chunk, however long.
-        while piece := response.raw.read1(CHUNK_BYTES, decode_content=False):
-            body += piece
-            if len(body) > self._settings.upstream_body_max_bytes:
-                raise UpstreamFailed("the product source answered too much")
-            if monotonic() > deadline:  # a read time-out alone would let it trickle for ever
-                raise UpstreamFailed("the product source is too slow")
-        return bytes(body)
+            what = content_type[:80] or "something without a Content-Type"
+            raise UpstreamFailed(f"the product source did not answer JSON, but {what}")
+        body = read_body(response, most_bytes=self._settings.upstream_body_max_bytes)
+        return Fetched(body, response.headers.get("ETag"))
 
     def _pause_s(self, attempt: RetryCallState) -> float:
         """Wait a growing, jittered time, on top of what the server asks for."""
@@ -245,10 +240,7 @@ class Fetcher:
         return is_over and left_s < FAIR_SHARE * self._settings.upstream_timeout_s
 
     def _timeout(self, deadline: float) -> urllib3.Timeout:
-        """Limit connecting, each wait for bytes, and connecting and the first wait together.
-
-        A head that trickles in byte by byte is not bounded by it; a body is, by ``_read_body``.
-        """
+        """Limit connecting, and each wait for bytes; their sum is bounded by the session."""
         return urllib3.Timeout(
             total=max(0.01, deadline - monotonic()),
             connect=self._settings.upstream_connect_timeout_s,
@@ -257,17 +249,9 @@ class Fetcher:
 
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):
-            self._local.session = _Session()
-            self._local.session.headers["Accept"] = "application/json"
-            # Compressed, a small answer may be huge, or say nothing for ever.
-            self._local.session.headers["Accept-Encoding"] = "identity"
+            self._local.session = new_session(self._base_url)
         session: requests.Session = self._local.session
         return session
-
-
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Leave redirects to us: even unfollowed, requests would read their bodies to the end."""
 
 
 def _wants_rest(_: type[BaseException], error: BaseException) -> bool:
@@ -287,14 +271,30 @@ def _redirect_target(response: requests.Response) -> str:
     return target
 
 
-def _failure(error: Exception) -> str:
+def _failure(error: Exception) -> TransientError | UpstreamFailed:
+    """Say what became of a request; who is not trusted now will not be in a moment."""
     match error:
         case requests.Timeout() | urllib3.exceptions.TimeoutError():
-            return "is too slow"
+            what = "is too slow"
+        case requests.exceptions.SSLError():
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, ssl.SSLError):
+                cause = cause.__context__
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return UpstreamFailed(
+                    f"the product source has a certificate that is not trusted: "
+                    f"{cause.verify_message}"
+                )
+            what = f"cannot be reached by TLS: {getattr(cause, 'reason', None) or error}"
+        case requests.exceptions.ProxyError() | requests.exceptions.InvalidProxyURL():
+            what = "cannot be reached through the proxy that the environment names"
+        case requests.exceptions.InvalidSchema():
+            what = "cannot be reached: the environment names a proxy of a kind that we do not know"
         case requests.ConnectionError():
-            return "cannot be reached"
+            what = "cannot be reached"
         case _:
-            return "broke off its answer"
+            what = "broke off its answer"
+    return TransientError(UpstreamFailed(f"the product source {what}"))
 
 
 def _retry_after_s(header: str) -> int | None:

@@ -1,6 +1,7 @@
 """Product APIs on loopback: one that says just what a test has it say, and the sample one."""
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -41,13 +42,16 @@ class ScriptedServer(ThreadingHTTPServer):
     """Answers each request with what ``script`` makes of it, and remembers what it was asked."""
 
     daemon_threads = True
+    request_queue_size = 64  # connections that come at once
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
         super().__init__((LOOPBACK, 0), _Handler)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
         self.script = script
         self.asked: list[Asked] = []
         self.is_leaving = threading.Event()
-        self.url = f"http://{LOOPBACK}:{self.server_port}"
+        self.url = f"{'https' if tls else 'http'}://{LOOPBACK}:{self.server_port}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: clients of a bad server hang up on it."""
@@ -73,6 +77,9 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = 0
     server: ScriptedServer
 
+    def do_CONNECT(self) -> None:  # to a proxy
+        self.do_GET()
+
     def do_GET(self) -> None:
         asked = Asked(self.path, self.headers, self.client_address[1])
         self.server.asked.append(asked)
@@ -85,9 +92,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def scripted(script: Script) -> Iterator[ScriptedServer]:
+def scripted(script: Script, tls: ssl.SSLContext | None = None) -> Iterator[ScriptedServer]:
     """Run a server of that script for as long as the context lasts."""
-    server = ScriptedServer(script)
+    server = ScriptedServer(script, tls)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:

@@ -7,6 +7,7 @@ queue is full, spans are dropped and nobody waits.
 
 from dataclasses import dataclass
 
+import requests
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -21,6 +22,8 @@ from opentelemetry.trace.status import StatusCode
 from postroad.ids import new_id
 from postroad.observability.spans import Attributes, Kind, Span
 from postroad.observability.trace_context import TraceContext
+from postroad.settings import TracingSettings
+from postroad.urls import is_loopback
 from postroad.version import VERSION
 
 _KINDS = {
@@ -44,7 +47,8 @@ class OtelRecorder:
         }
         resource = Resource.create(ours).merge(OTELResourceDetector().detect())
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        exporter = OTLPSpanExporter(session=_session(TracingSettings().endpoint))
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._follows = isinstance(self._provider.sampler, ParentBased)
         self._tracer = self._provider.get_tracer("postroad", VERSION)
 
@@ -75,6 +79,15 @@ class OtelRecorder:
     def close(self) -> None:
         """Send what there is; may take as long as the collector lets it."""
         self._provider.shutdown()
+
+
+def _session(endpoint: str) -> requests.Session | None:
+    """Make a session for a collector on this machine, which no proxy knows; else the SDK does."""
+    if not is_loopback(endpoint):
+        return None
+    session = requests.Session()
+    session.trust_env = False
+    return session
 
 
 class OtelSpan:

@@ -1,12 +1,16 @@
 """What a fetch may cost: its time, its size, and where it is sent."""
 
 import gzip
+import tracemalloc
+import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
 import pytest
 
 from postroad.contracts.errors import UpstreamFailed
+from postroad.testing import eventually
 from tests.support.fetching import BROKEN, CHUNKED, GOOD, Serve, failure, fetcher_of, get
 from tests.support.upstreams import (
     Asked,
@@ -22,17 +26,6 @@ from tests.support.upstreams import (
 DEADLINE_S = 0.5
 GRACE_S = 0.1  # on a busy machine
 
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-SLOW: dict[str, Callable[[ScriptedServer], Script]] = {
-    "silence": lambda server: server.silence,
-    "trickle": lambda server: server.trickle(HEAD + b"Content-Length: 1000000\r\n\r\n"),
-    "trickle to the end": lambda server: server.trickle(HEAD + b"Connection: close\r\n\r\n"),
-    "trickle in a chunk": lambda server: server.trickle(CHUNKED + b"fffff\r\n"),
-    "failure after failure": lambda _: BROKEN,
-    "a failure, then silence": lambda server: in_turn(BROKEN, server.silence),
-    "a long pause": lambda _: says(response(429, Retry_After="1")),
-}
-
 
 def endless(head: bytes, piece: bytes) -> Script:
     def script(_: Asked) -> Pieces:
@@ -41,6 +34,23 @@ def endless(head: bytes, piece: bytes) -> Script:
             yield piece
 
     return script
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+SLOW: dict[str, Callable[[ScriptedServer], Script]] = {
+    "silence": lambda server: server.silence,
+    "trickle": lambda server: server.trickle(HEAD + b"Content-Length: 1000000\r\n\r\n"),
+    "trickle to the end": lambda server: server.trickle(HEAD + b"Connection: close\r\n\r\n"),
+    "trickle in a chunk": lambda server: server.trickle(CHUNKED + b"fffff\r\n"),
+    "trickle before a status": lambda server: server.trickle(b"HTTP/1.1"),
+    "trickle in a head": lambda server: server.trickle(HEAD + b"X-Slow:"),
+    "trickle in a chunk's size": lambda server: server.trickle(CHUNKED + b"f;"),
+    "trickle after the last chunk": lambda server: server.trickle(CHUNKED + b"0\r\nX-Slow:"),
+    "beginnings without end": lambda _: endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "failure after failure": lambda _: BROKEN,
+    "a failure, then silence": lambda server: in_turn(BROKEN, server.silence),
+    "a long pause": lambda _: says(response(429, Retry_After="1")),
+}
 
 
 def moved(to: str, status: int = 301) -> Script:
@@ -61,6 +71,33 @@ def test_a_slow_server_costs_no_more_time_than_somebody_waits(
 
     assert monotonic() - began < DEADLINE_S + GRACE_S
     assert server.asked
+
+
+async def test_a_head_that_trickles_gives_thread_and_socket_back(serve: Serve) -> None:
+    server = serve(GOOD)
+    open_connections: list[int] = []
+
+    def trickle(asked: Asked) -> Pieces:
+        open_connections.append(asked.connection)
+        try:
+            yield from server.trickle(HEAD + b"X-Slow:")(asked)
+        finally:
+            open_connections.remove(asked.connection)
+
+    server.script = trickle
+    fetcher = fetcher_of(server, breaker_failures=100, upstream_timeout_s=DEADLINE_S)
+
+    began = monotonic()
+    with ThreadPoolExecutor(15) as threads:
+        failures = list(threads.map(lambda _: str(failure(fetcher)), range(30)))
+        took_s = monotonic() - began
+        server.script = GOOD
+        again = list(threads.map(lambda _: get(fetcher).body, range(30)))
+
+    assert failures == ["the product source is too slow"] * 30
+    assert took_s < 2 * DEADLINE_S + 5 * GRACE_S
+    assert again == [b'{"a":1}'] * 30
+    await eventually(lambda: not open_connections)
 
 
 def test_a_slow_server_costs_no_more_time_than_is_set(serve: Serve) -> None:
@@ -166,14 +203,58 @@ def test_a_body_in_chunks_is_put_together(serve: Serve) -> None:
     assert len({asked.connection for asked in server.asked}) == 1
 
 
-def test_a_body_is_not_unpacked(serve: Serve) -> None:
-    packed = gzip.compress(b" " * 10_000_000)
-    server = serve(says(response(body=packed, Content_Encoding="gzip")))
+PACKED = {
+    "gzip": ("gzip", gzip.compress(b'{"a":1}')),
+    "by its other name": ("X-GZip", gzip.compress(b'{"a":1}')),
+    "gzip without a word": ("", gzip.compress(b'{"a":1}')),
+    "deflate": ("deflate", zlib.compress(b'{"a":1}')),
+    "bare deflate": ("deflate", zlib.compress(b'{"a":1}', wbits=-15)),
+    "gzip that is none": ("gzip", b'{"a":1}'),
+    "identity": ("identity", b'{"a":1}'),
+}
+WRONGLY_PACKED = {
+    "brotli": ("br", b"whatever", "in an encoding not asked for: br"),
+    "twice": ("gzip, gzip", b"whatever", "in an encoding not asked for: gzip, gzip"),
+    "too short": ("gzip", gzip.compress(b"{}")[:-1], "what cannot be unpacked"),
+    "too long": ("gzip", gzip.compress(b"{}") * 2, "what cannot be unpacked"),
+    "not gzip": ("gzip", b"\x1f\x8b and so on", "what cannot be unpacked"),
+    "not deflate": ("deflate", b"{}", "what cannot be unpacked"),
+}
 
-    fetched = get(fetcher_of(server))
 
-    assert fetched.body == packed
+@pytest.mark.parametrize(("encoding", "packed"), PACKED.values(), ids=PACKED)
+def test_a_packed_body_is_read_although_nobody_asked_for_one(
+    serve: Serve, encoding: str, packed: bytes
+) -> None:
+    server = serve(says(response(body=packed, Content_Encoding=encoding)))
+
+    assert get(fetcher_of(server)).body == b'{"a":1}'
     assert server.asked[0].headers["Accept-Encoding"] == "identity"
+
+
+def test_a_packed_body_is_not_unpacked_beyond_the_limit(serve: Serve) -> None:
+    packed = gzip.compress(b" " * 20_000_000)
+    server = serve(says(response(body=packed, Content_Encoding="gzip")))
+    fetcher = fetcher_of(server, upstream_body_max_bytes=len(packed))
+    tracemalloc.start()
+
+    failed = failure(fetcher)
+
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert str(failed) == "the product source answered too much"
+    assert most_bytes < 2_000_000
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(("encoding", "packed", "why"), WRONGLY_PACKED.values(), ids=WRONGLY_PACKED)
+def test_what_cannot_be_unpacked_is_said_and_not_asked_for_again(
+    serve: Serve, encoding: str, packed: bytes, why: str
+) -> None:
+    server = serve(says(response(body=packed, Content_Encoding=encoding)))
+
+    assert str(failure(fetcher_of(server))) == f"the product source answered {why}"
+    assert len(server.asked) == 1
 
 
 # Redirects

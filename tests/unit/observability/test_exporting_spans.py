@@ -81,6 +81,8 @@ async def test_what_was_begun_is_sent_before_the_process_ends(
     with running_collector() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "60000")  # ms: it is the end that sends it
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # knows no collector of ours
+        monkeypatch.setenv("no_proxy", "")
 
         async with exporting_spans("shop", TracingSettings()):
             span = send()

@@ -1,0 +1,68 @@
+"""Reading what a server sends: no more than is taken, packed or not, in whatever encoding."""
+
+import json
+import re
+import zlib
+
+import requests
+
+from postroad.contracts.errors import UpstreamFailed
+
+CHUNK_BYTES = 64 * 1024
+_GZIP = b"\x1f\x8b"  # RFC 1952; no JSON begins so
+_UNPACKED = {"", "identity", "gzip", "x-gzip"}  # the last two where it is not true
+
+# a character of two halves, or one half alone; what follows another backslash is neither
+_HALVES = re.compile(
+    r"\\(?:\\|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|(u[dD][89a-fA-F][0-9a-fA-F]{2}))"
+)
+
+
+def read_body(response: requests.Response, *, most_bytes: int) -> bytes:
+    """Read a body, and unpack it; neither may be longer than that.
+
+    Raises:
+        UpstreamFailed: it is, or cannot be unpacked.
+    """
+    body = bytearray()
+    # Each piece as it comes: ``iter_content`` would wait for a whole chunk, however long.
+    while piece := response.raw.read1(CHUNK_BYTES, decode_content=False):
+        body += piece
+        if len(body) > most_bytes:
+            raise too_much()
+    return _unpacked(bytes(body), response.headers.get("Content-Encoding", ""), most_bytes)
+
+
+def as_text(body: bytes) -> str:
+    """Decode JSON in any of its encodings; half a character becomes U+FFFD."""
+    text = body.decode(json.detect_encoding(body), "replace")
+    return _HALVES.sub(lambda found: "\\ufffd" if found[1] else found[0], text)
+
+
+def too_much() -> UpstreamFailed:
+    return UpstreamFailed("the product source answered too much")
+
+
+def _unpacked(body: bytes, encoding: str, most_bytes: int) -> bytes:
+    encoding = encoding.strip().lower()
+    if body.startswith(_GZIP):
+        window_bits = zlib.MAX_WBITS + 16
+    elif encoding == "deflate":  # of zlib as it should be, or bare as some send it
+        window_bits = zlib.MAX_WBITS if body[:1] == b"\x78" else -zlib.MAX_WBITS
+    elif encoding in _UNPACKED:
+        return body
+    else:
+        raise UpstreamFailed(
+            f"the product source answered in an encoding not asked for: {encoding[:40]}"
+        )
+    unpacking = zlib.decompressobj(window_bits)
+    try:
+        unpacked = unpacking.decompress(body, most_bytes + 1)
+    except zlib.error as error:
+        raise UpstreamFailed("the product source answered what cannot be unpacked") from error
+    if len(unpacked) > most_bytes:
+        raise too_much()
+    if not unpacking.eof or unpacking.unused_data:
+        raise UpstreamFailed("the product source answered what cannot be unpacked")
+    return unpacked
