@@ -6,8 +6,8 @@ from time import time
 
 from ops.commands.arguments import add_state_argument
 from ops.commands.errors import CommandError
-from ops.state.files import write_private
 from ops.state.folder import StateFolder
+from postroad.security.files import write_private
 from postroad.security.keys import Identity, PublicKey, TrustBundle
 from postroad.security.rotation import LEAD_S, OVERLAP_S, rotate, trust_rotated
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ops.local.ports import LOOPBACK
-from ops.state.files import write_private
 from postroad.limits import MESSAGE_MAX_BYTES
+from postroad.security.files import write_private
 
 # bin/setup looks in the same places.
 _PLACES = ("/usr/lib/rabbitmq/bin", "/usr/local/sbin", "/usr/sbin", "/opt/rabbitmq/sbin")
@@ -28,6 +28,11 @@ _MARK = "-postroad_node"  # an argument of ours, by which a node is recognised
 # sleeps at once in between makes that twice as long; one that looks about for a few microseconds
 # first does not, and costs nothing that can be measured when the node is idle.
 _ERLANG_FLAGS = ("+sbwt", "very_short", "+sbwtdio", "very_short", "+sbwtdcpu", "none")
+
+# RabbitMQ takes a file's name for a list of bytes in some places, and for one of characters in
+# others. With this flag both are the same, whatever the locale (erl(1)); its tools expect UTF-8.
+_NAMES_ARE_BYTES = "+fnl"
+_TOOLS_LOCALE = "C.UTF-8"
 
 
 class RabbitMQNotFound(Exception):
@@ -95,7 +100,7 @@ class Node:
         """
         port = str(self.ports.distribution)
         return [
-            *(str(find_program("rabbitmq-server")), *_ERLANG_FLAGS),
+            *(str(find_program("rabbitmq-server")), *_ERLANG_FLAGS, _NAMES_ARE_BYTES),
             *("-sname", _NAME, "-start_epmd", "false"),
             *("-kernel", "inet_dist_listen_min", port, "inet_dist_listen_max", port),
             *("-kernel", "inet_dist_use_interface", "{127,0,0,1}"),
@@ -112,8 +117,9 @@ class Node:
 
     def environment(self) -> dict[str, str]:
         """Give the whole environment: no RABBITMQ_ variable of the user's gets in."""
-        inherited = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-        return inherited | {
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LC_ALL": _TOOLS_LOCALE,
             "HOME": str(self.folder),  # where the Erlang cookie is
             "ERL_CRASH_DUMP_SECONDS": "0",
             "ERL_EPMD_ADDRESS": LOOPBACK,
@@ -158,7 +164,8 @@ class Node:
         return {
             "listeners.tcp.1": f"{LOOPBACK}:{self.ports.amqp}",
             "definitions.import_backend": "local_filesystem",
-            "definitions.local.path": str(self.folder / "definitions.json"),
+            # in the node's folder, which it starts in: a value here is Latin-1, and ends at a #
+            "definitions.local.path": "definitions.json",
             "max_message_size": str(MESSAGE_MAX_BYTES),
             "log.connection.level": "warning",  # not a line for each client that comes and goes
         } | (management if self.management else {})

@@ -46,10 +46,13 @@ DEFINITIONS = {
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroker]:
-    """A node for tests that only look."""
-    folder = tmp_path_factory.mktemp("broker of ours")  # a path with spaces in it
+    """A node for tests that only look, in a folder and a locale that do not make it easy."""
+    folder = tmp_path_factory.mktemp("Ünser bröker, 日本 #1")
     broker = PrivateBroker(folder, DEFINITIONS, management=True)
-    asyncio.run(broker.start())
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("LC_ALL", "C")
+        environment.delenv("LANG", raising=False)
+        asyncio.run(broker.start())
     yield broker
     asyncio.run(broker.stop())
 

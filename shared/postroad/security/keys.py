@@ -14,7 +14,6 @@ old one is accepted for a while after (``postroad.security.rotation``).
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from time import time
@@ -23,6 +22,8 @@ from typing import Literal, Self, TypeVar
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+
+from postroad.security.files import write_private
 
 KeyT = TypeVar("KeyT", bound="PublicKey")
 Purpose = Literal["agreement", "sealing", "events", "tokens"]
@@ -136,12 +137,7 @@ class Identity(BaseModel):
     def save(self, path: Path) -> None:
         """Write the identity for its owner's eyes alone (mode 0600), whole or not at all."""
         keys = [key.public().model_dump() | {"d": key.d.get_secret_value()} for key in self.keys]
-        temporary = path.with_suffix(".new")
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump({"service": self.service, "keys": keys}, file, indent=1)
-        temporary.rename(path)
+        write_private(path, json.dumps({"service": self.service, "keys": keys}, indent=1))
 
     def key(self, purpose: Purpose) -> PrivateKey:
         """Give the key in use for a purpose."""
