@@ -13,8 +13,8 @@ from ops.local.broker import BrokerError, PrivateBroker
 from ops.local.running import running_broker
 from ops.services import programs
 from ops.state import credentials
-from ops.state.files import write_private
 from ops.state.folder import StateFolder
+from postroad.security.files import write_private
 from postroad.security.key_watch import WATCH_INTERVAL_S
 from postroad.topology.definitions import Definitions
 from postroad.topology.services import Service, Services, load_services
@@ -62,13 +62,11 @@ async def add(state: StateFolder, name: str, service: Service) -> bool:
     """
     with state.changing():
         allowed = note(state, name, service)
-        programs.write_trust(state, allowed)
         began = monotonic()
         wanted = programs.broker_definitions(state, allowed)
         broker = running_broker(state)
         if broker is None:
             if is_provisioned(state):
-                credentials.certificates(state, [name])
                 _write(state, wanted)
             return False
         await _import(state, broker, {kind: _of(name, wanted[kind]) for kind in _GRANTS})
@@ -77,18 +75,26 @@ async def add(state: StateFolder, name: str, service: Service) -> bool:
 
 
 def note(state: StateFolder, name: str, service: Service) -> Services:
-    """Write down what an added service may do, while ``state.changing``; give all that there are.
+    """Make an added service's keys and write down what it may do, while ``state.changing``.
+
+    Return all services that there are. It is written down last: one whose keys cannot be made would
+    keep the system from starting.
 
     Raises:
         GrantError, ServicesFileError, StateError: as ``add`` does.
     """
     _check_not_ours(name)
     added = programs.added_services(state).root
+    changed = Services.parse(_to_toml(Services(added | {name: service})))
+    allowed = programs.with_our_own(state, changed)
+    state.password(name)
+    if is_provisioned(state):
+        credentials.certificates(state, [name])
+    programs.write_trust(state, allowed)
     if added.get(name) != service:
-        changed = Services.parse(_to_toml(Services(added | {name: service})))
         state.write_services(_to_toml(changed))
         state.write_revoked(state.revoked() - {name})
-    return programs.allowed_services(state)
+    return allowed
 
 
 async def revoke(state: StateFolder, name: str) -> bool:
@@ -109,12 +115,12 @@ async def revoke(state: StateFolder, name: str) -> bool:
         if name in ours and running_broker(state) is not None:  # it may be ours that runs
             raise GrantError(f"{name} is one of our own services; stop 'postroad up' first")
         rest = {other: service for other, service in added.root.items() if other != name}
-        state.write_services(_to_toml(Services(rest)))
         state.write_revoked(state.revoked() | {name})
         allowed = Services(rest | ours)  # of the rest, too, some may be wrong
         others = {other: each for other, each in allowed.root.items() if other != name}
         programs.write_trust(state, Services(others))  # first: nobody trusts it
         state.forget(name)
+        state.write_services(_to_toml(Services(rest)))  # last: until then it can be done again
         broker = running_broker(state)
         if broker is None:
             if is_provisioned(state):
@@ -129,13 +135,17 @@ async def revoke(state: StateFolder, name: str) -> bool:
 async def forget_revoked(state: StateFolder, broker: PrivateBroker) -> None:
     """Delete the broker users of those who have been revoked, with their connections.
 
-    Not of those that are our own services by now: they have been given new passwords.
+    Not of those that are services again by now: they have been given new passwords.
 
     Raises:
         BrokerError: the broker did not do it.
-        ServicesFileError: the file of our own services is wrong.
+        ServicesFileError: a file of services is wrong.
     """
-    for name in sorted(state.revoked() - load_services(programs.SERVICES_FILE).root.keys()):
+    known = {
+        *load_services(programs.SERVICES_FILE).names,
+        *programs.noted_services(state).names,
+    }
+    for name in sorted(state.revoked() - known):
         try:
             await broker.ctl("delete_user", name)
         except BrokerError as error:

@@ -49,7 +49,12 @@ def allowed_services(state: StateFolder) -> Services:
     Raises:
         ServicesFileError: one of the two files is wrong, or both name a service.
     """
-    ours, added = load_services(SERVICES_FILE), added_services(state)
+    return with_our_own(state, added_services(state))
+
+
+def with_our_own(state: StateFolder, added: Services) -> Services:
+    """Put our own services and added ones together, as ``allowed_services`` does."""
+    ours = load_services(SERVICES_FILE)
     if both := sorted(ours.root.keys() & added.root.keys()):
         raise ServicesFileError(
             f"{state.services_file}: {both[0]} is one of our own services; the keys of the one "
@@ -89,6 +94,10 @@ def noted_services(state: StateFolder) -> Services:
         noted = Services.read(state.services_file.read_text())
     except OSError as error:
         raise ServicesFileError(f"cannot read {state.services_file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ServicesFileError(
+            f"{state.services_file} is not UTF-8; put a copy of it back, or correct it there"
+        ) from error
     except ServicesFileError as error:
         raise ServicesFileError(f"{state.services_file}: {error}; correct it there") from error
     return Services(

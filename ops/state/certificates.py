@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from ops.state.files import write_private
+from postroad.security.files import write_private
 
 AUTHORITY_LIFETIME = timedelta(days=3650)
 LIFETIME = timedelta(days=730)
@@ -41,10 +41,15 @@ class Credentials:
         """
         if not (folder / _CERTIFICATE).exists() or not (folder / _KEY).exists():
             return None
-        certificate = x509.load_pem_x509_certificate((folder / _CERTIFICATE).read_bytes())
-        key = serialization.load_pem_private_key((folder / _KEY).read_bytes(), password=None)
+        file = folder / _CERTIFICATE
+        try:
+            certificate = x509.load_pem_x509_certificate(file.read_bytes())
+            file = folder / _KEY
+            key = serialization.load_pem_private_key(file.read_bytes(), password=None)
+        except ValueError as error:
+            raise ValueError(f"{file.name} is not what it should be") from error
         if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise ValueError(f"{folder / _KEY} holds a key of another kind")
+            raise ValueError(f"{file.name} holds a key of another kind")
         return cls(certificate, key)
 
     def save(self, folder: Path, *, mode: int = 0o600) -> None:
@@ -57,11 +62,15 @@ class Credentials:
         write_private(folder / _KEY, private.decode(), mode=mode)
         write_private(folder / _CERTIFICATE, _pem(self.certificate), mode=mode)
 
+    @property
+    def fit(self) -> bool:
+        return self.certificate.public_key() == self.key.public_key()
+
     def are_good(self, now: datetime, issuer: "Credentials", hosts: Sequence[str]) -> bool:
         """Tell whether they fit each other, the issuer and the hosts, and hold for a while."""
         certificate = self.certificate
         return (
-            certificate.public_key() == self.key.public_key()
+            self.fit
             and certificate.not_valid_after_utc - now > RENEWED_BEFORE_END
             and certificate.issuer == issuer.certificate.subject
             and _hosts(certificate) == {_general_name(host) for host in hosts}
@@ -80,10 +89,14 @@ class Authority:
         """
         self._now = now or datetime.now(UTC)
         own = Credentials.load(folder)
-        if own is None or own.certificate.not_valid_after_utc - self._now <= RENEWED_BEFORE_END:
+        if (
+            own is None
+            or not own.fit  # one of the two was written when the machine went down
+            or own.certificate.not_valid_after_utc - self._now <= RENEWED_BEFORE_END
+        ):
             own = _new_authority(self._now)
             own.save(folder)
-            _add_trusted(folder / _CA, own.certificate, self._now)
+        _add_trusted(folder / _CA, own.certificate, self._now)
         self._own = own
         self._trusted = (folder / _CA).read_text()
 
@@ -140,6 +153,8 @@ def _new_authority(now: datetime) -> Credentials:
 def _add_trusted(bundle: Path, certificate: x509.Certificate, now: datetime) -> None:
     """Trust an authority, and go on trusting those whose certificates may still be in use."""
     known = x509.load_pem_x509_certificates(bundle.read_bytes()) if bundle.exists() else []
+    if certificate in known:
+        return
     held = [each for each in known if each.not_valid_after_utc > now]
     write_private(bundle, "".join(map(_pem, [certificate, *held])))
 

@@ -1,8 +1,6 @@
 """The keys and certificates in a state folder, made when they are first needed."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 from ops.state.certificates import Authority
 from ops.state.files import make_folder
@@ -19,11 +17,16 @@ def identity(state: StateFolder, service: str) -> Identity:
         StateError: the file is broken, or another service's.
     """
     path = state.identity_file(service)
-    with _usable(state, path):
+    with state.usable(path):
         if not path.exists():
             make_folder(path.parent)
             Identity.create(service).save(path)
-        found = Identity.load(path)
+        try:
+            found = Identity.load(path)
+        except KeyFileError as error:
+            if isinstance(error.__cause__, OSError):
+                raise error.__cause__ from None
+            raise ValueError("it holds no keys of a service") from None
     if found.service != service:
         raise StateError(state.broken(path, f"it holds the keys of {found.service}"))
     return found
@@ -37,28 +40,21 @@ def certificates(
     Raises:
         StateError: a file cannot be made or is broken.
     """
-    with _usable(state, state.authority_folder):
+    with state.usable(state.authority_folder):
         make_folder(state.authority_folder)
         authority = Authority(state.authority_folder)
-        new = []
-        if broker_hosts:
-            folder = state.broker_folder / "tls"
+    new = []
+    if broker_hosts:
+        folder = state.broker_folder / "tls"
+        with state.usable(folder):
             make_folder(folder)
             folder.chmod(_SHARED_FOLDER_MODE)
             if authority.keep(folder, "broker", hosts=broker_hosts, mode=SHARED_MODE):
                 new.append("broker")
-        for service in services:
-            folder = state.own_folder(service) / "tls"
+    for service in services:
+        folder = state.own_folder(service) / "tls"
+        with state.usable(folder):
             make_folder(folder)
             if authority.keep(folder, service):
                 new.append(service)
     return new
-
-
-@contextmanager
-def _usable(state: StateFolder, path: Path) -> Iterator[None]:
-    with state.usable(path):
-        try:
-            yield
-        except KeyFileError as error:
-            raise StateError(state.advice(str(error))) from error

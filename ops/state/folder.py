@@ -28,6 +28,7 @@
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -35,9 +36,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ops.state.files import make_folder, write_private
+from ops.state.files import make_folder
+from postroad.security.files import write_private
 
 SHARED_MODE = 0o644  # for the users of RabbitMQ and PostgreSQL; the state folder itself is closed
+_UNUSABLE = re.compile("['\"`$?\n\ud800-\udfff]")  # surrogates stand for bytes that are not UTF-8
 _SQLITE_HEADER = b"SQLite format 3\0"  # the database file format, section 1.3
 
 
@@ -127,6 +130,11 @@ class StateFolder:
             yield
 
     def _make(self) -> None:
+        if _UNUSABLE.search(str(self.folder)):
+            raise StateError(
+                f"RabbitMQ and SQLite cannot be run in {self.folder}: its name has a quote, $, ?, "
+                "a line break, or bytes that are not UTF-8; choose another folder with --state"
+            )
         with self.usable(self.folder):
             for folder in ("", "log", "broker"):
                 make_folder(self.folder / folder)
@@ -204,7 +212,9 @@ class StateFolder:
         with self.usable(self._running_file):
             if not self._running_file.exists():
                 return None
-            addresses: dict[str, Any] = json.loads(self._running_file.read_bytes())
+            addresses = json.loads(self._running_file.read_bytes())
+            if not isinstance(addresses, dict):
+                raise ValueError("it holds no addresses")
             return addresses
 
     def write_scaling(self, report: str) -> None:
@@ -232,7 +242,7 @@ class StateFolder:
                 with self.users_file.open("rb") as file:
                     header = file.read(len(_SQLITE_HEADER))
                 if header not in (b"", _SQLITE_HEADER):
-                    raise StateError(self.broken(self.users_file, "it is no SQLite database"))
+                    raise ValueError("it is no SQLite database")
 
     @contextmanager
     def usable(self, path: Path) -> Iterator[None]:
@@ -241,12 +251,20 @@ class StateFolder:
             yield
         except OSError as error:
             where = error.filename or path
-            raise StateError(self.advice(f"cannot use {where}: {error.strerror}")) from error
+            raise StateError(
+                f"cannot use {where}: {error.strerror}; see to that, or choose another folder with "
+                "--state"
+            ) from error
         except ValueError as error:
             raise StateError(self.broken(path, str(error))) from error
 
     def broken(self, path: Path, reason: str) -> str:
-        return self.advice(f"{path} is broken: {reason}")
-
-    def advice(self, problem: str) -> str:
-        return f"{problem}; remove {self.folder} to start afresh ('make clean' does)"
+        """Say what is wrong with a file, and how to go on without losing any other."""
+        remedies = {
+            self.users_file: "move it away to begin with the users of a new system",
+            self._revoked_file: "write into it who was revoked last, a name a line",
+        }
+        remedy = remedies.get(path, f"move it away, and it is made anew: mv {path} {path}.broken")
+        if path.name in ("database.password", "administrator.password"):
+            remedy += "; then give the new one to PostgreSQL: ALTER ROLE"
+        return f"{path} is broken: {reason}; put a copy of it back, or {remedy}"

@@ -17,6 +17,9 @@ from postroad.topology.names import SCALER, work_queue
 
 Contract = type[Request[Any]] | type[Event] | type[Job]
 
+# That of a PostgreSQL role; queues, files and certificates take one more at least.
+_NAME_MAX = 63
+
 
 class ServicesFileError(Exception):
     """services.toml is missing or wrong; the message says where."""
@@ -135,6 +138,10 @@ class Services(RootModel[dict[str, Service]]):
 
 
 def _check_name(name: str) -> None:
+    if len(name) > _NAME_MAX:
+        raise ServicesFileError(
+            f"{name[:_NAME_MAX]}… is no name: {len(name)} characters are more than {_NAME_MAX}"
+        )
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ServicesFileError(f"{name!r} is no name: use a-z, 0-9 and _")
 

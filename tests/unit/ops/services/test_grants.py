@@ -14,7 +14,7 @@ from ops.local.running import running_broker
 from ops.services import grants, programs
 from ops.services.grants import GrantError
 from ops.state import credentials
-from ops.state.folder import StateFolder
+from ops.state.folder import StateError, StateFolder
 from postroad.security.keys import TrustBundle
 from postroad.topology.definitions import definitions
 from postroad.topology.names import SCALER
@@ -125,6 +125,90 @@ async def test_what_makes_no_sense_is_refused_and_changes_nothing(
 
     assert not state.services_file.exists()
     assert not state.trust_file.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["a" * 300, "a" * 64, "Shop", "shop-2", "1shop", "../shop", "köln"]
+)
+def test_a_name_that_is_none_is_refused_and_leaves_nothing_behind(
+    state: StateFolder, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    status = command(state, "add", name, "--calls", "catalog.products.*")
+
+    assert status == 1
+    assert "is no name: " in capsys.readouterr().err
+    assert not state.services_file.exists()
+    assert not state.trust_file.exists()
+
+
+async def test_the_longest_name_has_keys_and_a_certificate(state: StateFolder) -> None:
+    credentials.certificates(state, [])
+    name = "a" * 63
+
+    with state.changing():
+        grants.note(state, name, SHOP)
+
+    assert credentials.identity(state, name).service == name
+    assert (state.own_folder(name) / "tls" / "certificate.pem").exists()
+
+
+async def test_a_service_whose_keys_cannot_be_made_is_not_noted(state: StateFolder) -> None:
+    with state.changing():
+        pass
+    (state.folder / "services").mkdir(exist_ok=True)
+    (state.folder / "services" / "shop").write_text("in its folder's place")
+
+    with pytest.raises(StateError):
+        await grants.add(state, "shop", SHOP)
+
+    assert programs.added_services(state).names == []
+    programs.write_trust(state, programs.allowed_services(state))  # as the next start does
+
+
+async def test_what_was_cut_short_while_it_was_revoked_can_be_revoked_again(
+    state: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await grants.add(state, "shop", SHOP)
+    before = credentials.identity(state, "shop")
+
+    def fail(_text: str) -> None:
+        raise StateError("the disk is full")
+
+    with monkeypatch.context() as cut:
+        cut.setattr(state, "write_services", fail)
+        with pytest.raises(StateError):
+            await grants.revoke(state, "shop")
+
+    assert state.revoked() == {"shop"}
+    assert "shop" not in TrustBundle.load(state.trust_file).services
+    assert not state.identity_file("shop").exists()
+    await grants.revoke(state, "shop")
+    assert programs.added_services(state).names == []
+    await grants.add(state, "shop", SHOP)
+    assert credentials.identity(state, "shop") != before
+
+
+async def test_the_user_of_a_service_that_was_added_again_is_not_deleted(
+    state: StateFolder,
+) -> None:
+    await grants.add(state, "shop", SHOP)
+    with state.changing():
+        state.write_revoked({"shop", "till"})
+    broker = Deleting(state.broker_folder)
+
+    await grants.forget_revoked(state, broker)
+
+    assert broker.deleted == ["till"]
+
+
+def test_a_services_file_that_is_not_text_is_named(
+    state: StateFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with state.changing():
+        state.services_file.write_bytes(b"\xff\xfe")
+
+    assert command(state, "list") == 1
+    assert f"{state.services_file} is not UTF-8; put a copy" in capsys.readouterr().err
 
 
 async def test_a_revoked_service_has_no_keys_and_no_rights(state: StateFolder) -> None:

@@ -100,3 +100,35 @@ def test_no_certificate_outlives_its_authority(folder: Path) -> None:
 
     authority = certificate(folder / "auth", "ca.pem")
     assert certificate(folder / "auth").not_valid_after_utc == authority.not_valid_after_utc
+
+
+def test_an_authority_cut_short_between_key_and_certificate_is_made_anew(folder: Path) -> None:
+    other = folder / "other"
+    other.mkdir()
+    Authority(other, now=NOW)
+    keep(folder)
+    (other / "key.pem").replace(folder / "authority" / "key.pem")
+
+    assert keep(folder, NOW + timedelta(days=1))
+
+    bundle = x509.load_pem_x509_certificates((folder / "auth" / "ca.pem").read_bytes())
+    certificate(folder / "auth").verify_directly_issued_by(bundle[0])
+    assert len(bundle) == 2  # what the one before has issued may still be in use
+
+
+def test_an_authority_cut_short_before_it_is_trusted_is_trusted_next(folder: Path) -> None:
+    Authority(folder / "authority", now=NOW)
+    (folder / "authority" / "ca.pem").unlink()
+
+    assert keep(folder)
+
+    certificate(folder / "auth").verify_directly_issued_by(certificate(folder / "auth", "ca.pem"))
+
+
+@pytest.mark.parametrize("file", ["key.pem", "certificate.pem"])
+def test_a_broken_file_is_named(folder: Path, file: str) -> None:
+    keep(folder)
+    (folder / "auth" / file).write_text("-----BEGIN")
+
+    with pytest.raises(ValueError, match=f"{file} is not what it should be"):
+        keep(folder)

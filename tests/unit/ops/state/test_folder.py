@@ -96,7 +96,7 @@ def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
     path.write_text("")
 
     with (
-        pytest.raises(StateError, match=f"cannot use {path}.*make clean"),
+        pytest.raises(StateError, match=f"cannot use {path}.*--state"),
         StateFolder(path).held(ADDRESS),
     ):
         pass
@@ -107,7 +107,7 @@ def test_a_broken_identity_is_named(folder: Path, content: bytes) -> None:
     path = folder / "services" / "auth" / "identity.json"
     path.write_bytes(content)
 
-    with pytest.raises(StateError, match=f"{path}.*make clean"):
+    with pytest.raises(StateError, match=f"{path} is broken: .*mv {path} {path}.broken"):
         identity(StateFolder(folder), "auth")
 
 
@@ -149,8 +149,42 @@ def test_a_users_file_that_is_no_database_is_named(folder: Path) -> None:
         pass
 
 
-def test_a_broken_running_file_is_named(folder: Path) -> None:
-    (folder / "running.json").write_text('{"http":')
+@pytest.mark.parametrize("content", ['{"http":', "", "[]"])
+def test_a_broken_running_file_is_named(folder: Path, content: str) -> None:
+    (folder / "running.json").write_text(content)
 
     with pytest.raises(StateError, match=r"running\.json is broken"):
         StateFolder(folder).running()
+
+
+@pytest.mark.parametrize("name", ["it's", "what?", "$HOME", 'a"b', "a\nb", "\udcff"])
+def test_a_folder_in_which_nothing_can_run_is_refused_before_it_is_made(
+    tmp_path: Path, name: str
+) -> None:
+    with (
+        pytest.raises(StateError, match="choose another folder with --state"),
+        StateFolder(tmp_path / name).held(ADDRESS),
+    ):
+        pass
+
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["users.db", "revoked", "running.json", "services/auth/identity.json", "services/auth/tls"],
+)
+def test_no_advice_about_a_broken_file_costs_another(folder: Path, file: str) -> None:
+    said = StateFolder(folder).broken(folder / file, "it is empty")
+
+    assert "put a copy of it back" in said
+    assert "remove" not in said
+    assert "make clean" not in said
+
+
+def test_a_password_that_postgresql_knows_too_is_not_just_made_anew(folder: Path) -> None:
+    path = folder / "services" / "auth" / "database.password"
+    path.write_text("")
+
+    with pytest.raises(StateError, match="give the new one to PostgreSQL: ALTER ROLE"):
+        StateFolder(folder).database_password("auth")
