@@ -12,6 +12,7 @@ from postroad.testing import eventually
 from tests.e2e.conftest import CREDENTIALS
 from tests.e2e.system import TIMEOUT_S, System, until_ready
 from tests.e2e.test_http import assert_problem
+from tests.support.scraping import scrape
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone, pytest.mark.asyncio(loop_scope="session")]
 
@@ -193,9 +194,13 @@ async def test_a_worker_killed_while_it_holds_requests_costs_no_answer(
             asyncio.create_task(user.get("/products", params={"skip": number, "limit": 1}))
             for number in range(40)
         ]
-        await asyncio.sleep(0.2)  # upstream answers after 0.4 s: all are under way now
         victim = system.supervisor.pids("catalog_worker")[0]
+        metrics_port = system.supervisor.metrics_ports("catalog_worker")[0]
 
+        async def holds_requests() -> bool:  # upstream answers after 0.4 s
+            return (await scrape(metrics_port)).value("postroad_requests_in_flight") > 1
+
+        await eventually(holds_requests)
         os.kill(victim, signal.SIGKILL)
         answers = await asyncio.gather(*asked)
 
