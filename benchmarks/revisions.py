@@ -14,7 +14,7 @@ from benchmarks.contenders import PATH, PeerError
 from benchmarks.load import Target
 from benchmarks.machine import ROOT
 from benchmarks.system import READY_TIMEOUT_S, SETTINGS, sign_in
-from benchmarks.usage import with_children
+from benchmarks.usage import descendants
 from ops.health import selfcheck
 from ops.health.selfcheck import SelfCheckError
 from ops.local import ports, processes
@@ -89,7 +89,7 @@ async def brought_up(name: str, commit: str | None, folder: Path) -> AsyncIterat
             token = await asyncio.to_thread(sign_in, url)
         except (SelfCheckError, requests.RequestException) as error:
             raise PeerError(f"does not start: {error}; {log} says why") from error
-        lines = {pid: processes.command_line(pid) for pid in with_children([child.pid])}
+        lines = {pid: processes.command_line(pid) for pid in descendants([child.pid])}
         yield Target(name, f"{url}{PATH}", {"Authorization": f"Bearer {token}"}, by_role(lines))
     finally:
         await processes.stop(child, grace_s=STOP_GRACE_S)

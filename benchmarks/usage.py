@@ -1,7 +1,8 @@
 """What processes have used: CPU time and memory, from /proc."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -19,14 +20,12 @@ def cpu_by_group(groups: Groups) -> dict[str, float]:
     Raises:
         ProcessGone: one of them has ended.
     """
-    return {name: sum(map(_cpu_s, with_children(pids))) for name, pids in groups.items()}
+    return {name: _total(_cpu_s, pids) for name, pids in groups.items()}
 
 
 def memory_by_group(groups: Groups) -> dict[str, float]:
     """Memory of each group in MB; a page shared by several processes counts in parts (PSS)."""
-    return {
-        name: round(sum(map(_memory_mb, with_children(pids))), 1) for name, pids in groups.items()
-    }
+    return {name: round(_total(_memory_mb, pids), 1) for name, pids in groups.items()}
 
 
 def _cpu_s(pid: int) -> float:
@@ -40,17 +39,24 @@ def _memory_mb(pid: int) -> float:
     return int(kib) / 1024
 
 
-def with_children(pids: Iterable[int]) -> list[int]:
-    """List processes and all that descend from them.
-
-    Raises:
-        ProcessGone: one of them has ended.
-    """
+def descendants(pids: Iterable[int]) -> list[int]:
+    """List what descends from processes, and has not ended meanwhile."""
     found = []
     for pid in pids:
-        children = _read(pid, f"task/{pid}/children").split()
-        found += [pid, *with_children(int(child) for child in children)]
+        with suppress(ProcessGone):
+            children = [int(child) for child in _read(pid, f"task/{pid}/children").split()]
+            found += [*children, *descendants(children)]
     return found
+
+
+def _total(figure: Callable[[int], float], pids: Iterable[int]) -> float:
+    """Add a figure up over processes and what descends from them."""
+    wanted = list(pids)
+    total = sum(map(figure, wanted))
+    for child in descendants(wanted):
+        with suppress(ProcessGone):  # such as the `df` that RabbitMQ runs now and then
+            total += figure(child)
+    return total
 
 
 def _read(pid: int, name: str) -> str:

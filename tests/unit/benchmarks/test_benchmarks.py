@@ -1,6 +1,7 @@
 """The benchmark's own sums: figures, shares of a profile, and targets held against them."""
 
 import asyncio
+import sys
 from dataclasses import replace
 
 import pytest
@@ -16,7 +17,7 @@ from benchmarks.machine import ROOT, Machine
 from benchmarks.startup import Startup, by_package
 from benchmarks.system import GUEST, with_guests
 from benchmarks.tables import table
-from benchmarks.usage import ProcessGone, cpu_by_group
+from benchmarks.usage import ProcessGone, cpu_by_group, memory_by_group
 
 MACHINE = Machine(2, "a CPU", "Linux", "3.11", {}, "2026-01-01 00:00", 0.0)
 RESULT = Result(1000.0, 10.0, 20.0, 30.0, {"bridge": 200.0, "rabbitmq": 100.0}, {"bridge": 50.0})
@@ -109,6 +110,27 @@ async def test_a_process_that_has_ended_is_named_and_not_counted_as_idle() -> No
 
     with pytest.raises(ProcessGone, match=f"process {child.pid} has ended"):
         cpu_by_group({"peer": [child.pid]})
+
+
+async def test_a_child_that_has_ended_meanwhile_is_left_out() -> None:
+    story = (
+        "import os, time\n"
+        "child = os.fork() or os._exit(0)\n"
+        "os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)\n"  # ended, and listed still
+        "print(flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", story, stdout=asyncio.subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    await parent.stdout.readline()
+
+    found = memory_by_group({"peer": [parent.pid]})
+
+    parent.kill()
+    await parent.wait()
+    assert found["peer"] > 1
 
 
 def test_work_for_those_who_hung_up_is_work_on_requests_too() -> None:
