@@ -18,8 +18,10 @@ from postroad.contracts.auth import (
     password_context,
 )
 from postroad.contracts.errors import InvalidRefreshToken, InvalidRequest, NotAuthenticated
+from postroad.contracts.probes import ProbeSessions, Readiness
 from postroad.security.keyring import KeyRing
 from postroad.security.sealing import CannotUnseal, seal, unseal
+from postroad.storage.database import Database
 
 
 def create_session(request: CreateSession, *, sign_in: SignIn, keys: KeyRing) -> Session:
@@ -72,6 +74,10 @@ def get_own_user(_request: GetOwnUser, *, sessions: Sessions) -> UserProfile:
 def list_revocations(_request: ListRevocations, *, sessions: Sessions) -> RevocationList:
     """List the sessions whose access tokens are void."""
     return RevocationList(data=sessions.revoked())
+
+
+def probe_sessions(_request: ProbeSessions, *, database: Database) -> Readiness:
+    return Readiness(problem=database.problem())
 
 
 def _unseal_refresh_token(sealed: str, keys: KeyRing) -> str:

@@ -10,6 +10,7 @@ from auth_worker.handlers import (
     end_session,
     get_own_user,
     list_revocations,
+    probe_sessions,
     refresh_session,
 )
 from auth_worker.passwords import Passwords
@@ -27,6 +28,7 @@ from postroad.contracts.auth import (
     ListRevocations,
     RefreshSession,
 )
+from postroad.contracts.probes import ProbeSessions
 from postroad.messaging.rpc_worker import Handlers
 from postroad.security.keyring import KeyRing
 from postroad.storage.database import Database
@@ -82,6 +84,7 @@ def build_handlers(service: AuthService) -> Handlers:
         EndSession: partial(end_session, sessions=sessions, keys=keys),
         GetOwnUser: partial(get_own_user, sessions=sessions),
         ListRevocations: partial(list_revocations, sessions=sessions),
+        ProbeSessions: partial(probe_sessions, database=service.database),
     }
 
 

@@ -12,6 +12,7 @@ from postroad.contracts.catalog import (
 )
 from postroad.contracts.errors import ProductNotFound
 from postroad.contracts.message import Dated
+from postroad.contracts.probes import ProbeSyncs, Readiness
 from postroad.contracts.syncs import GetSync, StartSync, Sync
 
 
@@ -28,6 +29,7 @@ class SyncBook(Protocol):
 
     def start(self) -> Sync: ...
     def get(self, sync_id: str) -> Sync: ...
+    def problem(self) -> str | None: ...
 
 
 async def list_products(request: ListProducts, *, catalog: Catalog) -> Dated[ProductPage]:
@@ -52,3 +54,7 @@ def start_sync(_: StartSync, *, syncs: SyncBook) -> Sync:
 
 def get_sync(request: GetSync, *, syncs: SyncBook) -> Sync:
     return syncs.get(request.sync_id)
+
+
+def probe_syncs(_: ProbeSyncs, *, syncs: SyncBook) -> Readiness:
+    return Readiness(problem=syncs.problem())

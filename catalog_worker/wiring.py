@@ -10,6 +10,7 @@ from catalog_worker.handlers import (
     get_sync,
     list_categories,
     list_products,
+    probe_syncs,
     start_sync,
 )
 from catalog_worker.settings import StoreSettings
@@ -17,6 +18,7 @@ from catalog_worker.sync.syncs import Syncs
 from catalog_worker.tables import inbox as inbox_table
 from catalog_worker.tables import outbox as outbox_table
 from postroad.contracts.catalog import GetProduct, ListCategories, ListProducts
+from postroad.contracts.probes import ProbeSyncs
 from postroad.contracts.syncs import GetSync, StartSync
 from postroad.messaging.rpc_worker import Handlers
 from postroad.storage.database import Database
@@ -47,6 +49,7 @@ def build_handlers(*, catalog: Catalog, syncs: SyncBook) -> Handlers:
         GetProduct: partial(get_product, catalog=catalog),
         ListCategories: partial(list_categories, catalog=catalog),
         ListProducts: partial(list_products, catalog=catalog),
+        ProbeSyncs: partial(probe_syncs, syncs=syncs),
         StartSync: partial(start_sync, syncs=syncs),
         GetSync: partial(get_sync, syncs=syncs),
     }

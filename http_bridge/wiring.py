@@ -9,6 +9,7 @@ import orjson
 from http_bridge.app import Bridge
 from http_bridge.calls.broker_monitor import BrokerMonitor
 from http_bridge.calls.gate import Calls
+from http_bridge.calls.probes import ServiceProbes
 from http_bridge.documents import openapi
 from http_bridge.documents.asyncapi_page import messages_page
 from http_bridge.http.authentication import RequestTokens
@@ -91,6 +92,7 @@ def make_backend(
         keys=keys,
         tokens=RequestTokens(TokenVerifier(keys, revocations)),
         monitor=monitor,
+        probes=ServiceProbes(client),
         is_current=is_current,
         body_max_bytes=settings.body_max_bytes,
         links={route.link: route.path for route in routes if route.link is not None},

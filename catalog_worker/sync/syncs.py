@@ -78,6 +78,10 @@ class Syncs:
             raise SyncNotFound("no sync of that id")
         return _sync(row)
 
+    def problem(self) -> str | None:
+        """Return why no sync can start now, none if one can."""
+        return self._database.problem()
+
     def is_running(self, sync_id: str) -> bool:
         """Say whether a sync still wants pages."""
         query = select(syncs.c.status).where(syncs.c.id == sync_id)

@@ -10,6 +10,7 @@ from http_bridge.asgi.messages import HttpRequest, HttpResponse
 from http_bridge.asgi.stream import Stream
 from http_bridge.calls.broker_monitor import BrokerMonitor
 from http_bridge.calls.gate import Calls
+from http_bridge.calls.probes import ServiceProbes
 from http_bridge.http.authentication import RequestTokens
 from postroad.contracts.base import Request
 from postroad.contracts.errors import ServiceError
@@ -32,6 +33,7 @@ class Backend:
     keys: KeyRing
     tokens: RequestTokens
     monitor: BrokerMonitor
+    probes: ServiceProbes
     is_current: Callable[[], bool]  # whether it is known which sessions have ended
     body_max_bytes: int
     links: Mapping[str, str]

@@ -13,7 +13,7 @@ from typing import Any
 
 from ops.commands.arguments import add_state_argument
 from ops.commands.errors import CommandError
-from ops.health import checks
+from ops.health import checks, selfcheck
 from ops.health.drift import COMPARISONS, Finding
 from ops.local.broker import BrokerError, PrivateBroker
 from ops.local.running import running_broker
@@ -106,6 +106,10 @@ async def examine(state: StateFolder) -> Checkup:
         checkup.note("clock", checks.of_clock(await asyncio.to_thread(management.clock_ahead_s)))
     except DepthUnknown as error:
         checkup.unseen.append(f"clock: {error}")
+    if (running := state.running()) is not None:
+        url = f"{running['http']}/readyz"
+        outcome = await asyncio.to_thread(selfcheck.why_not_ready, url)
+        checkup.note("bridge", checks.of_bridge(url, outcome))
     return checkup
 
 

@@ -81,6 +81,16 @@ def of_queues(depths: Iterable[Depth], wanted: Definitions) -> Iterator[Finding]
             )
 
 
+def of_bridge(url: str, outcome: str | None) -> Iterator[Finding]:
+    """Look at what the bridge says of itself, and of the services' databases."""
+    if outcome is not None:
+        yield Finding(
+            "bridge",
+            f"{url} is not ready: {outcome}",
+            "the reason is in 'postroad logs --level warning'; the system needs no restart",
+        )
+
+
 def of_clock(ahead_s: float) -> Iterator[Finding]:
     """Look how far the broker's clock is from ours."""
     if abs(ahead_s) > LEEWAY_S:

@@ -30,7 +30,7 @@ async def answers(url: str, *, timeout_s: float, alive: Callable[[], None]) -> N
     deadline = loop.time() + timeout_s
     while True:
         alive()
-        outcome = await asyncio.to_thread(_outcome, url)
+        outcome = await asyncio.to_thread(why_not_ready, url)
         if outcome is None:
             return
         if loop.time() > deadline:
@@ -73,14 +73,19 @@ def _expect(
     return body
 
 
-def _outcome(url: str) -> str | None:
-    """Tell why a URL does not answer 200, none when it does."""
+def why_not_ready(url: str) -> str | None:
+    """Return why a URL does not answer 200, none when it does."""
     try:
         with _session() as session:
-            status = session.get(url, timeout=5).status_code
+            response = session.get(url, timeout=5)
     except requests.RequestException as error:
         return type(error).__name__
-    return None if status == HTTPStatus.OK else f"status {status}"
+    if response.status_code == HTTPStatus.OK:
+        return None
+    try:
+        return f"status {response.status_code}: {response.json()['detail']}"
+    except (requests.RequestException, KeyError, TypeError):  # it is no problem object
+        return f"status {response.status_code}"
 
 
 def _session() -> requests.Session:

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import sqlite3
+from contextlib import closing
 from time import monotonic
 
 import httpx
@@ -118,6 +120,26 @@ async def test_no_catalogue_worker_is_503_at_once_until_one_is_back(
     finally:
         system.supervisor.scale("catalog_worker", 1)
     await answers_again(user)
+
+
+async def test_a_locked_database_is_503_for_signing_in_while_products_still_come(
+    user: httpx.AsyncClient, system: System
+) -> None:
+    async def is_known() -> bool:
+        return await status(user, "/readyz") == 503
+
+    with closing(sqlite3.connect(system.state.users_file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        signing_in, product = await asyncio.gather(
+            user.post("/auth", json=CREDENTIALS), user.get("/products/1")
+        )
+        await eventually(is_known, timeout_s=TIMEOUT_S)
+        other.execute("ROLLBACK")
+
+    assert_problem(signing_in, 503, "unavailable")
+    assert product.status_code == 200
+    await until_ready(system.url)
+    assert (await user.post("/auth", json=CREDENTIALS)).status_code == 200
 
 
 async def test_no_auth_worker_is_503_for_signing_in_while_products_still_come(

@@ -4,7 +4,9 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import Any, ClassVar
 
 import pika
 import pytest
@@ -23,7 +25,18 @@ from postroad.topology.services import load_services
 
 pytestmark = pytest.mark.integration
 
-FINE = ["files", "keys", "disk", "broker", "topology", "policies", "rights", "queues", "clock"]
+FINE = [
+    "files",
+    "keys",
+    "disk",
+    "broker",
+    "topology",
+    "policies",
+    "rights",
+    "queues",
+    "clock",
+    "bridge",
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +44,39 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> StateFolder:
     return StateFolder(tmp_path_factory.mktemp("state"))
 
 
+class Readiness(BaseHTTPRequestHandler):
+    """What answers as the bridge does that ``problem`` says."""
+
+    problem: ClassVar[str | None] = None
+
+    def do_GET(self) -> None:
+        self.send_response(503 if self.problem else 200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"detail": self.problem}).encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 @pytest.fixture(scope="module")
-def broker(state: StateFolder) -> Iterator[PrivateBroker]:
+def bridge() -> Iterator[str]:
+    """The address of what answers in place of the bridge."""
+    with HTTPServer((LOOPBACK, 0), Readiness) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://{LOOPBACK}:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def broker(state: StateFolder, bridge: str) -> Iterator[PrivateBroker]:
     """A broker as `postroad up` starts it, with somebody who answers."""
     with state.held("tests"):
         wanted = provision(state, load_services(programs.SERVICES_FILE))
     broker = PrivateBroker(state.broker_folder, wanted, management=True)
     asyncio.run(broker.start())
-    state.write_running(addresses("", broker))
+    state.write_running(addresses(bridge, broker))
     asyncio.run(eventually(lambda: is_listening(broker.ports.management), timeout_s=30))
     try:
         with ExitStack() as connections:
@@ -87,6 +125,18 @@ Looked = Callable[[], tuple[int, dict[str, Any]]]
 
 def test_a_running_system_is_well(looked: Looked) -> None:
     assert looked() == (0, {"fine": FINE, "findings": [], "unseen": []})
+
+
+def test_a_database_that_cannot_be_written_is_named(
+    looked: Looked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Readiness, "problem", "auth: the database is read-only")
+
+    status, found = looked()
+
+    assert status == 1
+    assert [each["check"] for each in found["findings"]] == ["bridge"]
+    assert "auth: the database is read-only" in found["findings"][0]["problem"]
 
 
 def test_what_somebody_changed_by_hand_is_found(broker: PrivateBroker, looked: Looked) -> None:

@@ -217,7 +217,8 @@ def test_the_bridge_is_probed_and_reached_at_its_own_port() -> None:
     assert port["containerPort"] == BridgeSettings.model_fields["port"].default
     assert [each["targetPort"] for each in service["spec"]["ports"]] == [port["name"]]
     assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": port["name"]}
-    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": port["name"]}
+    readiness = {"path": "/readyz?of=bridge", "port": port["name"]}
+    assert container["readinessProbe"]["httpGet"] == readiness
 
 
 @pytest.mark.parametrize("worker", WORKERS, ids=name_of)

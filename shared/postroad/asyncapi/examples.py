@@ -34,6 +34,7 @@ from postroad.contracts.events import (
     SessionRevoked,
     SyncRequested,
 )
+from postroad.contracts.probes import ProbeSessions, ProbeSyncs, Readiness
 from postroad.contracts.syncs import FetchPage, GetSync, StartSync, Sync
 
 _SESSION_ID = "019a2b6e-4c1d-7b53-9f0e-2d7c51a8e604"
@@ -70,6 +71,9 @@ EXAMPLES: Mapping[type[Message], Message] = {
         UserProfile(user_id=3, username="reader", roles=["user"], scopes=["catalog:read"]),
         ListRevocations(),
         RevocationList(data=[Revocation(session_id=_SESSION_ID, until=_AT + 900)]),
+        ProbeSessions(),
+        ProbeSyncs(),
+        Readiness(problem="the database is read-only"),
         ListProducts(limit=1, category="lighting", sort_by="price", order="desc"),
         ProductPage(data=[_LAMP], total=9, skip=0, limit=1),
         GetProduct(product_id=7),

@@ -22,6 +22,7 @@ from postroad.contracts.events import (
     SessionRevoked,
     SyncRequested,
 )
+from postroad.contracts.probes import ProbeSessions, ProbeSyncs
 from postroad.contracts.syncs import FetchPage, GetSync, StartSync
 
 ContractT = TypeVar("ContractT", bound=type[Message])
@@ -54,11 +55,13 @@ CONTRACTS: dict[str, type[Request[Any]]] = by_name(
         EndSession,
         GetOwnUser,
         ListRevocations,
+        ProbeSessions,
         RefreshSession,
         GetProduct,
         GetSync,
         ListCategories,
         ListProducts,
+        ProbeSyncs,
         StartSync,
     ),
 )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from time import monotonic
 
 import psycopg
 import structlog
@@ -18,6 +19,7 @@ from postroad.storage.settings import DatabaseSettings
 log = structlog.get_logger()
 
 PATIENCE_S = 10  # for a lock that another holds, and for one statement; less, of a request
+_REMEMBERED_S = 8  # less than a system takes that is to be well ten seconds after its database
 _ALL_IN_USE = "all connections to the database are in use"
 
 
@@ -50,10 +52,18 @@ class Transaction:
         return sqlite.insert(table) if is_sqlite else postgresql.insert(table)
 
 
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    at: float
+    problem: str
+
+
 class Database:
     """Transactions; safe to use from several threads and processes."""
 
-    def __init__(self, url: str, *, patience_s: int = PATIENCE_S) -> None:
+    def __init__(
+        self, url: str, *, patience_s: int = PATIENCE_S, clock: Callable[[], float] = monotonic
+    ) -> None:
         """Connect when first used.
 
         Raises:
@@ -62,6 +72,8 @@ class Database:
         self.url = parse_url(url)
         self.engine = make_engine(self.url)
         self._patience_s = patience_s
+        self._clock = clock
+        self._disk: _Refusal | None = None
 
     def __str__(self) -> str:
         return self.url.render_as_string(hide_password=True)
@@ -91,13 +103,27 @@ class Database:
         for follower in transaction.followers:
             follower()
 
+    def problem(self) -> str | None:
+        """Return why a change would not be taken now, none if it would.
+
+        It is tried with a change of nothing. That a change has met a full disk is told for a
+        while: a smaller one may be taken.
+        """
+        if self._disk is not None and self._clock() - self._disk.at < _REMEMBERED_S:
+            return self._disk.problem
+        try:
+            with self._transaction(is_writing=True):
+                return None
+        except Unavailable as error:
+            return str(error)
+
     def close(self) -> None:
         """Close the connections."""
         self.engine.dispose()
 
     @contextmanager
     def _transaction(self, *, is_writing: bool) -> Iterator[Connection]:
-        with _reporting_outage(), self._begun(is_writing=is_writing) as connection:
+        with self._reporting_outage(), self._begun(is_writing=is_writing) as connection:
             try:
                 yield connection
             finally:
@@ -120,6 +146,22 @@ class Database:
             else:
                 break
         return connection
+
+    @contextmanager
+    def _reporting_outage(self) -> Iterator[None]:
+        try:
+            yield
+        except sql_errors.TimeoutError as error:  # all connections are in use
+            log.warning("database unavailable", problem=_ALL_IN_USE, reason=str(error))
+            raise Unavailable(_ALL_IN_USE) from error
+        except (sql_errors.DBAPIError, psycopg.Error) as error:
+            outage = _outage_of(error)
+            if outage is None:
+                raise
+            log.warning("database unavailable", problem=outage.problem, reason=_reason(error))
+            if outage.is_of_disk:
+                self._disk = _Refusal(self._clock(), outage.problem)
+            raise Unavailable(outage.problem) from error
 
 
 def parse_url(given: str) -> URL:
@@ -187,21 +229,6 @@ def _commit(connection: Connection) -> None:
             raise  # it was refused, and so rolled back
         log.warning("commit lost", reason=_reason(error))
         raise OutcomeUnknown("the database was lost during the commit") from error
-
-
-@contextmanager
-def _reporting_outage() -> Iterator[None]:
-    try:
-        yield
-    except sql_errors.TimeoutError as error:  # all connections are in use
-        log.warning("database unavailable", problem=_ALL_IN_USE, reason=str(error))
-        raise Unavailable(_ALL_IN_USE) from error
-    except (sql_errors.DBAPIError, psycopg.Error) as error:
-        outage = _outage_of(error)
-        if outage is None:
-            raise
-        log.warning("database unavailable", problem=outage.problem, reason=_reason(error))
-        raise Unavailable(outage.problem) from error
 
 
 def _outage_of(error: sql_errors.DBAPIError | psycopg.Error) -> Outage | None:

@@ -12,10 +12,15 @@ import psycopg
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """What a database cannot do now. ``is_of_session``: another session may be able to."""
+    """What a database cannot do now.
+
+    ``is_of_session``: another session may be able to. ``is_of_disk``: only what is written meets
+    it, so a transaction that changes nothing does not.
+    """
 
     problem: str
     is_of_session: bool = False
+    is_of_disk: bool = False
     loses_commits: bool = False  # of a COMMIT that ended so, nobody knows whether it was done
 
 
@@ -23,7 +28,7 @@ _AWAY = Outage("the database is away", is_of_session=True, loses_commits=True)
 _READ_ONLY = Outage("the database is read-only", is_of_session=True)
 _BUSY = Outage("the database is busy")
 _SLOW = Outage("the database took too long")
-_FULL = Outage("the database is full")
+_FULL = Outage("the database is full", is_of_disk=True)
 _SHORT = Outage("the database is short of resources")
 
 _BY_SQLSTATE = {  # the longest that it begins with counts
@@ -38,7 +43,7 @@ _BY_SQLSTATE = {  # the longest that it begins with counts
     "55P03": _BUSY,  # lock_not_available
     "57": _AWAY,  # operator intervention: shut down, or starting
     "57014": _SLOW,  # query_canceled, by statement_timeout
-    "58": Outage("the database cannot use its disk"),  # system error
+    "58": Outage("the database cannot use its disk", is_of_disk=True),  # system error
 }
 _BY_RESULT_CODE = {
     sqlite3.SQLITE_BUSY: _BUSY,
@@ -49,7 +54,7 @@ _BY_RESULT_CODE = {
     sqlite3.SQLITE_READONLY: _READ_ONLY,
     sqlite3.SQLITE_CANTOPEN: _AWAY,
     sqlite3.SQLITE_IOERR: Outage(
-        "the database cannot use its disk", is_of_session=True, loses_commits=True
+        "the database cannot use its disk", is_of_session=True, is_of_disk=True, loses_commits=True
     ),
 }
 

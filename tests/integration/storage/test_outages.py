@@ -19,6 +19,7 @@ from postroad.storage.migrate import open_database
 from tests.integration.storage.conftest import Sql
 from tests.support.auth import (
     AuthUnderTest,
+    Clock,
     at_once,
     beside,
     kinds,
@@ -205,6 +206,31 @@ def test_a_commit_that_is_refused_was_not_done(auth: AuthUnderTest, sql: Sql) ->
         auth.sign_in()
 
     assert rows(auth.database, sessions) == []
+
+
+def test_a_database_says_why_it_takes_no_change(auth: AuthUnderTest, sql: Sql) -> None:
+    when_well = auth.database.problem()
+    make_read_only(sql)
+    while_read_only = auth.database.problem()
+    sql(WRITABLE)
+
+    assert (when_well, while_read_only) == (None, "the database is read-only")
+    assert auth.database.problem() is None
+
+
+def test_a_full_disk_is_told_for_a_while(role_url: str, sql: Sql) -> None:
+    clock = Clock()
+    sql(DEFERRED.format(what="RAISE EXCEPTION 'x' USING ERRCODE = '53100';"))
+    with closing(Database(role_url, clock=clock)) as database:
+        auth = AuthUnderTest(database, make_keys())
+        auth.add_user()
+        with pytest.raises(Unavailable):
+            auth.sign_in()
+
+        at_once = database.problem()
+        clock.now += 10
+
+        assert (at_once, database.problem()) == ("the database is full", None)
 
 
 def test_what_was_unavailable_does_not_count_as_failing_to_sign_in(

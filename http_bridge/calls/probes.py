@@ -1,0 +1,51 @@
+"""Whether the services can change anything now, asked when somebody wants to know."""
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+
+import structlog
+
+from postroad.contracts.base import Request
+from postroad.contracts.errors import ServiceError
+from postroad.contracts.probes import ProbeSessions, ProbeSyncs, Readiness
+from postroad.messaging.client import Client
+
+log = structlog.get_logger()
+
+FRESH_S = 2.0
+TIMEOUT_S = 4.0  # a service that cannot reach its database says so within three seconds
+_PROBES = (ProbeSessions(), ProbeSyncs())
+
+
+class ServiceProbes:
+    """Asks each service that has a database; however many want to know, every 2 s at most."""
+
+    def __init__(self, client: Client, *, clock: Callable[[], float] = monotonic) -> None:
+        self._client = client
+        self._clock = clock
+        self._asked_at = 0.0
+        self._asking: asyncio.Task[list[str]] | None = None
+
+    async def problems(self) -> list[str]:
+        """Return what keeps services from changing anything.
+
+        Nothing is known of a service that does not answer, be it too busy or too old for it.
+        """
+        now = self._clock()
+        if self._asking is None or now - self._asked_at >= FRESH_S:
+            self._asked_at = now
+            self._asking = asyncio.create_task(self._ask())
+        return await asyncio.shield(self._asking)
+
+    async def _ask(self) -> list[str]:
+        found = await asyncio.gather(*map(self._problem, _PROBES))
+        return [problem for problem in found if problem is not None]
+
+    async def _problem(self, probe: Request[Readiness]) -> str | None:
+        try:
+            readiness = await self._client.call(probe, timeout_s=TIMEOUT_S)
+        except ServiceError as error:
+            log.debug("probe unanswered", service=probe.service, reason=str(error))
+            return None
+        return readiness.problem and f"{probe.service}: {readiness.problem}"
