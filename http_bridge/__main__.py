@@ -1,6 +1,8 @@
 """Start the HTTP bridge: ``python -m http_bridge``."""
 
-from http_bridge.asgi.protocol import Limits, limited_protocol
+from http_bridge.app import Bridge
+from http_bridge.asgi.limits import Limits
+from http_bridge.asgi.protocol import limited_protocol
 from http_bridge.asgi.server import allow_connections, run
 from http_bridge.settings import BridgeSettings
 from http_bridge.wiring import build_bridge
@@ -19,7 +21,7 @@ def main() -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=limited_protocol(limits_of(settings), bridge.refuse),
+        http=limited_protocol(limits_of(settings, bridge)),
         ws="none",
         lifespan="on",
         access_log=False,
@@ -29,12 +31,13 @@ def main() -> None:
     )
 
 
-def limits_of(settings: BridgeSettings) -> Limits:
+def limits_of(settings: BridgeSettings, bridge: Bridge) -> Limits:
     return Limits(
         headers_max_bytes=settings.headers_max_bytes,
         receive_timeout_s=settings.receive_timeout_s,
         send_timeout_s=settings.send_timeout_s,
         connections_max=allow_connections(settings.connections_max),
+        refuse=bridge.refuse,
     )
 
 

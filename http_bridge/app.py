@@ -6,18 +6,11 @@ from time import perf_counter
 
 import structlog
 
-from http_bridge.asgi.messages import (
-    ClientGone,
-    HttpRequest,
-    HttpResponse,
-    Receive,
-    Scope,
-    Send,
-    with_usual,
-)
+from http_bridge.asgi.messages import HttpRequest, HttpResponse, Receive, Scope, Send
 from http_bridge.asgi.stream import Stream
+from http_bridge.http.bodies import ClientGone
 from http_bridge.http.metrics import HttpMetrics
-from http_bridge.http.problems import MethodNotAllowed, NotFound, problem_response
+from http_bridge.http.problems import MethodNotAllowed, NotFound, allowed, problem_response, refused
 from http_bridge.http.server_timing import server_timing
 from http_bridge.http.tracing import begin_trace
 from http_bridge.routes.backend import Backend
@@ -52,19 +45,8 @@ class Bridge:
         return self._metrics.metrics(lambda: self._in_flight)
 
     def refuse(self, error: ServiceError) -> HttpResponse:
-        """Return the answer to what never became a request, counted and logged as others are."""
-        request_id = new_id()
-        response = problem_response(error, request_id)
-        response.headers = with_usual(response.headers, request_id)
-        self._metrics.add(OTHER, OTHER, int(response.status), 0.0)
-        log.info(
-            "no http",
-            status=int(response.status),
-            outcome=error.code,
-            reason=str(error),
-            request_id=request_id,
-        )
-        return response
+        """Return the answer to what never became a request."""
+        return refused(error, self._metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -127,7 +109,7 @@ class Bridge:
             raise NotFound(f"nothing at {request.path[:200]}")
         route = resource.routes.get("GET" if request.method == "HEAD" else request.method)
         if route is None:
-            raise MethodNotAllowed(allowed=resource.allowed)
+            raise MethodNotAllowed(allowed=allowed(resource.routes))
         return await route.answer(request, self._backend)
 
 

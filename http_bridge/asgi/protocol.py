@@ -4,36 +4,18 @@ Bounded are what a client may send, how slowly it may send and take, and how man
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from httptools import (
-    HttpParserCallbackError,
-    HttpParserError,
-    HttpParserUpgrade,
-    HttpRequestParser,
-)
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from httptools import HttpParserError, HttpParserUpgrade
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from http_bridge.asgi.messages import HttpResponse, RequestTimeout
+from http_bridge.asgi.irregular import RequestTimeout, fault, ignore_offer, last_answer
+from http_bridge.asgi.limits import Limits
 from postroad.contracts.errors import InvalidRequest, ServiceError
 
 VERSIONS = ("1.0", "1.1")  # httptools takes 0.9 and 2.0, too
 HEADERS_MAX = 100
 UNSENT_MAX_BYTES = 64 * 1024  # more is sent at once, so that a slow client is noticed
-
-Refuse = Callable[[ServiceError], HttpResponse]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one client may ask of us before it is refused or dropped."""
-
-    headers_max_bytes: int
-    receive_timeout_s: float  # for a whole request, from its first byte
-    send_timeout_s: float  # for taking what was sent
-    connections_max: int  # of all clients together
 
 
 class JoinedWrites:
@@ -87,14 +69,10 @@ class LimitedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _has_begun = False  # a request of which not all has come
     _is_in_body = False  # of the last request, ``cycle``
-    _without_offer: bytes | None = None  # the head of a request that offers another protocol
+    _is_offer = False  # of another protocol, without which it will come again
     _refusal: ServiceError | None = None  # ends the connection once all before it is answered
     _receiving: asyncio.TimerHandle | None = None
     _sending: asyncio.TimerHandle | None = None
-
-    def refuse(self, error: ServiceError) -> HttpResponse:
-        """Return the answer to what is no request."""
-        raise NotImplementedError
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(JoinedWrites(transport))  # type: ignore[arg-type]  # in all but name
@@ -118,7 +96,7 @@ class LimitedProtocol(HttpToolsProtocol):
             try:
                 self._parse(data)
             except HttpParserError as error:
-                self._end(_fault(error))
+                self._end(fault(error))
         # uvicorn counts any byte, even an empty line, as the end of idleness.
         if self._has_begun or (self._is_idle() and self.timeout_keep_alive_task is None):
             self._expect_request()
@@ -128,7 +106,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._head_bytes = 0
-        self._has_begun = True
+        self._has_begun, self._is_offer = True, False
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -145,16 +123,16 @@ class LimitedProtocol(HttpToolsProtocol):
             raise InvalidRequest(f"the version of HTTP must be one of {', '.join(VERSIONS)}")
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts != 1 and version != "1.0":
-            # RFC 9112 section 3.2; httptools minds not
-            raise InvalidRequest("a request has one Host")
-        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
-            self._without_offer = self._write_head()
-            return
-        super().on_headers_complete()
-        self._is_in_body = True
+            raise InvalidRequest("a request has one Host")  # RFC 9112 section 3.2
+        if self.parser.get_method() == b"CONNECT":
+            raise InvalidRequest("CONNECT is for proxies")
+        self._is_offer = self.parser.should_upgrade()
+        if not self._is_offer:
+            super().on_headers_complete()
+            self._is_in_body = True
 
     def on_message_complete(self) -> None:
-        if self._without_offer is not None:
+        if self._is_offer:
             return
         self._has_begun = self._is_in_body = False
         super().on_message_complete()
@@ -185,45 +163,19 @@ class LimitedProtocol(HttpToolsProtocol):
         self._expect_reading()
 
     def _parse(self, data: bytes) -> None:
-        """Parse what has come; a request that offers another protocol, without its offer.
-
-        httptools leaves the body of such a request, and all after it, to the other protocol. An
-        offer is to be ignored by who does not take it up (RFC 9110 section 7.8).
-        """
-        rest: bytes | memoryview = data
-        while rest:
-            try:
-                self.parser.feed_data(rest)
-                return
-            except HttpParserUpgrade as offer:
-                if self._without_offer is None:  # CONNECT, which is refused
-                    return
-                rest = memoryview(rest)[offer.args[0] :]
-                head, self._without_offer = self._without_offer, None
-                self.parser = HttpRequestParser(self)
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn
-                self.parser.feed_data(head)
-
-    def _write_head(self) -> bytes:
-        """Write the request's head as it came, but for ``Upgrade``."""
-        version = self.parser.get_http_version().encode()
-        lines = [b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, version)]
-        lines += [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
-        return b"".join([*lines, b"\r\n"])
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as offer:
+            ignore_offer(self, memoryview(data)[offer.args[0] :])
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
         most = self.limits.headers_max_bytes
         if len(self.headers) >= HEADERS_MAX or self._head_bytes > most:
-            raise InvalidRequest(
-                f"at most {most} bytes of request line and headers, and {HEADERS_MAX} headers"
-            )
+            raise InvalidRequest(f"at most {most} bytes and {HEADERS_MAX} headers before the body")
 
     def _is_idle(self) -> bool:
-        return (
-            self.cycle is None  # type: ignore[redundant-expr]  # before the first request
-            or self.cycle.response_complete
-        )
+        return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]
 
     def _expect_request(self) -> None:
         if self._receiving is None:
@@ -256,42 +208,20 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         is_answered = self._is_in_body and self.cycle.response_started
         if not is_answered and not self.transport.is_closing():
-            self._write(self.refuse(refusal))
+            response = self.limits.refuse(refusal)
+            self.transport.write(last_answer(response, self.server_state.default_headers))
         self._hang_up()
-
-    def _write(self, response: HttpResponse) -> None:
-        headers = [
-            *self.server_state.default_headers,
-            *response.headers,
-            (b"content-length", b"%d" % len(response.body)),
-            (b"connection", b"close"),
-        ]
-        lines = [b"%b: %b\r\n" % header for header in headers]
-        answer = [STATUS_LINE[response.status], *lines, b"\r\n", response.body]
-        self.transport.write(b"".join(answer))
 
     def _hang_up(self) -> None:
         self.transport.close()
         self._expect_reading()
 
 
-def _fault(error: HttpParserError) -> ServiceError:
-    """Say what is wrong with a request: in our words, or the parser's, which quote nothing."""
-    cause = error.__context__
-    if isinstance(cause, ServiceError):
-        return cause
-    reason = "" if isinstance(error, HttpParserCallbackError) else f": {error}"
-    return InvalidRequest(f"malformed HTTP{reason}")
-
-
-def limited_protocol(given: Limits, refuse_with: Refuse) -> type[LimitedProtocol]:
-    """Return the protocol of one server; ``refuse_with`` makes the answer to what is no request."""
+def limited_protocol(given: Limits) -> type[LimitedProtocol]:
+    """Return the protocol of one server."""
 
     class ServerProtocol(LimitedProtocol):
         limits = given
         idle: ClassVar[dict[HttpToolsProtocol, None]] = {}
-
-        def refuse(self, error: ServiceError) -> HttpResponse:
-            return refuse_with(error)
 
     return ServerProtocol

@@ -1,5 +1,6 @@
 """The user's token in an HTTP request."""
 
+from http_bridge.asgi.headers import cookies
 from http_bridge.asgi.messages import HttpRequest
 from http_bridge.http.problems import NOTHING_GIVEN
 from postroad.contracts.errors import NotAuthenticated
@@ -43,7 +44,7 @@ class RequestTokens:
                 raise NotAuthenticated("the Authorization header must be: Bearer, then the token")
             texts = [text] if (text := token.strip().decode("latin-1")) else []
         else:
-            texts = request.cookies(COOKIE)
+            texts = cookies(request.headers, COOKIE)
         refusals = []
         for text in texts:
             try:

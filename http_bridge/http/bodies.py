@@ -1,15 +1,42 @@
-"""The JSON body of a request."""
+"""The body of a request."""
 
 from collections.abc import Callable
 from typing import TypeVar
 
 from pydantic import ValidationError
 
-from http_bridge.asgi.messages import BodyOverLimit, HttpRequest
+from http_bridge.asgi.messages import HttpRequest
 from http_bridge.http.problems import BodyTooLarge, UnsupportedMediaType
 from postroad.contracts.errors import InvalidRequest, explain
 
 BodyT = TypeVar("BodyT")
+
+
+class BodyOverLimit(Exception):
+    """The request's body is longer than allowed."""
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was whole."""
+
+
+async def read_body(request: HttpRequest, max_bytes: int) -> bytes:
+    """Return the body.
+
+    Raises:
+        BodyOverLimit: it is longer than ``max_bytes``; the rest is not read.
+        ClientGone: it never ends.
+    """
+    body = b""
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        body += bytes(message.get("body", b""))
+        if len(body) > max_bytes:
+            raise BodyOverLimit
+        if not message.get("more_body", False):
+            return body
 
 
 async def read_json(
@@ -26,7 +53,7 @@ async def read_json(
     if media_type.strip().lower() != b"application/json":
         raise UnsupportedMediaType("send the body as application/json")
     try:
-        return validate(await request.body(max_bytes))
+        return validate(await read_body(request, max_bytes))
     except BodyOverLimit as error:
         raise BodyTooLarge(f"at most {max_bytes} bytes") from error
     except ValidationError as error:

@@ -1,11 +1,19 @@
 """Errors as HTTP answers: the only place that knows statuses (RFC 9110 section 15)."""
 
+from collections.abc import Iterable
 from http import HTTPStatus
 
+import structlog
 from pydantic import BaseModel
 
-from http_bridge.asgi.messages import HttpResponse
+from http_bridge.asgi.irregular import RequestTimeout
+from http_bridge.asgi.messages import HttpResponse, with_usual
+from http_bridge.http.metrics import HttpMetrics
 from postroad.contracts.errors import ServiceError
+from postroad.ids import new_id
+from postroad.observability.metrics import OTHER
+
+log = structlog.get_logger()
 
 HTTP_STATUS = {
     "invalid_request": HTTPStatus.BAD_REQUEST,
@@ -18,7 +26,7 @@ HTTP_STATUS = {
     "product_not_found": HTTPStatus.NOT_FOUND,
     "sync_not_found": HTTPStatus.NOT_FOUND,
     "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
-    "request_timeout": HTTPStatus.REQUEST_TIMEOUT,
+    RequestTimeout.code: HTTPStatus.REQUEST_TIMEOUT,
     "body_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "unsupported_media_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "too_many_attempts": HTTPStatus.TOO_MANY_REQUESTS,
@@ -50,6 +58,11 @@ class MethodNotAllowed(ServiceError):
     @property
     def allowed(self) -> str:
         return self._allowed
+
+
+def allowed(methods: Iterable[str]) -> str:
+    """Return what ``Allow`` says; whoever answers GET answers HEAD (RFC 9110 section 9.1)."""
+    return ", ".join(methods).replace("GET", "GET, HEAD")
 
 
 class UnsupportedMediaType(ServiceError):
@@ -105,6 +118,22 @@ def problem_response(error: ServiceError, request_id: str) -> HttpResponse:
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allowed.encode()))
     return HttpResponse(status, body.model_dump_json().encode(), headers, error.timing)
+
+
+def refused(error: ServiceError, metrics: HttpMetrics) -> HttpResponse:
+    """Answer what never became a request; it is counted and logged as requests are."""
+    request_id = new_id()
+    response = problem_response(error, request_id)
+    response.headers = with_usual(response.headers, request_id)
+    metrics.add(OTHER, OTHER, int(response.status), 0.0)
+    log.info(
+        "no http",
+        status=int(response.status),
+        outcome=error.code,
+        reason=str(error),
+        request_id=request_id,
+    )
+    return response
 
 
 def _challenge(error: ServiceError) -> bytes:

@@ -117,11 +117,6 @@ class Resource:
     routes: dict[str, Route]
     is_probe: bool
 
-    @property
-    def allowed(self) -> str:
-        """The methods that it takes; whoever answers GET answers HEAD (RFC 9110 section 9.1)."""
-        return ", ".join(self.routes).replace("GET", "GET, HEAD")
-
     def match(self, segments: list[str]) -> PathParameters | None:
         """Return the parameters in a path of as many segments; none when it is another path."""
         parameters = []

@@ -5,6 +5,7 @@ from http import HTTPStatus
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from http_bridge.asgi.headers import cookies
 from http_bridge.asgi.messages import JSON, NO_STORE, Headers, HttpRequest, HttpResponse
 from http_bridge.http.authentication import COOKIE, REFRESH_COOKIE
 from http_bridge.http.bodies import read_json
@@ -146,10 +147,10 @@ async def keys(_: HttpRequest, backend: Backend) -> HttpResponse:
 
 async def _sealed_refresh_tokens(request: HttpRequest, backend: Backend) -> list[str]:
     """Find refresh tokens: in cookies, for a request from our own pages, or one in the body."""
-    cookies = [each for each in request.cookies(REFRESH_COOKIE) if len(each) <= REFRESH_TOKEN_MAX]
-    if cookies:
+    found = cookies(request.headers, REFRESH_COOKIE)
+    if found := [cookie for cookie in found if len(cookie) <= REFRESH_TOKEN_MAX]:
         check_same_site(request)
-        tokens = [SecretStr(cookie) for cookie in cookies[:COOKIES_MAX]]
+        tokens = [SecretStr(cookie) for cookie in found[:COOKIES_MAX]]
     elif b"content-type" not in request.headers:
         tokens = []
     else:

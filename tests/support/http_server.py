@@ -5,22 +5,23 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import uvicorn
 
+from http_bridge.asgi.limits import Limits
 from http_bridge.asgi.messages import (
-    ClientGone,
     HttpRequest,
     HttpResponse,
     Receive,
     Scope,
     Send,
-    with_usual,
 )
-from http_bridge.asgi.protocol import LimitedProtocol, Limits, limited_protocol
-from http_bridge.http.problems import problem_response
+from http_bridge.asgi.protocol import LimitedProtocol, limited_protocol
+from http_bridge.http.bodies import ClientGone, read_body
+from http_bridge.http.metrics import HttpMetrics
+from http_bridge.http.problems import refused
 from ops.local.ports import LOOPBACK
-from postroad.contracts.errors import ServiceError
 from postroad.testing import eventually
 
 TIMEOUT_S = 0.5
@@ -30,6 +31,7 @@ LIMITS = Limits(
     receive_timeout_s=TIMEOUT_S,
     send_timeout_s=TIMEOUT_S,
     connections_max=1000,
+    refuse=partial(refused, metrics=HttpMetrics()),
 )
 KEEP_ALIVE_S = 1
 SOME, MUCH = b"x" * 40_000, b"x" * 200_000  # of which uvicorn waits for the latter to be taken
@@ -50,7 +52,7 @@ class App:
             await HttpResponse(404, b"not for the body's sake").send(send, "a-request")
             return
         try:
-            body = await request.body(1000)
+            body = await read_body(request, 1000)
         except ClientGone:
             self.gone += 1
             return
@@ -58,13 +60,6 @@ class App:
         await eventually(self.may_answer.is_set)
         answer = {"/some": SOME, "/much": MUCH}.get(request.path, body or b"nothing")
         await HttpResponse(200, answer).send(send, "a-request")
-
-
-def refuse(error: ServiceError) -> HttpResponse:
-    """Answer what is no request, as the bridge does."""
-    response = problem_response(error, "no-request")
-    response.headers = with_usual(response.headers, "no-request")
-    return response
 
 
 class Server:
@@ -103,7 +98,7 @@ class Server:
 
 @contextmanager
 def serving(limits: Limits, *, keep_alive_s: int = KEEP_ALIVE_S) -> Iterator[Server]:
-    server = Server(App(), limited_protocol(limits, refuse), keep_alive_s)
+    server = Server(App(), limited_protocol(limits), keep_alive_s)
     server.start()
     try:
         yield server

@@ -120,6 +120,7 @@ async def test_an_offer_does_not_loosen_what_a_request_may_be(server: Server) ->
         post(H2C, b"A: " + b"a" * 1000 + b"\r\n"),
         post(H2C, HOST, SIZED, body=b"hello"),
         b"CONNECT elsewhere:80 HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"GET http://[:/ HTTP/1.1\r\n" + HOST + H2C + b"\r\n",
     ):
         async with asking(server, request) as peer:
             assert statuses(await peer.rest()) == [400]
@@ -136,6 +137,7 @@ MALFORMED = {
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "a path that is no text": b"GET /\xff HTTP/1.1\r\n" + HOST + b"\r\n",
     "an address that is a host": b"CONNECT elsewhere:80 HTTP/1.1\r\n" + HOST + b"\r\n",
+    "an address that is none": b"GET http://[:/ HTTP/1.1\r\n" + HOST + b"\r\n",
     "a header without a name": post(b": a\r\n"),
     "a null in a header": post(b"A: \0\r\n"),
     "a folded header": post(b"A: a\r\n b\r\n"),
@@ -167,10 +169,11 @@ async def test_what_is_no_request_is_answered_with_a_problem(server: Server, nam
     ("name", "detail"),
     [
         ("two hosts", "a request has one Host"),
-        ("a long header", "at most 1000 bytes of request line and headers, and 100 headers"),
-        ("many headers", "at most 1000 bytes of request line and headers, and 100 headers"),
+        ("a long header", "at most 1000 bytes and 100 headers before the body"),
+        ("many headers", "at most 1000 bytes and 100 headers before the body"),
         ("no such method", "malformed HTTP: Invalid method encountered"),
-        ("an address that is a host", "malformed HTTP"),
+        ("an address that is a host", "CONNECT is for proxies"),
+        ("an address that is none", "malformed HTTP"),
     ],
 )
 async def test_a_problem_says_what_is_wrong_and_quotes_nothing(

@@ -1,0 +1,63 @@
+"""What is seldom on a connection: an offer to speak another protocol, and what is no request."""
+
+from httptools import (
+    HttpParserCallbackError,
+    HttpParserError,
+    HttpParserUpgrade,
+    HttpRequestParser,
+)
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from http_bridge.asgi.messages import Headers, HttpResponse
+from postroad.contracts.errors import InvalidRequest, ServiceError
+
+
+class RequestTimeout(ServiceError):
+    """The request has not come in time, head and body."""
+
+    code = "request_timeout"
+    title = "The request took too long to come"
+
+
+def ignore_offer(protocol: HttpToolsProtocol, rest: memoryview) -> None:
+    """Go on with a request that has offered another protocol, and with what came after its head.
+
+    httptools leaves the body of such a request, and all after it, to the other protocol. An offer
+    is to be ignored by who does not take it up (RFC 9110 section 7.8).
+
+    Raises:
+        HttpParserError: something is wrong with a request.
+    """
+    while True:
+        method, version = protocol.parser.get_method(), protocol.parser.get_http_version()
+        lines = [b"%b %b HTTP/%b\r\n" % (method, protocol.url, version.encode())]
+        lines += [b"%b: %b\r\n" % header for header in protocol.headers if header[0] != b"upgrade"]
+        protocol.parser = HttpRequestParser(protocol)
+        protocol.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        protocol.parser.feed_data(b"".join([*lines, b"\r\n"]))
+        try:
+            protocol.parser.feed_data(rest)
+            return
+        except HttpParserUpgrade as offer:
+            rest = rest[offer.args[0] :]
+
+
+def fault(error: HttpParserError) -> ServiceError:
+    """Say what is wrong with a request: in our words, or the parser's, which quote nothing."""
+    cause = error.__context__
+    if isinstance(cause, ServiceError):
+        return cause
+    reason = "" if isinstance(error, HttpParserCallbackError) else f": {error}"
+    return InvalidRequest(f"malformed HTTP{reason}")
+
+
+def last_answer(response: HttpResponse, default_headers: Headers) -> bytes:
+    """Return a connection's last answer as it is sent."""
+    headers = [
+        *default_headers,
+        *response.headers,
+        (b"content-length", b"%d" % len(response.body)),
+        (b"connection", b"close"),
+    ]
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    return b"".join([STATUS_LINE[response.status], *lines, b"\r\n", response.body])
