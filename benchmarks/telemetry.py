@@ -20,7 +20,7 @@ from benchmarks.machine import Machine
 from benchmarks.system import System, running
 from benchmarks.tables import by_process, figure, table
 from ops.local.ports import LOOPBACK
-from ops.services.programs import PROGRAMS
+from ops.services.entries import PROGRAMS
 
 CONNECTIONS = 64
 ASKED_EVERY_S = 1.0  # fifteen times as often as deploy/observability asks

@@ -116,6 +116,8 @@ def _diff(options: Namespace) -> int:
         ) from error
     for change in found:
         print(f"{_MARKS[change.severity]:7} {change.sentence}")
+    if not found:
+        print("nothing has changed")
     return 1 if breaks(found) else 0
 
 

@@ -16,7 +16,7 @@ from ops.commands.errors import CommandError
 from ops.health import checks, selfcheck
 from ops.health.drift import COMPARISONS, Finding
 from ops.local.broker import BrokerError, PrivateBroker
-from ops.local.running import running_broker
+from ops.local.running import AWAY, absence, listens, running_broker
 from ops.scaling.management_api import DepthUnknown, Management
 from ops.services import programs
 from ops.state.folder import StateError, StateFolder
@@ -95,7 +95,10 @@ async def examine(state: StateFolder) -> Checkup:
     checkup.note("disk", checks.of_disk(state))
     broker = running_broker(state)
     if broker is None:
-        checkup.unseen.append(f"broker: nothing runs on {state.folder}; start it: 'postroad up'")
+        checkup.unseen.append(f"broker: {absence(state)}")
+        return checkup
+    if not listens(broker):
+        checkup.unseen.append(f"broker: {AWAY}; look again in a moment")
         return checkup
     try:
         await _examine_broker(checkup, broker, allowed)

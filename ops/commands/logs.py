@@ -5,14 +5,17 @@ import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 from ops.commands.arguments import add_state_argument
 from ops.commands.errors import CommandError
 from ops.logs.lines import LEVELS, Line, Renderer
 from ops.logs.reader import LogFollower
+from ops.services.entries import PROGRAMS
 from ops.state.folder import StateFolder
 from ops.terminal.colours import wants_colours
+from ops.terminal.text import plain
 
 EXAMPLES = """\
 examples:
@@ -59,27 +62,64 @@ def run(options: Namespace) -> int:
 
 
 def _show(options: Namespace, state: StateFolder) -> None:
-    if not options.no_follow and state.running() is None:
+    if not options.no_follow and state.holder() is None:
         raise CommandError(
             f"nothing runs in {state.folder}; start it with 'postroad up', or look at what it "
             "logged before with --no-follow"
         )
     if not any(state.programs_log_folder.glob("*.log*")):
         raise CommandError(f"nothing has been logged in {state.programs_log_folder} so far")
-    wanted, write = _filter(options), _writer(options)
-    follower = LogFollower(state.programs_log_folder)
-    try:
-        write(filter(wanted, follower.history()))
+    since = _since(options)
+    wanted, write = _filter(options, since), _writer(options)
+    with closing(LogFollower(state.programs_log_folder)) as follower:
+        history = follower.history()
+        _check_service(options.service, history)
+        shown = write(filter(wanted, history))
+        if remark := _remark(options, since, shown):
+            print(f"postroad: {plain(remark)}", file=sys.stderr, flush=True)
         while not options.no_follow:
             time.sleep(POLL_S)
             write(filter(wanted, follower.new()))
-    finally:
-        follower.close()
 
 
-def _filter(options: Namespace) -> Callable[[Line], bool]:
+def _check_service(name: str | None, history: Iterable[Line]) -> None:
+    """Make sure that there is such a program or service, even if it has not logged yet."""
+    if name is None:
+        return
+    services = {str((line.fields or {}).get("service", line.program)) for line in history}
+    logged = services | {line.program for line in history}
+    there = logged | PROGRAMS.keys() | {entry.service for entry in PROGRAMS.values()} | {"postroad"}
+    if name not in there:
+        raise CommandError(
+            f"no program or service {name}; there are {', '.join(sorted(there))}", exit_status=2
+        )
+
+
+def _remark(options: Namespace, since: datetime | None, shown: int) -> str | None:
+    """Say what is waited for, or that there was nothing; silence would tell neither."""
+    which = "".join(
+        [
+            f" of request {options.request_id}" if options.request_id else "",
+            f" of {options.service}" if options.service else "",
+            f" of level {options.level} or worse" if options.level != LEVELS[0] else "",
+        ]
+    )
+    begun = f" since {since.astimezone():%Y-%m-%d %H:%M:%S}" if since else ""
+    if options.no_follow:
+        further = "; --since looks further back" if since else ""
+        return None if shown else f"no lines{which}{begun}{further}"
+    if shown:
+        return f"waiting for more lines{which}, until Ctrl-C" if which else None
+    return f"no lines{which}{begun}; waiting for some, until Ctrl-C"
+
+
+def _since(options: Namespace) -> datetime | None:
     period = options.since or (None if options.request_id else _USUAL)
-    since = (datetime.now(UTC) - period).isoformat() if period else ""
+    return datetime.now(UTC) - period if period else None
+
+
+def _filter(options: Namespace, begin: datetime | None) -> Callable[[Line], bool]:
+    since = begin.isoformat() if begin else ""
     least = LEVELS.index(options.level)
 
     def is_wanted(line: Line) -> bool:
@@ -94,12 +134,15 @@ def _filter(options: Namespace) -> Callable[[Line], bool]:
     return is_wanted
 
 
-def _writer(options: Namespace) -> Callable[[Iterable[Line]], None]:
+def _writer(options: Namespace) -> Callable[[Iterable[Line]], int]:
+    """Return what writes lines, and says how many they were."""
     render = Renderer(has_colours=wants_colours())
 
-    def write(lines: Iterable[Line]) -> None:
-        for line in lines:
+    def write(lines: Iterable[Line]) -> int:
+        count = 0
+        for count, line in enumerate(lines, start=1):  # noqa: B007
             print(line.to_json().decode(errors="replace") if options.json else render(line))
         sys.stdout.flush()
+        return count
 
     return write

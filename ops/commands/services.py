@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ops.commands.arguments import add_state_argument
 from ops.commands.errors import CommandError
+from ops.local.running import absence
 from ops.services import grants, programs
 from ops.state.folder import StateFolder
 from postroad.security.rotation import LEAD_S
@@ -120,7 +121,7 @@ def _env(options: Namespace, state: StateFolder) -> None:
         return
     environment = grants.environment(state, options.name)
     if "BROKER_URLS" not in environment:
-        raise CommandError(f"nothing runs on {state.folder}; start it with 'postroad up'")
+        raise CommandError(absence(state))
     _show(environment)
 
 

@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from ops.commands.arguments import add_state_argument
 from ops.commands.errors import CommandError
 from ops.commands.status_view import Status, page
-from ops.local.running import running_broker
+from ops.local.running import AWAY, absence, listens, running_broker
 from ops.scaling.management_api import DepthUnknown, Management, Queue
 from ops.scaling.report import read_report
 from ops.state.folder import StateFolder
@@ -56,12 +56,13 @@ def look(state: StateFolder) -> Status:
     """
     broker, running = running_broker(state), state.running()
     if broker is None or running is None:
-        raise CommandError(f"nothing runs on {state.folder}; start it with 'postroad up'")
+        raise CommandError(absence(state))
     queues, problem = [], None
     try:
         queues = Management(broker.management_url, state.password(SCALER)).queues()
     except DepthUnknown as error:
-        problem = f"the broker does not say how deep its queues are: {error}"
+        silent = f"the broker does not say how deep its queues are: {error}"
+        problem = silent if listens(broker) else AWAY
     shown = [queue for queue in queues if queue.name.partition(".")[0] in _KINDS]
     return Status(
         http=running["http"],

@@ -32,6 +32,7 @@ examples:
   postroad tail events 'auth.login.*'      '*' is one word, '#' is any number of them
 """
 
+_PATIENCE_S = 2.0
 Line = Callable[[ReceivedEvent[Event]], str]
 
 
@@ -80,11 +81,19 @@ async def _tail(events: list[type[Event]], settings: MessagingSettings, line: Li
             unread.set()
 
     names = ", ".join(event.name for event in events)
+    waiting = asyncio.get_running_loop().call_later(
+        _PATIENCE_S, _say, "waiting for the broker, which does not answer"
+    )
+
+    def say_what() -> None:
+        waiting.cancel()
+        _say(f"listening to {names}")
+
     listener = EventListener(
         dict.fromkeys(events, show),
         broker=RabbitBroker(settings, keys.service),
         keys=keys,
-        on_open=lambda: print(f"postroad: listening to {names}", file=sys.stderr, flush=True),
+        on_open=say_what,
     )
     await listener.start()
     _notice_end_of_pipe(unread)
@@ -97,6 +106,10 @@ async def _tail(events: list[type[Event]], settings: MessagingSettings, line: Li
         watching.cancel()
         await listener.close()
     raise BrokenPipeError
+
+
+def _say(sentence: str) -> None:
+    print(f"postroad: {sentence}", file=sys.stderr, flush=True)
 
 
 def _notice_end_of_pipe(unread: asyncio.Event) -> None:

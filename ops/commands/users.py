@@ -21,6 +21,7 @@ from auth_worker.user_import import PASSWORD_MAX, import_users, read_users
 from auth_worker.users import NoSuchUser, UserExists, UserStore
 from ops.commands.arguments import add_state_argument
 from ops.commands.errors import CommandError
+from ops.services.programs import sign_in_environment
 from ops.state.folder import StateFolder
 from ops.terminal.logs import hide_logs
 from postroad.contracts.errors import Unavailable, explain
@@ -40,7 +41,8 @@ examples:
   postroad users history writer                     who signed in, from where, and what failed
   postroad users list --database postgresql://postroad@db/auth
 
-The database is that of --database, else of AUTH_DATABASE_URL, else the one `postroad up` keeps.
+The database is that of --database, else of the system that runs on the state folder, else of
+AUTH_DATABASE_URL, else the one that `postroad up` keeps in the folder.
 """
 
 _WHAT = {
@@ -104,13 +106,20 @@ def _add(options: Namespace) -> None:
             raise UserExists(f"there is a user {options.username}")
         password_hash = Passwords(settings).hash(_read_password(options))
         roles = tuple(options.role or (DEFAULT_ROLE,))
-        users.add(options.username, password_hash, roles=roles)
+        try:
+            users.add(options.username, password_hash, roles=roles)
+        except UserExists as error:  # and is not found: made for development, or just now
+            raise UserExists(
+                f"{error} who is not listed: made for development, or by somebody else just now"
+            ) from error
     print(f"added {options.username}")
 
 
 def _list(options: Namespace) -> None:
     with _opened(options) as (_, _, users):
         found = users.all()
+    if not found:
+        print("nobody may sign in yet; add somebody with 'postroad users add NAME'")
     width = max((len(user.username) for user in found), default=0)
     for user in found:
         marks = [" (disabled)"] * user.is_disabled + [" (development only)"] * user.for_development
@@ -157,7 +166,11 @@ def _history(options: Namespace) -> None:
         trail = AuditTrail(database)
         found = trail.newest(max(1, options.limit), user_id=user.id if user else None)
     if not found:
-        print("nothing has been noted; 'python -m auth_worker.audit' does that")
+        whose = f" of {options.username}" if user else ""
+        print(
+            f"nothing has been noted{whose} so far; auth_audit notes it, a moment after it happens "
+            "('python -m auth_worker.audit', where 'postroad up' does not run it)"
+        )
     width = max((len(username or "-") for _, username in found), default=0)
     for entry, username in found:
         at = datetime.fromtimestamp(entry.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -173,8 +186,8 @@ def _told(entry: Entry) -> str:
 
 @contextmanager
 def _opened(options: Namespace) -> Iterator[tuple[AuthSettings, Database, UserStore]]:
-    """Open the database that the options name; users made for development are left in peace."""
-    url = options.database or os.environ.get("AUTH_DATABASE_URL") or _kept(options.state)
+    """Open the database that the options name, and see whom its worker sees."""
+    url, is_development = _place(options)
     try:
         settings = AuthSettings(database_url=SecretStr(url))
     except ValidationError as error:
@@ -182,7 +195,6 @@ def _opened(options: Namespace) -> Iterator[tuple[AuthSettings, Database, UserSt
     database = Database(url if options.database else database_url(settings))
     try:
         require_newest_schema(database, SCHEMA)
-        is_development = read_settings(EnvironmentSettings).is_development
         yield settings, database, UserStore(database, Outbox(outbox), is_development=is_development)
     except Unavailable as error:
         reason = getattr(error.__cause__, "orig", None) or error.__cause__
@@ -191,13 +203,25 @@ def _opened(options: Namespace) -> Iterator[tuple[AuthSettings, Database, UserSt
         database.close()
 
 
-def _kept(state: Path) -> str:
-    file = StateFolder(state).users_file
-    if not file.exists():
+def _place(options: Namespace) -> tuple[str, bool]:
+    """Return the database's URL, and whether what signs users in by it is in development."""
+    state = StateFolder(options.state)
+    kept = sign_in_environment(state)
+    there, elsewhere = kept["AUTH_DATABASE_URL"], os.environ.get("AUTH_DATABASE_URL")
+    is_there = state.users_file.exists()
+    if options.database:
+        url = options.database
+    elif is_there and state.holder():  # before what may have stayed in our environment
+        url = there
+    else:
+        url = elsewhere or there
+    if url != there:
+        return url, read_settings(EnvironmentSettings).is_development
+    if not is_there:
         raise CommandError(
-            f"no database {file}: run 'postroad up' first, or name one by --database"
+            f"no database {state.users_file}: run 'postroad up' first, or name one by --database"
         )
-    return f"sqlite:///{file}"
+    return url, kept["POSTROAD_ENV"] == "development"
 
 
 def _read_password(options: Namespace) -> str:

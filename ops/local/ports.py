@@ -84,17 +84,8 @@ def claimed(port: int, host: str = LOOPBACK) -> Iterator[None]:
         yield
 
 
-def is_free(port: int, host: str = LOOPBACK) -> bool:
-    """Tell whether a server could listen there now."""
-    try:
-        check(port, host)
-    except PortUnavailable:
-        return False
-    return True
-
-
 def is_listening(port: int) -> bool:
-    """Tell whether a server listens there; unlike ``is_free`` it takes the port from nobody."""
+    """Tell whether a server listens there; this takes the port from nobody."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((LOOPBACK, port)) == 0

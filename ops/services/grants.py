@@ -10,7 +10,7 @@ import os
 from time import monotonic
 
 from ops.local.broker import BrokerError, PrivateBroker
-from ops.local.running import running_broker
+from ops.local.running import listens, reachable_broker, running_broker
 from ops.services import programs
 from ops.state import credentials
 from ops.state.folder import StateFolder
@@ -56,15 +56,16 @@ async def add(state: StateFolder, name: str, service: Service) -> bool:
     """Add a service, or give one that was added other rights; say whether it may begin at once.
 
     Raises:
+        BrokerError: the broker is away; nothing was changed.
         GrantError: it is one of our own, or the broker's definitions do not take it.
         ServicesFileError: its name or its rights make no sense.
         StateError: the state folder cannot be used.
     """
     with state.changing():
+        broker = reachable_broker(state)
         allowed = note(state, name, service)
         began = monotonic()
         wanted = programs.broker_definitions(state, allowed)
-        broker = running_broker(state)
         if broker is None:
             if is_provisioned(state):
                 _write(state, wanted)
@@ -112,7 +113,8 @@ async def revoke(state: StateFolder, name: str) -> bool:
             _check_not_ours(name)
             raise GrantError(f"no service {name} was added; there are {_listed(added.names)}")
         ours = load_services(programs.SERVICES_FILE).root
-        if name in ours and running_broker(state) is not None:  # it may be ours that runs
+        broker = running_broker(state)
+        if name in ours and broker is not None:  # it may be ours that runs
             raise GrantError(f"{name} is one of our own services; stop 'postroad up' first")
         rest = {other: service for other, service in added.root.items() if other != name}
         state.write_revoked(state.revoked() | {name})
@@ -121,8 +123,7 @@ async def revoke(state: StateFolder, name: str) -> bool:
         programs.write_trust(state, Services(others))  # first: nobody trusts it
         state.forget(name)
         state.write_services(_to_toml(Services(rest)))  # last: until then it can be done again
-        broker = running_broker(state)
-        if broker is None:
+        if broker is None or not listens(broker):  # it forgets them once it is back
             if is_provisioned(state):
                 _write(state, programs.broker_definitions(state, allowed))
             return False

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from pydantic import ValidationError
 
+from ops.local.running import absence
 from ops.services import grants, programs
 from ops.state.folder import StateFolder
 from postroad.contracts.registry import CONTRACTS, EVENTS
@@ -27,7 +28,7 @@ def settings_as(state: StateFolder, service: str) -> MessagingSettings:
         BrokerError, GrantError, ServicesFileError, StateError: as ``grants.add`` does.
     """
     if "BROKER_URLS" not in grants.environment(state, service):
-        raise CannotAct(f"nothing runs on {state.folder}; start it with 'postroad up'")
+        raise CannotAct(absence(state))
     known = programs.allowed_services(state).root
     if service == OPERATOR and known.get(OPERATOR) != operator_rights():
         begins_at_once = asyncio.run(grants.add(state, OPERATOR, operator_rights()))

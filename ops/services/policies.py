@@ -1,7 +1,7 @@
 """How the programs of `postroad up` scale."""
 
 from ops.scaling.policy import SCALING_FILE, Policy, ScalingFileError, load_policies
-from ops.services.programs import PROGRAMS
+from ops.services.entries import PROGRAMS
 
 
 def load() -> dict[str, Policy]:

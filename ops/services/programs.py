@@ -3,11 +3,11 @@
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from ops.local.ports import LOOPBACK
 from ops.local.supervisor import Program
+from ops.services.entries import PROGRAMS
 from ops.state import credentials
 from ops.state.folder import StateFolder
 from postroad.settings import CONTENTS
@@ -23,24 +23,6 @@ from postroad.topology.services import (
 
 OPERATOR = "operator"  # the service that people act as; made when it is first needed
 SERVICES_FILE = Path(__file__).parents[2] / "rabbitmq" / "services.toml"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What a program runs, and as which service: whose broker user, keys and settings it has."""
-
-    service: str
-    module: str
-
-
-# In the order in which they start.
-PROGRAMS = {
-    "auth_worker": Entry("auth", "auth_worker"),
-    "catalog_worker": Entry("catalog", "catalog_worker"),
-    "auth_audit": Entry("auth", "auth_worker.audit"),
-    "catalog_sync": Entry("catalog", "catalog_worker.sync"),
-    "http_bridge": Entry("bridge", "http_bridge"),
-}
 
 
 def allowed_services(state: StateFolder) -> Services:
@@ -159,12 +141,20 @@ def sample_upstream(port: int) -> Program:
     return _program("upstream", "sample_api", *arguments, env={})
 
 
+def sign_in_environment(state: StateFolder) -> dict[str, str]:
+    """Return which users can sign in to what `postroad up` runs, as environment variables."""
+    return {
+        "POSTROAD_ENV": "development",
+        "AUTH_DATABASE_URL": f"sqlite:///{state.users_file}",
+    }
+
+
 def programs(
     state: StateFolder, *, broker_address: str, upstream: str, host: str, port: int
 ) -> Iterator[Program]:
     """Give the programs, in the order in which they start."""
     specific = {
-        "auth": {"AUTH_DATABASE_URL": f"sqlite:///{state.users_file}"},
+        "auth": sign_in_environment(state),
         "catalog": {
             "CATALOG_UPSTREAM_URL": upstream,
             "CATALOG_DATABASE_URL": f"sqlite:///{state.catalog_file}",

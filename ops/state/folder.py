@@ -31,16 +31,18 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ops.state.files import make_folder
 from postroad.security.files import write_private
 
 SHARED_MODE = 0o644  # for the users of RabbitMQ and PostgreSQL; the state folder itself is closed
 _UNUSABLE = re.compile("['\"`$?\n\ud800-\udfff]")  # surrogates stand for bytes that are not UTF-8
+_LOCK_TRIES, _LOCK_PAUSE_S = 10, 0.02
 _SQLITE_HEADER = b"SQLite format 3\0"  # the database file format, section 1.3
 
 
@@ -96,24 +98,43 @@ class StateFolder:
         with self.usable(self.folder):
             lock = self._lock_file.open("a+")
         with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _locked(lock):
                 lock.seek(0)
                 raise StateError(
                     f"already running: {lock.read().strip() or self.folder}; stop it with Ctrl-C "
                     "there, or give this one a --state folder and a --port of its own"
-                ) from None
+                )
             lock.truncate(0)
             lock.write(f"{address} (process {os.getpid()})")
             lock.flush()
             self._check_users_file()
+            self._forget_running()  # a run that was killed left it
             try:
                 yield
             finally:
-                self._running_file.unlink(missing_ok=True)
-                self._scaling_file.unlink(missing_ok=True)
+                self._forget_running()
                 lock.truncate(0)
+
+    def _forget_running(self) -> None:
+        self._running_file.unlink(missing_ok=True)
+        self._scaling_file.unlink(missing_ok=True)
+
+    def holder(self) -> str | None:
+        """Return who runs on the folder, as ``held`` was told, none when nobody does.
+
+        Raises:
+            StateError: the folder cannot be read.
+        """
+        with (
+            self.usable(self._lock_file),
+            suppress(FileNotFoundError),
+            self._lock_file.open() as lock,
+        ):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return lock.read() or str(self.folder)
+        return None
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -204,13 +225,13 @@ class StateFolder:
         self._write(self._running_file, json.dumps(addresses, indent=1))
 
     def running(self) -> dict[str, Any] | None:
-        """Read where the running system listens, none when nothing runs.
+        """Read where the running system listens, none when nothing runs or is up yet.
 
         Raises:
             StateError: the file is broken.
         """
         with self.usable(self._running_file):
-            if not self._running_file.exists():
+            if self.holder() is None or not self._running_file.exists():
                 return None
             addresses = json.loads(self._running_file.read_bytes())
             if not isinstance(addresses, dict):
@@ -268,3 +289,13 @@ class StateFolder:
         if path.name in ("database.password", "administrator.password"):
             remedy += "; then give the new one to PostgreSQL: ALTER ROLE"
         return f"{path} is broken: {reason}; put a copy of it back, or {remedy}"
+
+
+def _locked(lock: IO[str]) -> bool:
+    """Take a lock, unless somebody keeps it; who only looks (``holder``) has it for a moment."""
+    for _ in range(_LOCK_TRIES):
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(_LOCK_PAUSE_S)
+    return False

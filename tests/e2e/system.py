@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ class System:
         self.url = f"http://{LOOPBACK}:{self.port}"
         self.upstream_url = f"http://{LOOPBACK}:{self.upstream_port}"
         self.broker = self._make_broker()
+        self._up = ExitStack()
 
     def _make_broker(self) -> PrivateBroker:
         with self.state.held("tests"):
@@ -139,7 +140,7 @@ class System:
     async def start(self, log: Path, **settings: str) -> None:
         """Start everything; the services log JSON to a file."""
         await self.broker.start()
-        self.state.write_running(addresses(self.url, self.broker))
+        self.announce()
         for program in (
             programs.sample_upstream(self.upstream_port),
             *programs.programs(
@@ -153,7 +154,13 @@ class System:
             self.supervisor.start(program_with(program, log, settings))
         await until_ready(self.url)
 
+    def announce(self) -> None:
+        """Let commands find it, as `postroad up` does."""
+        self._up.enter_context(self.state.held(self.url))
+        self.state.write_running(addresses(self.url, self.broker))
+
     async def stop(self) -> None:
+        self._up.close()
         await self.supervisor.stop()
         await self.broker.stop()
 

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from ops.local.broker import PrivateBroker
-from ops.local.ports import LOOPBACK, free_ports, is_free
+from ops.local.ports import LOOPBACK, free_ports, is_listening
 from ops.state.certificates import Authority
 from ops.state.folder import StateFolder
 from postroad.testing import eventually
@@ -178,7 +178,7 @@ async def test_with_variables_alone_all_its_lines_do_their_work(host: Host) -> N
     await eventually(lambda: "signed in" in host.run(history), timeout_s=TIMEOUT_S)
     ends = host.stop()
     assert ends.pop("web") == -signal.SIGTERM  # uvicorn drains, and then lets it end the process
-    assert is_free(int(host.variables["PORT"]))
+    assert not is_listening(int(host.variables["PORT"]))
     assert set(ends.values()) == {0}
     secrets = [host.variables[name] for name in host.variables if name.endswith("_PASSWORD")]
     for name in ("BRIDGE", "AUTH", "CATALOG"):

@@ -14,7 +14,8 @@ import pytest
 
 from ops.local.ports import free_ports
 from ops.local.processes import command_line
-from ops.services import policies, programs
+from ops.services import policies
+from ops.services.entries import PROGRAMS
 from ops.terminal.interrupts import INTERRUPTED
 from postroad.testing import eventually
 from tests.support.scraping import Scrape, scrape
@@ -59,7 +60,7 @@ async def test_a_started_system_shows_its_processes_and_leaves_none(tmp_path: Pa
         output, _ = await up.communicate()
 
     running = status["programs"]
-    assert running.keys() == {"upstream", *programs.PROGRAMS}
+    assert running.keys() == {"upstream", *PROGRAMS}
     scaled = policies.load()
     for name, program in running.items():
         least = scaled[name].min_replicas if name in scaled else None

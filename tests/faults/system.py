@@ -11,7 +11,6 @@ from pathlib import Path
 from ops.commands.provision import provision
 from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK
-from ops.local.running import addresses
 from ops.services import programs
 from postroad.settings import MessagingSettings
 from postroad.topology.definitions import Definitions, with_passwords
@@ -72,7 +71,7 @@ class System(e2e.System):
     async def start(self, log: Path, **settings: str) -> None:
         """Start everything; the programs log JSON to a file."""
         await self.broker.start()
-        self.state.write_running(addresses(self.url, self.broker))
+        self.announce()
         self.clocks.mkdir()
         upstream = programs.sample_upstream(self.upstream_port)
         self.supervisor.start(e2e.program_with(upstream, log, {}))

@@ -76,10 +76,11 @@ def broker(state: StateFolder, bridge: str) -> Iterator[PrivateBroker]:
         wanted = provision(state, load_services(programs.SERVICES_FILE))
     broker = PrivateBroker(state.broker_folder, wanted, management=True)
     asyncio.run(broker.start())
-    state.write_running(addresses(bridge, broker))
-    asyncio.run(eventually(lambda: is_listening(broker.ports.management), timeout_s=30))
     try:
         with ExitStack() as connections:
+            connections.enter_context(state.held("tests"))
+            state.write_running(addresses(bridge, broker))
+            asyncio.run(eventually(lambda: is_listening(broker.ports.management), timeout_s=30))
             for service in ("auth", "catalog"):
                 credentials = pika.PlainCredentials(service, state.password(service))
                 parameters = pika.ConnectionParameters(
@@ -162,12 +163,14 @@ def test_what_somebody_changed_by_hand_is_found(broker: PrivateBroker, looked: L
 
 
 def test_a_broker_that_has_gone_is_not_called_well(
-    state: StateFolder, broker: PrivateBroker, looked: Looked
+    state: StateFolder, broker: PrivateBroker, bridge: str, looked: Looked
 ) -> None:
     state.write_running(addresses("", PrivateBroker(state.broker_folder)))  # not started
 
     status, found = looked()
 
-    state.write_running(addresses("", broker))
+    state.write_running(addresses(bridge, broker))
     assert status == 2
-    assert "nothing runs on" in found["unseen"][0]
+    (unseen,) = found["unseen"]
+    assert "it is being started again" in unseen
+    assert "postroad up" not in unseen

@@ -15,10 +15,11 @@ from tests.integration.dead_letters.running import Command, Running
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     running = Running(tmp_path_factory.mktemp("state"))
     asyncio.run(running.broker.start())
-    running.state.write_running(addresses("", running.broker))
     try:
-        settings_as(running.state, OPERATOR)
-        yield running
+        with running.state.held("tests"):
+            running.state.write_running(addresses("", running.broker))
+            settings_as(running.state, OPERATOR)
+            yield running
     finally:
         running.broker.kill()
 

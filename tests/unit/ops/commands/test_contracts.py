@@ -48,6 +48,14 @@ def test_diff_is_content_with_additions(tmp_path: Path, capsys: pytest.CaptureFi
     assert "new     the request catalog.products.list is new\n" in capsys.readouterr().out
 
 
+def test_diff_says_so_when_nothing_has_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = run_command(["contracts", "diff", str(write(tmp_path / "same", build_document()))])
+
+    assert (status, capsys.readouterr().out) == (0, "nothing has changed\n")
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -93,9 +94,8 @@ def test_people_see_text_and_no_colours_where_there_is_no_terminal(
 async def test_what_comes_is_shown_until_it_is_interrupted(
     state: StateFolder, book: Logbook
 ) -> None:
-    state.write_running({})
     book.take("http_bridge", entry("before"))
-    with following(state, "--json") as (process, output):
+    with state.held("tests"), following(state, "--json") as (process, output):
         await eventually(lambda: b'"before"' in output.read_bytes(), timeout_s=30)
 
         book.take("auth_worker", entry("after"))  # of a program that had not logged so far
@@ -104,6 +104,71 @@ async def test_what_comes_is_shown_until_it_is_interrupted(
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == INTERRUPTED
     assert b"Traceback" not in output.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remark"),
+    [
+        (["--request-id", "nope"], "no lines of request nope; waiting for some, until Ctrl-C"),
+        (["--request-id", "r1"], "waiting for more lines of request r1, until Ctrl-C"),
+        (
+            ["--service", "catalog_sync", "--level", "error", "--request-id", "r1"],
+            "no lines of request r1 of catalog_sync of level error or worse; waiting for some, ",
+        ),
+    ],
+)
+async def test_who_waits_for_some_lines_only_is_told_for_which(
+    state: StateFolder, book: Logbook, arguments: list[str], remark: str
+) -> None:
+    book.take("http_bridge", entry("before", request_id="r1"))
+
+    with state.held("tests"), following(state, *arguments) as (_, output):
+        await eventually(lambda: f"postroad: {remark}" in output.read_text(), timeout_s=30)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remark"),
+    [
+        (["--request-id", "nope"], r"no lines of request nope"),
+        (["--since", "5m"], r"no lines since 20\d\d-.*; --since looks further back"),
+    ],
+)
+def test_where_there_is_nothing_to_show_that_is_said(
+    state: StateFolder, book: Logbook, arguments: list[str], remark: str
+) -> None:
+    book.take("http_bridge", entry("before", ago_s=1800))
+
+    done = logs(state, "--no-follow", *arguments)
+
+    assert (done.returncode, done.stdout) == (0, "")
+    assert re.fullmatch(f"postroad: {remark}\n", done.stderr)
+
+
+@pytest.mark.parametrize("more", [[], ["--no-follow"]])
+def test_a_service_that_is_none_is_refused_with_those_there_are(
+    state: StateFolder, book: Logbook, more: list[str]
+) -> None:
+    book.take("shop_worker", entry("before", service="shop"))
+
+    with state.held("tests"):
+        done = logs(state, "--service", "nope", *more)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "postroad: no program or service nope; there are auth, auth_audit, auth_worker, bridge, "
+        "catalog, catalog_sync, catalog_worker, http_bridge, postroad, shop, shop_worker\n"
+    )
+
+
+def test_a_program_that_has_not_logged_yet_is_none_the_less_there(
+    state: StateFolder, book: Logbook
+) -> None:
+    book.take("http_bridge", entry("before"))
+
+    done = logs(state, "--service", "catalog_sync", "--no-follow")
+
+    assert done.returncode == 0
+    assert "no lines of catalog_sync since" in done.stderr
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(state: StateFolder, book: Logbook) -> None:

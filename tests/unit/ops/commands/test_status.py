@@ -7,6 +7,8 @@ import pytest
 
 from ops.commands.dispatch import run_command
 from ops.commands.status_view import Status, page
+from ops.local.broker import PrivateBroker
+from ops.local.running import addresses
 from ops.scaling.management_api import Queue
 from ops.scaling.report import Change, ProgramReport, Report, read_report
 from ops.state.folder import StateError, StateFolder
@@ -100,6 +102,36 @@ def test_where_nothing_runs_the_command_says_what_to_do(
     assert capsys.readouterr().err == (
         f"postroad: nothing runs on {tmp_path}; start it with 'postroad up'\n"
     )
+
+
+def test_a_broker_that_is_being_started_again_is_told_from_a_system_that_has_ended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = StateFolder(tmp_path)
+    broker = PrivateBroker(state.broker_folder)  # it does not listen
+    with state.held("http://127.0.0.1:8000"):
+        state.write_running(addresses("http://127.0.0.1:8000", broker))
+        state.write_scaling(REPORT.model_dump_json())
+
+        exit_status = run_status("--state", str(tmp_path))
+
+    printed = capsys.readouterr()
+    assert exit_status == 1
+    assert "\nthe broker is away; it is being started again (" in printed.out
+    assert "catalog_worker" in printed.out
+    assert "postroad up" not in printed.out + printed.err
+
+
+def test_a_system_that_has_only_begun_is_told_from_one_that_has_ended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with StateFolder(tmp_path).held("http://127.0.0.1:8000"):
+        exit_status = run_status("--state", str(tmp_path))
+
+    complaint = capsys.readouterr().err
+    assert exit_status == 1
+    assert complaint.startswith("postroad: http://127.0.0.1:8000 (process ")
+    assert complaint.endswith(f"is at work on {tmp_path}, but not up yet; try again in a moment\n")
 
 
 def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:

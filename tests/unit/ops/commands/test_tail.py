@@ -1,15 +1,20 @@
 """`postroad tail`: which events a pattern means, and how one looks."""
 
 import json
+import os
 import re
+import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from ops.commands import tail
+from ops.commands.dispatch import run_command
 from ops.commands.errors import CommandError
 from ops.commands.tail import _chosen
+from ops.local.ports import LOOPBACK, free_ports
 from postroad.contracts.events import LoginFailed, ProductAdded
 from postroad.contracts.registry import EVENTS
 from postroad.messaging.event_listener import ReceivedEvent
@@ -37,6 +42,26 @@ def test_a_pattern_means_what_it_means_to_the_broker(pattern: str, names: set[st
 def test_a_pattern_that_means_nothing_is_an_error(pattern: str) -> None:
     with pytest.raises(CommandError, match="no event is like"):
         _chosen(pattern)
+
+
+def test_who_waits_for_a_broker_is_told_so(tmp_path: Path) -> None:
+    (port,) = free_ports(1)  # where nobody listens
+    run_command(["provision", "--operator", "--state", str(tmp_path)])
+
+    with subprocess.Popen(
+        [sys.executable, "-m", "ops.cli", "tail", "events", "--state", str(tmp_path)],
+        env=os.environ | {"BROKER_URLS": f"amqp://{LOOPBACK}:{port}/postroad"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr
+        try:
+            said = process.stderr.readline()
+        finally:
+            process.kill()
+
+    assert said == "postroad: waiting for the broker, which does not answer\n"
 
 
 # how one looks

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from ops.scaling.policy import Fallback, Rate, ScalingFileError, load_policies
-from ops.services import policies, programs
+from ops.services import policies
+from ops.services.entries import PROGRAMS
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -52,7 +53,7 @@ def write(folder: Path, *specs: dict[str, Any]) -> Path:
 def test_our_own_file_has_a_rule_for_each_program_with_a_queue() -> None:
     policies = load_policies()
 
-    assert policies.keys() == programs.PROGRAMS.keys() - {"http_bridge"}
+    assert policies.keys() == PROGRAMS.keys() - {"http_bridge"}
     assert {
         ("auth_worker", "rpc.auth"),
         ("catalog_worker", "rpc.catalog"),

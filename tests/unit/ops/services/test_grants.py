@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from ops.commands.dispatch import run_command
-from ops.local.broker import PrivateBroker
-from ops.local.ports import free_ports
-from ops.local.running import running_broker
+from ops.local.broker import BrokerError, PrivateBroker
+from ops.local.running import addresses, running_broker
 from ops.services import grants, programs
 from ops.services.grants import GrantError
 from ops.state import credentials
@@ -349,14 +348,34 @@ def test_a_folder_that_is_not_there_has_no_services(
     )
 
 
-async def test_a_broker_that_was_killed_is_not_taken_for_a_running_one(state: StateFolder) -> None:
-    await grants.add(state, "shop", SHOP)
-    amqp, management, distribution, epmd = free_ports(4)
-    ports = {"amqp": amqp, "management": management, "distribution": distribution, "epmd": epmd}
-    state.write_running({"http": "", "amqp": f"127.0.0.1:{amqp}", "broker": ports})
+async def test_a_system_that_was_killed_is_not_taken_for_a_running_one(state: StateFolder) -> None:
+    state.write_running(addresses("", PrivateBroker(state.broker_folder)))
 
     assert running_broker(state) is None
-    assert json.loads((state.folder / "running.json").read_text())["broker"] == ports
+
+
+async def test_a_service_is_not_added_while_the_broker_is_being_started_again(
+    state: StateFolder,
+) -> None:
+    with state.held("tests"):
+        state.write_running(addresses("", PrivateBroker(state.broker_folder)))
+
+        with pytest.raises(BrokerError, match=r"being started again.* nothing was changed"):
+            await grants.add(state, "shop", SHOP)
+
+    assert programs.noted_services(state).names == []
+
+
+async def test_a_service_is_revoked_while_the_broker_is_being_started_again(
+    state: StateFolder,
+) -> None:
+    await grants.add(state, "shop", SHOP)
+    with state.held("tests"):
+        state.write_running(addresses("", PrivateBroker(state.broker_folder)))
+
+        assert not await grants.revoke(state, "shop")
+
+    assert state.revoked() == {"shop"}  # whom the broker then forgets
 
 
 def test_where_the_broker_is_cannot_be_said_while_nothing_runs(

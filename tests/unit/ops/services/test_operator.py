@@ -1,7 +1,7 @@
 """Whose settings a command has that acts on a system, and where it finds the broker."""
 
 import asyncio
-import socket
+import re
 from pathlib import Path
 
 import pytest
@@ -39,14 +39,13 @@ def test_the_broker_is_where_the_environment_says(state: StateFolder) -> None:
 
 
 def test_a_broker_that_runs_on_the_folder_comes_first(state: StateFolder) -> None:
-    with socket.create_server((LOOPBACK, 0)) as server:
-        port = server.getsockname()[1]
-        broker = PrivateBroker(state.broker_folder, ports=Ports(port, 0, 0, 0))
+    broker = PrivateBroker(state.broker_folder, ports=Ports(1, 0, 0, 0))
+    with state.held("tests"):
         state.write_running(addresses("", broker))
 
-        settings = settings_as(state, OPERATOR)
+        settings = settings_as(state, OPERATOR)  # even if it is just being started again
 
-    assert settings.broker_urls == (f"amqp://{LOOPBACK}:{port}/postroad",)
+    assert settings.broker_urls == (f"amqp://{LOOPBACK}:1/postroad",)
 
 
 def test_who_acts_without_a_certificate_is_told_so(state: StateFolder) -> None:
@@ -63,6 +62,11 @@ def test_nobody_acts_without_an_address(
 
     with pytest.raises(CannotAct, match="nothing runs on"):
         settings_as(state, OPERATOR)
+    with state.held("http://127.0.0.1:8000"), pytest.raises(CannotAct) as early:
+        settings_as(state, OPERATOR)
+
+    assert re.match(r"http://127\.0\.0\.1:8000 \(process \d+\) is at work on ", str(early.value))
+    assert "not up yet; try again" in str(early.value)
 
 
 def test_nobody_acts_as_a_service_that_is_not_there(state: StateFolder) -> None:

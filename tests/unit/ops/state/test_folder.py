@@ -2,7 +2,9 @@
 
 import fcntl
 import json
+import os
 import stat
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -151,10 +153,11 @@ def test_a_users_file_that_is_no_database_is_named(folder: Path) -> None:
 
 @pytest.mark.parametrize("content", ['{"http":', "", "[]"])
 def test_a_broken_running_file_is_named(folder: Path, content: str) -> None:
-    (folder / "running.json").write_text(content)
+    with StateFolder(folder).held(ADDRESS):
+        (folder / "running.json").write_text(content)
 
-    with pytest.raises(StateError, match=r"running\.json is broken"):
-        StateFolder(folder).running()
+        with pytest.raises(StateError, match=r"running\.json is broken"):
+            StateFolder(folder).running()
 
 
 @pytest.mark.parametrize("name", ["it's", "what?", "$HOME", 'a"b', "a\nb", "\udcff"])
@@ -188,3 +191,36 @@ def test_a_password_that_postgresql_knows_too_is_not_just_made_anew(folder: Path
 
     with pytest.raises(StateError, match="give the new one to PostgreSQL: ALTER ROLE"):
         StateFolder(folder).database_password("auth")
+
+
+def test_who_runs_on_a_folder_is_named_for_as_long_as_they_do(folder: Path) -> None:
+    state = StateFolder(folder)
+    before = state.holder()
+
+    with state.held(ADDRESS):
+        held = StateFolder(folder).holder()
+
+    assert (before, held) == (None, f"{ADDRESS} (process {os.getpid()})")
+    assert state.holder() is None
+    assert StateFolder(folder / "nowhere").holder() is None
+
+
+def test_what_a_killed_run_left_is_not_taken_for_a_running_system(folder: Path) -> None:
+    state = StateFolder(folder)
+    state.write_running({"http": ADDRESS})
+
+    assert state.running() is None
+    with state.held(ADDRESS):  # the next one, which does not listen yet
+        assert state.running() is None
+
+
+def test_who_only_looks_keeps_nobody_from_running(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (folder / "lock").open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        stop_looking = partial(fcntl.flock, looking, fcntl.LOCK_UN)
+        monkeypatch.setattr("ops.state.folder.time.sleep", lambda _: stop_looking())
+
+        with StateFolder(folder).held(ADDRESS):
+            pass
