@@ -1,5 +1,6 @@
 """The bridge: HTTP in, one signed message out, its reply back."""
 
+from asyncio import CancelledError
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from time import perf_counter
@@ -15,7 +16,7 @@ from http_bridge.http.server_timing import server_timing
 from http_bridge.http.tracing import begin_trace
 from http_bridge.routes.backend import Backend
 from http_bridge.routes.routing import Resource, Route, Router
-from postroad.contracts.errors import InternalError, ServiceError
+from postroad.contracts.errors import InternalError, OutcomeUnknown, ServiceError
 from postroad.ids import is_plain_id, new_id
 from postroad.observability.http_spans import served
 from postroad.observability.metrics import OTHER, Metric
@@ -77,6 +78,9 @@ class Bridge:
             if span is not None:
                 span.end(error="client_gone")
             return
+        except CancelledError:  # by uvicorn alone, when it stops and has waited for long enough
+            error = OutcomeUnknown("the bridge stops")
+            response, code = problem_response(error, request.request_id), error.code
         except ServiceError as error:
             response, code = problem_response(error, request.request_id), error.code
         except Exception:  # a bug in the bridge is logged, and shown to nobody

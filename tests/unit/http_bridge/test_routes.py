@@ -1,5 +1,6 @@
 """The table of routes: what a line of it does, and which line answers a path."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import orjson
@@ -7,9 +8,9 @@ import pytest
 from pydantic import Field
 
 from http_bridge.app import Bridge
-from http_bridge.asgi.messages import Headers
+from http_bridge.asgi.messages import Headers, HttpRequest, HttpResponse
 from http_bridge.documents.openapi import build_document
-from http_bridge.routes.backend import HandlerRoute
+from http_bridge.routes.backend import Backend, HandlerRoute
 from http_bridge.routes.products import no_products
 from http_bridge.routes.routing import ContractRoute, Route, Router
 from http_bridge.routes.table import ROUTES, SERVICES
@@ -21,7 +22,7 @@ from postroad.messaging.reply import Reply
 from postroad.messaging.rpc_worker import Handlers
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity
-from postroad.testing import calling, serving
+from postroad.testing import calling, eventually, serving
 from postroad.testing.keys import token_text
 from tests.support.bridges import ask, make_bridge
 from tests.support.brokers import MemoryUnderTest
@@ -56,6 +57,7 @@ class SetStock(Request[Stock], method="catalog.stock.set", scope="catalog:read")
     count: int = Field(ge=0)
 
 
+IN_FLIGHT = "postroad_http_requests_in_flight"
 STOCK = "/products/{product_id}/stock"
 NEW: tuple[Route, ...] = (
     ContractRoute("GET", "/products/{product_id}/stock", GetStock, link="stock"),
@@ -286,6 +288,24 @@ def test_what_never_became_a_request_is_a_problem_and_counted(bridge: Bridge) ->
     assert headers[b"x-request-id"] == problem["request_id"].encode()
     labels = {"route": "other", "method": "other", "status": "400"}
     assert scraped.value("postroad_http_requests_total", **labels) == 1
+
+
+async def test_a_request_that_outlives_the_server_is_a_problem(
+    memory_broker: MemoryUnderTest, keys: dict[str, KeyRing]
+) -> None:
+    async def never(_: HttpRequest, __: Backend) -> HttpResponse:
+        return await asyncio.Future()
+
+    routes = (HandlerRoute("GET", "/never", never),)
+    bridge = make_bridge(memory_broker.as_user("bridge"), keys["bridge"], routes=routes)
+    asked = asyncio.create_task(ask(bridge, "GET", "/never"))
+    await eventually(lambda: Scrape.of(bridge.metrics()).value(IN_FLIGHT) == 1)
+
+    asked.cancel()  # as uvicorn does when it has waited for long enough
+    answer = await asked
+
+    assert (answer.status, answer.json()["code"]) == (503, "outcome_unknown")
+    assert Scrape.of(bridge.metrics()).value(IN_FLIGHT) == 0
 
 
 # what a table may not say
