@@ -215,7 +215,7 @@ def _place(options: Namespace) -> tuple[str, bool]:
         url = there
     else:
         url = elsewhere or there
-    if url != there:
+    if Path(url.removeprefix("sqlite:///")).resolve() != state.users_file:
         return url, read_settings(EnvironmentSettings).is_development
     if not is_there:
         raise CommandError(

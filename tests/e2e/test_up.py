@@ -53,6 +53,7 @@ async def test_a_started_system_shows_its_processes_and_leaves_none(tmp_path: Pa
         await eventually(has_programs, timeout_s=START_TIMEOUT_S)
         await eventually(metrics_agree, timeout_s=20)
         traces = await traces_of(tmp_path)
+        users, _ = await (await postroad("users", "list", state=tmp_path)).communicate()
         (bridge_port,) = status["programs"]["http_bridge"]["metrics_ports"]
         bridge = await scrape(bridge_port)
     finally:
@@ -69,6 +70,7 @@ async def test_a_started_system_shows_its_processes_and_leaves_none(tmp_path: Pa
         assert told.value("postroad_program_crashes_total", program=name) == 0
     assert bridge.value("postroad_http_requests_total", route="/auth", status="200") == 1
     assert len(running["http_bridge"]["pids"]) == 1
+    assert users.split()[:2] == [b"1", b"admin"]  # who has just signed in
     assert status["problem"] is None
     assert up.returncode == INTERRUPTED
     pids = [pid for program in running.values() for pid in program["pids"]]

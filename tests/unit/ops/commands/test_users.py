@@ -96,6 +96,17 @@ def test_what_runs_comes_before_a_database_of_the_environment(
     assert "reader" in stopped
 
 
+@pytest.mark.usefixtures("admin")
+def test_the_folders_database_is_known_by_whatever_path_it_is_named(
+    state: StateFolder, users: Users, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.chdir(state.folder.parent)
+
+    assert users("list", "--database", "sqlite:///state/users.db") == 0
+
+    assert "admin" in capsys.readouterr().out
+
+
 def test_an_empty_list_says_so_and_what_to_do(
     users: Users, tmp_path: Path, capsys: Captured
 ) -> None:
