@@ -7,11 +7,16 @@ from catalog_worker.sync.syncs import Syncs
 from postroad.contracts.events import SyncRequested
 from postroad.contracts.syncs import FetchPage
 from postroad.messaging.background_worker import BackgroundHandlers
+from postroad.storage.outlasting import outlasting
 
 
 def build_handlers(*, listing: Listing, syncs: Syncs) -> BackgroundHandlers:
     """Pair each message of a sync with what is done with it."""
     return {
-        SyncRequested: partial(split_sync, listing=listing, syncs=syncs),
-        FetchPage: partial(fetch_page, listing=listing, syncs=syncs),
+        SyncRequested: outlasting(
+            partial(split_sync, listing=listing, syncs=syncs), problem=syncs.problem
+        ),
+        FetchPage: outlasting(
+            partial(fetch_page, listing=listing, syncs=syncs), problem=syncs.problem
+        ),
     }

@@ -13,13 +13,13 @@ from postroad.messaging.client import Client
 
 log = structlog.get_logger()
 
-FRESH_S = 2.0
+FRESH_S = 1.0
 TIMEOUT_S = 4.0  # a service that cannot reach its database says so within three seconds
 _PROBES = (ProbeSessions(), ProbeSyncs())
 
 
 class ServiceProbes:
-    """Asks each service that has a database; however many want to know, every 2 s at most."""
+    """Asks each service that has a database; however many want to know, each second at most."""
 
     def __init__(self, client: Client, *, clock: Callable[[], float] = monotonic) -> None:
         self._client = client

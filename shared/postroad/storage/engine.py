@@ -21,11 +21,11 @@ _POSTGRESQL: dict[str, object] = {
     "connect_timeout": _CONNECT_TIMEOUT_S,
     # what is prepared in a session is not there in the next one that a pooler hands out
     "prepare_threshold": None,
-    # a peer that has gone without a word is noticed within a quarter of a minute
-    "keepalives_idle": 5,
-    "keepalives_interval": 3,
+    # a peer that has gone without a word is noticed within nine seconds
+    "keepalives_idle": 3,
+    "keepalives_interval": 2,
     "keepalives_count": 3,
-    "tcp_user_timeout": 15_000,
+    "tcp_user_timeout": 9_000,
 }
 # One round trip sets a limit for this transaction alone, and tells what the session can do. A
 # pooler that hands out another session for each transaction keeps no settings from before.

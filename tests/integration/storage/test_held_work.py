@@ -1,0 +1,51 @@
+"""Work whose database cannot be written for a while: it is held, and done when that has passed."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from sqlalchemy import text
+
+from catalog_worker.migrate import SCHEMA
+from catalog_worker.tables import products
+from postroad.storage.database import Database
+from postroad.storage.migrate import migrate
+from tests.support.auth import beside, rows
+from tests.support.catalog import CatalogUnderTest, make_product
+from tests.support.postgres import Server
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def database(postgres: Server) -> Iterator[Database]:
+    url = postgres.new_database()
+    migrate(url, SCHEMA)
+    with closing(Database(url)) as database:
+        yield database
+    postgres.drop_database(url)
+
+
+def set_read_only(database: Database, value: str) -> None:
+    with database.engine.connect() as connection:
+        connection.execute(text("SET default_transaction_read_only = off"))
+        connection.commit()
+        name = database.url.database
+        connection.execute(
+            text(f"ALTER DATABASE {name} SET default_transaction_read_only = {value}")
+        )
+        connection.commit()
+    database.close()
+
+
+def test_a_page_is_stored_once_the_database_can_be_written_again(database: Database) -> None:
+    catalog = CatalogUnderTest(database)
+    catalog.listing.products = [make_product(number) for number in range(1, 6)]
+    (job,) = catalog.start_and_split()
+    set_read_only(database, "on")
+
+    with beside(lambda: catalog.deliver(job)) as is_done:
+        assert not is_done()
+        set_read_only(database, "off")
+
+    assert len(rows(database, products)) == 5

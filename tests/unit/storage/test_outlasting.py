@@ -1,0 +1,64 @@
+"""Work that waits for its database."""
+
+from collections.abc import Iterator
+from time import time
+
+import pytest
+
+from postroad.context import RequestContext, current_context
+from postroad.contracts.errors import Unavailable
+from postroad.storage.outlasting import outlasting
+
+READ_ONLY = "the database is read-only"
+
+
+@pytest.fixture
+def context() -> RequestContext:
+    context = RequestContext("catalog", "m-1", "request-1", time() + 30)
+    current_context.set(context)
+    return context
+
+
+class Work:
+    """Fails so often, and notes what it was given."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.given: list[str] = []
+
+    def __call__(self, message: str) -> None:
+        self.given.append(message)
+        if len(self.given) <= self.failures:
+            raise Unavailable(READ_ONLY)
+
+
+def answers(*problems: str | None) -> Iterator[str | None]:
+    yield from problems
+
+
+@pytest.mark.usefixtures("context")
+def test_work_is_done_once_the_problem_has_passed() -> None:
+    work, problems, pauses = Work(1), answers(READ_ONLY, READ_ONLY, READ_ONLY, None), list[float]()
+
+    outlasting(work, problem=lambda: next(problems), pause=pauses.append)("page 1")
+
+    assert work.given == ["page 1", "page 1"]
+    assert len(pauses) == 2
+
+
+@pytest.mark.usefixtures("context")
+def test_what_fails_without_a_problem_is_not_held() -> None:
+    work = Work(1)
+
+    with pytest.raises(Unavailable):
+        outlasting(work, problem=lambda: None)("page 1")
+
+    assert work.given == ["page 1"]
+
+
+def test_work_that_was_given_up_is_not_held(context: RequestContext) -> None:
+    def give_up(_: float) -> None:
+        context.is_over = True
+
+    with pytest.raises(Unavailable):
+        outlasting(Work(1), problem=lambda: READ_ONLY, pause=give_up)("page 1")
