@@ -42,6 +42,9 @@ syncs = Table(
     Column("total", Integer),  # of upstream's products, when it was split
     Column("is_steady", Boolean, nullable=False),  # each page has told that same total
     Column("products", Integer, nullable=False),
+    Column("dropped", Integer, nullable=False, server_default="0"),  # cannot be read
+    Column("first_dropped", Text),
+    Column("unstored", Integer, nullable=False, server_default="0"),  # dropped, and never stored
     Column("added", Integer, nullable=False),
     Column("price_changed", Integer, nullable=False),
     Column("removed", Integer, nullable=False),

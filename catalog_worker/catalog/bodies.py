@@ -3,8 +3,10 @@
 import json
 import re
 import zlib
+from math import inf
 
 import requests
+from pydantic import JsonValue
 
 from postroad.contracts.errors import UpstreamFailed
 
@@ -12,10 +14,12 @@ CHUNK_BYTES = 64 * 1024
 _GZIP = b"\x1f\x8b"  # RFC 1952; no JSON begins so
 _UNPACKED = {"", "identity", "gzip", "x-gzip"}  # the last two where it is not true
 
-# a character of two halves, or one half alone; what follows another backslash is neither
+_INTEGER_MAX_DIGITS = 400  # more than any float has
+
+# backslashes that stand for themselves, a character of two halves, or one half alone
 _HALVES = re.compile(
-    r"\\(?:\\|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    r"|(u[dD][89a-fA-F][0-9a-fA-F]{2}))"
+    r"(?:\\\\)+|\\u[dD](?:[89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|([89a-fA-F][0-9a-fA-F]{2}))"
 )
 
 
@@ -34,10 +38,26 @@ def read_body(response: requests.Response, *, most_bytes: int) -> bytes:
     return _unpacked(bytes(body), response.headers.get("Content-Encoding", ""), most_bytes)
 
 
-def as_text(body: bytes) -> str:
-    """Decode JSON in any of its encodings; half a character becomes U+FFFD."""
+def read_json(body: bytes) -> JsonValue:
+    """Read JSON in any of its encodings.
+
+    What is wrong in one place does not spoil the rest: half a character becomes U+FFFD, a number
+    without end infinite, and a line break in a text is one.
+
+    Raises:
+        ValueError: it is no JSON; the message says why.
+    """
     text = body.decode(json.detect_encoding(body), "replace")
-    return _HALVES.sub(lambda found: "\\ufffd" if found[1] else found[0], text)
+    text = _HALVES.sub(lambda found: "\\ufffd" if found[1] else found[0], text)
+    try:
+        content: JsonValue = json.loads(text, strict=False, parse_int=_integer)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return content
+
+
+def _integer(digits: str) -> float:
+    return int(digits) if len(digits) <= _INTEGER_MAX_DIGITS else inf
 
 
 def too_much() -> UpstreamFailed:

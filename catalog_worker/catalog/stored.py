@@ -11,7 +11,8 @@ from catalog_worker.sync.syncs import last_done
 from catalog_worker.tables import products
 from postroad.contracts.catalog import Category, CategoryList, ListProducts, Product, ProductPage
 from postroad.contracts.errors import ServiceError, Unavailable
-from postroad.contracts.message import Dated
+from postroad.contracts.message import Dated, Message
+from postroad.limits import MESSAGE_MAX_BYTES
 from postroad.storage.database import Database
 
 T = TypeVar("T")
@@ -67,7 +68,7 @@ async def look_up(
     """Return what the store has, where upstream failed.
 
     What the store cannot say ends as upstream's error: that a product is not stored does not mean
-    that there is none.
+    that there is none. So does what is too long for a reply.
     """
     if stored is None:
         raise error
@@ -75,7 +76,8 @@ async def look_up(
         found = await asyncio.to_thread(look, stored)
     except Unavailable:
         raise error from None
-    if found is None or found.value is None:
+    value = found.value if found else None
+    if found is None or not isinstance(value, Message) or len(value.as_json) > MESSAGE_MAX_BYTES:
         raise error
     return found
 

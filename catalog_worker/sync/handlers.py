@@ -6,9 +6,9 @@ time.
 
 from typing import Protocol
 
+from catalog_worker.listing import Listed
 from catalog_worker.sync.syncs import Syncs
 from postroad.context import current_context
-from postroad.contracts.catalog import ProductPage
 from postroad.contracts.events import SyncRequested
 from postroad.contracts.syncs import FetchPage
 
@@ -16,7 +16,7 @@ from postroad.contracts.syncs import FetchPage
 class Listing(Protocol):
     """Upstream's listing; raises ``UpstreamFailed`` or ``UpstreamBusy``."""
 
-    def page(self, *, skip: int, limit: int) -> ProductPage: ...
+    def page(self, *, skip: int, limit: int) -> Listed: ...
 
 
 def split_sync(event: SyncRequested, *, listing: Listing, syncs: Syncs) -> None:

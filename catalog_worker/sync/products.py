@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Row, func, select
 
+from catalog_worker.listing import Dropped, Listed
 from catalog_worker.tables import products
 from postroad.contracts.base import Event
 from postroad.contracts.catalog import PRODUCT_ID_MAX, Product
@@ -23,7 +24,7 @@ def save_products(transaction: Transaction, listed: Iterable[Product], sync_id: 
     Few statements, however many products. Whoever calls sees to it that nobody else stores
     products at the same time: ``Syncs.store_page`` locks the sync's row.
     """
-    given = {product.id: _plain(product) for product in listed if _can_be_stored(product)}
+    given = {product.id: _plain(product) for product in listed}
     known = {
         row.id: as_product(row)
         for row in transaction.connection.execute(products.select().where(products.c.id.in_(given)))
@@ -35,6 +36,26 @@ def save_products(transaction: Transaction, listed: Iterable[Product], sync_id: 
     )
     events = (_change(known.get(product.id), product, sync_id) for product in changed)
     return [event for event in events if event is not None]
+
+
+def keep_dropped(transaction: Transaction, dropped: Iterable[Dropped], sync_id: str) -> int:
+    """Leave what is stored of products that cannot be read now, and say of how many that is."""
+    ids = [each.id for each in dropped if each.id is not None and 1 <= each.id <= PRODUCT_ID_MAX]
+    kept = products.update().where(products.c.id.in_(ids)).values(seen_by=sync_id)
+    return transaction.connection.execute(kept).rowcount
+
+
+def without_unfit(listed: Listed) -> Listed:
+    """Drop the products that no database takes, too."""
+    fit: list[Product] = []
+    dropped = list(listed.dropped)
+    for product in listed.products:
+        if (reason := _unfit(product)) is None:
+            fit.append(product)
+        else:
+            log.warning("bad product dropped", id=product.id, reason=reason)
+            dropped.append(Dropped(product.id, reason))
+    return Listed(fit, listed.total, dropped)
 
 
 def count_seen(transaction: Transaction, sync_id: str) -> int:
@@ -100,11 +121,10 @@ def _change(before: Product | None, after: Product, sync_id: str) -> Event | Non
     return None
 
 
-def _can_be_stored(product: Product) -> bool:
-    fits = 1 <= product.id <= PRODUCT_ID_MAX and abs(product.stock or 0) <= _BIGGEST_INTEGER
-    if not fits:
-        log.warning("bad product not stored", product_id=product.id)
-    return fits
+def _unfit(product: Product) -> str | None:
+    if not 1 <= product.id <= PRODUCT_ID_MAX:
+        return f"id: not from 1 to {PRODUCT_ID_MAX}"
+    return "stock: too large" if abs(product.stock or 0) > _BIGGEST_INTEGER else None
 
 
 def _plain(product: Product) -> Product:

@@ -12,10 +12,17 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Row, select
 
+from catalog_worker.listing import Dropped, Listed
 from catalog_worker.settings import StoreSettings
-from catalog_worker.sync.products import count_seen, holds_any, remove_unseen, save_products
+from catalog_worker.sync.products import (
+    count_seen,
+    holds_any,
+    keep_dropped,
+    remove_unseen,
+    save_products,
+    without_unfit,
+)
 from catalog_worker.tables import syncs
-from postroad.contracts.catalog import ProductPage
 from postroad.contracts.errors import SyncNotFound, UpstreamFailed
 from postroad.contracts.events import ProductAdded, ProductPriceChanged, SyncRequested
 from postroad.contracts.syncs import FetchPage, Sync
@@ -120,18 +127,22 @@ class Syncs:
             if pages == 0:
                 self._finish(transaction, sync_id, is_whole=not holds_any(transaction))
 
-    def store_page(self, sync_id: str, page: ProductPage, *, message_id: str) -> None:
+    def store_page(self, sync_id: str, page: Listed, *, message_id: str) -> None:
         """Store a page, and tell what has changed; the last one finishes the sync.
 
-        Nothing happens if this message has been dealt with, or the sync is over.
+        Nothing happens if this message has been dealt with, or the sync is over. What cannot be
+        read is counted as listed, and left in the store as it was.
         """
+        page = without_unfit(page)
         with self._database.writing() as transaction:
             if not self._inbox.first_time(transaction, message_id):
                 return
             sync = self._lock(transaction, sync_id, "running")
             if sync is None:
                 return
-            events = save_products(transaction, page.data, sync_id)
+            events = save_products(transaction, page.products, sync_id)
+            kept = keep_dropped(transaction, page.dropped, sync_id)
+            unstored = sync.unstored + len(page.dropped) - kept
             self._outbox.add_all(transaction, events)
             is_steady = sync.is_steady and page.total == sync.total
             _update(
@@ -140,12 +151,16 @@ class Syncs:
                 progress_at=self._clock(),
                 pages_done=sync.pages_done + 1,
                 is_steady=is_steady,
-                products=sync.products + len(page.data),
+                products=sync.products + len(page.products),
+                dropped=sync.dropped + len(page.dropped),
+                first_dropped=sync.first_dropped or _first_of(page.dropped),
+                unstored=unstored,
                 added=sync.added + _count(events, ProductAdded),
                 price_changed=sync.price_changed + _count(events, ProductPriceChanged),
             )
             if sync.pages_done + 1 == sync.pages:
-                is_whole = is_steady and count_seen(transaction, sync_id) == sync.total
+                seen = count_seen(transaction, sync_id)
+                is_whole = is_steady and seen > 0 and seen + unstored == sync.total
                 self._finish(transaction, sync_id, is_whole=is_whole)
 
     def fail_stuck(self) -> int:
@@ -227,6 +242,13 @@ def last_done(connection: Connection) -> float | None:
     """Say when the last sync that saw everything finished."""
     row = connection.execute(_last_done).first()
     return row.finished_at if row else None
+
+
+def _first_of(dropped: list[Dropped]) -> str | None:
+    if not dropped:
+        return None
+    which = "a product" if dropped[0].id is None else f"product {dropped[0].id}"
+    return f"{which}: {dropped[0].reason}"
 
 
 def _update(transaction: Transaction, sync_id: str, **values: object) -> None:

@@ -110,10 +110,19 @@ def _report(sync: Sync) -> int:
         f"{_counted(sync.products, 'product')}: {sync.added} added, "
         f"{_counted(sync.price_changed, 'price change')}, {sync.removed} removed, {took_s:.1f} s"
     )
+    if sync.dropped:
+        count = _counted(sync.dropped, "product")
+        print(
+            f"postroad: {count} could not be read, and stayed as they were; "
+            f"{sync.first_dropped}; the log of catalog_sync names all",
+            file=sys.stderr,
+        )
     if sync.status == "done":
         return 0
+    nothing = "upstream listed no product that can be read: none was removed"
+    too_few = "upstream did not list as many products as it has: none was removed"
     reasons = {
-        "incomplete": "upstream did not list as many products as it has: none was removed",
+        "incomplete": too_few if sync.products or not sync.dropped else nothing,
         "failed": "it made no progress for too long: see the log of catalog_sync",
     }
     print(f"postroad: {sync.status}: {reasons.get(sync.status, '')}", file=sys.stderr)

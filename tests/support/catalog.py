@@ -8,13 +8,14 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from catalog_worker.listing import Dropped, Listed
 from catalog_worker.settings import StoreSettings
 from catalog_worker.sync.syncs import Syncs
 from catalog_worker.sync.wiring import build_handlers
 from catalog_worker.tables import inbox, outbox
 from postroad.context import RequestContext, current_context
 from postroad.contracts.base import Event, Job
-from postroad.contracts.catalog import Product, ProductPage
+from postroad.contracts.catalog import Product
 from postroad.contracts.registry import EVENTS, JOBS
 from postroad.contracts.syncs import Sync
 from postroad.storage.database import Database
@@ -43,13 +44,17 @@ def make_store_settings(**changed: Any) -> StoreSettings:
 class FakeListing:
     """Upstream's listing: what is in ``products``."""
 
-    products: list[Product] = field(default_factory=list)
+    products: list[Product | Dropped] = field(default_factory=list)
     asked: list[tuple[int, int]] = field(default_factory=list)
 
-    def page(self, *, skip: int, limit: int) -> ProductPage:
+    def page(self, *, skip: int, limit: int) -> Listed:
         self.asked.append((skip, limit))
         shown = self.products[skip : skip + limit]
-        return ProductPage(data=shown, total=len(self.products), skip=skip, limit=len(shown))
+        return Listed(
+            [each for each in shown if isinstance(each, Product)],
+            len(self.products),
+            [each for each in shown if isinstance(each, Dropped)],
+        )
 
 
 @dataclass
@@ -73,7 +78,7 @@ class CatalogUnderTest:
         self.events: list[Event] = []
         self.jobs: deque[StoredMessage] = deque()
 
-    def list_products(self, products: Iterable[Product]) -> None:
+    def list_products(self, products: Iterable[Product | Dropped]) -> None:
         """Let these be what upstream lists from now on."""
         self.listing.products = list(products)
 
@@ -115,7 +120,7 @@ class CatalogUnderTest:
         jobs, self.jobs = list(self.jobs), deque()
         return jobs
 
-    def sync(self, products: Iterable[Product] | None = None) -> Sync:
+    def sync(self, products: Iterable[Product | Dropped] | None = None) -> Sync:
         """Run a whole sync; give what came of it, and the events in ``events``."""
         if products is not None:
             self.list_products(products)

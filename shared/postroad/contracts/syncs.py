@@ -13,8 +13,8 @@ SyncStatus = Literal["requested", "running", "done", "incomplete", "failed"]
 class Sync(Message):
     """How far a sync is: a copy of all products from upstream into the service's own store.
 
-    ``incomplete``: upstream did not list as many products as it said it has, or nothing at all,
-    so none was taken for removed.
+    ``incomplete``: upstream did not list as many products as it said it has, or none that can be
+    read, so none was taken for removed.
     ``failed``: it made no progress for too long. ``pages`` is null until it has been split.
     Times are seconds since 1970.
     """
@@ -29,6 +29,8 @@ class Sync(Message):
     added: int
     price_changed: int
     removed: int
+    dropped: int = 0  # that upstream lists and nobody can read; what is stored of them stays
+    first_dropped: str | None = None  # one of them, and why
 
 
 class StartSync(

@@ -9,7 +9,7 @@ from catalog_worker.catalog.cache import CachedCatalog
 from catalog_worker.catalog.fetcher import Fetcher
 from catalog_worker.catalog.stored import StoredCatalog
 from catalog_worker.catalog.upstream import UpstreamCatalog
-from catalog_worker.handlers import get_product
+from catalog_worker.handlers import get_product, list_products
 from postroad.contracts.catalog import GetProduct, ListProducts, Product
 from postroad.contracts.errors import ProductNotFound, ServiceError, UpstreamBusy, UpstreamFailed
 from postroad.storage.database import Database
@@ -143,6 +143,18 @@ async def test_a_product_that_is_not_stored_is_not_said_to_be_unknown(
 ) -> None:
     with pytest.raises(UpstreamFailed):
         await get_product(GetProduct(product_id=999), catalog=away(synced.database))
+
+
+async def test_what_no_reply_holds_is_not_taken_from_the_store_either(
+    catalog: CatalogUnderTest,
+) -> None:
+    catalog.sync([make_product(number, description="x" * 1_000_000) for number in range(1, 6)])
+
+    few = await list_products(ListProducts(limit=3), catalog=away(catalog.database))
+    with pytest.raises(UpstreamFailed):
+        await list_products(ListProducts(), catalog=away(catalog.database))
+
+    assert len(few.value.data) == 3
 
 
 @pytest.mark.parametrize("status", ["requested", "incomplete", "failed"])

@@ -7,9 +7,10 @@ from threading import Barrier
 import pytest
 from sqlalchemy import event
 
+from catalog_worker.listing import Dropped, Listed
 from catalog_worker.sync.products import save_products
 from catalog_worker.tables import inbox, outbox, products, syncs
-from postroad.contracts.catalog import PRODUCT_ID_MAX, Product, ProductPage
+from postroad.contracts.catalog import PRODUCT_ID_MAX, Product
 from postroad.contracts.errors import SyncNotFound, UpstreamFailed
 from postroad.contracts.events import ProductAdded, ProductPriceChanged, ProductRemoved
 from postroad.contracts.syncs import Sync
@@ -223,7 +224,7 @@ def test_upstream_is_asked_while_no_lock_is_held(catalog: CatalogUnderTest) -> N
     barrier = Barrier(2)
 
     class Slow(FakeListing):
-        def page(self, *, skip: int, limit: int) -> ProductPage:
+        def page(self, *, skip: int, limit: int) -> Listed:
             barrier.wait(10)  # both pages are being fetched at the same time
             return super().page(skip=skip, limit=limit)
 
@@ -272,7 +273,7 @@ def test_upstream_that_fails_leaves_the_page_to_be_tried_again(
     catalog.list_products(make_products(10))
     [job] = catalog.start_and_split()
 
-    def fail(**_: int) -> ProductPage:
+    def fail(**_: int) -> Listed:
         raise UpstreamFailed("away")
 
     with monkeypatch.context() as failing:
@@ -363,12 +364,64 @@ def test_a_product_that_no_database_takes_is_skipped_and_the_rest_stored(
     sync = catalog.sync(listed)
     again = catalog.sync()
 
-    assert (sync.status, again.status) == ("incomplete", "incomplete")
+    assert (sync.status, again.status) == ("done", "done")
+    assert (sync.products, sync.dropped) == (2, 3)
+    assert sync.first_dropped == f"product 0: id: not from 1 to {PRODUCT_ID_MAX}"
     assert {row.id: row.title for row in rows(catalog.database, products)} == {
         2: "nul",
         3: "\U0001f600",
     }
     assert catalog.events == []
+
+
+def test_a_product_that_cannot_be_read_is_said_and_the_rest_stored(
+    catalog: CatalogUnderTest,
+) -> None:
+    catalog.sync(make_products(30))
+    dropped = [Dropped(7, "title: Field required"), Dropped(31, "price: missing")]
+    listed = [each for each in make_products(28) if each.id != 7]
+
+    sync = catalog.sync([*listed[:20], *dropped, *listed[20:]])
+
+    assert (sync.status, sync.products, sync.dropped) == ("done", 27, 2)
+    assert sync.first_dropped == "product 7: title: Field required"
+    assert sync.removed == 2  # what upstream lists no longer
+    removed = {event.product_id for event in catalog.events if isinstance(event, ProductRemoved)}
+    assert removed == {29, 30}
+    assert stored(catalog) == {number: number + 0.25 for number in range(1, 29)}
+
+
+@pytest.mark.parametrize("first", [Dropped(None, "id: Field required"), Dropped(2**70, "id: ?")])
+def test_a_sync_begins_whatever_the_first_product_is(
+    catalog: CatalogUnderTest, first: Dropped
+) -> None:
+    sync = catalog.sync([first, *make_products(15)])
+
+    assert (sync.status, sync.pages, sync.products, sync.dropped) == ("done", 2, 15, 1)
+    assert sync.first_dropped is not None
+    assert sync.first_dropped.endswith(first.reason)
+
+
+def test_where_nothing_can_be_read_nothing_is_removed(catalog: CatalogUnderTest) -> None:
+    catalog.sync(make_products(20))
+
+    sync = catalog.sync([Dropped(None, "id: Field required")] * 15)
+
+    assert (sync.status, sync.products, sync.dropped, sync.removed) == ("incomplete", 0, 15, 0)
+    assert len(stored(catalog)) == 20
+
+
+def test_a_product_that_is_missing_is_not_made_up_for_by_one_dropped(
+    catalog: CatalogUnderTest,
+) -> None:
+    catalog.sync(make_products(20))
+    jobs = catalog.start_and_split()
+    catalog.deliver(jobs[0])
+    catalog.list_products([Dropped(1, "price: ?"), *make_products(19)])  # number 10 comes twice
+
+    sync = finish_with(catalog, jobs[1:])
+
+    assert (sync.status, sync.removed) == ("incomplete", 0)
 
 
 def test_a_page_takes_few_statements_however_many_products(catalog: CatalogUnderTest) -> None:

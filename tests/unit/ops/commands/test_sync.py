@@ -155,3 +155,26 @@ def test_a_sync_that_ends_badly_is_status_1_and_a_reason(
     said = capsys.readouterr()
     assert said.out == "1 product: 3 added, 1 price change, 1 removed, 2.1 s\n"
     assert why in said.err
+
+
+def test_what_could_not_be_read_is_said_of_a_sync_that_is_done(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    dropped = {"dropped": 2, "first_dropped": "product 7: title: Field required"}
+
+    assert command._report(DONE.model_copy(update=dropped)) == 0
+
+    assert capsys.readouterr().err == (
+        "postroad: 2 products could not be read, and stayed as they were; "
+        "product 7: title: Field required; the log of catalog_sync names all\n"
+    )
+
+
+def test_a_sync_that_could_read_nothing_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = {"status": "incomplete", "products": 0, "dropped": 1, "first_dropped": "a product: ?"}
+
+    assert command._report(DONE.model_copy(update=nothing)) == 1
+
+    assert "upstream listed no product that can be read: none was removed" in (
+        capsys.readouterr().err
+    )
