@@ -170,8 +170,9 @@ async def _rounds(
 ) -> dict[tuple[str, int], list[Result]]:
     results: dict[tuple[str, int], list[Result]] = {}
     for number in range(1, options.rounds + 1):
+        in_turn = list(measures.items())[:: 1 if number % 2 else -1]  # nobody is always first
         for connections in options.connections:
-            for name, load in measures.items():
+            for name, load in in_turn:
                 try:
                     result = await asyncio.to_thread(
                         load, connections=connections, seconds=options.seconds

@@ -30,26 +30,35 @@ def short_commit(revision: str, repository: Path = ROOT) -> str | None:
     return done.stdout.strip() or None
 
 
-def tree_of(commit: str, folder: Path, repository: Path = ROOT) -> Path:
-    """Unpack a commit, and have its own `bin/setup` install what it locks.
+def unpack(commit: str, folder: Path, repository: Path = ROOT) -> Path:
+    """Put a commit's files into a folder of its own; what was installed there stays."""
+    tree = folder / commit
+    tree.mkdir(parents=True, exist_ok=True)
+    archive = subprocess.run(
+        ["git", "archive", commit], cwd=repository, stdout=subprocess.PIPE, check=True
+    )
+    subprocess.run(["tar", "-x", "-C", tree], input=archive.stdout, check=True)
+    return tree
 
-    Both are fast the second time: the packages are still there.
+
+def set_up(tree: Path, venv: Path) -> Path:
+    """Have a tree's own `bin/setup` install what it locks, once; return its command."""
+    environment = {**os.environ, "VENV": str(venv), "BASE_PYTHON": sys.executable}
+    subprocess.run([tree / "bin" / "setup"], env=environment, check=True)
+    return venv / "bin" / "postroad"
+
+
+def command_of(commit: str | None, folder: Path) -> tuple[Path, Path]:
+    """Return the `postroad` of a commit, none for the working tree, and the folder to run it in.
 
     Raises:
         PeerError: it does not install.
     """
-    tree = folder / commit
-    tree.mkdir(parents=True, exist_ok=True)
-    environment = {"VENV": ".venv", "BASE_PYTHON": sys.executable}
     try:
-        archive = subprocess.run(
-            ["git", "archive", commit], cwd=repository, stdout=subprocess.PIPE, check=True
-        )
-        subprocess.run(["tar", "-x", "-C", tree], input=archive.stdout, check=True)
-        subprocess.run([tree / "bin" / "setup"], env={**os.environ, **environment}, check=True)
+        tree = unpack(commit, folder) if commit else ROOT
+        return set_up(tree, folder / f"venv-{commit or 'now'}"), tree
     except (subprocess.CalledProcessError, OSError) as error:
         raise PeerError(f"does not install: {error}") from error
-    return tree
 
 
 @asynccontextmanager
@@ -58,16 +67,12 @@ async def brought_up(name: str, commit: str | None, folder: Path) -> AsyncIterat
 
     Args:
         commit: none for the working tree.
-        folder: where commits are unpacked, and each keeps its state.
+        folder: where commits are unpacked; each keeps its environment and its state there.
 
     Raises:
         PeerError: it does not install or start.
     """
-    if commit is None:
-        tree, postroad = ROOT, Path(sys.executable).with_name("postroad")
-    else:
-        tree = await asyncio.to_thread(tree_of, commit, folder)
-        postroad = tree / ".venv" / "bin" / "postroad"
+    postroad, tree = await asyncio.to_thread(command_of, commit, folder)
     (port,) = ports.free_ports(1)
     state = folder / f"state-{commit or 'now'}"
     url, log = f"http://{LOOPBACK}:{port}", state.with_suffix(".log")

@@ -9,10 +9,9 @@ import pytest
 from benchmarks.__main__ import parse
 from benchmarks.comparison import CONTENDERS, Comparison, Options, Row
 from benchmarks.comparison_report import report
-from benchmarks.contenders import PeerError
 from benchmarks.load import Result
 from benchmarks.machine import Machine
-from benchmarks.revisions import by_role, short_commit, tree_of
+from benchmarks.revisions import by_role, set_up, short_commit, unpack
 
 MACHINE = Machine(2, "a CPU", "Linux", "3.11", {}, "2026-01-01 00:00", 0.0)
 RESULT = Result(1000.0, 10.0, 20.0, 30.0, {"bridge": 200.0, "rabbitmq": 100.0}, {"bridge": 50.0})
@@ -46,24 +45,30 @@ def test_a_commit_is_unpacked_and_installed_by_its_own_setup(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VENV", "/of/this/working/tree")
+
+    tree = unpack(commit_of("HEAD~1", repository), tmp_path, repository)
+    postroad = set_up(tree, tmp_path / "venv")
+
+    assert postroad == tmp_path / "venv" / "bin" / "postroad"
+    assert (tree / "installed").read_text().split()[0] == str(tmp_path / "venv")
+
+
+def test_what_was_installed_for_a_commit_is_found_again(repository: Path, tmp_path: Path) -> None:
     commit = commit_of("HEAD~1", repository)
+    tree = unpack(commit, tmp_path, repository)
+    (tree / "installed").touch()
 
-    tree = tree_of(commit, tmp_path, repository)
-    again = tree_of(commit, tmp_path, repository)
-
-    assert tree == again
-    assert tree.name == commit
-    assert [line.split()[0] for line in (tree / "installed").read_text().splitlines()] == [
-        ".venv",
-        ".venv",
-    ]
+    assert unpack(commit, tmp_path, repository) == tree
+    assert (tree / "installed").exists()
 
 
-def test_a_commit_that_does_not_install_fails_as_a_peer_does(
+def test_a_commit_that_does_not_install_ends_with_its_setups_error(
     repository: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(PeerError, match="does not install"):
-        tree_of(commit_of("HEAD", repository), tmp_path, repository)
+    tree = unpack(commit_of("HEAD", repository), tmp_path, repository)
+
+    with pytest.raises(subprocess.CalledProcessError, match="setup"):
+        set_up(tree, tmp_path / "venv")
 
 
 def test_a_revision_that_there_is_not_is_refused_before_anything_runs(
