@@ -1,7 +1,11 @@
 """What the HTTP bridge is told by its environment."""
 
-from pydantic import AliasChoices, Field
+from typing import Annotated
+
+from pydantic import AfterValidator, AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from postroad.urls import read_host
 
 
 class BridgeSettings(BaseSettings):
@@ -9,7 +13,7 @@ class BridgeSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BRIDGE_", frozen=True, populate_by_name=True)
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, AfterValidator(read_host)] = "127.0.0.1"
     port: int = Field(
         default=8000, ge=1, le=65_535, validation_alias=AliasChoices("BRIDGE_PORT", "PORT")
     )

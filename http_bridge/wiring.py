@@ -34,6 +34,7 @@ def build_bridge(
     settings: BridgeSettings, messaging: MessagingSettings, metrics: MetricsSettings
 ) -> tuple[Bridge, BrokerMonitor]:
     """Put the application and what it speaks through together; nothing connects yet."""
+    tracing = read_settings(TracingSettings)
     keys = KeyRing.load(messaging.identity_file, messaging.trust_file)
     broker = RabbitBroker(messaging, keys.service)
     client = Client(broker, keys, watches=SERVICES)
@@ -45,7 +46,7 @@ def build_bridge(
     async def lifespan() -> AsyncIterator[None]:
         shown = (*bridge.metrics(), *client_metrics(client), *traffic_metrics(broker.traffic))
         async with (
-            exporting_spans(keys.service, read_settings(TracingSettings)),
+            exporting_spans(keys.service, tracing),
             serving_metrics(metrics, shown),
         ):
             await client.start()

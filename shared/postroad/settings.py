@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     Field,
     SecretStr,
@@ -19,9 +20,9 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from postroad.security.keys import Identity, TrustBundle
+from postroad.security.keys import Identity, KeyFileError, TrustBundle
 from postroad.security.tls import client_context, public_context
-from postroad.urls import read_broker_url, read_url, without_secrets
+from postroad.urls import read_broker_url, read_host, read_url, without_secrets
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
@@ -48,7 +49,7 @@ class MetricsSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="METRICS_", frozen=True)
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, AfterValidator(read_host)] = "127.0.0.1"
     port: int | None = Field(default=None, ge=0, le=65_535)
 
 
@@ -184,6 +185,24 @@ class MessagingSettings(BaseSettings):
             )
         return public_context()
 
+    def unreadable_files(self) -> Iterator[str]:
+        """Say of the files that each service reads at its start what is wrong with them."""
+        try:
+            if not self.read_broker_password().get_secret_value():
+                yield f"BROKER_PASSWORD_FILE: {self.broker_password_file} is empty"
+        except OSError as error:
+            yield f"BROKER_PASSWORD_FILE: cannot read {error.filename}: {error.strerror}"
+        except UnicodeDecodeError:
+            yield f"BROKER_PASSWORD_FILE: {self.broker_password_file} is not UTF-8"
+        for variable, load, path in (
+            ("IDENTITY_FILE", Identity.load, self.identity_file),
+            ("TRUST_FILE", TrustBundle.load, self.trust_file),
+        ):
+            try:
+                load(path)
+            except KeyFileError as error:
+                yield f"{variable}: {error}"
+
     def read_broker_password(self) -> SecretStr:
         """Read the password from its file."""
         return SecretStr(self.broker_password_file.read_text().strip())
@@ -234,13 +253,16 @@ def settings_from_environment(settings: type[SettingsT]) -> SettingsT:
     """Read settings from the environment.
 
     Raises:
-        SettingsError: they are not all there and right.
+        SettingsError: they are not all there and right, or files that they name cannot be read.
     """
     try:
-        return settings()
+        found = settings()
     except ValidationError as error:
         prefix = settings.model_config.get("env_prefix", "")
         raise SettingsError("\n".join(sentences(error, prefix))) from None
+    if isinstance(found, MessagingSettings) and (problems := list(found.unreadable_files())):
+        raise SettingsError("\n".join(problems))
+    return found
 
 
 def read_settings(settings: type[SettingsT]) -> SettingsT:
@@ -258,5 +280,6 @@ def sentences(error: ValidationError, prefix: str = "") -> Iterator[str]:
     for problem in error.errors(include_input=False):
         said = problem["msg"].removeprefix("Value error, ")
         if problem["loc"]:  # else the sentence names them itself
-            said = f"{prefix}{problem['loc'][0]}".upper() + f": {said}"
+            name = str(problem["loc"][0])  # of the field, or of its variable: BRIDGE_PORT
+            said = f"{name if name.isupper() else f'{prefix}{name}'.upper()}: {said}"
         yield said

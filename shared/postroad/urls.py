@@ -86,6 +86,19 @@ def read_broker_url(text: str) -> BrokerUrl:
     return BrokerUrl(is_encrypted, url.host, port, virtual_host)
 
 
+def read_host(text: str) -> str:
+    """Return a host name or an address to listen on; an IPv6 address without brackets.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    try:
+        _host_and_port(f"[{text}]" if ":" in text else text)
+    except _Wrong as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
 def without_secrets(text: str) -> str:
     """Return a URL, good or not, for people: without user, password and query."""
     shown, query, _ = _BEFORE_LAST_AT.sub(r"\1", text).partition("?")

@@ -3,7 +3,8 @@
 import pytest
 
 from catalog_worker.settings import CatalogSettings
-from postroad.settings import read_settings
+from http_bridge.settings import BridgeSettings
+from postroad.settings import MetricsSettings, read_settings
 from postroad.urls import BrokerUrl, read_base_url, read_broker_url
 
 
@@ -129,3 +130,38 @@ def test_an_upstream_that_would_be_mangled_is_named_at_the_start(
         "cannot start: CATALOG_UPSTREAM_URL: http://host/?…: has a query, which means nothing "
         "here; leave out ? and what follows\n"
     )
+
+
+@pytest.mark.parametrize("host", ["a..b", "ho st", "[::1]", "::x", "1.2.3.999", "host:80", ""])
+@pytest.mark.parametrize(
+    ("variable", "settings"), [("METRICS_HOST", MetricsSettings), ("BRIDGE_HOST", BridgeSettings)]
+)
+def test_a_host_nothing_can_listen_on_is_named_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variable: str,
+    settings: type[MetricsSettings] | type[BridgeSettings],
+    host: str,
+) -> None:
+    monkeypatch.setenv(variable, host)
+
+    with pytest.raises(SystemExit):
+        read_settings(settings)
+
+    assert capsys.readouterr().err.startswith(f"cannot start: {variable}: ")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::", "0.0.0.0", "localhost", "my_host.example"])
+def test_a_host_to_listen_on_is_taken_as_it_is(host: str) -> None:
+    assert BridgeSettings(host=host).host == host
+
+
+def test_a_variable_with_a_name_of_its_own_is_named_by_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BRIDGE_PORT", "abc")
+
+    with pytest.raises(SystemExit):
+        read_settings(BridgeSettings)
+
+    assert capsys.readouterr().err.startswith("cannot start: BRIDGE_PORT: ")

@@ -217,6 +217,8 @@ def database_url(settings: DatabaseSettings) -> str:
         password = path.read_text().strip()
     except OSError as error:
         raise InvalidDatabaseUrl(f"cannot read its password, {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise InvalidDatabaseUrl(f"its password, {path}, is not UTF-8") from None
     return parse_url(url).set(password=password).render_as_string(hide_password=False)
 
 

@@ -50,6 +50,15 @@ def test_a_password_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         database_url(settings)
 
 
+def test_a_password_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_bytes(b"\xff")
+    settings = make_settings(database_url=SecretStr(URL), database_password_file=path)
+
+    with pytest.raises(InvalidDatabaseUrl, match=f"its password, {path}, is not UTF-8"):
+        database_url(settings)
+
+
 @pytest.mark.parametrize(
     ("url", "problem"),
     [

@@ -1,6 +1,7 @@
 """How the broker is reached: what a process that cannot start says."""
 
 import asyncio
+import json
 import ssl
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from ops.state.certificates import Authority
 from postroad.security import key_watch
 from postroad.security.keyring import KeyRing
+from postroad.security.keys import Identity
 from postroad.security.rotation import rotate
 from postroad.settings import CONTENTS, MessagingSettings, read_settings
 from postroad.testing import eventually
@@ -20,13 +22,24 @@ FILES = {
     "BROKER_KEY_FILE": "key.pem",
 }
 
+KEY_FILES = {
+    "BROKER_PASSWORD_FILE": "password",
+    "IDENTITY_FILE": "auth.identity",
+    "TRUST_FILE": "trust",
+}
+
 
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """The environment of a service that reaches its broker by TLS."""
     Authority(tmp_path).keep(tmp_path, "auth")
-    for variable in ("BROKER_PASSWORD_FILE", "IDENTITY_FILE", "TRUST_FILE"):
-        monkeypatch.setenv(variable, str(tmp_path / "unread"))
+    auth = Identity.create("auth")
+    auth.save(tmp_path / "auth.identity")
+    services = {"auth": {"keys": auth.public()["keys"]}}
+    (tmp_path / "trust").write_text(json.dumps({"services": services}))
+    (tmp_path / "password").write_text("a password\n")
+    for variable, name in KEY_FILES.items():
+        monkeypatch.setenv(variable, str(tmp_path / name))
     monkeypatch.setenv("BROKER_URLS", "amqps://broker-1:5671/postroad,amqps://broker-2/postroad")
     for variable, name in FILES.items():
         monkeypatch.setenv(variable, str(tmp_path / name))
@@ -62,7 +75,7 @@ def test_a_variable_that_is_missing_is_named(
     assert f"cannot start: {variable}: is missing; for amqps:// set all three, or none" in said
 
 
-@pytest.mark.parametrize("variable", FILES)
+@pytest.mark.parametrize("variable", [*FILES, *KEY_FILES])
 def test_a_file_that_is_missing_is_named(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str
 ) -> None:
@@ -71,7 +84,40 @@ def test_a_file_that_is_missing_is_named(
     said = complaint(capsys)
 
     assert said.count("\n") == 1
-    assert f"cannot start: {variable}: cannot read /nowhere/at.all: No such file" in said
+    assert f"cannot start: {variable}: cannot read " in said
+    assert "/nowhere/at.all: No such file" in said
+
+
+@pytest.mark.parametrize(
+    ("variable", "problem"),
+    [
+        ("BROKER_PASSWORD_FILE", "is not UTF-8"),
+        ("IDENTITY_FILE", "is not an identity file"),
+        ("TRUST_FILE", "is not a trust bundle"),
+    ],
+)
+def test_a_key_file_that_holds_something_else_is_named(
+    environment: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    variable: str,
+    problem: str,
+) -> None:
+    (tmp_path / KEY_FILES[variable]).write_bytes(b"\xff\xfe")
+
+    said = complaint(capsys)
+
+    assert said == f"cannot start: {variable}: {tmp_path / KEY_FILES[variable]} {problem}\n"
+
+
+def test_a_password_file_that_is_empty_is_named(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "password").write_text("\n")
+
+    assert complaint(capsys) == (
+        f"cannot start: BROKER_PASSWORD_FILE: {tmp_path / 'password'} is empty\n"
+    )
 
 
 def test_a_key_of_another_certificate_is_refused(
@@ -177,7 +223,7 @@ async def test_a_new_key_that_came_so_is_used_once_its_time_has_come(
     give(environment, "trust", keys["auth"].trust.model_dump_json())
     settings = read_settings(MessagingSettings)
     ring = KeyRing.load(settings.identity_file, settings.trust_file)
-    before = ring.sending_key("catalog")
+    before = keys["auth"].sending_key("catalog")
     environment.setattr(key_watch, "WATCH_INTERVAL_S", 0.01)
 
     watch = asyncio.create_task(
