@@ -23,3 +23,5 @@ def read_argument(file: str) -> str:
         return sys.stdin.read() if file == "-" else Path(file).read_text()
     except OSError as error:
         raise CommandError(f"cannot read {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CommandError(f"cannot read {file}: it is no text in {error.encoding}") from error

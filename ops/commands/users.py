@@ -226,7 +226,12 @@ def _place(options: Namespace) -> tuple[str, bool]:
 
 def _read_password(options: Namespace) -> str:
     if options.password_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
+        try:
+            password = sys.stdin.readline().rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise CommandError(
+                f"the password is no text in {error.encoding}; nothing was changed"
+            ) from error
     elif sys.stdin.isatty():
         password = getpass(f"Password of {options.username}: ")
         if getpass("Once more: ") != password:

@@ -38,6 +38,106 @@ def test_a_command_that_nobody_reads_any_more_ends_without_a_word(command: str) 
     assert (done.returncode, done.stderr) == (141, "")
 
 
+CLOSED = {"stdin": "<&-", "stdout": ">&-", "stderr": "2>&-", "all": "<&- >&- 2>&-"}
+RUN_ALL = """
+import sys
+from ops import cli
+from ops.terminal import streams
+
+streams.prepare()  # as a command does first; or the next file would be one of them
+state, note, commands = sys.argv[1], open(sys.argv[2], "w"), sys.argv[3:]
+for command in commands:
+    sys.argv = ["postroad", *command.split()]
+    sys.argv += [] if command.startswith(("definitions", "contracts")) else ["--state", state]
+    print(command, cli.main(), file=note, flush=True)
+"""
+ENDS = {  # of commands that work, or that have nothing to work on
+    "status": 1,
+    "call catalog.products.list": 1,
+    "sync": 1,
+    "tail events": 1,
+    "logs --no-follow": 1,
+    "trace ID --from -": 1,
+    "doctor": 2,
+    "dead-letters list": 1,
+    "explain -": 1,
+    "services add shop --calls catalog.*": 0,
+    "services list": 0,
+    "users add x": 1,
+    "keys list": 0,
+    "definitions --check": 0,
+    "contracts check": 0,
+    "up --upstream nope": 1,
+}
+
+
+@pytest.mark.parametrize("closed", CLOSED.values(), ids=CLOSED)
+def test_no_command_minds_a_stream_that_is_closed(closed: str, tmp_path: Path) -> None:
+    note = tmp_path / "note"
+
+    done = subprocess.run(
+        [
+            *("bash", "-c", f'"$@" {closed}', "-", sys.executable, "-c", RUN_ALL),
+            *(str(tmp_path / "state"), str(note), *ENDS),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "Traceback" not in done.stderr
+    assert note.read_text().splitlines() == [f"{command} {end}" for command, end in ENDS.items()]
+
+
+def test_output_that_cannot_be_written_is_an_error_in_a_sentence() -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123  # full(4)
+        done = postroad("definitions", "--check", stdout=full.fileno())
+
+    assert done.returncode == 1
+    assert done.stderr == "postroad: cannot write the output: No space left on device\n"
+
+
+def test_what_the_terminal_cannot_show_is_replaced(tmp_path: Path) -> None:
+    logs = tmp_path / "log" / "programs"
+    logs.mkdir(parents=True)
+    line = '{"event":"Grüße","service":"auth","level":"info","time":"2026-11-28T22:00:00Z"}\n'
+    (logs / "auth_worker.log").write_text(line)
+
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "ops.cli",
+            "logs",
+            "--no-follow",
+            "--since=9999d",
+            "--state",
+            tmp_path,
+        ],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Gr??e" in done.stdout
+
+
+def test_what_is_no_text_is_said_in_a_sentence() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ops.cli", "explain", "-"],
+        input=b"\xff\xfe",
+        capture_output=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (
+        1,
+        b"postroad: cannot read -: it is no text in utf-8\n",
+    )
+
+
 @pytest.mark.parametrize("command", ["call", "services list"])
 def test_an_option_that_a_command_does_not_know_points_to_its_own_help(command: str) -> None:
     done = postroad(*command.split(), *(["x"] if command == "call" else []), "--nope")
