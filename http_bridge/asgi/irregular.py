@@ -8,7 +8,8 @@ from httptools import (
 )
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from http_bridge.asgi.messages import Headers, HttpResponse
+from http_bridge.asgi.limits import HEADERS_MAX, Limits
+from http_bridge.asgi.messages import HttpResponse
 from postroad.contracts.errors import InvalidRequest, ServiceError
 
 
@@ -51,13 +52,30 @@ def fault(error: HttpParserError) -> ServiceError:
     return InvalidRequest(f"malformed HTTP{reason}")
 
 
-def last_answer(response: HttpResponse, default_headers: Headers) -> bytes:
-    """Return a connection's last answer as it is sent."""
-    headers = [
-        *default_headers,
-        *response.headers,
-        (b"content-length", b"%d" % len(response.body)),
-        (b"connection", b"close"),
-    ]
-    lines = [b"%b: %b\r\n" % header for header in headers]
-    return b"".join([STATUS_LINE[response.status], *lines, b"\r\n", response.body])
+def too_much(limits: Limits) -> InvalidRequest:
+    most = limits.headers_max_bytes
+    return InvalidRequest(f"at most {most} bytes and {HEADERS_MAX} headers before the body")
+
+
+def hang_up(protocol: HttpToolsProtocol, answer: HttpResponse | None) -> None:
+    """Send a last answer, if there is one, and read on: the client may still be sending.
+
+    To close with input unread takes back what was sent (RFC 9112 section 9.6). The request that
+    was being read, if any, is given up.
+    """
+    cycle = protocol.cycle
+    if cycle is not None and not cycle.response_complete:  # type: ignore[redundant-expr]
+        cycle.disconnected = True
+        cycle.message_event.set()
+    if answer is not None:
+        headers = [
+            *protocol.server_state.default_headers,
+            *answer.headers,
+            (b"content-length", b"%d" % len(answer.body)),
+            (b"connection", b"close"),
+        ]
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        head = [STATUS_LINE[answer.status], *lines, b"\r\n"]
+        protocol.transport.write(b"".join([*head, answer.body]))
+    protocol.flow.resume_reading()
+    protocol.transport.write_eof()

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from http_bridge.asgi.messages import HttpResponse
 from postroad.contracts.errors import ServiceError
 
+HEADERS_MAX = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

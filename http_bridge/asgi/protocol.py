@@ -1,7 +1,4 @@
-"""A client's connection: uvicorn's, with bounds, and with an answer sent in one piece.
-
-Bounded are what a client may send, how slowly it may send and take, and how many may be there.
-"""
+"""A client's connection: uvicorn's, with bounds, and with an answer sent in one piece."""
 
 import asyncio
 from typing import Any, ClassVar
@@ -9,12 +6,10 @@ from typing import Any, ClassVar
 from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from http_bridge.asgi.irregular import RequestTimeout, fault, ignore_offer, last_answer
-from http_bridge.asgi.limits import Limits
+from http_bridge.asgi.irregular import RequestTimeout, fault, hang_up, ignore_offer, too_much
+from http_bridge.asgi.limits import HEADERS_MAX, Limits
 from postroad.contracts.errors import InvalidRequest, ServiceError
 
-VERSIONS = ("1.0", "1.1")  # httptools takes 0.9 and 2.0, too
-HEADERS_MAX = 100
 UNSENT_MAX_BYTES = 64 * 1024  # more is sent at once, so that a slow client is noticed
 
 
@@ -46,6 +41,10 @@ class JoinedWrites:
         if unsent and not self._transport.is_closing():
             self._transport.writelines(unsent)
 
+    def write_eof(self) -> None:
+        self.flush()
+        self._transport.write_eof()
+
     def close(self) -> None:
         self.flush()
         self._transport.close()
@@ -57,16 +56,16 @@ class JoinedWrites:
 class LimitedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol, with bounds where it has none.
 
-    A malformed request, too long a request line and headers included, is answered with 400, as any
-    exception in httptools' callbacks is. A request that is not whole in time, the first of a
-    connection included, is answered with 408. Who does not take an answer in time is dropped.
-    Beyond the most connections, the one that has had no request for longest gives way to a new
-    one, so that idle clients keep nobody out. Offers to speak another protocol are ignored.
+    A malformed or too long request is answered with 400, one that is not whole in time with 408,
+    the first of a connection included. Who does not take an answer in time is dropped. Beyond the
+    most connections, the one that has had no request for longest gives way to a new one, so that
+    idle clients keep nobody out. Offers to speak another protocol are ignored.
     """
 
     limits: ClassVar[Limits]
     idle: ClassVar[dict[HttpToolsProtocol, None]]  # nothing is being answered; longest so first
     _head_bytes = 0
+    _silent_bytes = 0  # that came since the parser last told of anything
     _has_begun = False  # a request of which not all has come
     _is_in_body = False  # of the last request, ``cycle``
     _is_offer = False  # of another protocol, without which it will come again
@@ -92,11 +91,13 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
-        if self._refusal is None:
-            try:
-                self._parse(data)
-            except HttpParserError as error:
-                self._end(fault(error))
+        if self._refusal is not None:
+            return
+        self._silent_bytes += len(data)
+        try:
+            self._parse(data)
+        except HttpParserError as error:
+            self._end(fault(error))
         # uvicorn counts any byte, even an empty line, as the end of idleness.
         if self._has_begun or (self._is_idle() and self.timeout_keep_alive_task is None):
             self._expect_request()
@@ -105,7 +106,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._receiving = None
 
     def on_message_begin(self) -> None:
-        self._head_bytes = 0
+        self._head_bytes = self._silent_bytes = 0
         self._has_begun, self._is_offer = True, False
         super().on_message_begin()
 
@@ -119,8 +120,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         version = self.parser.get_http_version()
-        if version not in VERSIONS:
-            raise InvalidRequest(f"the version of HTTP must be one of {', '.join(VERSIONS)}")
+        if version not in ("1.0", "1.1"):  # httptools takes 0.9 and 2.0, too
+            raise InvalidRequest("the version of HTTP must be 1.0 or 1.1")
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts != 1 and version != "1.0":
             raise InvalidRequest("a request has one Host")  # RFC 9112 section 3.2
@@ -130,6 +131,10 @@ class LimitedProtocol(HttpToolsProtocol):
         if not self._is_offer:
             super().on_headers_complete()
             self._is_in_body = True
+
+    def on_body(self, body: bytes) -> None:
+        self._silent_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         if self._is_offer:
@@ -167,12 +172,14 @@ class LimitedProtocol(HttpToolsProtocol):
             self.parser.feed_data(data)
         except HttpParserUpgrade as offer:
             ignore_offer(self, memoryview(data)[offer.args[0] :])
+        if self._silent_bytes > self.limits.headers_max_bytes:  # httptools keeps them all
+            self._end(too_much(self.limits))
 
     def _count(self, size: int) -> None:
+        self._silent_bytes = 0
         self._head_bytes += size
-        most = self.limits.headers_max_bytes
-        if len(self.headers) >= HEADERS_MAX or self._head_bytes > most:
-            raise InvalidRequest(f"at most {most} bytes and {HEADERS_MAX} headers before the body")
+        if self._head_bytes > self.limits.headers_max_bytes or len(self.headers) >= HEADERS_MAX:
+            raise too_much(self.limits)
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]
@@ -190,12 +197,13 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _on_slow_request(self) -> None:
         self._receiving = None
-        if not self._is_next():
+        if self._refusal is not None or not self._is_next():
             self._expect_request()
         elif self._has_begun:
             self._end(RequestTimeout(f"not whole within {self.limits.receive_timeout_s:g} s"))
         else:
-            self._hang_up()
+            self.transport.close()
+            self._expect_reading()
 
     def _is_next(self) -> bool:
         """Whether no other request is to be answered before the one that is coming."""
@@ -204,17 +212,10 @@ class LimitedProtocol(HttpToolsProtocol):
     def _end(self, refusal: ServiceError) -> None:
         """Answer what is no whole request when its turn comes, then hang up."""
         self._refusal = refusal
-        if not self._is_next():
-            return
-        is_answered = self._is_in_body and self.cycle.response_started
-        if not is_answered and not self.transport.is_closing():
-            response = self.limits.refuse(refusal)
-            self.transport.write(last_answer(response, self.server_state.default_headers))
-        self._hang_up()
-
-    def _hang_up(self) -> None:
-        self.transport.close()
-        self._expect_reading()
+        if self._is_next() and not self.transport.is_closing():
+            is_answered = self._is_in_body and self.cycle.response_started
+            hang_up(self, None if is_answered else self.limits.refuse(refusal))
+            self._expect_reading()
 
 
 def limited_protocol(given: Limits) -> type[LimitedProtocol]:

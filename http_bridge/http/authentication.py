@@ -12,10 +12,7 @@ REFRESH_COOKIE = b"refresh_token"
 
 
 class RequestTokens:
-    """Finds and verifies tokens: ``Authorization: Bearer`` (RFC 6750), else the cookie.
-
-    Of several cookies of the name the valid one counts.
-    """
+    """Finds and verifies tokens: ``Authorization: Bearer`` (RFC 6750), else a valid cookie."""
 
     def __init__(self, verifier: TokenVerifier) -> None:
         self._verifier = verifier

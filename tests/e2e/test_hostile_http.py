@@ -6,7 +6,7 @@ import socket
 import httpx
 import pytest
 
-from http_bridge.asgi.protocol import HEADERS_MAX
+from http_bridge.asgi.limits import HEADERS_MAX
 from tests.e2e.system import System
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]

@@ -1,5 +1,6 @@
 """What the server makes of HTTP as it comes: offers to speak something else, and what is none."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from http_bridge.asgi.protocol import HEADERS_MAX
+from http_bridge.asgi.limits import HEADERS_MAX
 from postroad.testing import eventually
 from tests.support.http_server import LIMITS, Peer, Server, connected, serving
 
@@ -228,3 +229,27 @@ async def test_what_is_answered_already_is_not_answered_again(server: Server, re
         await peer.send(rest)
 
         assert await peer.rest() == b""
+
+
+# what does not end
+
+ENDLESS = {
+    "a path": b"GET /",
+    "a header": b"GET / HTTP/1.1\r\n" + HOST + b"A: ",
+    "a chunk's extension": post(CHUNKED, body=b"2;"),
+    "a header after the chunks": post(CHUNKED, body=b"2\r\nhe\r\n0\r\nA: "),
+    "empty lines": b"",
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+async def test_what_does_not_end_is_refused_and_the_answer_arrives(
+    server: Server, name: str
+) -> None:
+    more = (b"\r\n" if name == "empty lines" else b"aa") * 50_000
+    async with asking(server, ENDLESS[name]) as peer:
+        sending = asyncio.create_task(peer.trickle(more, 0))
+        answer = await peer.answer()
+        sending.cancel()
+
+    assert statuses(answer) == [400]
