@@ -10,7 +10,7 @@ from time import time
 from ops.commands import dead_letters_view
 from ops.commands.arguments import add_state_argument
 from ops.commands.errors import CommandError
-from ops.dead_letters.letter import Choice, DeadLetter, objection, read_letter
+from ops.dead_letters.letter import REASONS, Choice, DeadLetter, objection, read_letter
 from ops.dead_letters.plan import Audit, Plan, messages
 from ops.dead_letters.readers import Readers
 from ops.services import programs
@@ -189,6 +189,10 @@ def _check(options: Namespace) -> None:
         raise CommandError("an ID goes with show; the others take --id ID")
     if options.act == "show" and not (options.id or options.message_id or options.n):
         raise CommandError("which one? show ID, or show --n N")
+    if options.reason and not any(fnmatchcase(each, options.reason) for each in REASONS):
+        raise CommandError(
+            f"no reason is like {options.reason!r}; there are {', '.join(dict.fromkeys(REASONS))}"
+        )
     if options.act == "show" and options.json and sys.stdout.isatty():
         raise CommandError(
             "it may hold a user's token: pipe it into 'postroad explain -', or into a file"

@@ -8,7 +8,7 @@ from ops.dead_letters.diagnosis import CheckOutcome, CheckResult, Diagnosis
 from ops.dead_letters.readers import Readers, UnknownReader, claims_of
 from postroad.broker.deliveries import RabbitDelivery
 from postroad.broker.queue_browser import BrowsedMessage
-from postroad.contracts.errors import InvalidRequest
+from postroad.contracts.errors import InvalidRequest, NotAuthenticated, NotAuthorised
 from postroad.dead_letters.captured import CapturedMessage, MessageSource, place_of
 from postroad.dead_letters.redriver import as_it_died, died_in
 from postroad.messaging.background_worker import ATTEMPT
@@ -20,6 +20,12 @@ from postroad.topology.names import QUARANTINE, dead_queue
 
 MOST_REDRIVES = 3  # what has come back that often comes back again
 FAILED, REJECTED = "failed", "rejected"  # nothing is wrong with the message itself
+# All that a letter's ``reason`` can be: RabbitMQ gives the last three (Dead Letter Exchanges).
+REASONS = (
+    *(FAILED, REJECTED, *(str(reason) for reason in Reason)),
+    *(InvalidRequest.code, NotAuthenticated.code, NotAuthorised.code),
+    *("delivery_limit", "maxlen", "expired"),
+)
 _MENDABLE = (Reason.EXPIRED, InvalidRequest.code)  # by a new signature, by a new version
 
 

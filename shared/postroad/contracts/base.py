@@ -130,6 +130,8 @@ def _declare(
             )
         is_right, what = _ARGUMENTS[name]
         if not is_right(value):
+            if issubclass(contract, Event):
+                what = what.replace("<verb>", "<past tense>")
             raise TypeError(f"{contract.__name__}: {name} must be {what}, not {value!r}")
         setattr(contract, name, value)
     if is_abstract == (identifier in arguments):

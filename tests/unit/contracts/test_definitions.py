@@ -74,13 +74,22 @@ def test_a_wrong_request_is_refused(arguments: dict[str, Any], mistake: str) -> 
         define(Request[Opened], **arguments)
 
 
+def test_the_form_of_a_name_is_that_of_its_kind() -> None:
+    past = FORM.replace("<verb>", "<past tense>")
+
+    with pytest.raises(TypeError, match=f"^Door: name {past}, not 'shop.open'"):
+        define(Event, name="shop.open")
+    with pytest.raises(TypeError, match=f"^Door: name {FORM}, not 'shop.open'"):
+        define(Job, name="shop.open")
+
+
 @pytest.mark.parametrize("kind", [Event, Job])
 @pytest.mark.parametrize(
     ("arguments", "mistake"),
     [
         ({}, "pass either name=... or, to a base of several contracts, abstract=True"),
         ({"name": OPENED, "abstract": True}, "pass either name=... or"),
-        ({"name": "Not A Name"}, f"name {FORM}, not 'Not A Name'"),
+        ({"name": "Not A Name"}, "name must be <service>.<noun>."),
         ({"method": OPEN}, "unknown class argument 'method'; known are name"),
         ({"name": OPENED, "scope": "shop:read"}, "unknown class argument 'scope'"),
     ],
