@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from postroad.urls import read_host
+
 LOOPBACK = "127.0.0.1"
 _LOWEST = 20_000
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -97,6 +99,10 @@ def check(port: int, host: str = LOOPBACK) -> None:
     Raises:
         PortUnavailable: it is taken, needs more rights, or is no address of this machine.
     """
+    try:
+        read_host(host)
+    except ValueError as error:
+        raise PortUnavailable(f"cannot listen on {host!r}, which {error}") from error
     try:
         family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:

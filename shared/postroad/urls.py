@@ -93,7 +93,10 @@ def read_host(text: str) -> str:
         ValueError: it is neither.
     """
     try:
-        _host_and_port(f"[{text}]" if ":" in text else text)
+        if ":" in text:
+            _check(IPv6Address, text, "is no IPv6 address, which has no brackets here, and no port")
+        else:
+            _host_and_port(text)
     except _Wrong as error:
         raise ValueError(str(error)) from None
     return text

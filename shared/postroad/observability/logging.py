@@ -1,6 +1,7 @@
 """Logging: one JSON object a line for machines, coloured text for people, on standard output."""
 
 import io
+import json
 import logging
 import sys
 from typing import BinaryIO, TextIO, cast
@@ -28,8 +29,11 @@ def configure_logging(
 ) -> None:
     """Set structlog up for this process; the standard library's records take the same way.
 
-    JSON may go elsewhere than to standard output.
+    JSON may go elsewhere than to standard output. What cannot be written in the encoding of either
+    is escaped: a line of the log is no reason for a request to fail.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     is_json = settings.format == "json"
     shared: list[Processor] = [
@@ -59,7 +63,9 @@ def configure_logging(
     stream = (
         sys.stdout
         if output is None
-        else io.TextIOWrapper(cast(BinaryIO, output), write_through=True)
+        else io.TextIOWrapper(
+            cast(BinaryIO, output), "utf-8", "backslashreplace", write_through=True
+        )
     )
     _configure_standard_library(shared, rendering, stream)
 
@@ -137,7 +143,10 @@ def _ids(_logger: object, _method: str, event: EventDict) -> EventDict:
 
 
 def _to_json(event: EventDict, **_options: object) -> bytes:
-    return orjson.dumps(event, default=str)
+    try:
+        return orjson.dumps(event, default=str)
+    except TypeError:  # a file's name that is not UTF-8, which json escapes
+        return json.dumps(event, default=str).encode()
 
 
 def _as_text(render: Processor) -> Processor:

@@ -202,6 +202,16 @@ def test_an_upstream_that_would_be_mangled_is_refused_before_anything_starts(
     assert capsys.readouterr().err.startswith(f"postroad: --upstream {problem}")
 
 
+@pytest.mark.parametrize("host", ["a..b", "1.2.3.999", "[::1]", ""])
+def test_a_host_that_is_none_is_an_error_in_a_sentence(
+    host: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    status = run_command(["up", "--host", host, "--state", str(tmp_path / "state")])
+
+    assert status == 1
+    assert capsys.readouterr().err.startswith(f"postroad: cannot listen on {host!r}, which ")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

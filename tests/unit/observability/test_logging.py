@@ -1,0 +1,35 @@
+"""Lines of the log in places that cannot show all of them."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+LOG = """
+import logging, structlog
+from postroad.observability.logging import configure_logging
+from postroad.settings import LogSettings
+configure_logging("auth", LogSettings(format={format!r}))
+structlog.get_logger().info("Grüße", file="\\udcff")
+logging.getLogger("theirs").warning("schön \\udcff")
+"""
+
+
+@pytest.mark.parametrize("format", ["console", "json"])
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_what_cannot_be_written_is_escaped(format: str, encoding: str) -> None:  # noqa: A002
+    done = subprocess.run(
+        [sys.executable, "-c", LOG.format(format=format)],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    lines = done.stdout.decode(encoding if format == "console" else "utf-8").splitlines()
+    assert len(lines) == 2
+    assert r"\udcff" in lines[0]
+    if format == "json":
+        assert json.loads(lines[0])["event"] == "Grüße"
