@@ -1,10 +1,14 @@
 """Whom a fetch trusts, and by which way it goes."""
 
 import os
+import select
+import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from time import monotonic
 
@@ -53,6 +57,48 @@ def serve_tls(authority: Path) -> Iterator[ServeTls]:
             return running.enter_context(scripted(script, context))
 
         yield serve
+
+
+class Tunnel(BaseHTTPRequestHandler):
+    """A proxy that leads whoever asks for a tunnel to one server, whatever its name."""
+
+    server: "TunnelServer"
+
+    def do_CONNECT(self) -> None:
+        self.server.asked.append(self.path)
+        self.send_response(200)
+        self.end_headers()
+        with socket.create_connection((LOOPBACK, self.server.leads_to)) as far:
+            ends = {self.connection: far, far: self.connection}
+            while True:
+                for end in select.select(ends, [], [])[0]:
+                    if not (data := end.recv(65_536)):
+                        return
+                    ends[end].sendall(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class TunnelServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, leads_to: int) -> None:
+        super().__init__((LOOPBACK, 0), Tunnel)
+        self.leads_to = leads_to
+        self.asked: list[str] = []
+
+
+@contextmanager
+def tunnel(to: ScriptedServer) -> Iterator[TunnelServer]:
+    with TunnelServer(to.server_port) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 # Certificates
@@ -157,6 +203,22 @@ def test_a_server_elsewhere_is_asked_by_the_proxy_of_the_environment(
 
     assert get(fetcher_of(f"http://{PROXIED}")).body == b'{"a":1}'
     assert [asked.path for asked in proxy.asked] == [f"http://{PROXIED}/products"]
+
+
+def test_a_server_is_asked_by_tls_through_a_tunnel(
+    serve_tls: ServeTls, authority: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve_tls(GOOD, host=PROXIED)
+    with tunnel(server) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://{LOOPBACK}:{proxy.server_port}")
+        fetcher = fetcher_of(f"https://{PROXIED}", upstream_ca_file=authority / "ca.pem")
+
+        assert [get(fetcher).body for _ in range(2)] == [b'{"a":1}'] * 2
+        server.script = server.trickle(b"HTTP/1.1 200 OK\r\nX-Slow:")
+        with answering(within_s=DEADLINE_S):
+            assert str(failure(fetcher)) == "the product source is too slow"
+
+    assert proxy.asked[0] == f"{PROXIED}:443"
 
 
 @pytest.mark.parametrize("variable", ["no_proxy", "NO_PROXY"])
