@@ -45,19 +45,19 @@ scaling: ## put a step in load and a backlog on the system, and draw how it scal
 soak: ## put an even load on the system for a quarter of an hour, and see whether anything grows
 	@bin/setup --dev && exec $(PYTHON) -m benchmarks.soak $(ARGS)
 
-# uv is wanted here only, so it is no part of the locks. The locks name no index: pip's own
-# setting decides where packages come from, and the hashes decide what they are.
-LOCK := $(PYTHON) -m uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+# The locks name no index: pip's own setting decides where packages come from, and the hashes
+# decide what they are.
+LOCK := $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command 'make lock'
 
 lock: ## renew the requirements*.txt to the newest versions that pyproject.toml allows
 	@bin/setup --dev
-	$(PYTHON) -m pip install --quiet uv
 	$(LOCK) pyproject.toml --no-emit-package postroad --group build --extra tracing --output-file requirements.txt
 	$(LOCK) pyproject.toml --no-emit-package postroad --group build --extra tracing --extra dev --constraint requirements.txt \
 		--output-file requirements-dev.txt
 	for lock in $(notdir $(basename $(wildcard benchmarks/peers/locks/*.txt))); do \
 		$(LOCK) --group peer-$$lock --output-file benchmarks/peers/locks/$$lock.txt || exit; done
+	$(LOCK) --group installer --output-file bin/uv.txt
 	$(LOCK) --group profiler --output-file benchmarks/profiler.txt
 	$(LOCK) --group charts --output-file benchmarks/scaling/requirements.txt
 
