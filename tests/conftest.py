@@ -22,6 +22,7 @@ from tests.support.brokers import (
 )
 from tests.support.nodes import Node, running_node
 from tests.support.side_by_side import skips, turn, watches_time, workers_for
+from tests.support.vhosts import Vhosts
 
 SERVICES_FILE = Path(__file__).parents[1] / "rabbitmq" / "services.toml"
 
@@ -102,6 +103,11 @@ def node() -> Iterator[Node]:
         yield node
 
 
+@pytest.fixture(scope="session")
+def vhosts(node: Node) -> Vhosts:
+    return Vhosts(node)
+
+
 @pytest.fixture
 def memory_broker(topology: Definitions) -> MemoryUnderTest:
     return MemoryUnderTest(topology)
@@ -109,31 +115,31 @@ def memory_broker(topology: Definitions) -> MemoryUnderTest:
 
 @pytest.fixture
 async def rabbit_broker(
-    node: Node, topology: Definitions, tmp_path: Path
+    vhosts: Vhosts, topology: Definitions, tmp_path: Path
 ) -> AsyncIterator[RabbitUnderTest]:
     """A virtual host of the real RabbitMQ, of this test alone."""
-    async with rabbit_under_test(node, topology, tmp_path) as broker:
+    async with rabbit_under_test(vhosts, topology, tmp_path) as broker:
         yield broker
 
 
 @pytest.fixture(params=["memory", pytest.param("rabbitmq", marks=pytest.mark.integration)])
-def node_if_real(request: pytest.FixtureRequest) -> Node | None:
+def vhosts_if_real(request: pytest.FixtureRequest) -> Vhosts | None:
     """Run a test twice: without a node, and with one."""
     if request.param == "memory":
         return None
-    real: Node = request.getfixturevalue("node")
+    real: Vhosts = request.getfixturevalue("vhosts")
     return real
 
 
 @pytest.fixture
-async def open_broker(node_if_real: Node | None, tmp_path: Path) -> AsyncIterator[OpenBroker]:
+async def open_broker(vhosts_if_real: Vhosts | None, tmp_path: Path) -> AsyncIterator[OpenBroker]:
     """Make brokers with a test's own definitions; the test runs with either kind of broker."""
     async with AsyncExitStack() as opened:
 
         async def open_one(definitions: Definitions) -> BrokerUnderTest:
-            if node_if_real is None:
+            if vhosts_if_real is None:
                 return MemoryUnderTest(definitions)
-            rabbit = rabbit_under_test(node_if_real, definitions, tmp_path)
+            rabbit = rabbit_under_test(vhosts_if_real, definitions, tmp_path)
             return await opened.enter_async_context(rabbit)
 
         yield open_one

@@ -1,9 +1,9 @@
 """The in-memory broker and RabbitMQ, the same to a test."""
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,12 +15,10 @@ from postroad.broker.interfaces import Broker
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.settings import MessagingSettings
 from postroad.testing import MemoryBroker, Reachable
-from postroad.topology.definitions import Definitions, with_passwords
+from postroad.topology.definitions import Definitions
 from tests.support.nodes import ADMIN, ADMIN_PASSWORD, Node
 from tests.support.proxy import Proxy
-
-PASSWORD = "of every service user, in the tests"
-_numbers = itertools.count()
+from tests.support.vhosts import PASSWORD, Vhosts, connect, moved
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ class RabbitUnderTest:
     def __init__(self, node: Node, definitions: Definitions, vhost: str, folder: Path) -> None:
         self.node = node
         self.vhost = vhost
-        self._definitions = _for_tests(definitions, vhost)
+        self._definitions = moved(definitions, vhost)
         self._folder = folder
         self._proxies: dict[str, Proxy] = {}
 
@@ -150,13 +148,7 @@ class RabbitUnderTest:
 
     def connect(self, user: str, password: str = PASSWORD) -> pika.BlockingConnection:
         """Connect as a user may who does not keep to our code."""
-        parameters = pika.ConnectionParameters(
-            host="127.0.0.1",
-            port=self.node.amqp_port,
-            virtual_host=self.vhost,
-            credentials=pika.PlainCredentials(user, password),
-        )
-        return pika.BlockingConnection(parameters)
+        return connect(self.node, self.vhost, user, password)
 
     def _look(self, queue: str) -> list[Seen]:
         with self.connect(ADMIN, ADMIN_PASSWORD) as connection:
@@ -186,27 +178,15 @@ class Line:
 
 @asynccontextmanager
 async def rabbit_under_test(
-    node: Node, definitions: Definitions, folder: Path
+    vhosts: Vhosts, definitions: Definitions, folder: Path
 ) -> AsyncIterator[RabbitUnderTest]:
-    """Make a virtual host, and delete it afterwards."""
-    broker = RabbitUnderTest(node, definitions, f"test-{next(_numbers)}", folder)
-    broker.import_definitions()
+    """Have a virtual host for as long as the context lasts."""
+    definitions = deepcopy(definitions)  # a test may change its own
+    vhost = vhosts.lend(definitions)
+    broker = RabbitUnderTest(vhosts.node, definitions, vhost.name, folder)
     try:
         await broker.open()
         yield broker
     finally:
         await broker.go_away()
-        node.management.delete_vhost(broker.vhost)
-
-
-def _for_tests(definitions: Definitions, vhost: str) -> Definitions:
-    """Put definitions into another virtual host, with passwords and a user who sees everything."""
-    moved = {
-        kind: [entry | {"vhost": vhost} if "vhost" in entry else entry for entry in entries]
-        for kind, entries in definitions.items()
-    }
-    moved["vhosts"] = [{"name": vhost}]
-    moved["permissions"].append(
-        {"user": ADMIN, "vhost": vhost, "configure": ".*", "write": ".*", "read": ".*"}
-    )
-    return with_passwords(moved, {user["name"]: PASSWORD for user in moved["users"]})
+        vhosts.take_back(vhost, definitions)

@@ -45,6 +45,14 @@ class Management:
         """Add what the definitions name; nothing is removed or changed."""
         self._request("POST", "/definitions", definitions)
 
+    def definitions(self, vhost: str) -> Any:
+        """Return what there is in a virtual host, users and their rights aside."""
+        found = self._request("GET", f"/definitions/{quote(vhost, safe='')}")
+        return {
+            kind: sorted(each, key=json.dumps) if isinstance(each, list) else each
+            for kind, each in found.items()
+        }
+
     def delete_vhost(self, vhost: str) -> None:
         """Delete a virtual host with all that is in it."""
         self._request("DELETE", f"/vhosts/{quote(vhost, safe='')}")
