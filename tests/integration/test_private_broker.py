@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -57,12 +57,19 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroker]
     asyncio.run(broker.stop())
 
 
-@pytest.fixture
-async def broker(tmp_path: Path) -> AsyncIterator[PrivateBroker]:
-    """A node for a test that stops or kills it."""
-    broker = PrivateBroker(tmp_path, DEFINITIONS)
+@pytest.fixture(scope="module")
+def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroker]:
+    """A node for tests that stop or kill it."""
+    broker = PrivateBroker(tmp_path_factory.mktemp("mortal"), DEFINITIONS)
     yield broker
     broker.kill()
+
+
+@pytest.fixture
+async def broker(mortal: PrivateBroker) -> PrivateBroker:
+    """The same, started: what the test before left running is taken as it is."""
+    await mortal.start()
+    return mortal
 
 
 def connect(broker: PrivateBroker, password: str = "secret") -> pika.BlockingConnection:
@@ -150,7 +157,6 @@ async def test_rabbitmqctl_reports_its_own_failure(running: PrivateBroker) -> No
 
 
 async def test_messages_and_ports_survive_a_restart(broker: PrivateBroker) -> None:
-    await broker.start()
     ports = broker.ports
     send_letter(broker, b"dear reader")
 
@@ -161,7 +167,6 @@ async def test_messages_and_ports_survive_a_restart(broker: PrivateBroker) -> No
 
 
 async def test_confirmed_messages_survive_kill_9(broker: PrivateBroker) -> None:
-    await broker.start()
     send_letter(broker, b"dear reader")
 
     broker.kill()
@@ -171,7 +176,6 @@ async def test_confirmed_messages_survive_kill_9(broker: PrivateBroker) -> None:
 
 
 async def test_a_crashed_node_is_noticed_and_starts_again(broker: PrivateBroker) -> None:
-    await broker.start()
     crashed = broker.pid
     assert crashed
 
@@ -181,19 +185,6 @@ async def test_a_crashed_node_is_noticed_and_starts_again(broker: PrivateBroker)
 
     assert broker.running
     assert broker.pid != crashed
-
-
-async def test_stopping_twice_leaves_no_process(broker: PrivateBroker) -> None:
-    await broker.start()
-    leader = broker.pid
-    assert leader in session_of(leader)
-
-    await broker.stop()
-    await broker.stop()
-
-    assert not broker.running
-    assert session_of(leader) == []
-    assert not listening_addresses(broker.ports.epmd)
 
 
 async def test_the_node_dies_with_its_parent(tmp_path: Path) -> None:
@@ -221,7 +212,6 @@ async def test_the_node_dies_with_its_parent(tmp_path: Path) -> None:
 
 
 async def test_a_node_left_by_an_earlier_run_is_ended(broker: PrivateBroker) -> None:
-    await broker.start()
     stale = broker.pid
     heir = PrivateBroker(broker.log.parent, DEFINITIONS)
 
@@ -234,14 +224,27 @@ async def test_a_node_left_by_an_earlier_run_is_ended(broker: PrivateBroker) -> 
         await heir.stop()
 
 
-async def test_a_process_that_took_the_old_number_is_left_alone(broker: PrivateBroker) -> None:
+async def test_a_process_that_took_the_old_number_is_left_alone(mortal: PrivateBroker) -> None:
+    mortal.kill()
     with subprocess.Popen(["sleep", "600"]) as stranger:
-        (broker.log.parent / "pid").write_text(str(stranger.pid))
+        (mortal.log.parent / "pid").write_text(str(stranger.pid))
 
-        await broker.start()
+        await mortal.start()
 
         assert stranger.poll() is None
         stranger.kill()
+
+
+async def test_stopping_twice_leaves_no_process(broker: PrivateBroker) -> None:
+    leader = broker.pid
+    assert leader in session_of(leader)
+
+    await broker.stop()
+    await broker.stop()
+
+    assert not broker.running
+    assert session_of(leader) == []
+    assert not listening_addresses(broker.ports.epmd)
 
 
 async def test_a_broken_setting_is_reported_with_what_the_log_says(tmp_path: Path) -> None:
