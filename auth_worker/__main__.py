@@ -2,8 +2,8 @@
 
 import structlog
 
-from auth_worker.migrate import SCHEMA
 from auth_worker.settings import AuthMessagingSettings, AuthSettings
+from auth_worker.tables import SCHEMA
 from auth_worker.users import UserExists
 from auth_worker.wiring import (
     AuthService,
@@ -17,7 +17,7 @@ from postroad.runtime.serve import serve
 from postroad.security.keyring import KeyRing
 from postroad.settings import EnvironmentSettings, LogSettings, read_settings
 from postroad.storage.metrics import outbox_metrics
-from postroad.storage.migrate import open_database
+from postroad.storage.opening import open_database
 from postroad.storage.relay import OutboxPublisher
 
 log = structlog.get_logger()

@@ -4,15 +4,8 @@ It may run while workers do, and any number of times: whoever comes second finds
 """
 
 from auth_worker.settings import AuthSettings
-from postroad.storage.migrate import Schema, run_migration
-
-SCHEMA = Schema(
-    service="auth",
-    migrations="auth_worker:migrations",
-    own_table="users",
-    command="python -m auth_worker.migrate",
-)
-
+from auth_worker.tables import SCHEMA
+from postroad.storage.migrate import run_migration
 
 if __name__ == "__main__":
     run_migration(AuthSettings, SCHEMA)

@@ -5,9 +5,16 @@ Times are seconds since 1970. No password and no token is kept: only what they a
 
 from sqlalchemy import Boolean, Column, Double, ForeignKey, Index, Integer, String, Table
 
-from postroad.storage.tables import new_metadata, outbox_table
+from postroad.storage.tables import Schema, new_metadata, outbox_table
 
 metadata = new_metadata()
+
+SCHEMA = Schema(
+    service="auth",
+    migrations="auth_worker:migrations",
+    own_table="users",
+    command="python -m auth_worker.migrate",
+)
 
 USERNAME_MAX = 200
 REASON_MAX = 40

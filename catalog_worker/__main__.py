@@ -5,16 +5,16 @@ from catalog_worker.catalog.fetcher import Fetcher
 from catalog_worker.catalog.stored import StoredCatalog
 from catalog_worker.catalog.upstream import UpstreamCatalog
 from catalog_worker.metrics import cache_metrics, upstream_metrics
-from catalog_worker.migrate import SCHEMA
 from catalog_worker.settings import CatalogSettings, StoreSettings
 from catalog_worker.sync.schedule import clean_up, keep_schedule
+from catalog_worker.tables import SCHEMA
 from catalog_worker.wiring import build_handlers, build_storage
 from postroad.observability.logging import configure_logging
 from postroad.runtime.serve import serve
 from postroad.security.keyring import KeyRing
 from postroad.settings import EnvironmentSettings, LogSettings, MessagingSettings, read_settings
 from postroad.storage.metrics import outbox_metrics
-from postroad.storage.migrate import open_database
+from postroad.storage.opening import open_database
 from postroad.storage.relay import OutboxPublisher, relay_of
 
 

@@ -4,15 +4,8 @@ It may run while workers do, and any number of times: whoever comes second finds
 """
 
 from catalog_worker.settings import StoreSettings
-from postroad.storage.migrate import Schema, run_migration
-
-SCHEMA = Schema(
-    service="catalog",
-    migrations="catalog_worker:migrations",
-    own_table="products",
-    command="python -m catalog_worker.migrate",
-)
-
+from catalog_worker.tables import SCHEMA
+from postroad.storage.migrate import run_migration
 
 if __name__ == "__main__":
     run_migration(StoreSettings, SCHEMA)

@@ -5,9 +5,16 @@ Times are seconds since 1970.
 
 from sqlalchemy import Boolean, Column, Double, Index, Integer, String, Table, Text
 
-from postroad.storage.tables import BIG_INTEGER, inbox_table, new_metadata, outbox_table
+from postroad.storage.tables import BIG_INTEGER, Schema, inbox_table, new_metadata, outbox_table
 
 metadata = new_metadata()
+
+SCHEMA = Schema(
+    service="catalog",
+    migrations="catalog_worker:migrations",
+    own_table="products",
+    command="python -m catalog_worker.migrate",
+)
 
 # sorted by code point in either database, as upstream sorts, and never by a locale
 PLAIN_TEXT = Text().with_variant(Text(collation="C"), "postgresql")

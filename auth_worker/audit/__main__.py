@@ -2,13 +2,13 @@
 
 from auth_worker.audit.trail import AuditTrail
 from auth_worker.audit.wiring import build_handlers
-from auth_worker.migrate import SCHEMA
 from auth_worker.settings import AuditMessagingSettings, AuthSettings
+from auth_worker.tables import SCHEMA
 from postroad.observability.logging import configure_logging
 from postroad.runtime.serve import consume
 from postroad.security.keyring import KeyRing
 from postroad.settings import EnvironmentSettings, LogSettings, read_settings
-from postroad.storage.migrate import open_database
+from postroad.storage.opening import open_database
 
 
 def main() -> None:

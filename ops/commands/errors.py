@@ -38,7 +38,7 @@ _EXPECTED = (
     "postroad.dead_letters.redriver.NotMoved",
     "postroad.security.keys.KeyFileError",
     "postroad.storage.database.InvalidDatabaseUrl",
-    "postroad.storage.migrate.SchemaError",
+    "postroad.storage.tables.SchemaError",
     "postroad.topology.services.ServicesFileError",
 )
 _SENTENCES = {  # of those whose message needs more words

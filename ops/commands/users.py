@@ -12,11 +12,10 @@ from pathlib import Path
 from pydantic import SecretStr, ValidationError
 
 from auth_worker.audit.trail import AuditTrail, Entry
-from auth_worker.migrate import SCHEMA
 from auth_worker.passwords import Passwords
 from auth_worker.roles import DEFAULT_ROLE, ROLES
 from auth_worker.settings import AuthSettings
-from auth_worker.tables import outbox
+from auth_worker.tables import SCHEMA, outbox
 from auth_worker.user_import import PASSWORD_MAX, import_users, read_users
 from auth_worker.users import NoSuchUser, UserExists, UserStore
 from ops.commands.arguments import add_state_argument
@@ -28,7 +27,7 @@ from postroad.contracts.errors import Unavailable, explain
 from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
 from postroad.settings import EnvironmentSettings, read_settings
 from postroad.storage.database import Database, database_url
-from postroad.storage.migrate import require_newest_schema
+from postroad.storage.opening import require_newest_schema
 from postroad.storage.outbox import Outbox
 
 EXAMPLES = """\

@@ -29,9 +29,9 @@ from postroad.topology.definitions import definitions, with_passwords
 from postroad.topology.names import VHOST
 from postroad.topology.services import load_services
 from tests.conftest import SERVICES_FILE
-from tests.support.brokers import PASSWORD
 from tests.support.proxy import Proxy
 from tests.support.services import SESSION, SIGN_IN, sign_in
+from tests.support.vhosts import PASSWORD
 
 pytestmark = pytest.mark.integration
 

@@ -15,9 +15,10 @@ from postroad.contracts.auth import CreateSession
 from postroad.contracts.errors import InvalidCredentials
 from postroad.security.keyring import KeyRing
 from postroad.testing import calling, serving
-from tests.support.brokers import PASSWORD, RabbitUnderTest
+from tests.support.brokers import RabbitUnderTest
 from tests.support.services import SESSION, SIGN_IN, sign_in
 from tests.support.slow_worker import HOLDS
+from tests.support.vhosts import PASSWORD
 from tests.support.wheels import Environment, build_wheel
 
 pytestmark = pytest.mark.integration

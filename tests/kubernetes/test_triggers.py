@@ -33,8 +33,9 @@ from tests.integration.test_permissions import (
     purge,
 )
 from tests.kubernetes.manifests import Manifest, name_of, of_kind, trigger
-from tests.support.brokers import PASSWORD, RabbitUnderTest
+from tests.support.brokers import RabbitUnderTest
 from tests.support.nodes import ADMIN, ADMIN_PASSWORD
+from tests.support.vhosts import PASSWORD
 
 pytestmark = pytest.mark.integration
 

@@ -9,18 +9,13 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
-from time import sleep
 
 import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, inspect
-from sqlalchemy import exc as sql_errors
 
 from postroad.contracts.errors import OutcomeUnknown, Unavailable
 from postroad.observability.logging import configure_logging
@@ -28,30 +23,12 @@ from postroad.settings import LogSettings, read_settings
 from postroad.storage.database import Database, InvalidDatabaseUrl, database_url
 from postroad.storage.outages import outage_of
 from postroad.storage.settings import DatabaseSettings
+from postroad.storage.tables import Schema, SchemaError
 
 log = structlog.get_logger()
 
 _PATIENCE_S = 300  # for another migration to end
-_RETRY_S = 1.0
 _LOCK = 0x706F7374726F6164  # the name of our advisory lock in PostgreSQL: "postroad"
-
-
-@dataclass(frozen=True, slots=True)
-class Schema:
-    """A service's tables, and how they came to be.
-
-    ``migrations``: Alembic's ``script_location``. ``own_table``: one that the first migration
-    makes; a database that has it but no version is not ours.
-    """
-
-    service: str
-    migrations: str
-    own_table: str
-    command: str  # that a person runs
-
-
-class SchemaError(Exception):
-    """The database is not as this version needs it; the message says what to do."""
 
 
 def migrate(url: str, schema: Schema) -> None:
@@ -69,60 +46,6 @@ def migrate(url: str, schema: Schema) -> None:
     ):
         transaction.exclude_others(_LOCK)
         _upgrade(transaction.connection, schema)
-
-
-def require_newest_schema(database: Database, schema: Schema) -> None:
-    """Make sure that the database is as this version needs it.
-
-    Raises:
-        SchemaError: it is not.
-        Unavailable: it cannot do it now.
-    """
-    newest = ScriptDirectory.from_config(_config(schema)).get_current_head()
-    found = None
-    is_sqlite = database.url.get_backend_name() == "sqlite"
-    if not is_sqlite or Path(database.url.database or "").exists():
-        try:
-            with database.reading() as connection:
-                found = MigrationContext.configure(connection).get_current_revision()
-        except sql_errors.DatabaseError as error:
-            raise SchemaError(f"{database} cannot be read: {error.orig}") from error
-    if found != newest:
-        raise SchemaError(
-            f"the schema of {database} is {found or 'missing'}, not {newest}; run: {schema.command}"
-        )
-
-
-def open_database(settings: DatabaseSettings, schema: Schema, *, is_development: bool) -> Database:
-    """Open the database, once it is there, or end the process with one sentence.
-
-    In development, what is missing is made first.
-    """
-    try:
-        url = database_url(settings)
-        while True:
-            try:
-                _look(url, schema, is_development=is_development)
-            except (Unavailable, OutcomeUnknown) as error:
-                reason = str(error)
-                log.warning("waiting", setting=settings.url_variable(), reason=reason)
-                sleep(_RETRY_S)
-            else:
-                return Database(url)
-    except (InvalidDatabaseUrl, SchemaError) as error:
-        print(f"cannot start: {settings.url_variable()}: {error}", file=sys.stderr)  # noqa: T201
-        raise SystemExit(2) from None
-
-
-def _look(url: str, schema: Schema, *, is_development: bool) -> None:
-    """Look at the schema; in development, make it, unless it is there: that takes no lock."""
-    with closing(Database(url)) as database:
-        try:
-            require_newest_schema(database, schema)
-        except SchemaError:
-            if not is_development:
-                raise
-            migrate(url, schema)
 
 
 def run_migration(settings_type: type[DatabaseSettings], schema: Schema) -> None:

@@ -1,5 +1,8 @@
 """The tables that every service's database has: what it has to tell, and what it has heard."""
 
+from dataclasses import dataclass
+from importlib.resources import files
+
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
 
 BIG_INTEGER = BigInteger().with_variant(Integer, "sqlite")  # which counts up an INTEGER only
@@ -46,3 +49,29 @@ def inbox_table(metadata: MetaData) -> Table:
         Column("at", Double, nullable=False),
         Index(None, "at"),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A service's tables, and how they came to be.
+
+    ``migrations``: Alembic's ``script_location``. ``own_table``: one that the first migration
+    makes; a database that has it but no version is not ours.
+    """
+
+    service: str
+    migrations: str
+    own_table: str
+    command: str  # that a person runs
+
+    @property
+    def newest(self) -> str:
+        """The revision of the last migration, read from its module: Alembic is slow to load."""
+        package, folder = self.migrations.split(":")
+        modules = (files(package) / folder / "versions").iterdir()
+        last = max((each for each in modules if each.name.startswith("r")), key=lambda it: it.name)
+        return last.read_text().partition('\nrevision = "')[2].partition('"')[0]
+
+
+class SchemaError(Exception):
+    """The database is not as this version needs it; the message says what to do."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from auth_worker.migrate import SCHEMA
+from auth_worker.tables import SCHEMA
 from postroad.security.keyring import KeyRing
 from postroad.storage.database import Database
 from postroad.storage.migrate import migrate

@@ -14,18 +14,13 @@ from alembic.runtime.migration import MigrationContext
 from pydantic import SecretStr
 from sqlalchemy import inspect, text
 
-from auth_worker.migrate import SCHEMA
-from auth_worker.tables import metadata, outbox, users
+from auth_worker.tables import SCHEMA, metadata, outbox, users
 from postroad.contracts.errors import Unavailable
 from postroad.storage.database import Database, InvalidDatabaseUrl
-from postroad.storage.migrate import (
-    SchemaError,
-    _config,
-    migrate,
-    open_database,
-    require_newest_schema,
-)
+from postroad.storage.migrate import _config, migrate
+from postroad.storage.opening import open_database, require_newest_schema
 from postroad.storage.outbox import OutboxReader
+from postroad.storage.tables import SchemaError
 from tests.support.auth import AuthUnderTest, at_once, beside, make_settings, rows
 
 OLD_EVENT = (

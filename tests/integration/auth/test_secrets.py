@@ -6,8 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from auth_worker.migrate import SCHEMA
-from auth_worker.tables import outbox, refresh_tokens, users
+from auth_worker.tables import SCHEMA, outbox, refresh_tokens, users
 from auth_worker.users import UserStore
 from postroad.contracts.errors import InvalidCredentials, InvalidRefreshToken, TooManyAttempts
 from postroad.storage.database import Database

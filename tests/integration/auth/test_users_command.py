@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from auth_worker.audit.trail import AuditTrail, Entry
-from auth_worker.migrate import SCHEMA
-from auth_worker.tables import users
+from auth_worker.tables import SCHEMA, users
 from ops.commands.dispatch import run_command
 from postroad.storage.database import Database
 from postroad.storage.migrate import migrate

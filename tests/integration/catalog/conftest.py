@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from catalog_worker.migrate import SCHEMA
+from catalog_worker.tables import SCHEMA
 from postroad.storage.database import Database
 from postroad.storage.migrate import migrate
 from tests.support.catalog import CatalogUnderTest

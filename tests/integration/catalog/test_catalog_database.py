@@ -11,16 +11,12 @@ from alembic.runtime.migration import MigrationContext
 from pydantic import SecretStr
 from sqlalchemy import inspect, text
 
-from auth_worker.migrate import SCHEMA as AUTH_SCHEMA
-from catalog_worker.migrate import SCHEMA
-from catalog_worker.tables import metadata
+from auth_worker.tables import SCHEMA as AUTH_SCHEMA
+from catalog_worker.tables import SCHEMA, metadata
 from postroad.storage.database import Database
-from postroad.storage.migrate import (
-    SchemaError,
-    migrate,
-    open_database,
-    require_newest_schema,
-)
+from postroad.storage.migrate import migrate
+from postroad.storage.opening import open_database, require_newest_schema
+from postroad.storage.tables import SchemaError
 from tests.support.catalog import make_store_settings
 from tests.support.postgres import Server
 

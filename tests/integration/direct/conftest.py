@@ -12,7 +12,8 @@ from postroad.settings import MessagingSettings
 from postroad.topology.definitions import Definitions, definitions
 from postroad.topology.services import Service, Services, load_services, trust_bundle
 from tests.conftest import SERVICES_FILE
-from tests.support.brokers import PASSWORD, RabbitUnderTest
+from tests.support.brokers import RabbitUnderTest
+from tests.support.vhosts import PASSWORD
 
 SHOP = Service(calls=("catalog.products.*",), listens=("auth.*",))
 

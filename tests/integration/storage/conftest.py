@@ -8,7 +8,7 @@ import pytest
 from psycopg.sql import SQL
 from sqlalchemy import make_url
 
-from auth_worker.migrate import SCHEMA
+from auth_worker.tables import SCHEMA
 from postroad.storage.database import Database
 from postroad.storage.migrate import migrate
 from tests.support.auth import AuthUnderTest, make_keys

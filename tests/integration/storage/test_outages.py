@@ -9,13 +9,12 @@ from pydantic import SecretStr
 from sqlalchemy import exc as sql_errors
 from sqlalchemy import text
 
-from auth_worker.migrate import SCHEMA
-from auth_worker.tables import sessions, sign_in_failures, users
+from auth_worker.tables import SCHEMA, sessions, sign_in_failures, users
 from auth_worker.wiring import build_cleaner
 from postroad.context import RequestContext, current_context
 from postroad.contracts.errors import OutcomeUnknown, Unavailable
 from postroad.storage.database import Database
-from postroad.storage.migrate import open_database
+from postroad.storage.opening import open_database
 from tests.integration.storage.conftest import Sql
 from tests.support.auth import (
     AuthUnderTest,

@@ -8,8 +8,7 @@ from time import time
 import pytest
 from sqlalchemy import text
 
-from auth_worker.migrate import SCHEMA
-from auth_worker.tables import users
+from auth_worker.tables import SCHEMA, users
 from postroad.context import RequestContext, current_context
 from postroad.contracts.errors import Unavailable
 from postroad.storage.database import Database

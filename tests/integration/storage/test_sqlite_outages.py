@@ -11,12 +11,13 @@ from time import monotonic, time
 import pytest
 from sqlalchemy import event
 
-from auth_worker.migrate import SCHEMA
-from auth_worker.tables import sign_in_failures, users
+from auth_worker.tables import SCHEMA, sign_in_failures, users
 from postroad.context import RequestContext, current_context
 from postroad.contracts.errors import Unavailable
 from postroad.storage.database import Database
-from postroad.storage.migrate import SchemaError, migrate, require_newest_schema
+from postroad.storage.migrate import migrate
+from postroad.storage.opening import require_newest_schema
+from postroad.storage.tables import SchemaError
 from tests.support.auth import AuthUnderTest, make_keys, rows
 
 NOBODY = 65_534

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from catalog_worker.migrate import SCHEMA
-from catalog_worker.tables import outbox
+from catalog_worker.tables import SCHEMA, outbox
 from postroad.contracts.syncs import FetchPage
 from postroad.security.keyring import KeyRing
 from postroad.storage.database import Database

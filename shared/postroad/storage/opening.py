@@ -1,0 +1,82 @@
+"""Opening a service's database, once its schema is the newest one."""
+
+import sys
+from contextlib import closing
+from pathlib import Path
+from time import sleep
+
+import structlog
+from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, select
+from sqlalchemy import exc as sql_errors
+
+from postroad.contracts.errors import OutcomeUnknown, Unavailable
+from postroad.storage.database import Database, InvalidDatabaseUrl, database_url
+from postroad.storage.settings import DatabaseSettings
+from postroad.storage.tables import Schema, SchemaError
+
+log = structlog.get_logger()
+
+_RETRY_S = 1.0
+_VERSION = Table("alembic_version", MetaData(), Column("version_num", String))  # Alembic's own
+
+
+def require_newest_schema(database: Database, schema: Schema) -> None:
+    """Make sure that the database is as this version needs it.
+
+    Raises:
+        SchemaError: it is not.
+        Unavailable: it cannot do it now.
+    """
+    newest = schema.newest
+    found = None
+    is_sqlite = database.url.get_backend_name() == "sqlite"
+    if not is_sqlite or Path(database.url.database or "").exists():
+        try:
+            with database.reading() as connection:
+                found = _revision(connection)
+        except sql_errors.DatabaseError as error:
+            raise SchemaError(f"{database} cannot be read: {error.orig}") from error
+    if found != newest:
+        raise SchemaError(
+            f"the schema of {database} is {found or 'missing'}, not {newest}; run: {schema.command}"
+        )
+
+
+def open_database(settings: DatabaseSettings, schema: Schema, *, is_development: bool) -> Database:
+    """Open the database, once it is there, or end the process with one sentence.
+
+    In development, what is missing is made first.
+    """
+    try:
+        url = database_url(settings)
+        while True:
+            try:
+                _look(url, schema, is_development=is_development)
+            except (Unavailable, OutcomeUnknown) as error:
+                reason = str(error)
+                log.warning("waiting", setting=settings.url_variable(), reason=reason)
+                sleep(_RETRY_S)
+            else:
+                return Database(url)
+    except (InvalidDatabaseUrl, SchemaError) as error:
+        print(f"cannot start: {settings.url_variable()}: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2) from None
+
+
+def _look(url: str, schema: Schema, *, is_development: bool) -> None:
+    """Look at the schema; in development, make it, unless it is there: that takes no lock."""
+    with closing(Database(url)) as database:
+        try:
+            require_newest_schema(database, schema)
+        except SchemaError:
+            if not is_development:
+                raise
+            from postroad.storage.migrate import migrate  # noqa: PLC0415 Alembic takes a third of a start
+
+            migrate(url, schema)
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(_VERSION.name):
+        return None
+    return connection.scalar(select(_VERSION.c.version_num))
