@@ -1,13 +1,17 @@
 """The whole system as `postroad up` runs it, with a hand on each of its parts."""
 
 import asyncio
+import atexit
 import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from shutil import copy, rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 import httpx
@@ -16,8 +20,10 @@ from pydantic import SecretStr
 
 from auth_worker.passwords import Passwords
 from auth_worker.settings import AuthSettings
+from auth_worker.tables import SCHEMA as AUTH
 from auth_worker.tables import outbox
 from auth_worker.users import UserStore
+from catalog_worker.tables import SCHEMA as CATALOG
 from ops.commands.provision import provision
 from ops.local import ports
 from ops.local.broker import PrivateBroker
@@ -31,7 +37,9 @@ from postroad.messaging.client import Client
 from postroad.security.keyring import KeyRing
 from postroad.settings import MessagingSettings
 from postroad.storage.database import Database
+from postroad.storage.migrate import migrate
 from postroad.storage.outbox import Outbox
+from postroad.storage.tables import Schema
 from postroad.testing import eventually
 from postroad.topology.definitions import with_passwords
 from postroad.topology.names import VHOST
@@ -139,6 +147,8 @@ class System:
 
     async def start(self, log: Path, **settings: str) -> None:
         """Start everything; the services log JSON to a file."""
+        for schema, file in (AUTH, self.state.users_file), (CATALOG, self.state.catalog_file):
+            copy(migrated(schema), file)
         await self.broker.start()
         self.announce()
         for program in (
@@ -175,6 +185,15 @@ class System:
         async with httpx.AsyncClient() as http:
             response = await http.put(f"{self.upstream_url}/changes", json=changes)
         assert response.status_code < 300, response.text
+
+
+@cache
+def migrated(schema: Schema) -> Path:
+    """Make a database once that each system begins with; its processes would all do so at once."""
+    file = Path(mkdtemp(prefix="postroad-")) / "migrated.db"
+    migrate(f"sqlite:///{file}", schema)
+    atexit.register(rmtree, file.parent)
+    return file
 
 
 def program_with(program: Program, log: Path, settings: dict[str, str]) -> Program:
