@@ -21,7 +21,7 @@ from tests.support.brokers import (
     rabbit_under_test,
 )
 from tests.support.nodes import Node, running_node
-from tests.support.side_by_side import skips, turn, watches_time, workers_for
+from tests.support.side_by_side import ModuleScheduling, skips, turn, watches_time, workers_for
 from tests.support.vhosts import Vhosts
 
 SERVICES_FILE = Path(__file__).parents[1] / "rabbitmq" / "services.toml"
@@ -37,6 +37,10 @@ OpenBroker = Callable[[Definitions], Awaitable[BrokerUnderTest]]
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return workers_for(config)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ModuleScheduling:
+    return ModuleScheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

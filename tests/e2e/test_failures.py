@@ -16,7 +16,7 @@ from tests.e2e.system import TIMEOUT_S, System, until_ready
 from tests.e2e.test_http import assert_problem
 from tests.support.scraping import scrape
 
-pytestmark = [pytest.mark.e2e, pytest.mark.alone, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 GRACE_S = 1.0  # of an answer beyond its deadline, on a busy machine
 

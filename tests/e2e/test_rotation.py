@@ -18,7 +18,7 @@ from tests.e2e.spy import Spy, spying
 from tests.e2e.system import System
 from tests.support.letters import claims_of
 
-pytestmark = [pytest.mark.e2e, pytest.mark.alone, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 PASSWORD = "a password for the tests"
 SERVICES = ("auth", "bridge", "catalog")

@@ -14,7 +14,7 @@ from tests.e2e.conftest import CREDENTIALS
 from tests.e2e.system import System, until_ready
 from tests.support.scraping import scrape
 
-pytestmark = [pytest.mark.e2e, pytest.mark.alone, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 SHAPE = re.compile(
     r"edge;dur=\d+\.\d\d, queue;dur=\d+\.\d\d, worker;dur=\d+\.\d\d, "

@@ -31,7 +31,7 @@ from tests.e2e.spy import Spy, spying
 from tests.e2e.system import System, running_system
 from tests.support.auth import rows
 
-pytestmark = [pytest.mark.e2e, pytest.mark.alone, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 PEOPLE = 200
 AFTER_ROTATION_S = 1.5

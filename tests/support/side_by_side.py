@@ -2,14 +2,36 @@
 
 import fcntl
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 MOST_WORKERS = 8
+ROOT = Path(__file__).parents[2]
+SHARES_SYSTEM = re.compile(r": (System|Page|httpx\.AsyncClient)\b")  # the fixtures of tests/e2e
+OWN_SYSTEM = "running_system("
+
+
+class ModuleScheduling(LoadFileScheduling):  # type: ignore[misc]
+    """Give a worker whole modules, and one of them all that share the running system."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = super()._split_scope(nodeid)
+        return "tests/e2e" if _shares_system(module) else module
+
+
+@cache
+def _shares_system(module: str) -> bool:
+    text = (ROOT / module).read_text()
+    return module.startswith("tests/e2e/") and bool(
+        SHARES_SYSTEM.search(text) and OWN_SYSTEM not in text
+    )
 
 
 def watches_time(item: pytest.Item) -> bool:
