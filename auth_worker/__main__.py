@@ -16,8 +16,8 @@ from postroad.observability.logging import configure_logging
 from postroad.runtime.serve import serve
 from postroad.security.keyring import KeyRing
 from postroad.settings import EnvironmentSettings, LogSettings, read_settings
-from postroad.storage.metrics import outbox_metrics
 from postroad.storage.opening import open_database
+from postroad.storage.outbox import outbox_metrics
 from postroad.storage.relay import OutboxPublisher
 
 log = structlog.get_logger()

@@ -19,7 +19,7 @@ from postroad.runtime.metrics import (
     traffic_metrics,
     worker_metrics,
 )
-from postroad.storage.metrics import outbox_metrics
+from postroad.storage.outbox import outbox_metrics
 from tests.support.upstreams import settings_for
 
 NOBODY: Any = None  # whom only the reading of a measure would ask

@@ -14,6 +14,7 @@ from postroad.context import current_context
 from postroad.contracts.base import Event, Job
 from postroad.ids import new_id
 from postroad.messaging.publishing import Kind
+from postroad.observability.metrics import Metric, Values, number
 from postroad.observability.trace_context import TraceContext, current_trace, parse
 from postroad.storage.database import Database, Transaction
 
@@ -158,3 +159,26 @@ def _correlation_id() -> str:
     call = current_context.get(None)
     given = call.correlation_id if call else ""
     return "".join(filter(str.isprintable, given))[:_CORRELATION_ID_MAX]
+
+
+def outbox_metrics(outbox: Outbox, database: Database) -> list[Metric]:
+    """Messages that wait for the broker; every replica of a service tells of the same ones."""
+
+    def oldest_age_s() -> Values:
+        oldest = outbox.backlog(database).oldest_at
+        return {(): max(0.0, time() - oldest) if oldest is not None else 0.0}
+
+    return [
+        Metric(
+            "gauge",
+            "postroad_outbox_messages",
+            "Messages in the outbox, which the broker does not have yet",
+            number(lambda: outbox.backlog(database).messages),
+        ),
+        Metric(
+            "gauge",
+            "postroad_outbox_oldest_age_seconds",
+            "Age of the oldest message in the outbox; 0 when it is empty",
+            oldest_age_s,
+        ),
+    ]

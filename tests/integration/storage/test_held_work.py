@@ -6,8 +6,7 @@ from contextlib import closing
 import pytest
 from sqlalchemy import text
 
-from catalog_worker.migrate import SCHEMA
-from catalog_worker.tables import products
+from catalog_worker.tables import SCHEMA, products
 from postroad.storage.database import Database
 from postroad.storage.migrate import migrate
 from tests.support.auth import beside, rows

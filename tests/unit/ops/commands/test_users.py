@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from auth_worker.migrate import SCHEMA
-from auth_worker.tables import outbox
+from auth_worker.tables import SCHEMA, outbox
 from auth_worker.users import UserStore
 from ops.commands.dispatch import run_command
 from ops.services import programs
