@@ -152,15 +152,19 @@ def _contents(state: StateFolder, name: str) -> dict[str, str]:
     try:
         return {
             "BROKER_PASSWORD": state.password_file(name).read_text().strip(),
-            "IDENTITY": _in_one_line(state.identity_file(name)),
-            "TRUST": _in_one_line(state.trust_file),
+            "IDENTITY": _in_one_line(state, state.identity_file(name)),
+            "TRUST": _in_one_line(state, state.trust_file),
         }
     except FileNotFoundError as error:
         raise CommandError(f"no {error.filename}; 'postroad provision' makes it") from None
 
 
-def _in_one_line(file: Path) -> str:
-    return json.dumps(json.loads(file.read_bytes()), separators=(",", ":"))
+def _in_one_line(state: StateFolder, file: Path) -> str:
+    try:
+        content = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise CommandError(state.broken(file, "it is no JSON")) from error
+    return json.dumps(content, separators=(",", ":"))
 
 
 def _rights(service: Service) -> str:

@@ -200,6 +200,17 @@ async def test_the_user_of_a_service_that_was_added_again_is_not_deleted(
     assert broker.deleted == ["till"]
 
 
+@pytest.mark.parametrize("file", ["services/auth/identity.json", "trust/trust.json"])
+def test_a_broken_file_is_not_printed_for_an_environment(
+    state: StateFolder, capsys: pytest.CaptureFixture[str], file: str
+) -> None:
+    assert run_command(["provision", "--state", str(state.folder)]) == 0
+    (state.folder / file).write_text('{"service": "auth", "ke')
+
+    assert command(state, "env", "auth", "--inline") == 1
+    assert f"{file} is broken: it is no JSON; put a copy of it back" in capsys.readouterr().err
+
+
 def test_a_services_file_that_is_not_text_is_named(
     state: StateFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
