@@ -11,6 +11,7 @@ It starts in a few hundredths of a second, because it is run every few: it impor
 import os
 import sys
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -24,7 +25,7 @@ _ESTABLISHED = "01"  # in /proc/net/tcp, see proc_pid_net(5)
 def main() -> int:
     """Check what the argument names; give the exit status."""
     what = sys.argv[1] if len(sys.argv) > 1 else _what_to_check()
-    problem = _disconnected(_broker_ports()) if what == "connected" else _unanswered(what)
+    problem = _disconnected() if what == "connected" else _unanswered(what)
     print(f"{what}: {problem or 'ok'}")
     return 1 if problem else 0
 
@@ -61,13 +62,17 @@ def _unanswered(url: str) -> str | None:
     except HTTPError as error:  # a status of 400 and more
         with error:
             return str(error)
-    except (OSError, ValueError) as error:
-        return str(error)
+    except (OSError, ValueError, HTTPException) as error:  # the last: it speaks no HTTP
+        return str(error) or type(error).__name__
     return None if status == 200 else f"status {status}"
 
 
-def _disconnected(ports: set[int]) -> str | None:
+def _disconnected() -> str | None:
     """Look at the container's own connections: a check must not open one each time."""
+    try:
+        ports = _broker_ports()
+    except ValueError as error:
+        return f"BROKER_URLS: {error}"
     tables = (PROC / "net" / "tcp", PROC / "net" / "tcp6")
     for table in filter(Path.exists, tables):  # without IPv6 there is no tcp6
         for line in table.read_text().splitlines()[1:]:

@@ -109,6 +109,45 @@ def test_without_an_argument_it_asks_a_bridge_that_runs_under_an_init(
     assert container.main() == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "variable", "value", "problem"),
+    [
+        (["connected"], "BROKER_URLS", "amqp://broker:99999/x", "BROKER_URLS: Port out of range"),
+        (["connected"], "BROKER_URLS", "amqp://[::1/x", "BROKER_URLS: Invalid IPv6 URL"),
+        ([], "PORT", "abc", "nonnumeric port"),
+    ],
+)
+def test_an_address_that_is_none_is_a_failure_in_a_sentence(
+    arguments: list[str], variable: str, value: str, problem: str
+) -> None:
+    command = [sys.executable, "-m", "ops.health.container", *arguments]
+
+    done = subprocess.run(
+        command, check=False, env={variable: value}, capture_output=True, text=True
+    )
+
+    assert (done.returncode, done.stderr) == (1, "")
+    assert problem in done.stdout
+
+
+def test_an_answer_that_is_not_http_is_a_failure_in_a_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"AMQP\r\n\r\n")
+
+        thread = Thread(target=answer)
+        thread.start()
+
+        problem = container._unanswered(f"http://127.0.0.1:{server.getsockname()[1]}/")
+
+        thread.join()
+    assert problem == "AMQP\r\n"
+
+
 def run(machine: Path, pid: int, *command: str) -> None:
     (machine / str(pid)).mkdir()
     (machine / str(pid) / "cmdline").write_text("\0".join(command) + "\0")
