@@ -37,7 +37,7 @@ class LogSettings(BaseSettings):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["console", "json"] = Field(
-        default_factory=lambda: "console" if sys.stdout.isatty() else "json"
+        default_factory=lambda: "console" if sys.stdout and sys.stdout.isatty() else "json"
     )
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import sys
 from typing import BinaryIO, TextIO, cast
 
@@ -32,6 +33,8 @@ def configure_logging(
     JSON may go elsewhere than to standard output. What cannot be written in the encoding of either
     is escaped: a line of the log is no reason for a request to fail.
     """
+    if sys.stdout is None:  # it was closed when we started
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # to stay open
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     level = logging.getLevelNamesMapping()[settings.level.upper()]

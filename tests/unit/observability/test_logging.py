@@ -33,3 +33,16 @@ def test_what_cannot_be_written_is_escaped(format: str, encoding: str) -> None: 
     assert r"\udcff" in lines[0]
     if format == "json":
         assert json.loads(lines[0])["event"] == "Grüße"
+
+
+@pytest.mark.parametrize("format", ["'console'", "'json'", "LogSettings().format"])
+def test_a_process_whose_output_is_closed_goes_on(format: str) -> None:  # noqa: A002
+    code = LOG.replace("{format!r}", format)
+
+    done = subprocess.run(
+        ["bash", "-c", '"$@" >&-', "-", sys.executable, "-c", code],
+        capture_output=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
