@@ -18,10 +18,12 @@ from postroad.security.keyring import KeyRing
 from postroad.settings import EnvironmentSettings, LogSettings, read_settings
 from postroad.storage.opening import open_database
 from postroad.storage.outbox import outbox_metrics
+from postroad.storage.regularly import regularly
 from postroad.storage.relay import OutboxPublisher
 
 log = structlog.get_logger()
 
+WITHDRAW_INTERVAL_S = 1.0  # there is seldom something to withdraw
 DEVELOPMENT_USER = "admin"
 DEVELOPMENT_PASSWORD = "admin"  # noqa: S105  # known to all, and refused outside development
 
@@ -43,11 +45,14 @@ def main() -> None:
     async def clean(_publisher: OutboxPublisher) -> None:
         await build_cleaner(service=service, settings=settings).run()
 
+    async def withdraw(_publisher: OutboxPublisher) -> None:
+        await regularly(service.attempts.withdraw_interrupted, interval_s=WITHDRAW_INTERVAL_S)
+
     serve(
         build_handlers(service),
         keys=keys,
         settings=messaging,
-        background=[relay, clean],
+        background=[relay, clean, withdraw],
         follows_revocations=False,  # it looks into the database, where they are
         metrics=outbox_metrics(service.outbox, database),
     )

@@ -10,6 +10,7 @@ import hashlib
 import math
 import unicodedata
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from time import sleep, time
 
@@ -18,7 +19,7 @@ from sqlalchemy import and_, func, select
 from auth_worker.networks import counted_network
 from auth_worker.settings import AuthSettings
 from auth_worker.tables import sign_in_failures
-from postroad.contracts.errors import TooManyAttempts
+from postroad.contracts.errors import OutcomeUnknown, TooManyAttempts, Unavailable
 from postroad.ids import new_id
 from postroad.storage.database import Database, Transaction
 
@@ -56,6 +57,7 @@ class Attempts:
         self._settings = settings
         self._clock = clock
         self._pause = pause
+        self._interrupted: set[str] = set()
 
     def begin(self, username: str, address: str | None, *, deadline: float) -> Attempt:
         """Count an attempt, or refuse it; its end is to be told by ``fail`` or ``succeed``.
@@ -68,8 +70,13 @@ class Attempts:
         limits = self._limits(username, address)
         give_up_at = min(self._clock() + _WAIT_AT_MOST_S, deadline)
         while True:
-            with self._database.writing() as transaction:
-                is_counted, attempt = self._count(transaction, limits)
+            attempt = Attempt(new_id(), limits[0].key)
+            try:
+                with self._database.writing() as transaction:
+                    is_counted = self._count(transaction, attempt, limits)
+            except OutcomeUnknown:
+                self.interrupt(attempt)
+                raise
             if is_counted:
                 return attempt
             if self._clock() >= give_up_at:
@@ -90,12 +97,23 @@ class Attempts:
             sign_in_failures.c.key == attempt.user_key, sign_in_failures.c.is_settled.is_(True)
         )
         transaction.connection.execute(sign_in_failures.delete().where(of_user))
-        self.withdraw(transaction, attempt)
-
-    def withdraw(self, transaction: Transaction, attempt: Attempt) -> None:
-        """Take an attempt back, of which nobody has been told how it ended."""
         own = sign_in_failures.c.attempt_id == attempt.id
         transaction.connection.execute(sign_in_failures.delete().where(own))
+
+    def interrupt(self, attempt: Attempt) -> None:
+        """Take back what the database kept from ending: now if it can, else when it can."""
+        self._interrupted.add(attempt.id)
+        with suppress(Unavailable, OutcomeUnknown):
+            self.withdraw_interrupted()
+
+    def withdraw_interrupted(self) -> None:
+        """Take back what was interrupted: nobody was told how it ended, so it is no failure."""
+        ids = list(self._interrupted)
+        if ids:
+            with self._database.writing() as transaction:
+                own = sign_in_failures.c.attempt_id.in_(ids)
+                transaction.connection.execute(sign_in_failures.delete().where(own))
+            self._interrupted.difference_update(ids)
 
     def _limits(self, username: str, address: str | None) -> list[_Limit]:
         """Give the limits that apply, always in the same order, as they are locked in it."""
@@ -105,17 +123,16 @@ class Attempts:
             limits.append(_Limit(key, self._settings.attempts_per_address))
         return limits
 
-    def _count(self, transaction: Transaction, limits: list[_Limit]) -> tuple[bool, Attempt]:
+    def _count(self, transaction: Transaction, attempt: Attempt, limits: list[_Limit]) -> bool:
         now = self._clock()
         is_free = all(self._has_room(transaction, limit, now) for limit in limits)
-        attempt = Attempt(new_id(), limits[0].key)
         if is_free:
             rows = [
                 {"attempt_id": attempt.id, "key": limit.key, "at": now, "is_settled": False}
                 for limit in limits
             ]
             transaction.connection.execute(sign_in_failures.insert(), rows)
-        return is_free, attempt
+        return is_free
 
     def _has_room(self, transaction: Transaction, limit: _Limit, now: float) -> bool:
         """Say whether one more may be tried, or whether it has to wait for those under way.

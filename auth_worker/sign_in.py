@@ -1,6 +1,5 @@
 """Signing in: every step between a name with a password and a session."""
 
-from contextlib import suppress
 from time import time
 from typing import Literal, NoReturn
 
@@ -60,9 +59,8 @@ class SignIn:
             raise
         try:
             return self._finish(attempt, user, password, address)
-        except Unavailable:  # which is nobody's failure
-            with suppress(Unavailable, OutcomeUnknown), self._database.writing() as transaction:
-                self._attempts.withdraw(transaction, attempt)
+        except (Unavailable, OutcomeUnknown):
+            self._attempts.interrupt(attempt)
             raise
 
     def _finish(

@@ -46,6 +46,7 @@ class AuthService:
     users: UserStore
     passwords: Passwords
     sessions: Sessions
+    attempts: Attempts
     sign_in: SignIn
 
 
@@ -64,15 +65,16 @@ def build_service(
         rotation=Rotation(keys),
         refresh_lifetime_s=settings.refresh_token_lifetime_s,
     )
+    attempts = Attempts(database, settings)
     sign_in = SignIn(
         database,
         outbox,
         users=users,
         passwords=passwords,
-        attempts=Attempts(database, settings),
+        attempts=attempts,
         sessions=sessions,
     )
-    return AuthService(database, outbox, keys, users, passwords, sessions, sign_in)
+    return AuthService(database, outbox, keys, users, passwords, sessions, attempts, sign_in)
 
 
 def build_handlers(service: AuthService) -> Handlers:

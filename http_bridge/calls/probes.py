@@ -14,7 +14,7 @@ from postroad.messaging.client import Client
 log = structlog.get_logger()
 
 FRESH_S = 1.0
-TIMEOUT_S = 4.0  # a service that cannot reach its database says so within three seconds
+TIMEOUT_S = 4.0  # a service says within it that its database does not answer
 _PROBES = (ProbeSessions(), ProbeSyncs())
 
 

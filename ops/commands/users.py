@@ -23,7 +23,7 @@ from ops.commands.errors import CommandError
 from ops.services.programs import sign_in_environment
 from ops.state.folder import StateFolder
 from ops.terminal.logs import hide_logs
-from postroad.contracts.errors import Unavailable, explain
+from postroad.contracts.errors import OutcomeUnknown, Unavailable, explain
 from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
 from postroad.settings import EnvironmentSettings, read_settings
 from postroad.storage.database import Database, database_url
@@ -195,7 +195,7 @@ def _opened(options: Namespace) -> Iterator[tuple[AuthSettings, Database, UserSt
     try:
         require_newest_schema(database, SCHEMA)
         yield settings, database, UserStore(database, Outbox(outbox), is_development=is_development)
-    except Unavailable as error:
+    except (Unavailable, OutcomeUnknown) as error:
         reason = getattr(error.__cause__, "orig", None) or error.__cause__
         raise CommandError(f"{error}: {' '.join(str(reason).split())}") from error
     finally:

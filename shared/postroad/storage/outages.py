@@ -66,8 +66,9 @@ def outage_of(error: BaseException | None) -> Outage | None:
         return _BY_RESULT_CODE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
     if not isinstance(error, psycopg.Error):
         return None
-    if error.sqlstate is None:  # the client's own: not connected, or no longer
-        return _AWAY if isinstance(error, psycopg.OperationalError) else None
+    if error.sqlstate is None:  # the client's own: not connected, or at odds with the other end
+        is_lost = isinstance(error, psycopg.OperationalError | psycopg.InternalError)
+        return _AWAY if is_lost else None
     lengths = range(len(error.sqlstate), 1, -1)
     found = (_BY_SQLSTATE.get(error.sqlstate[:length]) for length in lengths)
     return next((outage for outage in found if outage is not None), None)

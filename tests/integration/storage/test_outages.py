@@ -1,5 +1,7 @@
 """A PostgreSQL that cannot do it now: what its callers are told, and that it passes by itself."""
 
+import os
+import signal
 from contextlib import closing
 from threading import Barrier, Event
 from time import monotonic, time
@@ -9,11 +11,13 @@ from pydantic import SecretStr
 from sqlalchemy import exc as sql_errors
 from sqlalchemy import text
 
+from auth_worker.settings import AuthSettings
 from auth_worker.tables import SCHEMA, sessions, sign_in_failures, users
 from auth_worker.wiring import build_cleaner
 from postroad.context import RequestContext, current_context
 from postroad.contracts.errors import OutcomeUnknown, Unavailable
 from postroad.storage.database import Database
+from postroad.storage.migrate import run_migration
 from postroad.storage.opening import open_database
 from tests.integration.storage.conftest import Sql
 from tests.support.auth import (
@@ -44,9 +48,9 @@ DEFERRED = """
 """
 
 
-def session_id(database: Database) -> object:
+def session_id(database: Database) -> int:
     with database.reading() as connection:
-        return connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        return int(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
 
 
 def make_read_only(sql: Sql) -> None:
@@ -246,6 +250,21 @@ def test_what_was_unavailable_does_not_count_as_failing_to_sign_in(
     auth.sign_in()
 
 
+def test_an_attempt_that_could_not_be_taken_back_is_later(auth: AuthUnderTest, sql: Sql) -> None:
+    attempts = auth.service.attempts
+    attempt = attempts.begin("reader", None, deadline=time() + 10)
+    make_read_only(sql)
+    attempts.interrupt(attempt)
+    with pytest.raises(Unavailable):
+        attempts.withdraw_interrupted()
+    sql(WRITABLE)
+    before = rows(auth.database, sign_in_failures)
+
+    attempts.withdraw_interrupted()
+
+    assert (len(before), rows(auth.database, sign_in_failures)) == (1, [])
+
+
 def test_cleaning_is_postponed_while_nothing_can_be_written(auth: AuthUnderTest, sql: Sql) -> None:
     make_read_only(sql)
 
@@ -261,6 +280,38 @@ def test_a_worker_starts_on_a_database_that_is_read_only(
 
     with closing(open_database(settings, SCHEMA, is_development=True)) as database:
         assert len(rows(database, users)) == 1
+
+
+def test_where_nothing_is_to_be_migrated_it_may_be_read_only(
+    auth: AuthUnderTest, sql: Sql, role_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_read_only(sql)
+    monkeypatch.setenv("AUTH_DATABASE_URL", role_url)
+
+    run_migration(AuthSettings, SCHEMA)
+
+
+def test_a_session_that_stands_still_is_given_up_before_the_deadline() -> None:
+    with private_server() as server, closing(Database(server.new_database())) as database:
+        current_context.set(RequestContext("bridge", "id", "id", time() + 1.5))
+        session = session_id(database)
+        began = monotonic()
+
+        def read_on() -> None:
+            with database.reading() as connection:
+                os.kill(session, signal.SIGSTOP)
+                connection.execute(text("SELECT 1"))
+
+        try:
+            with pytest.raises(Unavailable, match="away"):
+                read_on()
+        finally:
+            os.kill(session, signal.SIGCONT)
+        took_s = monotonic() - began
+
+        assert session_id(database) != session
+
+    assert took_s < 1.5
 
 
 def test_all_is_well_once_the_server_is_back() -> None:

@@ -50,6 +50,7 @@ def test_what_postgresql_would_never_do_is_no_outage(name: str) -> None:
 
 def test_a_client_that_is_not_connected_has_an_outage() -> None:
     assert outage_of(psycopg.OperationalError("the connection is lost"))
+    assert outage_of(psycopg.InternalError("received 2 results from command 'COMMIT'"))
     assert outage_of(psycopg.ProgrammingError("cannot adapt")) is None
 
 
