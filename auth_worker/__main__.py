@@ -18,8 +18,8 @@ from postroad.security.keyring import KeyRing
 from postroad.settings import EnvironmentSettings, LogSettings, read_settings
 from postroad.storage.opening import open_database
 from postroad.storage.outbox import outbox_metrics
-from postroad.storage.regularly import regularly
 from postroad.storage.relay import OutboxPublisher
+from postroad.storage.retrying import regularly
 
 log = structlog.get_logger()
 

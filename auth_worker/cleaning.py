@@ -7,7 +7,7 @@ from sqlalchemy import and_, or_
 
 from auth_worker.tables import audit, refresh_tokens, sessions, sign_in_failures
 from postroad.storage.database import Database
-from postroad.storage.regularly import regularly
+from postroad.storage.retrying import regularly
 
 
 class Cleaner:

@@ -6,7 +6,7 @@ from auth_worker.audit.handlers import note_end, note_failure, note_sign_in
 from auth_worker.audit.trail import AuditTrail
 from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
 from postroad.messaging.background_worker import BackgroundHandlers
-from postroad.storage.outlasting import outlasting
+from postroad.storage.retrying import outlasting
 
 
 def build_handlers(trail: AuditTrail) -> BackgroundHandlers:

@@ -4,7 +4,7 @@ from catalog_worker.settings import StoreSettings
 from catalog_worker.sync.syncs import Syncs
 from postroad.storage.database import Database
 from postroad.storage.inbox import Inbox
-from postroad.storage.regularly import regularly
+from postroad.storage.retrying import regularly
 
 _LOOK_EVERY_S = 60.0
 _SHORTEST_S = 0.5

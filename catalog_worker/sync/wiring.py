@@ -7,7 +7,7 @@ from catalog_worker.sync.syncs import Syncs
 from postroad.contracts.events import SyncRequested
 from postroad.contracts.syncs import FetchPage
 from postroad.messaging.background_worker import BackgroundHandlers
-from postroad.storage.outlasting import outlasting
+from postroad.storage.retrying import outlasting
 
 
 def build_handlers(*, listing: Listing, syncs: Syncs) -> BackgroundHandlers:

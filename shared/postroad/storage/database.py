@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 
-import psycopg
 import structlog
 from sqlalchemy import URL, Connection, Table, make_url, text
 from sqlalchemy import exc as sql_errors
@@ -136,7 +135,7 @@ class Database:
             connection = self.engine.connect()
             try:
                 begin(connection, is_writing=is_writing, patience_s=self._patience_s)
-            except (sql_errors.DBAPIError, psycopg.Error) as error:
+            except sql_errors.DBAPIError as error:
                 connection.invalidate()
                 connection.close()
                 outage = _outage_of(error)
@@ -154,7 +153,7 @@ class Database:
         except sql_errors.TimeoutError as error:  # all connections are in use
             log.warning("database unavailable", problem=_ALL_IN_USE, reason=str(error))
             raise Unavailable(_ALL_IN_USE) from error
-        except (sql_errors.DBAPIError, psycopg.Error) as error:
+        except sql_errors.DBAPIError as error:
             outage = _outage_of(error)
             if outage is None:
                 raise
@@ -233,9 +232,9 @@ def _commit(connection: Connection) -> None:
         raise OutcomeUnknown("the database was lost during the commit") from error
 
 
-def _outage_of(error: sql_errors.DBAPIError | psycopg.Error) -> Outage | None:
-    return outage_of(error.orig if isinstance(error, sql_errors.DBAPIError) else error)
+def _outage_of(error: sql_errors.DBAPIError) -> Outage | None:
+    return outage_of(error.orig)
 
 
-def _reason(error: sql_errors.DBAPIError | psycopg.Error) -> str:
-    return str(getattr(error, "orig", error)).strip()
+def _reason(error: sql_errors.DBAPIError) -> str:
+    return str(error.orig).strip()

@@ -2,55 +2,20 @@
 
 import sqlite3
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
-import psycopg
-from psycopg.abc import PQGen
-from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
 
 from postroad.context import current_context
 from postroad.storage.outages import outage_of
 
-T = TypeVar("T")
-
 IS_READ_ONLY = "postroad_is_read_only"  # noted of a session by its last transaction
-_CONNECT_TIMEOUT_S = 2  # with half of a request's time for a session that stands still before
+_POOL_TIMEOUT_S = 2
 _CONNECTIONS, _MORE_CONNECTIONS = 8, 24
 _TO_ANSWER_S = 0.5  # of a request's deadline, for telling that the database took too long
 _SHORTEST_PATIENCE_S = 0.1
-_GRACE_S = 0.25  # for the server's own word that something took too long
-_POSTGRESQL: dict[str, object] = {
-    "connect_timeout": _CONNECT_TIMEOUT_S,
-    # what is prepared in a session is not there in the next one that a pooler hands out
-    "prepare_threshold": None,
-    # a peer that has gone without a word is noticed within nine seconds
-    "keepalives_idle": 3,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 9_000,
-}
-# One round trip sets a limit for this transaction alone, and tells what the session can do. A
-# pooler that hands out another session for each transaction keeps no settings from before.
-_BEGIN = text(
-    "SELECT set_config('statement_timeout', :timeout, true),"
-    " current_setting('transaction_read_only')"
-)
-
-
-class _LimitedConnection(psycopg.Connection[Any]):
-    """A session whose server may stand still, or be waited for by a pooler: not for ever."""
-
-    limit_s = float(_CONNECT_TIMEOUT_S)
-
-    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Wait for an answer.
-
-        Raises:
-            OperationalError: there is none in time; the session is of no use any more.
-        """
-        return super().wait(gen, interval, self.limit_s if timeout is None else timeout)
 
 
 def make_engine(url: URL) -> Engine:
@@ -58,7 +23,7 @@ def make_engine(url: URL) -> Engine:
     pool: dict[str, Any] = {
         "pool_size": _CONNECTIONS,
         "max_overflow": _MORE_CONNECTIONS,
-        "pool_timeout": _CONNECT_TIMEOUT_S,
+        "pool_timeout": _POOL_TIMEOUT_S,
     }
     if url.get_backend_name() == "sqlite":
         # opened, never made: a file that a migration makes is for its owner's eyes alone
@@ -67,9 +32,9 @@ def make_engine(url: URL) -> Engine:
         engine = create_engine(url, creator=connect, **pool)
         event.listen(engine, "connect", _prepare_sqlite)
     else:
-        options = {name: value for name, value in _POSTGRESQL.items() if name not in url.query}
-        engine = create_engine(url, connect_args=options, **pool)
-        event.listen(engine, "do_connect", _connect)
+        from postroad.storage import postgresql  # noqa: PLC0415  # memory; SQLite has no use
+
+        engine = postgresql.make_engine(url, pool)
     event.listen(engine, "handle_error", _give_session_up)
     return engine
 
@@ -78,13 +43,12 @@ def begin(connection: Connection, *, is_writing: bool, patience_s: float) -> Non
     """Begin a transaction in which no statement, nor lock, takes longer than somebody waits.
 
     Raises:
-        DBAPIError, psycopg.Error: it cannot begin; a session that only reads cannot write.
+        DBAPIError: it cannot begin; a session that only reads cannot write.
     """
     connection.begin()
     timeout_s = _patience_s(patience_s)
-    timeout_ms = int(1000 * timeout_s)
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(f"PRAGMA busy_timeout={timeout_ms}")
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={int(1000 * timeout_s)}")
         # The lock for writing is taken where waiting for it is possible. A transaction that reads
         # first and writes later fails at once if another wrote in between
         # (sqlite.org/lang_transaction.html).
@@ -92,15 +56,12 @@ def begin(connection: Connection, *, is_writing: bool, patience_s: float) -> Non
         if is_writing:  # what was opened read-only has begun to read; this changes nothing
             connection.exec_driver_sql("PRAGMA incremental_vacuum(1)")
         return
-    session = connection.connection.driver_connection
-    if isinstance(session, _LimitedConnection):
-        session.limit_s = timeout_s / 2  # there is time left for another session
-    _, read_only = connection.execute(_BEGIN, {"timeout": f"{timeout_ms}ms"}).one()
-    if isinstance(session, _LimitedConnection):
-        session.limit_s = timeout_s + _GRACE_S
-    connection.info[IS_READ_ONLY] = read_only == "on"
-    if is_writing and read_only == "on":
-        raise psycopg.errors.ReadOnlySqlTransaction("the session is read-only")
+    from postroad.storage import postgresql  # noqa: PLC0415  # memory; SQLite has no use
+
+    is_read_only = postgresql.begin(connection, timeout_s=timeout_s)
+    connection.info[IS_READ_ONLY] = is_read_only
+    if is_writing and is_read_only:
+        raise postgresql.read_only()
 
 
 def _patience_s(patience_s: float) -> float:
@@ -109,12 +70,6 @@ def _patience_s(patience_s: float) -> float:
     if context is None or context.is_over:
         return patience_s
     return max(_SHORTEST_PATIENCE_S, min(patience_s, context.time_left_s() - _TO_ANSWER_S))
-
-
-def _connect(
-    _dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]
-) -> _LimitedConnection:
-    return _LimitedConnection.connect(*arguments, **options)
 
 
 def _give_session_up(context: ExceptionContext) -> None:

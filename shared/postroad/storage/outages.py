@@ -7,8 +7,6 @@ its result code (sqlite.org/rescode.html). SQLAlchemy's classes of errors do not
 import sqlite3
 from dataclasses import dataclass
 
-import psycopg
-
 
 @dataclass(frozen=True, slots=True)
 class Outage:
@@ -64,11 +62,12 @@ def outage_of(error: BaseException | None) -> Outage | None:
     if isinstance(error, sqlite3.Error):
         # the low byte is the kind; an error of Python's own module has no code
         return _BY_RESULT_CODE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
-    if not isinstance(error, psycopg.Error):
-        return None
-    if error.sqlstate is None:  # the client's own: not connected, or at odds with the other end
+    sqlstate: str | None = getattr(error, "sqlstate", "")
+    if sqlstate is None:  # the client's own: not connected, or at odds with the other end
+        import psycopg  # noqa: PLC0415  # memory; SQLite has no use
+
         is_lost = isinstance(error, psycopg.OperationalError | psycopg.InternalError)
         return _AWAY if is_lost else None
-    lengths = range(len(error.sqlstate), 1, -1)
-    found = (_BY_SQLSTATE.get(error.sqlstate[:length]) for length in lengths)
+    lengths = range(len(sqlstate), 1, -1)
+    found = (_BY_SQLSTATE.get(sqlstate[:length]) for length in lengths)
     return next((outage for outage in found if outage is not None), None)

@@ -7,7 +7,7 @@ import pytest
 
 from postroad.context import RequestContext, current_context
 from postroad.contracts.errors import Unavailable
-from postroad.storage.outlasting import outlasting
+from postroad.storage.retrying import outlasting
 
 READ_ONLY = "the database is read-only"
 

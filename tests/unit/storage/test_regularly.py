@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from postroad.contracts.errors import OutcomeUnknown, Unavailable
-from postroad.storage.regularly import regularly
+from postroad.storage.retrying import regularly
 
 LONG_S = 3600.0
 

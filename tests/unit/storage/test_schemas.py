@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from alembic.config import Config
@@ -21,9 +22,13 @@ def test_the_newest_revision_is_the_head_of_the_migrations(schema: Schema) -> No
 
 
 @pytest.mark.parametrize("worker", ["auth_worker", "catalog_worker"])
-def test_a_worker_does_not_load_alembic(worker: str) -> None:
-    code = f"import sys, {worker}.__main__; print('alembic' in sys.modules)"
+def test_a_worker_on_sqlite_loads_neither_alembic_nor_psycopg(worker: str, tmp_path: Path) -> None:
+    code = f"""import sys, {worker}.__main__
+from postroad.storage.database import Database
+database = Database('sqlite:///{tmp_path}/none.db')
+assert database.problem() == 'the database is away'
+print({{'alembic', 'psycopg'}} & {{*sys.modules}})"""
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert done.stdout == "False\n"
+    assert done.stdout.splitlines()[-1] == "set()"

@@ -1,5 +1,6 @@
-"""Work that outlasts its database's absence, rather than being given up because of it."""
+"""Work that is done once its database can do it, rather than given up."""
 
+import asyncio
 from collections.abc import Callable
 from time import monotonic, sleep
 from typing import TypeVar
@@ -7,13 +8,14 @@ from typing import TypeVar
 import structlog
 
 from postroad.context import current_context
-from postroad.contracts.errors import Unavailable
+from postroad.contracts.errors import OutcomeUnknown, Unavailable
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 
 LOOK_EVERY_S = 1.0
+RETRY_S = 5.0
 
 
 def outlasting(
@@ -54,3 +56,20 @@ def _has_passed(problem: Callable[[], str | None], pause: Callable[[float], None
         pause(LOOK_EVERY_S)
     context.deadline += monotonic() - began
     return True
+
+
+async def regularly(
+    work: Callable[[], object], *, interval_s: float, retry_s: float = RETRY_S
+) -> None:
+    """Work in a thread, pause, and so on until cancelled.
+
+    What the database cannot do now is postponed: it is tried again after ``retry_s``.
+    """
+    while True:
+        pause_s = interval_s
+        try:
+            await asyncio.to_thread(work)
+        except (Unavailable, OutcomeUnknown) as error:
+            pause_s = min(interval_s, retry_s)
+            log.warning("postponed", reason=str(error), pause_s=pause_s)
+        await asyncio.sleep(pause_s)
