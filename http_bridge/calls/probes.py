@@ -33,7 +33,8 @@ class ServiceProbes:
         Nothing is known of a service that does not answer, be it too busy or too old for it.
         """
         now = self._clock()
-        if self._asking is None or now - self._asked_at >= FRESH_S:
+        is_stale = now - self._asked_at >= FRESH_S
+        if self._asking is None or (is_stale and self._asking.done()):
             self._asked_at = now
             self._asking = asyncio.create_task(self._ask())
         return await asyncio.shield(self._asking)

@@ -1,5 +1,6 @@
 """Whether the bridge is ready: what each service says of its database."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,7 @@ from postroad.messaging.client import Client
 from postroad.messaging.rpc_worker import Handlers
 from postroad.security.keyring import KeyRing
 from postroad.testing import calling, serving
+from postroad.testing.waiting import eventually
 from tests.support.auth import Clock
 from tests.support.bridges import Answer, ask, make_bridge
 from tests.support.brokers import MemoryUnderTest
@@ -85,3 +87,26 @@ async def test_however_many_want_to_know_services_are_asked_every_few_seconds(
         await probes.problems()
 
     assert (while_fresh, len(asked)) == (1, 2)
+
+
+async def test_a_service_that_has_not_said_yet_is_not_asked_again(
+    memory_broker: MemoryUnderTest, keys: dict[str, KeyRing]
+) -> None:
+    clock, asked, may_say = Clock(), list[ProbeSessions](), asyncio.Event()
+
+    async def wait(request: ProbeSessions) -> Readiness:
+        asked.append(request)
+        await may_say.wait()
+        return Readiness()
+
+    async with running(memory_broker, keys, {ProbeSessions: wait}, {ProbeSyncs: fine}) as client:
+        probes = ServiceProbes(client, clock=clock)
+        first = asyncio.create_task(probes.problems())
+        await eventually(lambda: len(asked) == 1)
+        clock.now += FRESH_S
+        second = asyncio.create_task(probes.problems())
+        await asyncio.sleep(0)
+        may_say.set()
+        await asyncio.gather(first, second)
+
+    assert len(asked) == 1
