@@ -285,7 +285,8 @@ def _failure(error: Exception) -> TransientError | UpstreamFailed:
                     f"the product source has a certificate that is not trusted: "
                     f"{cause.verify_message}"
                 )
-            what = f"cannot be reached by TLS: {getattr(cause, 'reason', None) or error}"
+            reason = getattr(cause, "reason", None)  # the error itself names hosts and paths
+            what = f"cannot be reached by TLS: {reason}" if reason else "cannot be reached by TLS"
         case requests.exceptions.ProxyError() | requests.exceptions.InvalidProxyURL():
             what = "cannot be reached through the proxy that the environment names"
         case requests.exceptions.InvalidSchema():

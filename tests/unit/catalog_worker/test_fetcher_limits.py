@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
 import pytest
+import requests
 
+from catalog_worker.catalog.fetcher import _failure
 from postroad.contracts.errors import UpstreamFailed
 from postroad.testing import eventually
 from tests.support.fetching import BROKEN, CHUNKED, GOOD, Serve, failure, fetcher_of, get
@@ -313,3 +315,9 @@ def test_redirects_without_end_are_followed_a_few_times(serve: Serve) -> None:
 
     assert str(failed) == "the product source redirects without end"
     assert len(server.asked) == 4
+
+
+def test_why_tls_fails_does_not_name_our_upstream() -> None:
+    error = requests.exceptions.SSLError("HTTPSConnectionPool(host='private.internal', port=443)")
+
+    assert str(_failure(error).args[0]) == "the product source cannot be reached by TLS"
