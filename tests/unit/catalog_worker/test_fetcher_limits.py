@@ -26,7 +26,7 @@ from tests.support.upstreams import (
 )
 
 DEADLINE_S = 0.5
-GRACE_S = 0.1  # on a busy machine
+GRACE_S = 1.0  # of a busy machine; less than any other time-out here
 
 
 def endless(head: bytes, piece: bytes) -> Script:
@@ -97,7 +97,7 @@ async def test_a_head_that_trickles_gives_thread_and_socket_back(serve: Serve) -
         again = list(threads.map(lambda _: get(fetcher).body, range(30)))
 
     assert failures == ["the product source is too slow"] * 30
-    assert took_s < 2 * DEADLINE_S + 5 * GRACE_S
+    assert took_s < 2 * DEADLINE_S + GRACE_S
     assert again == [b'{"a":1}'] * 30
     await eventually(lambda: not open_connections)
 

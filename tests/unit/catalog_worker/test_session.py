@@ -23,7 +23,7 @@ from tests.support.fetching import GOOD, Serve, failure, fetcher_of, get
 from tests.support.upstreams import Script, ScriptedServer, answering, scripted
 
 PROXIED = "products.example"  # found by nobody but a proxy
-DEADLINE_S, GRACE_S = 0.5, 0.1
+DEADLINE_S, GRACE_S = 0.5, 1.0
 NOT_TRUSTED = "the product source has a certificate that is not trusted: "
 
 ServeTls = Callable[..., ScriptedServer]
