@@ -267,16 +267,19 @@ async def test_a_taken_port_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("which", ["amqp", "epmd"])
 async def test_a_node_moves_when_a_port_is_taken_while_it_boots(
-    broker: PrivateBroker, monkeypatch: pytest.MonkeyPatch, which: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
+    broker = PrivateBroker(tmp_path, DEFINITIONS)
     before = broker.ports
     monkeypatch.setattr(ports, "check", lambda _: None)  # nobody was there when we looked
-    with socket.create_server((LOOPBACK, getattr(before, which))):
-        await broker.start()
+    with ExitStack() as afterwards:
+        afterwards.callback(broker.kill)
+        with socket.create_server((LOOPBACK, getattr(before, which))):
+            await broker.start()
 
-    assert not set(asdict(before).values()) & set(asdict(broker.ports).values())
-    with connect(broker) as connection:
-        assert connection.is_open
+        assert not set(asdict(before).values()) & set(asdict(broker.ports).values())
+        with connect(broker) as connection:
+            assert connection.is_open
 
 
 async def test_a_port_for_tls_that_is_taken_keeps_a_node_from_starting(tmp_path: Path) -> None:
