@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from postroad.context import current_context
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle
 from postroad.testing import make_keys
@@ -72,6 +73,13 @@ def logging_stays_as_it_was() -> Iterator[None]:
     before = structlog.get_config()
     yield
     structlog.configure(**before)
+
+
+@pytest.fixture(autouse=True)
+def no_request_goes_on() -> Iterator[None]:
+    """Fail a test after which others would be in the midst of its request, until its deadline."""
+    yield
+    assert current_context.get(None) is None
 
 
 @pytest.fixture(scope="session")

@@ -91,7 +91,7 @@ async def test_a_reply_that_breaks_its_contract_is_its_services_fault(
     memory_broker: MemoryUnderTest, keys: Keys
 ) -> None:
     async def answer_something_else(request: CreateSession) -> Session:
-        return Session.model_construct()  # which checks nothing
+        return cast(Session, cast(Any, Session).model_construct())  # which checks nothing
 
     async with (
         serving(memory_broker, keys["auth"], {CreateSession: answer_something_else}),

@@ -14,7 +14,6 @@ from sqlalchemy import text
 from auth_worker.settings import AuthSettings
 from auth_worker.tables import SCHEMA, sessions, sign_in_failures, users
 from auth_worker.wiring import build_cleaner
-from postroad.context import RequestContext, current_context
 from postroad.contracts.errors import OutcomeUnknown, Unavailable
 from postroad.storage.database import Database
 from postroad.storage.migrate import run_migration
@@ -31,6 +30,7 @@ from tests.support.auth import (
     rows,
 )
 from tests.support.postgres import private_server
+from tests.support.upstreams import answering
 
 pytestmark = pytest.mark.integration
 
@@ -181,11 +181,10 @@ def test_what_waits_for_a_lock_is_answered_before_its_deadline(auth: AuthUnderTe
             is_locked.set()
             may_end.wait(10)
 
-    began, deadline = monotonic(), time() + 1
     with beside(hold_users):
         is_locked.wait(10)
-        current_context.set(RequestContext("bridge", "id", "id", deadline))
-        with pytest.raises(Unavailable, match="too long"):
+        began = monotonic()
+        with answering(within_s=1), pytest.raises(Unavailable, match="too long"):
             auth.service.users.find("reader")
         took_s = monotonic() - began
         may_end.set()
@@ -293,7 +292,6 @@ def test_where_nothing_is_to_be_migrated_it_may_be_read_only(
 
 def test_a_session_that_stands_still_is_given_up_before_the_deadline() -> None:
     with private_server() as server, closing(Database(server.new_database())) as database:
-        current_context.set(RequestContext("bridge", "id", "id", time() + 1.5))
         session = session_id(database)
         began = monotonic()
 
@@ -303,7 +301,7 @@ def test_a_session_that_stands_still_is_given_up_before_the_deadline() -> None:
                 connection.execute(text("SELECT 1"))
 
         try:
-            with pytest.raises(Unavailable, match="away"):
+            with answering(within_s=1.5), pytest.raises(Unavailable, match="away"):
                 read_on()
         finally:
             os.kill(session, signal.SIGCONT)

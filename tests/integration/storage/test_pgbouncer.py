@@ -3,19 +3,18 @@
 from collections.abc import Iterator
 from contextlib import closing
 from threading import Event
-from time import time
 
 import pytest
 from sqlalchemy import text
 
 from auth_worker.tables import SCHEMA, users
-from postroad.context import RequestContext, current_context
 from postroad.contracts.errors import Unavailable
 from postroad.storage.database import Database
 from postroad.storage.migrate import migrate
 from tests.support.auth import AuthUnderTest, at_once, beside, kinds, make_keys
 from tests.support.pgbouncer import pooled
 from tests.support.postgres import Server
+from tests.support.upstreams import answering
 
 pytestmark = pytest.mark.integration
 
@@ -59,15 +58,14 @@ def test_through_pgbouncer_a_lock_is_not_waited_for_beyond_the_deadline(
 
     with beside(hold_users):
         is_locked.wait(10)
-        current_context.set(RequestContext("bridge", "id", "id", time() + 1))
-        with pytest.raises(Unavailable, match="too long"):
+        with answering(within_s=1), pytest.raises(Unavailable, match="too long"):
             auth.service.users.find("reader")
         may_end.set()
 
 
 def test_through_pgbouncer_no_transaction_has_anothers_limit(auth: AuthUnderTest) -> None:
-    current_context.set(RequestContext("bridge", "id", "id", time() + 1))
-    auth.service.users.find("reader")
+    with answering(within_s=1):
+        auth.service.users.find("reader")
 
     with auth.database.engine.connect() as connection:
         assert connection.execute(text("SHOW statement_timeout")).scalar_one() == "0"

@@ -6,19 +6,19 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from time import monotonic, time
+from time import monotonic
 
 import pytest
 from sqlalchemy import event
 
 from auth_worker.tables import SCHEMA, sign_in_failures, users
-from postroad.context import RequestContext, current_context
 from postroad.contracts.errors import Unavailable
 from postroad.storage.database import Database
 from postroad.storage.migrate import migrate
 from postroad.storage.opening import require_newest_schema
 from postroad.storage.tables import SchemaError
 from tests.support.auth import AuthUnderTest, make_keys, rows
+from tests.support.upstreams import answering
 
 NOBODY = 65_534
 
@@ -55,8 +55,7 @@ def without_rights() -> Iterator[None]:
 
 
 def write_in(database: Database, within_s: float) -> None:
-    current_context.set(RequestContext("bridge", "id", "id", time() + within_s))
-    with database.writing() as transaction:
+    with answering(within_s=within_s), database.writing() as transaction:
         transaction.connection.execute(users.update().values(roles="operator"))
 
 

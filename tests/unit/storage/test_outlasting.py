@@ -1,22 +1,21 @@
 """Work that waits for its database."""
 
 from collections.abc import Iterator
-from time import time
 
 import pytest
 
-from postroad.context import RequestContext, current_context
+from postroad.context import RequestContext
 from postroad.contracts.errors import Unavailable
 from postroad.storage.retrying import outlasting
+from tests.support.upstreams import answering
 
 READ_ONLY = "the database is read-only"
 
 
 @pytest.fixture
-def context() -> RequestContext:
-    context = RequestContext("catalog", "m-1", "request-1", time() + 30)
-    current_context.set(context)
-    return context
+def context() -> Iterator[RequestContext]:
+    with answering(within_s=30) as call:
+        yield call
 
 
 class Work:
