@@ -47,7 +47,7 @@ from postroad.topology.services import load_services
 from tests.support.nodes import ADMIN, ADMIN_PASSWORD
 
 READY_TIMEOUT_S = 60.0
-COMMAND_TIMEOUT_S = 30.0
+COMMAND_TIMEOUT_S = 60.0
 TIMEOUT_S = 2.0  # of the bridge: each test of a lost part waits for it
 CHEAP_ARGON2: dict[str, Any] = {
     "argon2_time_cost": 1,

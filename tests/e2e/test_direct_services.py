@@ -28,7 +28,7 @@ from tests.support.wheels import Environment, build_wheel, scripts_of_the_guide
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "direct-publishers.md").read_text()
 

@@ -47,17 +47,12 @@ def workers_for(config: pytest.Config) -> int:
 
 @contextmanager
 def turn(item: pytest.Item) -> Iterator[None]:
-    """Wait until a test may run: beside any other, or `alone` beside none.
-
-    TESTS_TURN names a file by which several runs at once keep to this, too.
-    """
+    """Wait until a test may run: beside any other, or `alone` beside none."""
     run = getattr(item.config, "workerinput", {}).get("testrunuid")
-    own = f"{tempfile.gettempdir()}/postroad-tests-{run}.lock" if run else None
-    file = os.environ.get("TESTS_TURN", own)
-    if file is None:
+    if run is None:
         yield
         return
-    with Path(file).open("w") as lock:
+    with Path(tempfile.gettempdir(), f"postroad-tests-{run}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX if watches_time(item) else fcntl.LOCK_SH)
         yield
 
