@@ -5,7 +5,7 @@ It may run while workers do, and any number of times: whoever comes second finds
 
 from auth_worker.settings import AuthSettings
 from auth_worker.tables import SCHEMA
-from postroad.storage.migrate import run_migration
+from postroad.storage.opening import run_migration
 
 if __name__ == "__main__":
     run_migration(AuthSettings, SCHEMA)

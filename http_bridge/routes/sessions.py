@@ -180,7 +180,7 @@ def _signed_in(
         refresh_token=refresh_token,
         refresh_expires_in=session.refresh_expires_in,
     )
-    cookies = _cookies(
+    set_cookies = _cookies(
         request,
         session.access_token,
         session.expires_in,
@@ -188,7 +188,7 @@ def _signed_in(
         session.refresh_expires_in,
     )
     return HttpResponse(
-        HTTPStatus.OK, body.model_dump_json().encode(), [JSON, NO_STORE, *cookies], reply.timing
+        HTTPStatus.OK, body.model_dump_json().encode(), [JSON, NO_STORE, *set_cookies], reply.timing
     )
 
 

@@ -6,10 +6,8 @@ It may be done while workers run, and any number of times: whoever comes second 
 import fcntl
 import os
 import sqlite3
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
-from pathlib import Path
 
 import structlog
 from alembic import command
@@ -17,14 +15,10 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 from sqlalchemy import Connection, inspect
-from sqlalchemy import exc as sql_errors
 
-from postroad.contracts.errors import OutcomeUnknown, Unavailable
-from postroad.observability.logging import configure_logging
-from postroad.settings import LogSettings, read_settings
-from postroad.storage.database import Database, InvalidDatabaseUrl, database_url
+from postroad.contracts.errors import Unavailable
+from postroad.storage.database import Database
 from postroad.storage.outages import outage_of
-from postroad.storage.settings import DatabaseSettings
 from postroad.storage.tables import Schema, SchemaError
 
 log = structlog.get_logger()
@@ -48,35 +42,6 @@ def migrate(url: str, schema: Schema) -> None:
     ):
         transaction.exclude_others(_LOCK)
         _upgrade(transaction.connection, schema)
-
-
-def run_migration(settings_type: type[DatabaseSettings], schema: Schema) -> None:
-    """Migrate the database that the environment names, or end the process with one sentence."""
-    settings = read_settings(settings_type)
-    configure_logging(schema.service, read_settings(LogSettings))
-    try:
-        url = database_url(settings)
-        if not _is_newest(url, schema):
-            migrate(url, schema)
-    except (InvalidDatabaseUrl, SchemaError, Unavailable, OutcomeUnknown) as error:
-        print(f"cannot migrate {settings.url_variable()}: {error}", file=sys.stderr)  # noqa: T201
-        raise SystemExit(1) from None
-
-
-def _is_newest(url: str, schema: Schema) -> bool:
-    """Look, which needs neither a lock nor a right to write."""
-    with closing(Database(url)) as database:
-        if (
-            database.url.get_backend_name() == "sqlite"
-            and not Path(database.url.database or "").exists()
-        ):
-            return False
-        try:
-            with database.reading() as connection:
-                found = MigrationContext.configure(connection).get_current_revision()
-        except sql_errors.DatabaseError:
-            return False  # as migrating will say
-    return found == schema.newest
 
 
 def _upgrade(connection: Connection, schema: Schema) -> None:

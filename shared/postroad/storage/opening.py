@@ -10,6 +10,8 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, sel
 from sqlalchemy import exc as sql_errors
 
 from postroad.contracts.errors import OutcomeUnknown, Unavailable
+from postroad.observability.logging import configure_logging
+from postroad.settings import LogSettings, read_settings
 from postroad.storage.database import Database, InvalidDatabaseUrl, database_url
 from postroad.storage.settings import DatabaseSettings
 from postroad.storage.tables import Schema, SchemaError
@@ -51,7 +53,7 @@ def open_database(settings: DatabaseSettings, schema: Schema, *, is_development:
         url = database_url(settings)
         while True:
             try:
-                _look(url, schema, is_development=is_development)
+                _look(url, schema, makes_it=is_development)
             except (Unavailable, OutcomeUnknown) as error:
                 reason = str(error)
                 log.warning("waiting", setting=settings.url_variable(), reason=reason)
@@ -63,13 +65,24 @@ def open_database(settings: DatabaseSettings, schema: Schema, *, is_development:
         raise SystemExit(2) from None
 
 
-def _look(url: str, schema: Schema, *, is_development: bool) -> None:
-    """Look at the schema; in development, make it, unless it is there: that takes no lock."""
+def run_migration(settings_type: type[DatabaseSettings], schema: Schema) -> None:
+    """Migrate the database that the environment names, or end the process with one sentence."""
+    settings = read_settings(settings_type)
+    configure_logging(schema.service, read_settings(LogSettings))
+    try:
+        _look(database_url(settings), schema, makes_it=True)
+    except (InvalidDatabaseUrl, SchemaError, Unavailable, OutcomeUnknown) as error:
+        print(f"cannot migrate {settings.url_variable()}: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(1) from None
+
+
+def _look(url: str, schema: Schema, *, makes_it: bool) -> None:
+    """Look at the schema, which takes no lock, and make what is missing only if it is not there."""
     with closing(Database(url)) as database:
         try:
             require_newest_schema(database, schema)
         except SchemaError:
-            if not is_development:
+            if not makes_it:
                 raise
             from postroad.storage.migrate import migrate  # noqa: PLC0415 Alembic takes a third of a start
 

@@ -16,8 +16,7 @@ from auth_worker.tables import SCHEMA, sessions, sign_in_failures, users
 from auth_worker.wiring import build_cleaner
 from postroad.contracts.errors import OutcomeUnknown, Unavailable
 from postroad.storage.database import Database
-from postroad.storage.migrate import run_migration
-from postroad.storage.opening import open_database
+from postroad.storage.opening import open_database, run_migration
 from tests.integration.storage.conftest import Sql
 from tests.support.auth import (
     AuthUnderTest,
