@@ -34,7 +34,7 @@ def outlasting(
         while True:
             try:
                 handler(message)
-            except Unavailable:
+            except (Unavailable, OutcomeUnknown):  # an inbox knows whether it was done
                 if not _has_passed(problem, pause):
                     raise
             else:

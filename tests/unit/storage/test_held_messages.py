@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from postroad.context import RequestContext
-from postroad.contracts.errors import Unavailable
+from postroad.contracts.errors import OutcomeUnknown, ServiceError, Unavailable
 from postroad.storage.retrying import outlasting
 from tests.support.upstreams import answering
 
@@ -21,14 +21,15 @@ def context() -> Iterator[RequestContext]:
 class Work:
     """Fails so often, and notes what it was given."""
 
-    def __init__(self, failures: int) -> None:
+    def __init__(self, failures: int, error: type[ServiceError] = Unavailable) -> None:
         self.failures = failures
+        self.error = error
         self.given: list[str] = []
 
     def __call__(self, message: str) -> None:
         self.given.append(message)
         if len(self.given) <= self.failures:
-            raise Unavailable(READ_ONLY)
+            raise self.error(READ_ONLY)
 
 
 def answers(*problems: str | None) -> Iterator[str | None]:
@@ -36,8 +37,10 @@ def answers(*problems: str | None) -> Iterator[str | None]:
 
 
 @pytest.mark.usefixtures("context")
-def test_work_is_done_once_the_problem_has_passed() -> None:
-    work, problems, pauses = Work(1), answers(READ_ONLY, READ_ONLY, READ_ONLY, None), list[float]()
+@pytest.mark.parametrize("error", [Unavailable, OutcomeUnknown])
+def test_work_is_done_once_the_problem_has_passed(error: type[ServiceError]) -> None:
+    work, pauses = Work(1, error), list[float]()
+    problems = answers(READ_ONLY, READ_ONLY, READ_ONLY, None)
 
     outlasting(work, problem=lambda: next(problems), pause=pauses.append)("page 1")
 
