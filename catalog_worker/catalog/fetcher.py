@@ -272,7 +272,7 @@ def _redirect_target(response: requests.Response) -> str:
 
 
 def _failure(error: Exception) -> TransientError | UpstreamFailed:
-    """Say what became of a request; who is not trusted now will not be in a moment."""
+    """Return the failure of a request. An untrusted certificate is not retried."""
     match error:
         case requests.Timeout() | urllib3.exceptions.TimeoutError():
             what = "is too slow"

@@ -44,7 +44,7 @@ def ignore_offer(protocol: HttpToolsProtocol, rest: memoryview) -> None:
 
 
 def fault(error: HttpParserError) -> ServiceError:
-    """Say what is wrong with a request: in our words, or the parser's, which quote nothing."""
+    """Return what is wrong with a request; the text never quotes the request."""
     cause = error.__context__
     if isinstance(cause, ServiceError):
         return cause

@@ -96,7 +96,7 @@ def _check_service(name: str | None, history: Iterable[Line]) -> None:
 
 
 def _remark(options: Namespace, since: datetime | None, shown: int) -> str | None:
-    """Say what is waited for, or that there was nothing; silence would tell neither."""
+    """Print what the command waits for, or that nothing matched."""
     which = "".join(
         [
             f" of request {options.request_id}" if options.request_id else "",

@@ -236,7 +236,7 @@ class PrivateBroker:
             await asyncio.sleep(0.05)
 
     async def _is_ready(self) -> bool:
-        """Tell whether all listens, and that it is ours.
+        """Return whether every listener is up and belongs to this node.
 
         Raises:
             BrokerError: the node has ended.
@@ -254,7 +254,7 @@ class PrivateBroker:
         return is_ready
 
     async def _answers(self) -> bool:
-        """Tell whether the node speaks AMQP: it does so once all but TLS is in place."""
+        """Return whether the node speaks AMQP; only its TLS listener may still be missing then."""
         with suppress(OSError):  # a time-out is one too
             async with asyncio.timeout(5):
                 reader, writer = await asyncio.open_connection(LOOPBACK, self.ports.amqp)

@@ -179,11 +179,11 @@ def complaint(log: Path) -> str:
 
 
 def port_was_taken(log: Path) -> bool:
-    """Tell whether a node says in its log that it could not listen on a port (listen(2))."""
+    """Return whether the node's log reports that a port was already in use."""
     return "eaddrinuse" in log.read_text(errors="replace")
 
 
 def has_tls(log: Path, port: int) -> bool:
-    """Tell whether a node says in its log that it listens for TLS on a port."""
+    """Return whether the node's log reports a TLS listener on a port."""
     started = rf"started TLS \(SSL\) listener on \S+:{port}\b"
     return re.search(started, log.read_text(errors="replace")) is not None

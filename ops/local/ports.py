@@ -87,7 +87,7 @@ def claimed(port: int, host: str = LOOPBACK) -> Iterator[None]:
 
 
 def is_listening(port: int) -> bool:
-    """Tell whether a server listens there; this takes the port from nobody."""
+    """Return whether a server listens on a port, without binding it."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((LOOPBACK, port)) == 0

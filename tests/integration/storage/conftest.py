@@ -1,17 +1,18 @@
 """An auth service on a PostgreSQL that can be told to refuse it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from threading import Event
 
 import psycopg
 import pytest
 from psycopg.sql import SQL
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 
 from auth_worker.tables import SCHEMA
 from postroad.storage.database import Database
 from postroad.storage.migrate import migrate
-from tests.support.auth import AuthUnderTest, make_keys
+from tests.support.auth import AuthUnderTest, beside, make_keys
 from tests.support.postgres import Server
 
 Sql = Callable[[str], None]
@@ -26,9 +27,9 @@ def role_url(postgres: Server) -> Iterator[str]:
         connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{name}'")
         connection.execute(f"GRANT CREATE ON SCHEMA public TO {name}")
     own_url = make_url(url).set(username=name, password=name)
-    text = own_url.render_as_string(hide_password=False)
-    migrate(text, SCHEMA)
-    yield text
+    own = own_url.render_as_string(hide_password=False)
+    migrate(own, SCHEMA)
+    yield own
     postgres.drop_database(url)
     with psycopg.connect(postgres.database("postgres"), autocommit=True) as connection:
         connection.execute(f"DROP ROLE {name}")
@@ -53,3 +54,22 @@ def auth(role_url: str) -> Iterator[AuthUnderTest]:
         auth = AuthUnderTest(database, make_keys())
         auth.add_user()
         yield auth
+
+
+@contextmanager
+def users_locked(auth: AuthUnderTest) -> Iterator[None]:
+    """Hold an exclusive lock on the users for as long as the context lasts, ten seconds at most."""
+    is_locked, may_end = Event(), Event()
+
+    def hold() -> None:
+        with auth.database.writing() as transaction:
+            transaction.connection.execute(text("LOCK TABLE users"))
+            is_locked.set()
+            may_end.wait(10)
+
+    with beside(hold):
+        assert is_locked.wait(10)
+        try:
+            yield
+        finally:
+            may_end.set()

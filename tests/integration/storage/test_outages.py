@@ -3,7 +3,7 @@
 import os
 import signal
 from contextlib import closing
-from threading import Barrier, Event
+from threading import Barrier
 from time import monotonic, time
 
 import pytest
@@ -17,7 +17,7 @@ from auth_worker.wiring import build_cleaner
 from postroad.contracts.errors import OutcomeUnknown, Unavailable
 from postroad.storage.database import Database
 from postroad.storage.opening import open_database, run_migration
-from tests.integration.storage.conftest import Sql
+from tests.integration.storage.conftest import Sql, users_locked
 from tests.support.auth import (
     AuthUnderTest,
     Clock,
@@ -172,21 +172,11 @@ def test_without_a_free_connection_it_is_unavailable(auth: AuthUnderTest, sql: S
 
 
 def test_what_waits_for_a_lock_is_answered_before_its_deadline(auth: AuthUnderTest) -> None:
-    is_locked, may_end = Event(), Event()
-
-    def hold_users() -> None:
-        with auth.database.writing() as transaction:
-            transaction.connection.execute(text("LOCK TABLE users"))
-            is_locked.set()
-            may_end.wait(10)
-
-    with beside(hold_users):
-        is_locked.wait(10)
+    with users_locked(auth):
         began = monotonic()
         with answering(within_s=1), pytest.raises(Unavailable, match="too long"):
             auth.service.users.find("reader")
         took_s = monotonic() - began
-        may_end.set()
 
     assert took_s < 1
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from threading import Event
 
 import pytest
 from sqlalchemy import text
@@ -11,7 +10,8 @@ from auth_worker.tables import SCHEMA, users
 from postroad.contracts.errors import Unavailable
 from postroad.storage.database import Database
 from postroad.storage.migrate import migrate
-from tests.support.auth import AuthUnderTest, at_once, beside, kinds, make_keys
+from tests.integration.storage.conftest import users_locked
+from tests.support.auth import AuthUnderTest, at_once, kinds, make_keys
 from tests.support.pgbouncer import pooled
 from tests.support.postgres import Server
 from tests.support.upstreams import answering
@@ -48,19 +48,12 @@ def test_through_pgbouncer_transactions_at_once_all_come_about(auth: AuthUnderTe
 def test_through_pgbouncer_a_lock_is_not_waited_for_beyond_the_deadline(
     auth: AuthUnderTest,
 ) -> None:
-    is_locked, may_end = Event(), Event()
-
-    def hold_users() -> None:
-        with auth.database.writing() as transaction:
-            transaction.connection.execute(text("LOCK TABLE users"))
-            is_locked.set()
-            may_end.wait(10)
-
-    with beside(hold_users):
-        is_locked.wait(10)
-        with answering(within_s=1), pytest.raises(Unavailable, match="too long"):
-            auth.service.users.find("reader")
-        may_end.set()
+    with (
+        users_locked(auth),
+        answering(within_s=1),
+        pytest.raises(Unavailable, match="too long"),
+    ):
+        auth.service.users.find("reader")
 
 
 def test_through_pgbouncer_no_transaction_has_anothers_limit(auth: AuthUnderTest) -> None:
