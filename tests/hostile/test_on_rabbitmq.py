@@ -198,6 +198,15 @@ def settled(worker: Worker) -> int:
     return sum(n for name, n in worker.counts.items() if not name.startswith("reply."))
 
 
+async def arrived(broker: RabbitUnderTest, queue: str, wanted: int) -> None:
+    """Wait until so many messages, and no more, are in a queue: dead-lettering takes a while."""
+
+    async def is_there() -> bool:
+        return await broker.depth(queue) == wanted
+
+    await eventually(is_there)
+
+
 async def ask_until(is_over: Callable[[], bool], ask: Callable[[], Any]) -> int:
     """Ask one question after the other, and count the answers."""
     answers = 0
@@ -228,7 +237,7 @@ async def test_some_hundred_hostile_messages_cost_nobody_an_answer(
         assert worker._core.consumer._channel is channel  # type: ignore[attr-defined]
         refused = {name: n for name, n in worker.counts.items() if name.startswith("refused.")}
         assert len(refused) >= 9
-        assert await rabbit_broker.depth(DEAD_LETTERS) == sum(refused.values())
+        await arrived(rabbit_broker, DEAD_LETTERS, sum(refused.values()))
         assert worker.counts["ok"] + worker.counts["invalid_request"] > answers  # what was in order
         assert await client.call(REQUEST, user=user) == LAMP
 
