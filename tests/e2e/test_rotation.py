@@ -2,12 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from time import time
 
 import httpx
 import jwt
 import pytest
+import pytest_asyncio
 
 from postroad.ids import new_id
 from postroad.security.keys import PURPOSES
@@ -68,7 +70,6 @@ class Load:
 
     async def _post(self, path: str, body: dict[str, str]) -> dict[str, str]:
         response = await self._http.post(path, json=body)
-        self._http.cookies.clear()
         self.outcomes[path, response.status_code] += 1
         answer: dict[str, str] = response.raise_for_status().json()
         return answer
@@ -95,12 +96,20 @@ async def kids_seen(spy: Spy, after: float) -> set[str]:
     return {kid for pair in pairs for kid in pair.split(".")}
 
 
+@pytest_asyncio.fixture(loop_scope="session")
+async def http(system: System) -> AsyncIterator[httpx.AsyncClient]:
+    """Return a client that keeps no cookie: a sign-out ends the session of the cookie, too."""
+    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    async with httpx.AsyncClient(base_url=system.url, timeout=10, cookies=no_cookies) as http:
+        yield http
+
+
 async def test_keys_rotate_under_load_without_a_request_refused(
-    visitor: httpx.AsyncClient, system: System
+    http: httpx.AsyncClient, system: System
 ) -> None:
     username = f"reader-{new_id()}"
     system.add_user(username, PASSWORD)
-    load = Load(visitor, username)
+    load = Load(http, username)
     before, old_token = kids_in_use(system), await load.sign_in()
     changed_at = 0.0
 
@@ -135,4 +144,4 @@ async def test_keys_rotate_under_load_without_a_request_refused(
     assert jwt.get_unverified_header(new_token)["kid"] in now["auth"]
     for token in (old_token, new_token):
         headers = {"Authorization": f"Bearer {token}"}
-        assert (await visitor.get("/products/1", headers=headers)).status_code == 200
+        assert (await http.get("/products/1", headers=headers)).status_code == 200
