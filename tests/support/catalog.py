@@ -12,7 +12,7 @@ from catalog_worker.listing import Dropped, Listed
 from catalog_worker.settings import StoreSettings
 from catalog_worker.sync.syncs import Syncs
 from catalog_worker.sync.wiring import build_handlers
-from catalog_worker.tables import inbox, outbox
+from catalog_worker.tables import inbox, outbox, products, syncs
 from postroad.context import RequestContext, current_context
 from postroad.contracts.base import Event, Job
 from postroad.contracts.catalog import Product
@@ -21,7 +21,7 @@ from postroad.contracts.syncs import Sync
 from postroad.storage.database import Database
 from postroad.storage.inbox import Inbox
 from postroad.storage.outbox import Outbox, OutboxReader, StoredMessage
-from tests.support.auth import Clock
+from tests.support.auth import Clock, rows
 
 
 def make_product(number: int, **changed: Any) -> Product:
@@ -33,6 +33,10 @@ def make_product(number: int, **changed: Any) -> Product:
         "category": "things",
     }
     return Product(**(values | changed))
+
+
+def make_products(count: int) -> list[Product]:
+    return [make_product(number) for number in range(1, count + 1)]
 
 
 def make_store_settings(**changed: Any) -> StoreSettings:
@@ -128,3 +132,15 @@ class CatalogUnderTest:
         started = self.syncs.start()
         self.work()
         return self.syncs.get(started.sync_id)
+
+
+def finish_with(catalog: CatalogUnderTest, jobs: list[StoredMessage]) -> Sync:
+    for job in jobs:
+        catalog.deliver(job)
+    catalog.relay()
+    return catalog.syncs.get(rows(catalog.database, syncs)[-1].id)
+
+
+def stored(catalog: CatalogUnderTest) -> dict[int, float]:
+    """Return what is in the store: prices by id."""
+    return {row.id: row.price for row in rows(catalog.database, products)}
