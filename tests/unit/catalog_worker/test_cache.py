@@ -1,73 +1,29 @@
 """What the catalogue remembers, for how long, and how often it asks."""
 
 import asyncio
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import Context
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
-import structlog
 
 from catalog_worker.catalog.cache import CachedCatalog
 from catalog_worker.catalog.upstream import Answer
 from postroad.context import current_context
-from postroad.contracts.catalog import Category, CategoryList, ListProducts, Product, ProductPage
-from postroad.contracts.errors import ServiceError, UpstreamBusy, UpstreamFailed
-from postroad.contracts.message import Dated
+from postroad.contracts.catalog import ListProducts, Product
+from postroad.contracts.errors import UpstreamFailed
 from postroad.testing import eventually
-from tests.support.auth import Clock
-from tests.support.services import LAMP
-from tests.support.upstreams import answering, settings_for, timed
-
-T = TypeVar("T")
-
-FRESH_S, REFRESH_S, STALE_S = 100, 1000, 10_000
-JUST_FRESH_S = FRESH_S - 10
-RENEWED_MEANWHILE_S = FRESH_S + 10
-RENEWED_FIRST_S = FRESH_S + REFRESH_S + 10
-TOO_OLD_S = FRESH_S + REFRESH_S + STALE_S + 10
-
-
-class Shelf:
-    """A source in memory: each answer is numbered, in a product's stock or a page's total."""
-
-    def __init__(self) -> None:
-        self.clock = Clock()
-        self.asked: list[object] = []
-        self.known: list[Answer[Any] | None] = []
-        self.error: Exception | None = None
-        self.has_changed = True
-        self.may_answer = threading.Event()
-        self.may_answer.set()
-
-    def list(self, request: ListProducts, known: Answer[ProductPage] | None) -> Answer[ProductPage]:
-        number = self._ask(request, known)
-        return self._answer(ProductPage(data=[], total=number, skip=0, limit=0), known)
-
-    def find(self, product_id: int, known: Answer[Product | None] | None) -> Answer[Product | None]:
-        number = self._ask(product_id, known)
-        product = LAMP.model_copy(update={"stock": number}) if product_id == LAMP.id else None
-        return self._answer(product, known)
-
-    def categories(self, known: Answer[CategoryList] | None) -> Answer[CategoryList]:
-        self._ask("categories", known)
-        return self._answer(CategoryList(data=[Category(slug="books", name="Books")]), known)
-
-    def _ask(self, question: object, known: Answer[Any] | None) -> int:
-        self.asked.append(question)
-        self.known.append(known)
-        number = len(self.asked)
-        assert self.may_answer.wait(5)
-        if self.error is not None:
-            raise self.error
-        return number
-
-    def _answer(self, value: T, known: Answer[T] | None) -> Answer[T]:
-        if known is not None and not self.has_changed:
-            return known
-        return Answer(value, f'"{len(self.asked)}"')
+from tests.support.shelf import (
+    JUST_FRESH_S,
+    RENEWED_FIRST_S,
+    RENEWED_MEANWHILE_S,
+    Shelf,
+    catalog_of,
+    find,
+    stock,
+)
+from tests.support.upstreams import answering, timed
 
 
 class LastFirst(asyncio.Future[Any]):
@@ -94,40 +50,6 @@ class LastFirst(asyncio.Future[Any]):
             callback, context = self._waiting.pop()
             self.get_loop().call_soon(callback, self, context=context)
             self.get_loop().call_later(0.01, self._call_next)
-
-
-def catalog_of(source: Shelf, **changes: Any) -> CachedCatalog:
-    settings = {
-        "cache_fresh_s": FRESH_S,
-        "cache_refresh_s": REFRESH_S,
-        "cache_stale_s": STALE_S,
-        **changes,
-    }
-    return CachedCatalog(
-        source, settings_for("http://upstream.invalid", **settings), clock=source.clock
-    )
-
-
-@pytest.fixture
-def shelf() -> Iterator[Shelf]:
-    shelf = Shelf()
-    yield shelf
-    shelf.may_answer.set()
-
-
-@pytest.fixture
-def catalog(shelf: Shelf) -> CachedCatalog:
-    return catalog_of(shelf)
-
-
-async def stock(catalog: CachedCatalog) -> int | None:
-    return (await find(catalog)).value.stock
-
-
-async def find(catalog: CachedCatalog) -> Dated[Product]:
-    found = await catalog.find(LAMP.id)
-    assert found.value is not None
-    return Dated(found.value, found.as_of, found.is_stale)
 
 
 # Fresh
@@ -190,79 +112,6 @@ async def test_what_is_remembered_is_bounded_and_the_longest_unrenewed_goes(shel
 
     assert shelf.asked == [2]
     assert len(catalog._renewals.entries) == 2
-
-
-# Stale while it is renewed
-
-
-async def test_a_stale_answer_comes_at_once_and_is_renewed_once_meanwhile(
-    catalog: CachedCatalog, shelf: Shelf
-) -> None:
-    assert await stock(catalog) == 1
-    shelf.clock.now += RENEWED_MEANWHILE_S
-    shelf.may_answer.clear()
-
-    meanwhile = [await stock(catalog) for _ in range(10)]
-    shelf.may_answer.set()
-
-    assert meanwhile == [1] * 10
-    await eventually(lambda: not catalog._renewals.asking)
-    assert await stock(catalog) == 2
-    assert len(shelf.asked) == 2
-
-
-async def test_a_renewal_that_fails_meanwhile_disturbs_nobody_and_is_tried_again(
-    catalog: CachedCatalog, shelf: Shelf
-) -> None:
-    await stock(catalog)
-    shelf.clock.now += RENEWED_MEANWHILE_S
-    shelf.error = UpstreamFailed()
-
-    assert await stock(catalog) == 1
-    await eventually(lambda: not catalog._renewals.asking)
-    shelf.error = None
-    assert await stock(catalog) == 1
-    await eventually(lambda: not catalog._renewals.asking)
-
-    assert await stock(catalog) == 3
-
-
-async def test_renewing_passes_on_the_answer_at_hand_with_its_etag(
-    catalog: CachedCatalog, shelf: Shelf
-) -> None:
-    for _ in range(3):
-        await catalog.find(LAMP.id)
-        await catalog.list(ListProducts())
-        await catalog.categories()
-        shelf.clock.now += RENEWED_FIRST_S
-
-    tags = [known.etag if known else None for known in shelf.known]
-    assert tags == [None, None, None, '"1"', '"2"', '"3"', '"4"', '"5"', '"6"']
-
-
-# Stale if upstream cannot be asked
-
-
-@pytest.mark.parametrize("error", [UpstreamFailed(), UpstreamBusy()])
-async def test_an_old_answer_is_renewed_first_and_given_only_if_that_fails(
-    catalog: CachedCatalog, shelf: Shelf, error: ServiceError
-) -> None:
-    await stock(catalog)
-    shelf.clock.now += RENEWED_FIRST_S
-
-    shelf.error = error
-    assert await stock(catalog) == 1
-    shelf.error = None
-    assert await stock(catalog) == 3
-
-
-async def test_an_answer_that_is_too_old_is_not_given(catalog: CachedCatalog, shelf: Shelf) -> None:
-    await stock(catalog)
-    shelf.clock.now += TOO_OLD_S
-    shelf.error = UpstreamFailed("away")
-
-    with pytest.raises(UpstreamFailed, match="away"):
-        await stock(catalog)
 
 
 # One question at a time
@@ -344,32 +193,6 @@ async def test_a_reply_says_since_when_its_data_is_known(
     assert not found.is_stale
 
 
-@pytest.mark.parametrize("has_changed", [True, False])
-async def test_an_answer_that_upstream_confirms_is_as_young_as_a_new_one(
-    catalog: CachedCatalog, shelf: Shelf, *, has_changed: bool
-) -> None:
-    await stock(catalog)
-    shelf.clock.now += RENEWED_FIRST_S
-    shelf.has_changed = has_changed
-
-    found = await find(catalog)
-
-    assert found.value.stock == (2 if has_changed else 1)
-    assert found.as_of == shelf.clock.now
-    assert not found.is_stale
-
-
-async def test_an_answer_made_do_with_is_marked_stale(catalog: CachedCatalog, shelf: Shelf) -> None:
-    await stock(catalog)
-    shelf.clock.now += RENEWED_FIRST_S
-    shelf.error = UpstreamFailed()
-
-    found = await find(catalog)
-
-    assert found.as_of == shelf.clock.now - RENEWED_FIRST_S
-    assert found.is_stale
-
-
 async def test_without_a_cache_every_answer_is_new_and_none_is_stale(shelf: Shelf) -> None:
     catalog = catalog_of(shelf, cache_fresh_s=0, cache_refresh_s=0, cache_stale_s=0)
 
@@ -393,32 +216,6 @@ async def test_the_source_knows_the_deadline_of_the_request(shelf: Shelf) -> Non
         await catalog_of(Watching()).find(7)
 
     assert calls == [call]
-
-
-# Bugs
-
-
-async def test_a_bug_in_the_source_reaches_the_caller_whatever_is_at_hand(
-    catalog: CachedCatalog, shelf: Shelf
-) -> None:
-    await stock(catalog)
-    shelf.clock.now += RENEWED_FIRST_S
-    shelf.error = KeyError("price")
-
-    with pytest.raises(KeyError, match="price"):
-        await stock(catalog)
-
-
-async def test_a_bug_for_which_nobody_waits_is_logged(catalog: CachedCatalog, shelf: Shelf) -> None:
-    await stock(catalog)
-    shelf.clock.now += RENEWED_MEANWHILE_S
-    shelf.error = KeyError("price")
-
-    with structlog.testing.capture_logs() as logged:
-        assert await stock(catalog) == 1
-        await eventually(lambda: not catalog._renewals.asking)
-
-    assert [line["exc_info"] for line in logged] == [shelf.error]
 
 
 # What is counted
