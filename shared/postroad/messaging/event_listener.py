@@ -48,6 +48,7 @@ class EventListener:
     """Hears events in every process that wants to; a process that is away does not hear them.
 
     ``on_open`` is called each time it begins to hear: the moment to catch up with what was missed.
+    ``on_refused`` is called after each event that could not be taken: it may have mattered.
     ``wants`` is asked of each event that comes; one that is not wanted is not looked at.
     Each one that a listener has heard is a line in the log, at ``log_level``.
     """
@@ -59,6 +60,7 @@ class EventListener:
         broker: Broker,
         keys: KeyRing,
         on_open: Callable[[], None] = lambda: None,
+        on_refused: Callable[[], None] = lambda: None,
         wants: Callable[[], bool] = lambda: True,
         log_level: int = logging.INFO,
     ) -> None:
@@ -66,6 +68,7 @@ class EventListener:
         self._listeners = listeners
         self._keys = keys
         self._verifier = Verifier(keys)
+        self._on_refused = on_refused
         self._wants = wants
         self._log_level = log_level
         self._consumer = broker.event_consumer(
@@ -107,9 +110,11 @@ class EventListener:
         except Refused as refusal:
             self.counts[f"refused.{refusal.reason}"] += 1
             log.warning("event refused", reason=refusal.reason, detail=str(refusal))
+            self._on_refused()
         except ValueError as error:
             self.counts["invalid"] += 1
             log.warning("event does not keep its contract", reason=str(error))
+            self._on_refused()
         else:
             self.counts[claims.op] += 1
             began = perf_counter()

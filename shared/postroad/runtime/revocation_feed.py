@@ -1,26 +1,30 @@
 """Following which sessions have been ended, in a process that checks tokens."""
 
 import asyncio
+from contextlib import suppress
 
 from postroad.broker.interfaces import Broker
-from postroad.contracts.auth import ListRevocations
+from postroad.contracts.auth import ListRevocations, Revocation
 from postroad.contracts.errors import ServiceError
 from postroad.contracts.events import SessionRevoked
 from postroad.logger import get_logger
 from postroad.messaging.client import Client
 from postroad.messaging.event_listener import EventListener, ReceivedEvent
 from postroad.security.keyring import KeyRing
+from postroad.security.keys import UnknownKey
 from postroad.security.token_verifier import Revocations
 
 log = get_logger(__name__)
 
 RETRY_S = 1.0
+INTERVAL_S = 60.0
 
 
 class RevocationFeed:
     """Keeps ``revocations`` up to date by ``auth.session.revoked``.
 
-    Each time the process begins to listen, it asks the auth service for what it has missed.
+    It asks the auth service for what it has missed: each time it begins to listen, after each
+    event that it had to refuse, when the keys were renewed, and every minute in any case.
     """
 
     def __init__(
@@ -32,40 +36,68 @@ class RevocationFeed:
             {SessionRevoked: self._on_revoked},
             broker=broker,
             keys=keys,
-            on_open=self._begin_to_catch_up,
+            on_open=self._on_open,
+            on_refused=self._on_refused,
         )
-        self._catching_up: asyncio.Task[None] | None = None
-        self.is_current = False
+        self._wanted = asyncio.Event()
+        self._keys = keys
+        self._following: asyncio.Task[None] | None = None
+        self._is_known = False
+        self._has_missed = True
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it is known which sessions have ended."""
+        return self._is_known and self._listener.is_open
 
     async def start(self) -> None:
         """Begin to connect; does not wait for the broker."""
+        self._keys.on_renewal.append(self._wanted.set)
         await self._listener.start()
+        self._following = asyncio.create_task(self._follow())
 
     async def close(self) -> None:
         """Follow no more."""
-        if self._catching_up is not None:
-            self._catching_up.cancel()
-            await asyncio.gather(self._catching_up, return_exceptions=True)
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+            self._keys.on_renewal.remove(self._wanted.set)
         await self._listener.close()
 
     def _on_revoked(self, received: ReceivedEvent[SessionRevoked]) -> None:
         self._revocations.add(received.event.session_id, received.event.until)
 
-    def _begin_to_catch_up(self) -> None:
-        if self._catching_up is not None:
-            self._catching_up.cancel()
-        self._catching_up = asyncio.create_task(self._catch_up())
+    def _on_open(self) -> None:
+        self._is_known = False
+        self._on_refused()
 
-    async def _catch_up(self) -> None:
-        self.is_current = False
-        while not self.is_current:
+    def _on_refused(self) -> None:
+        """Ask; only once that fails is it not known, or else a forged event could do as much."""
+        self._has_missed = True
+        self._wanted.set()
+
+    async def _follow(self) -> None:
+        await self._wanted.wait()
+        while True:
+            self._wanted.clear()
             try:
                 missed = await self._client.call(ListRevocations())
-            except ServiceError as error:
+            except (ServiceError, UnknownKey) as error:
                 log.debug("revocations not known yet", reason=str(error))
-                await asyncio.sleep(RETRY_S)
+                self._is_known = self._is_known and not self._has_missed
+                self._wanted.set()
             else:
-                for revocation in missed.data:
-                    self._revocations.add(revocation.session_id, revocation.until)
-                self.is_current = True
-                log.info("revocations known", sessions=len(missed.data))
+                self._catch_up(missed.data)
+            await asyncio.sleep(RETRY_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(INTERVAL_S):
+                    await self._wanted.wait()
+
+    def _catch_up(self, missed: list[Revocation]) -> None:
+        for revocation in missed:
+            self._revocations.add(revocation.session_id, revocation.until)
+        if self._wanted.is_set():  # while it was asked, more was missed
+            return
+        if not self._is_known:
+            log.info("revocations known", sessions=len(missed))
+        self._is_known, self._has_missed = True, False

@@ -1,5 +1,6 @@
 """The keys that one service signs and verifies with, renewed while it runs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,12 +24,14 @@ RIGHTS_REMEMBERED_MAX = 1_000  # a right to a prefix covers names without end
 class KeyRing:
     """One service's keys and its trust in others; what it derives from them, it derives once.
 
-    ``generation`` grows with each renewal, for those who keep something made of the keys.
+    ``generation`` grows with each renewal, for those who keep something made of the keys; what is
+    in ``on_renewal`` is called after it.
     """
 
     identity: Identity
     trust: TrustBundle
     generation: int = 0
+    on_renewal: list[Callable[[], None]] = field(default_factory=list)
     _sending: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     # by issuer and key id; ``receiving_key`` derives what is missing
     receiving_keys: dict[tuple[str, str], bytes] = field(default_factory=dict)
@@ -54,6 +57,8 @@ class KeyRing:
         self._sending.clear()
         self.receiving_keys.clear()
         self.granted.clear()
+        for hear in self.on_renewal:
+            hear()
 
     def may_send(self, service: str, typ: str, name: str) -> bool:
         """Look up whether a service may send a request, an event or a job, and keep it if so."""
