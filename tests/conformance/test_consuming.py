@@ -6,6 +6,7 @@ import pytest
 
 from postroad.broker.interfaces import ConnectionState, Outcome
 from postroad.testing import eventually
+from postroad.topology.definitions import Definitions
 from postroad.topology.names import RPC_EXCHANGE, dead_queue
 from tests.conformance.queues import (
     AUTH,
@@ -15,16 +16,11 @@ from tests.conformance.queues import (
     LONG_MS,
     METHOD,
     SHORT_MS,
+    with_policy,
 )
+from tests.conftest import OpenBroker
 from tests.support.brokers import BrokerUnderTest
-from tests.support.traffic import (
-    Inbox,
-    consuming,
-    publish,
-    publishing,
-    send,
-    waiting_in,
-)
+from tests.support.traffic import Inbox, consuming, publish, publishing, send, waiting_in
 
 
 async def publish_all(broker: BrokerUnderTest, count: int) -> list[bytes]:
@@ -284,3 +280,41 @@ async def test_dead_letters_of_one_service_stay_apart_from_anothers(
         (of_auth,) = await waiting_in(broker, dead_queue(AUTH))
 
     assert (of_catalog.body, of_auth.body) == (b"of catalog", b"of auth")
+
+
+# time to live
+
+
+async def test_an_expired_message_goes_when_it_is_at_the_head(broker: BrokerUnderTest) -> None:
+    await publish(broker, "bridge", RPC_EXCHANGE, METHOD, b"short", expiration=SHORT_MS)
+    await publish(broker, "bridge", RPC_EXCHANGE, METHOD, b"long", expiration=LONG_MS)
+
+    (left,) = await waiting_in(broker, CATALOG)
+
+    assert left.body == b"long"
+
+
+async def test_an_expired_message_stays_behind_a_living_one(broker: BrokerUnderTest) -> None:
+    await publish(broker, "bridge", RPC_EXCHANGE, METHOD, b"long", expiration=LONG_MS)
+    await publish(broker, "bridge", RPC_EXCHANGE, METHOD, b"short", expiration=SHORT_MS)
+    await publish(broker, "bridge", RPC_EXCHANGE, AUTH_METHOD, b"younger", expiration=SHORT_MS)
+    await waiting_in(broker, AUTH, count=0)
+
+    depth = await broker.depth(CATALOG)
+    async with consuming(broker, "catalog", CATALOG, prefetch=1) as inbox:
+        (await inbox.next()).ack()
+        await waiting_in(broker, CATALOG, count=0)
+
+    assert depth == 2
+    assert len(inbox) == 0
+
+
+async def test_the_queues_own_time_to_live_counts_too(
+    open_broker: OpenBroker, topology: Definitions
+) -> None:
+    broker = await open_broker(with_policy(topology, "rpc", message_ttl=1))
+
+    outcome = await publish(broker, "bridge", RPC_EXCHANGE, METHOD, expiration=LONG_MS)
+
+    assert outcome is Outcome.CONFIRMED
+    await waiting_in(broker, CATALOG, count=0)
