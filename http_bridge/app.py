@@ -23,6 +23,8 @@ from postroad.observability.metrics import OTHER, Metric
 
 log = structlog.get_logger()
 
+PATH_SHOWN = 200  # characters, in a log and in a problem
+
 
 class Bridge:
     """The ASGI application. No business logic: a route sends one contract to one service."""
@@ -67,6 +69,7 @@ class Bridge:
         began = perf_counter()
         request = HttpRequest.from_scope(scope, receive)
         request.request_id = _request_id(request)
+        path = request.path[:PATH_SHOWN]
         resource, request.parameters = self._router.find(request.path)
         route, is_probe = (resource.path, resource.is_probe) if resource else (None, False)
         code = None
@@ -84,7 +87,7 @@ class Bridge:
         except ServiceError as error:
             response, code = problem_response(error, request.request_id), error.code
         except Exception:  # a bug in the bridge is logged, and shown to nobody
-            log.exception("bridge failed", path=request.path, request_id=request.request_id)
+            log.exception("bridge failed", path=path, request_id=request.request_id)
             response, code = problem_response(InternalError(), request.request_id), "internal"
         finally:
             self._in_flight -= 1
@@ -99,7 +102,7 @@ class Bridge:
         write(
             "http",
             method=request.method,
-            path=request.path,
+            path=path,
             status=int(response.status),
             outcome=code or "ok",
             duration_ms=round((perf_counter() - began) * 1000, 2),
@@ -110,7 +113,7 @@ class Bridge:
         self, request: HttpRequest, resource: Resource | None
     ) -> HttpResponse | Stream:
         if resource is None:
-            raise NotFound(f"nothing at {request.path[:200]}")
+            raise NotFound(f"nothing at {request.path[:PATH_SHOWN]}")
         route = resource.routes.get("GET" if request.method == "HEAD" else request.method)
         if route is None:
             raise MethodNotAllowed(allowed=allowed(resource.routes))

@@ -18,6 +18,7 @@ from postroad.contracts.base import Request
 from postroad.contracts.errors import explain
 from postroad.contracts.registry import CONTRACTS
 from postroad.limits import LONGEST_DEADLINE_S
+from postroad.plain_text import plain_lines
 from postroad.runtime.blocking import BlockingClient
 from postroad.security.access_tokens import AccessToken, InvalidToken
 from postroad.security.keyring import KeyRing
@@ -134,7 +135,7 @@ def _usage(contract: type[Request[Any]]) -> str:
 
 
 def _shown(value: object, *, in_colour: bool) -> str:
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    text = plain_lines(json.dumps(value, indent=2, ensure_ascii=False))
     return _TOKEN.sub(_coloured, text) if in_colour else text
 
 

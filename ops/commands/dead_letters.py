@@ -17,6 +17,7 @@ from ops.services import programs
 from ops.services.operator import OPERATOR, settings_as
 from ops.state.folder import StateFolder
 from ops.terminal.logs import hide_logs
+from ops.terminal.text import show
 from postroad.broker.queue_browser import CannotHold, QueueBrowser
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.dead_letters.captured import as_management
@@ -138,8 +139,7 @@ class _Session:
             )
         else:
             view = dead_letters_view.each if options.each else dead_letters_view.groups
-            for line in view(letters[: options.limit], now):
-                print(line)
+            show(view(letters[: options.limit], now))
         return 0
 
     def _show(self, letters: list[DeadLetter]) -> int:
@@ -150,15 +150,13 @@ class _Session:
         if self._options.json:
             print(json.dumps(as_management(letter.message)))
             return 0
-        for line in dead_letters_view.whole(letter, objection(letter, self._keys)):
-            print(line)
+        show(dead_letters_view.whole(letter, objection(letter, self._keys)))
         return 0
 
     async def _move(self, letters: list[DeadLetter], holder: QueueBrowser) -> int:
         options = self._options
         plan = Plan(options.act, letters, self._keys, force=options.force)
-        for line in plan.lines():
-            print(line)
+        show(plan.lines())
         if not plan.letters or not await self._is_wanted(len(plan.letters)):
             return 0
         publisher = self._broker.publisher()
@@ -170,7 +168,7 @@ class _Session:
             redriver = Redriver(publisher, self._keys)
             await plan.carry_out(redriver, holder, audit, per_s=options.rate)
         finally:
-            print(plan.outcome())
+            show([plan.outcome()])
             await publisher.close()
         return 0
 

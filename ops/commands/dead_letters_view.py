@@ -9,7 +9,8 @@ from typing import Any
 
 from ops.dead_letters.letter import DeadLetter
 from ops.dead_letters.report import report
-from ops.terminal.text import distance, plain
+from ops.terminal.text import distance
+from postroad.plain_text import plain
 
 _SECRET = re.compile("password|token|secret|sealed|credential", re.IGNORECASE)
 _HEADINGS = ("QUEUE", "NAME", "REASON", "CALLER", "COUNT", "OLDEST", "NEWEST")
@@ -55,18 +56,20 @@ def as_json(letter: DeadLetter) -> dict[str, Any]:
 def whole(letter: DeadLetter, objection: str | None) -> Iterator[str]:
     """Give all there is to know of one letter, but no secrets."""
     died = f", died {_moment(letter.died_at)}" if letter.died_at else ""
-    yield plain(f"{letter.message_id} in {letter.queue}{died}: {letter.reason}")
+    yield f"{letter.message_id} in {letter.queue}{died}: {letter.reason}"
     yield from report(letter.diagnosis)
     if objection is None:
         yield f"It can go back to work: 'postroad dead-letters redrive --id {letter.message_id}'."
     else:
         yield f"It cannot be redriven: {objection}."
-    yield "\nheaders"
+    yield ""
+    yield "headers"
     for name, value in letter.message.headers.items():
         is_hidden = name in ("signature", "authorization") or _SECRET.search(name)
         shown = "present" if is_hidden else json.dumps(value, default=str, ensure_ascii=False)
-        yield plain(f"  {name}: {shown}")
-    yield "\nbody"
+        yield f"  {name}: {shown}"
+    yield ""
+    yield "body"
     yield from _body(letter.message.body)
 
 
@@ -76,8 +79,8 @@ def _body(body: bytes) -> Iterator[str]:
     except ValueError:  # it may be anything, secrets too
         yield f"  {len(body)} bytes that are no JSON"
         return
-    for line in json.dumps(_without_secrets(content), indent=2, ensure_ascii=False).splitlines():
-        yield f"  {plain(line)}"
+    for line in json.dumps(_without_secrets(content), indent=2, ensure_ascii=False).split("\n"):
+        yield f"  {line}"
 
 
 def _without_secrets(content: object) -> object:

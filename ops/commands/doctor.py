@@ -20,7 +20,7 @@ from ops.local.running import AWAY, absence, listens, running_broker
 from ops.scaling.management_api import DepthUnknown, Management
 from ops.services import programs
 from ops.state.folder import StateError, StateFolder
-from ops.terminal.text import plain
+from postroad.plain_text import plain
 from postroad.topology.definitions import definitions
 from postroad.topology.names import SCALER, VHOST
 from postroad.topology.services import Services, ServicesFileError

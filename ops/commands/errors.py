@@ -2,8 +2,6 @@
 
 import sys
 
-from ops.terminal.text import plain
-
 
 class CommandError(Exception):
     """A command cannot do what was asked; the message says why and, if known, what to do."""
@@ -58,9 +56,11 @@ def expected() -> tuple[type[Exception], ...]:
 
 def sentence(error: Exception) -> str:
     """Return what is printed of an error; what strangers wrote in it is harmless there."""
+    from postroad.plain_text import plain_lines  # noqa: PLC0415  # --help is quick without
+
     kinds = (f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__)
     template = next((_SENTENCES[kind] for kind in kinds if kind in _SENTENCES), "{0}")
-    return "\n".join(map(plain, template.format(error).expandtabs().splitlines()))
+    return plain_lines(template.format(error).rstrip("\n"))
 
 
 def exit_status(error: Exception) -> int:

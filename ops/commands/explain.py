@@ -9,6 +9,7 @@ from ops.commands.arguments import add_state_argument, read_argument
 from ops.dead_letters.readers import Readers
 from ops.dead_letters.report import report
 from ops.state.folder import StateFolder
+from ops.terminal.text import show
 from postroad.dead_letters.captured import read_messages
 
 EXAMPLES = """\
@@ -53,8 +54,7 @@ def run(options: Namespace) -> int:
     for number, diagnosis in enumerate(diagnoses):
         if number:
             print()
-        for line in report(diagnosis):
-            print(line)
+        show(report(diagnosis))
     return 1 if any(diagnosis.failure for diagnosis in diagnoses) else 0
 
 

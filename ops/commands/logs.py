@@ -15,7 +15,7 @@ from ops.logs.reader import LogFollower
 from ops.services.entries import PROGRAMS
 from ops.state.folder import StateFolder
 from ops.terminal.colours import wants_colours
-from ops.terminal.text import plain
+from postroad.plain_text import plain
 
 EXAMPLES = """\
 examples:
@@ -141,7 +141,7 @@ def _writer(options: Namespace) -> Callable[[Iterable[Line]], int]:
     def write(lines: Iterable[Line]) -> int:
         count = 0
         for count, line in enumerate(lines, start=1):  # noqa: B007
-            print(line.to_json().decode(errors="replace") if options.json else render(line))
+            print(line.to_json() if options.json else render(line))
         sys.stdout.flush()
         return count
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ops.scaling.management_api import Queue
 from ops.scaling.report import Change, ProgramReport, Report
+from postroad.plain_text import plain
 from postroad.topology.names import SCALER
 
 _CHANGES_SHOWN = 10
@@ -96,7 +97,7 @@ def _change_rows(changes: Iterable[Change]) -> Iterator[_Row]:
 
 def _table(sides: str, rows: Iterable[_Row], *, colours: bool) -> list[str]:
     """Align each column to its side, as in a format string: ``<`` or ``>``."""
-    rows = list(rows)
+    rows = [_Row([plain(cell) for cell in row.cells], row.colour) for row in rows]
     widths = [max(map(len, column)) for column in zip(*(row.cells for row in rows), strict=True)]
     return [_line(row, sides, widths, colours=colours) for row in rows]
 

@@ -13,6 +13,7 @@ from ops.terminal.logs import hide_logs
 from ops.terminal.progress import Gauge
 from postroad.contracts.errors import ServiceError
 from postroad.contracts.syncs import GetSync, StartSync, Sync
+from postroad.plain_text import plain
 from postroad.runtime.blocking import BlockingClient
 
 EXAMPLES = """\
@@ -114,7 +115,7 @@ def _report(sync: Sync) -> int:
         count = _counted(sync.dropped, "product")
         print(
             f"postroad: {count} could not be read, and stayed as they were; "
-            f"{sync.first_dropped}; the log of catalog_sync names all",
+            f"{plain(str(sync.first_dropped))}; the log of catalog_sync names all",
             file=sys.stderr,
         )
     if sync.status == "done":

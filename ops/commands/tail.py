@@ -16,12 +16,12 @@ from ops.services.operator import OPERATOR, settings_as
 from ops.state.folder import StateFolder
 from ops.terminal.colours import wants_colours
 from ops.terminal.logs import hide_logs
-from ops.terminal.text import plain
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.contracts.base import Event
 from postroad.contracts.registry import EVENTS
 from postroad.messaging.event_listener import EventListener, ReceivedEvent
 from postroad.observability.logging import BOLD, CYAN, DIM, PLAIN
+from postroad.plain_text import plain
 from postroad.security.key_watch import watch_key_files
 from postroad.security.keyring import KeyRing
 from postroad.settings import MessagingSettings
@@ -120,7 +120,9 @@ def _notice_end_of_pipe(unread: asyncio.Event) -> None:
 
 def _as_json(received: ReceivedEvent[Event]) -> str:
     event = received.event
-    return json.dumps({"event": event.name, **event.model_dump(mode="json")}, ensure_ascii=False)
+    return plain(
+        json.dumps({"event": event.name, **event.model_dump(mode="json")}, ensure_ascii=False)
+    )
 
 
 def _for_people(events: list[type[Event]]) -> Line:
@@ -136,8 +138,8 @@ def _for_people(events: list[type[Event]]) -> Line:
         )
         sent_at = datetime.fromtimestamp(received.sent_at).astimezone()
         return (
-            f"{dim}{sent_at:%H:%M:%S}{end} {bold}{event.name:{width}}{end} {received.sender:8} "
-            f"{fields} {dim}message_id={received.message_id}{end}"
+            f"{dim}{sent_at:%H:%M:%S}{end} {bold}{event.name:{width}}{end} "
+            f"{plain(received.sender):8} {fields} {dim}message_id={plain(received.message_id)}{end}"
         )
 
     return line

@@ -14,6 +14,8 @@ from ops.logs.lines import Line, parse_line
 from ops.logs.reader import LogFollower
 from ops.logs.trace_tree import Step, build_tree, find_steps
 from ops.state.folder import StateFolder
+from ops.terminal.text import show
+from postroad.plain_text import plain
 
 EXAMPLES = """\
 examples:
@@ -54,7 +56,7 @@ def run(options: Namespace) -> int:
     if options.json:
         print(json.dumps([root.to_json() for root in roots], indent=1))
     else:
-        print("\n".join(_written(steps, roots)))
+        show(_written(steps, roots))
     return 0
 
 
@@ -90,7 +92,7 @@ def _written(steps: list[Step], roots: list[Step]) -> Iterator[str]:
 
 
 def _rows(step: Step, lead: str, below: str) -> Iterator[tuple[Step, tuple[str, str, str]]]:
-    yield step, (f"{lead}{step.kind} {step.what}", step.service, step.outcome)
+    yield step, (f"{lead}{step.kind} {plain(step.what)}", plain(step.service), plain(step.outcome))
     for number, child in enumerate(step.children, start=1):
         is_last = number == len(step.children)
         yield from _rows(

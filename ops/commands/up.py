@@ -35,6 +35,7 @@ from ops.terminal.interrupts import INTERRUPTED
 from ops.terminal.progress import say, step
 from postroad.observability.logging import configure_logging
 from postroad.observability.metrics_server import serving_metrics
+from postroad.plain_text import plain_lines
 from postroad.settings import LogSettings, MetricsSettings, read_settings
 from postroad.topology.names import SCALER
 from postroad.topology.services import ServicesFileError
@@ -91,10 +92,11 @@ def run(options: Namespace) -> int:
 def _show(lines: bytes) -> None:
     """Show lines of a log as people like them, unless ``LOG_FORMAT`` says otherwise."""
     if os.environ.get("LOG_FORMAT", "console") == "json":
-        text = lines.decode(errors="replace")
+        text = plain_lines(lines.decode(errors="replace"))
     else:
         render = Renderer(has_colours=wants_colours())
-        text = "".join(f"{render(parse_line('', line))}\n" for line in lines.splitlines())
+        each = lines.removesuffix(b"\n").split(b"\n")
+        text = "".join(f"{render(parse_line('', line))}\n" for line in each)
     with suppress(OSError):  # a terminal that has gone
         sys.stdout.write(text)
         sys.stdout.flush()

@@ -23,6 +23,7 @@ from ops.commands.errors import CommandError
 from ops.services.programs import sign_in_environment
 from ops.state.folder import StateFolder
 from ops.terminal.logs import hide_logs
+from ops.terminal.text import show
 from postroad.contracts.errors import OutcomeUnknown, Unavailable, explain
 from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
 from postroad.settings import EnvironmentSettings, read_settings
@@ -122,7 +123,7 @@ def _list(options: Namespace) -> None:
     width = max((len(user.username) for user in found), default=0)
     for user in found:
         marks = [" (disabled)"] * user.is_disabled + [" (development only)"] * user.for_development
-        print(f"{user.id:>6}  {user.username:<{width}}  {' '.join(user.roles)}{''.join(marks)}")
+        show([f"{user.id:>6}  {user.username:<{width}}  {' '.join(user.roles)}{''.join(marks)}"])
 
 
 def _disable(options: Namespace) -> None:
@@ -153,7 +154,7 @@ def _import(options: Namespace) -> None:
     print(f"added {len(done.added)} of {len(found)} users")
     for what, names in (("already there", done.known), ("with a new id", done.renumbered)):
         if names:
-            print(f"{what}: {', '.join(names)}")
+            show([f"{what}: {', '.join(names)}"])
     print(f"their passwords are still readable in {options.file}: delete it")
 
 
@@ -173,7 +174,7 @@ def _history(options: Namespace) -> None:
     width = max((len(username or "-") for _, username in found), default=0)
     for entry, username in found:
         at = datetime.fromtimestamp(entry.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        print(f"{at}  {username or '-':<{width}}  {_told(entry)}")
+        show([f"{at}  {username or '-':<{width}}  {_told(entry)}"])
 
 
 def _told(entry: Entry) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ops.dead_letters.diagnosis import CheckOutcome, CheckResult, Diagnosis
-from ops.terminal.text import clock_time, plain
+from ops.terminal.text import clock_time
 from postroad.contracts.errors import InvalidRequest, NotAuthenticated, NotAuthorised
 from postroad.dead_letters.captured import CapturedMessage
 from postroad.messaging.background_worker import ATTEMPT
@@ -64,18 +64,20 @@ _TIMES = ("iat", "exp")
 def report(diagnosis: Diagnosis) -> Iterator[str]:
     """Write a diagnosis, line by line, without secrets."""
     message, source = diagnosis.message, diagnosis.source
-    yield plain(f"{source.typ} for {source.reader or 'all who listen'}, {len(message.body)} bytes")
+    yield f"{source.typ} for {source.reader or 'all who listen'}, {len(message.body)} bytes"
     if not message.is_whole:
         yield "! the payload was cut off: ask the management for all of it ('truncate')"
     yield from _properties(message)
     if diagnosis.claims is not None:
-        yield "\nits signature claims"
+        yield ""
+        yield "its signature claims"
         yield from _table(diagnosis.claims)
-    yield f"\nchecks, as of {clock_time(diagnosis.as_of)}"
+    yield ""
+    yield f"checks, as of {clock_time(diagnosis.as_of)}"
     for finding in diagnosis.findings:
         yield from _line(finding)
     yield ""
-    yield plain(_conclusion(diagnosis))
+    yield _conclusion(diagnosis)
 
 
 def _properties(message: CapturedMessage) -> Iterator[str]:
@@ -90,7 +92,7 @@ def _properties(message: CapturedMessage) -> Iterator[str]:
         ("authorization", f"present, SHA-256 {token_hash(token)}" if token else None),
     ):
         if value:
-            yield plain(f"  {name:14}{value}")
+            yield f"  {name:14}{value}"
 
 
 def _table(claims: Claims) -> Iterator[str]:
@@ -98,14 +100,14 @@ def _table(claims: Claims) -> Iterator[str]:
     for name, meaning in MEANINGS.items():
         if name in values:
             value = clock_time(values[name]) if name in _TIMES else values[name]
-            yield plain(f"  {name:5}{meaning:42}{value}")
+            yield f"  {name:5}{meaning:42}{value}"
 
 
 def _line(finding: CheckResult) -> Iterator[str]:
-    yield plain(f"  {finding.outcome:8} {finding.wants}")
+    yield f"  {finding.outcome:8} {finding.wants}"
     if finding.outcome is not CheckOutcome.PASSED:
         detail = f": {finding.detail}" if finding.detail else ""
-        yield plain(f"           {finding.code}{detail}")
+        yield f"           {finding.code}{detail}"
     if finding.is_failure:
         yield f"           -> {ADVICE[finding.code]}"
 

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from postroad.observability.logging import rendering_for_people
+from postroad.plain_text import plain
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 STRAY = "error"  # the level of what is no line of a log: a traceback at the start, most likely
@@ -25,12 +26,14 @@ class Line:
     def level(self) -> str:
         return str(self.fields.get("level", STRAY)) if self.fields is not None else STRAY
 
-    def to_json(self) -> bytes:
-        """Give it as JSON in any case."""
+    def to_json(self) -> str:
+        """Return it as JSON in any case."""
+        text = self.text.decode(errors="replace")
         if self.fields is not None:
-            return self.text
-        event = self.text.decode(errors="replace")
-        return orjson.dumps({"event": event, "level": STRAY, "program": self.program})
+            return plain(text)
+        return plain(
+            orjson.dumps({"event": text, "level": STRAY, "program": self.program}).decode()
+        )
 
 
 def parse_line(program: str, text: bytes, *, before: str = "") -> Line:
@@ -50,7 +53,7 @@ class Renderer:
 
     def __call__(self, line: Line) -> str:
         if line.fields is None:
-            return line.text.decode(errors="replace")
+            return plain(line.text.decode(errors="replace").expandtabs())
         fields = {**line.fields, "time": _local(line.time)}
         return str(self._render(None, "", fields))
 

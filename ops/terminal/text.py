@@ -1,7 +1,10 @@
 """How times, ages and what strangers wrote are shown."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from time import time
+
+from postroad.plain_text import plain
 
 
 def clock_time(moment: float) -> str:
@@ -23,6 +26,7 @@ def distance(seconds: float) -> str:
     return f"in {text}" if seconds > 0 else f"{text} ago"
 
 
-def plain(text: str) -> str:
-    """Make what a stranger wrote harmless to a terminal."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+def show(lines: Iterable[str]) -> None:
+    """Print lines in which others may have written, each on one line."""
+    for line in lines:
+        print(plain(line))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import unquote, urlsplit
 
+from postroad.plain_text import plain
+
 _PARTS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?", re.DOTALL)
 _BEFORE_LAST_AT = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)?.*@", re.DOTALL)
 _BAD_CHARACTER = re.compile(r'[\s\x00-\x20\x7f"<>\\^`{|}]')  # RFC 3986 section 2
@@ -106,7 +108,7 @@ def without_secrets(text: str) -> str:
     """Return a URL, good or not, for people: without user, password and query."""
     shown, query, _ = _BEFORE_LAST_AT.sub(r"\1", text).partition("?")
     shown = f"{shown}?…" if query else shown
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in shown)
+    return plain(shown)
 
 
 def is_loopback(url: str) -> bool:

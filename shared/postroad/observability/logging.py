@@ -9,11 +9,12 @@ from typing import BinaryIO, TextIO, cast
 
 import structlog
 from structlog.dev import Column, KeyValueColumnFormatter, LogLevelColumnFormatter
-from structlog.typing import EventDict, Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from postroad.context import current_context
 from postroad.extras import needs
 from postroad.observability.trace_context import current_trace
+from postroad.plain_text import plain, plain_lines
 from postroad.settings import LogSettings
 
 with needs("worker"):
@@ -108,7 +109,7 @@ def rendering_for_people(*, has_colours: bool) -> Processor:
         "debug": style(DIM), "info": "", "warning": style(YELLOW),
         "error": style(RED), "critical": style(RED),
     }  # fmt: skip
-    return structlog.dev.ConsoleRenderer(
+    render = structlog.dev.ConsoleRenderer(
         sort_keys=False,
         columns=[
             Column("time", column(DIM)),
@@ -121,11 +122,29 @@ def rendering_for_people(*, has_colours: bool) -> Processor:
                     key_style=style(DIM),
                     value_style="",
                     reset_style=style(PLAIN),
-                    value_repr=str,
+                    value_repr=_quoted,
                 ),
             ),
         ],
     )
+
+    def render_plain(logger: WrappedLogger, method: str, event: EventDict) -> str:
+        return render(logger, method, {plain(name): _plain(name, event[name]) for name in event})
+
+    return render_plain
+
+
+def _plain(name: str, value: object) -> str:
+    """Make a value harmless; only what is of several lines by nature stays so, and is indented."""
+    if name in ("exception", "stack"):
+        return "\n".join(f"  {line}" for line in plain_lines(str(value)).split("\n"))
+    return plain(str(value))
+
+
+def _quoted(value: object) -> str:
+    """Show where a value ends: one with a space in it could look like several fields."""
+    text = str(value)
+    return '"' + text.replace('"', r"\"") + '"' if " " in text else text
 
 
 def _service_name(service: str) -> Processor:
@@ -147,9 +166,12 @@ def _ids(_logger: object, _method: str, event: EventDict) -> EventDict:
 
 def _to_json(event: EventDict, **_options: object) -> bytes:
     try:
-        return orjson.dumps(event, default=str)
+        rendered = orjson.dumps(event, default=str)
     except TypeError:  # a file's name that is not UTF-8, which json escapes
         return json.dumps(event, default=str).encode()
+    if rendered.isascii() and b"\x7f" not in rendered:
+        return rendered
+    return plain(rendered.decode()).encode()  # a terminal may show it, and obeys some of the rest
 
 
 def _as_text(render: Processor) -> Processor:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 from pydantic import Field
+from structlog.testing import capture_logs
 
 from http_bridge.app import Bridge
 from http_bridge.asgi.messages import Headers, HttpRequest, HttpResponse
@@ -331,6 +332,13 @@ def test_every_documented_handler_has_a_summary() -> None:
 
 def test_the_services_to_be_ready_for_are_those_of_the_contracts() -> None:
     assert SERVICES == ("auth", "catalog")
+
+
+async def test_of_a_long_path_a_log_has_its_beginning(bridge: Bridge) -> None:
+    with capture_logs() as logs:
+        await ask(bridge, "GET", "/" + "x" * 5000)
+
+    assert [line["path"] for line in logs if line["event"] == "http"] == ["/" + "x" * 199]
 
 
 # an empty catalogue

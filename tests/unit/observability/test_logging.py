@@ -46,3 +46,18 @@ def test_a_process_whose_output_is_closed_goes_on(format: str) -> None:  # noqa:
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("format", ["console", "json"])
+def test_what_a_stranger_wrote_is_no_order_to_a_terminal(format: str) -> None:  # noqa: A002
+    attack = "/\x1b]0;PWNED\x07\n2026-01-01 FAKE\x9b2J\x7f\u202e"
+    code = LOG.partition("structlog.get_logger()")[0].format(format=format)
+    code += f"structlog.get_logger().info({attack!r}); logging.getLogger().warning({attack!r})"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+
+    lines = done.stdout.decode().removesuffix("\n").split("\n")
+    assert len(lines) == 2
+    assert all("PWNED" in line and line.isprintable() for line in lines)
+    if format == "json":
+        assert json.loads(lines[0])["event"] == attack

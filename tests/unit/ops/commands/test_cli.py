@@ -229,7 +229,7 @@ def test_every_error_that_is_expected_is_one_of_a_module() -> None:
 
 
 def test_what_strangers_wrote_into_an_error_is_harmless() -> None:
-    assert errors.sentence(CommandError("no \x1b[2J\nsecond line")) == "no \ufffd[2J\nsecond line"
+    assert errors.sentence(CommandError("no \x1b[2J\nsecond line")) == "no \\u001b[2J\nsecond line"
 
 
 def test_an_error_has_its_code_and_advice_where_that_helps() -> None:

@@ -86,7 +86,7 @@ def test_an_event_is_a_line_of_time_name_sender_and_fields() -> None:
 
     assert line == (
         f"{NOON.astimezone():%H:%M:%S} catalog.product.added catalog  "
-        'product_id=7 title="a \\"lamp\\"\ufffd2J" price=89.0 sync_id="s" message_id=m1'
+        'product_id=7 title="a \\"lamp\\"\\u009b2J" price=89.0 sync_id="s" message_id=m1'
     )
 
 

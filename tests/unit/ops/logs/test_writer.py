@@ -118,4 +118,4 @@ def test_a_traceback_stands_where_its_program_wrote_it(
 
     assert [each.text for each in lines][1] == b"Traceback: it broke"
     assert lines[1].level == "error"
-    assert b'"event":"Traceback: it broke"' in lines[1].to_json()
+    assert '"event":"Traceback: it broke"' in lines[1].to_json()
