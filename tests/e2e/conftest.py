@@ -8,11 +8,11 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page
 
 from postroad.ids import new_id
+from tests.e2e import signing_in
 from tests.e2e.browser import running_browser, sign_in, visiting
 from tests.e2e.system import System, running_system
 
 CREDENTIALS = {"username": "admin", "password": "admin"}
-PASSWORD = "a password for the tests"
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -53,7 +53,7 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest.fixture
 def operator(system: System) -> str:
     name = f"olivia-{new_id()[-6:]}"
-    system.add_user(name, PASSWORD, roles=("operator",))
+    system.add_user(name, signing_in.PASSWORD, roles=("operator",))
     return name
 
 
@@ -65,5 +65,25 @@ async def page(browser: Browser, system: System) -> AsyncIterator[Page]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def signed_in(page: Page, operator: str) -> Page:
-    await sign_in(page, operator, PASSWORD)
+    await sign_in(page, operator, signing_in.PASSWORD)
     return page
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def app(system: System) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that keeps no cookies; its failures count against no other test's address."""
+    async with signing_in.client_at(system, "127.0.0.2") as http:
+        yield http
+
+
+@pytest.fixture
+def username(system: System) -> str:
+    """A user of this test alone."""
+    name = f"reader-{new_id()}"
+    system.add_user(name, signing_in.PASSWORD)
+    return name
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def tokens(app: httpx.AsyncClient, username: str) -> signing_in.Tokens:
+    return await signing_in.signed_in(app, username)

@@ -22,7 +22,8 @@ from tests.e2e.browser import (
     titles,
     visiting,
 )
-from tests.e2e.conftest import CREDENTIALS, PASSWORD
+from tests.e2e.conftest import CREDENTIALS
+from tests.e2e.signing_in import PASSWORD
 from tests.e2e.system import System
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session"), NEEDS_CHROMIUM]

@@ -12,7 +12,7 @@ from ops.services import programs
 from postroad.ids import new_id
 from postroad.testing import eventually
 from tests.e2e.browser import NEEDS_CHROMIUM, queue, sign_in, titles
-from tests.e2e.conftest import PASSWORD
+from tests.e2e.signing_in import PASSWORD
 from tests.e2e.system import System, until_ready
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session"), NEEDS_CHROMIUM]

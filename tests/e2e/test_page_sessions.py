@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.e2e.browser import NEEDS_CHROMIUM, focused, queue, sign_in
-from tests.e2e.conftest import PASSWORD
+from tests.e2e.signing_in import PASSWORD
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session"), NEEDS_CHROMIUM]
 
