@@ -64,6 +64,13 @@ def too_much() -> UpstreamFailed:
     return UpstreamFailed("the product source answered too much")
 
 
+def plain(text: str, most: int) -> str:
+    """Return what a server sent so that it can stand in a message."""
+    return "".join(
+        each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text[:most]
+    )
+
+
 def _unpacked(body: bytes, encoding: str, most_bytes: int) -> bytes:
     encoding = encoding.strip().lower()
     if body.startswith(_GZIP):
@@ -74,7 +81,7 @@ def _unpacked(body: bytes, encoding: str, most_bytes: int) -> bytes:
         return body
     else:
         raise UpstreamFailed(
-            f"the product source answered in an encoding not asked for: {encoding[:40]}"
+            f"the product source answered in an encoding not asked for: {plain(encoding, 40)}"
         )
     unpacking = zlib.decompressobj(window_bits)
     try:

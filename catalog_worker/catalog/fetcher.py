@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from math import ceil
 from time import monotonic, sleep, time
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
 import structlog
@@ -19,7 +20,7 @@ from circuitbreaker import STATE_CLOSED, STATE_HALF_OPEN, CircuitBreaker
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity.stop import stop_before_delay
 
-from catalog_worker.catalog.bodies import read_body
+from catalog_worker.catalog.bodies import plain, read_body
 from catalog_worker.catalog.fetch_counts import FetchCounts
 from catalog_worker.catalog.session import new_session, waiting_until
 from catalog_worker.settings import CatalogSettings
@@ -215,7 +216,7 @@ class Fetcher:
         if status != requests.codes.ok:
             raise UpstreamFailed(f"the product source answered {status}")
         if not is_json:
-            what = content_type[:80] or "something without a Content-Type"
+            what = plain(content_type, 80) or "something without a Content-Type"
             raise UpstreamFailed(f"the product source did not answer JSON, but {what}")
         body = read_body(response, most_bytes=self._settings.upstream_body_max_bytes)
         return Fetched(body, response.headers.get("ETag"))
@@ -261,14 +262,20 @@ def _wants_rest(_: type[BaseException], error: BaseException) -> bool:
 
 def _redirect_target(response: requests.Response) -> str:
     """Follow a redirect on the same host alone: upstream does not choose whom we talk to."""
+    asked = urlsplit(response.url)
     try:
-        target = urljoin(response.url, response.headers["Location"])
-        is_same_host = urlsplit(target)[:2] == urlsplit(response.url)[:2]
+        target = urlsplit(urljoin(response.url, response.headers["Location"]))
+        is_same_host = _origin(target) == _origin(asked)
     except ValueError as error:
         raise UpstreamFailed("the product source redirects to no address") from error
     if not is_same_host:
         raise UpstreamFailed("the product source redirects elsewhere")
-    return target
+    return target._replace(netloc=asked.netloc).geturl()  # with our user and password, if any
+
+
+def _origin(url: SplitResult) -> tuple[str, str | None, int]:
+    default_port = 443 if url.scheme == "https" else 80
+    return url.scheme, url.hostname, url.port or default_port  # RFC 6454 section 4
 
 
 def _failure(error: Exception) -> TransientError | UpstreamFailed:
@@ -292,14 +299,26 @@ def _failure(error: Exception) -> TransientError | UpstreamFailed:
         case requests.exceptions.InvalidSchema():
             what = "cannot be reached: the environment names a proxy of a kind that we do not know"
         case requests.ConnectionError():
-            what = "cannot be reached"
+            what = _lost(error)
         case _:
             what = "broke off its answer"
     return TransientError(UpstreamFailed(f"the product source {what}"))
 
 
+def _lost(error: requests.ConnectionError) -> str:
+    match error.args:
+        case (urllib3.exceptions.ProtocolError(args=(_, OSError())),):
+            return "broke off its answer"
+        case (urllib3.exceptions.ProtocolError(args=(_, HTTPException())),):
+            return "does not answer in HTTP"
+        case (urllib3.exceptions.MaxRetryError(reason=urllib3.exceptions.NameResolutionError()),):
+            return "cannot be reached: its name cannot be resolved"
+    return "cannot be reached"
+
+
 def _retry_after_s(header: str) -> int | None:
     """Read ``Retry-After``, seconds or a date (RFC 9110 section 10.2.3), as seconds from now."""
+    header = header.strip()
     if header.isascii() and header.isdigit() and len(header) < 10:
         return min(int(header), LONGEST_WAIT_S)
     try:

@@ -2,15 +2,16 @@
 
 requests limits each wait for bytes: a server that sends one now and then keeps its thread for ever.
 So the sockets themselves know the deadline: whatever is read, in a head, a body or a proxy's answer
-to ``CONNECT``, ends with it.
+to ``CONNECT``, ends with it. So does connecting, however long a name takes to resolve.
 """
 
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
-from math import inf
+from http.client import HTTPResponse
 from time import monotonic
 from typing import Any
 
@@ -18,11 +19,13 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError
 from urllib3.util.ssl_ import create_urllib3_context
 
 from postroad.urls import is_loopback
 
-_deadline: ContextVar[float] = ContextVar("deadline", default=inf)
+_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+_connecting = ThreadPoolExecutor(32, thread_name_prefix="connecting")
 
 
 @contextmanager
@@ -54,12 +57,18 @@ class _Session(requests.Session):
         """Leave redirects to us: even unfollowed, requests would read their bodies to the end."""
 
 
+def _left_s() -> float | None:
+    deadline = _deadline.get()
+    return None if deadline is None else deadline - monotonic()
+
+
 @contextmanager
 def _within_the_deadline(reading: socket.socket) -> Iterator[None]:
-    patience_s, left_s = reading.gettimeout(), _deadline.get() - monotonic()
-    if left_s <= 0:
-        raise TimeoutError("the deadline has passed")
-    reading.settimeout(min(left_s, inf if patience_s is None else patience_s))
+    patience_s, left_s = reading.gettimeout(), _left_s()
+    if left_s is not None:
+        if left_s <= 0:
+            raise TimeoutError("the deadline has passed")
+        reading.settimeout(left_s if patience_s is None else min(left_s, patience_s))
     try:
         yield
     finally:
@@ -78,6 +87,22 @@ class _TlsSocket(ssl.SSLSocket):
             return super().recv_into(*arguments)
 
 
+def _connected(connection: HTTPConnection, connect: Callable[[], socket.socket]) -> socket.socket:
+    """Connect in a thread: nothing else ends the look-up of a name, or many addresses' turns."""
+    connecting = _connecting.submit(connect)
+    try:
+        return _knowing_the_deadline(connecting.result(_left_s()))
+    except TimeoutError:
+        connecting.cancel()
+        connecting.add_done_callback(_close)
+        raise ConnectTimeoutError(connection, "the deadline has passed") from None
+
+
+def _close(connecting: Future[socket.socket]) -> None:
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().close()
+
+
 def _knowing_the_deadline(connected: socket.socket) -> socket.socket:
     patience_s = connected.gettimeout()
     knowing = _Socket(fileno=connected.detach())
@@ -85,14 +110,27 @@ def _knowing_the_deadline(connected: socket.socket) -> socket.socket:
     return knowing
 
 
+class _Response(HTTPResponse):
+    def begin(self) -> None:
+        """Read past interim answers, of which the base knows 100 alone (RFC 9110 section 15.2)."""
+        super().begin()
+        while 100 < self.status < 200 and self.status != requests.codes.switching_protocols:
+            self.headers = self.msg = None  # type: ignore[assignment]  # as before any answer
+            super().begin()
+
+
 class _Connection(HTTPConnection):
+    response_class = _Response
+
     def _new_conn(self) -> socket.socket:
-        return _knowing_the_deadline(super()._new_conn())
+        return _connected(self, super()._new_conn)
 
 
 class _TlsConnection(HTTPSConnection):
+    response_class = _Response
+
     def _new_conn(self) -> socket.socket:
-        return _knowing_the_deadline(super()._new_conn())
+        return _connected(self, super()._new_conn)
 
 
 class _Pool(HTTPConnectionPool):

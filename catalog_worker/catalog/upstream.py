@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 from urllib.parse import quote
 
 import structlog
-from pydantic import BaseModel, JsonValue, RootModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 
 from catalog_worker.catalog.bodies import read_json, too_much
 from catalog_worker.catalog.fetcher import Fetched, Fetcher
@@ -107,11 +107,11 @@ class UpstreamCatalog:
 class _Page(BaseModel):
     """Upstream's listing. Its ``limit`` is the number returned, its ``skip`` may be null."""
 
-    products: list[JsonValue]
+    products: list[object]  # one that is wrong is no reason against the others
     total: int
 
 
-class _Categories(RootModel[list[JsonValue]]):
+class _Categories(RootModel[list[object]]):
     """Upstream's list of categories."""
 
 
@@ -126,7 +126,7 @@ def _listed(fetched: Fetched, limit: int) -> Listed:
 
 
 def _readable(
-    model: type[ModelT], listed: list[JsonValue], event: str
+    model: type[ModelT], listed: list[object], event: str
 ) -> tuple[list[ModelT], list[Dropped]]:
     """Part what can be read from what breaks the contract, and log that."""
     good: list[ModelT] = []
@@ -141,7 +141,7 @@ def _readable(
     return good, dropped
 
 
-def _id_of(product: JsonValue) -> int | None:
+def _id_of(product: object) -> int | None:
     try:
         return _WithId.model_validate(product).id
     except ValidationError:

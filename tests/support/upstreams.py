@@ -144,6 +144,7 @@ def sample_upstream(port: int = 0) -> Iterator[tuple[str, Starlette]]:
         app, host=LOOPBACK, port=port, log_config=None, access_log=False, lifespan="off"
     )
     listener = config.bind_socket()
+    listener.listen()  # from now on: the server itself does so when its thread comes to it
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from time import monotonic
+from typing import Any
 
 import pytest
 from tenacity import RetryCallState, Retrying
@@ -44,6 +45,32 @@ def test_json_has_several_names(serve: Serve, content_type: str) -> None:
     server = serve(says(response(content_type=content_type)))
 
     assert get(fetcher_of(server)).body == b"{}"
+
+
+@pytest.mark.parametrize("first", ["103 Early Hints", "102 Processing", "100 Continue"])
+def test_what_a_server_says_before_its_answer_is_read_past(serve: Serve, first: str) -> None:
+    server = serve(
+        says(f"HTTP/1.1 {first}\r\nLink: </x>\r\n\r\n".encode(), response(body=b'{"a":1}'))
+    )
+    fetcher = fetcher_of(server)
+
+    assert [get(fetcher).body for _ in range(2)] == [b'{"a":1}'] * 2
+    assert len({asked.connection for asked in server.asked}) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "shown"),
+    [
+        ({"content_type": "text/\x1b[31mred"}, "text/\ufffd[31mred"),
+        ({"Content_Encoding": "br\x07"}, "br\ufffd"),
+    ],
+)
+def test_what_a_server_sends_is_made_plain_where_it_is_told(
+    serve: Serve, headers: dict[str, Any], shown: str
+) -> None:
+    failed = failure(fetcher_of(serve(says(response(**headers)))))
+
+    assert str(failed).endswith(shown)
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "text/plain", ""])
@@ -194,6 +221,38 @@ def test_what_does_not_pass_fails_after_some_attempts(
     assert len(server.asked) == 2
 
 
+HTTP_THAT_IS_NONE = {
+    "another protocol": b"SMTP\r\n\r\n",
+    "a long line": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000,
+    "many lines": b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 200,
+}
+
+
+@pytest.mark.parametrize("answer", HTTP_THAT_IS_NONE.values(), ids=HTTP_THAT_IS_NONE)
+def test_what_is_no_http_is_said_to_be_none(serve: Serve, answer: bytes) -> None:
+    failed = failure(fetcher_of(serve(says(answer, b"connection: close"))))
+
+    assert str(failed) == "the product source does not answer in HTTP"
+
+
+def test_a_server_that_hangs_up_without_an_answer_is_not_said_to_be_away() -> None:
+    with socket.create_server((LOOPBACK, 0)) as listener:
+
+        def hang_up() -> None:
+            connection, _peer = listener.accept()
+            connection.recv(10_000)
+            connection.close()
+
+        server = threading.Thread(target=hang_up)
+        server.start()
+        url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+
+        failed = failure(fetcher_of(url, upstream_attempts=1))
+
+        server.join()
+    assert str(failed) == "the product source broke off its answer"
+
+
 def test_a_server_that_is_away_cannot_be_reached() -> None:
     (port,) = free_ports(1)
 
@@ -252,7 +311,7 @@ def test_a_retry_after_that_does_not_fit_is_passed_on_at_once(
     ("header", "wait_s"),
     [
         *(("0", 0), ("17", 17), ("999999999", 3600), ("9" * 5000, None)),
-        *(("", None), ("-1", None), ("1.5", None), ("soon", None), ("²", None)),
+        *(("", None), ("-1", None), ("1.5", None), ("soon", None), ("²", None), (" 17 ", 17)),
         *(("Wed, 21 Oct 2015 07:28:00 GMT", 0), ("Fri, 31 Dec 9999 23:59:59 GMT", 3600)),
         *(("Wed, 99 Oct 2015 07:28:00 GMT", None), ("Mon, 01 Jan 0001 00:00:00 GMT", 0)),
     ],

@@ -1,6 +1,8 @@
 """What a fetch may cost: its time, its size, and where it is sent."""
 
 import gzip
+import socket
+import threading
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -49,6 +51,7 @@ SLOW: dict[str, Callable[[ScriptedServer], Script]] = {
     "trickle in a chunk's size": lambda server: server.trickle(CHUNKED + b"f;"),
     "trickle after the last chunk": lambda server: server.trickle(CHUNKED + b"0\r\nX-Slow:"),
     "beginnings without end": lambda _: endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "hints without end": lambda _: endless(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
     "failure after failure": lambda _: BROKEN,
     "a failure, then silence": lambda server: in_turn(BROKEN, server.silence),
     "a long pause": lambda _: says(response(429, Retry_After="1")),
@@ -73,6 +76,27 @@ def test_a_slow_server_costs_no_more_time_than_somebody_waits(
 
     assert monotonic() - began < DEADLINE_S + GRACE_S
     assert server.asked
+
+
+def test_a_name_that_takes_long_to_resolve_costs_no_more_time_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    may_end = threading.Event()
+
+    def resolve(*_: object) -> list[object]:
+        may_end.wait(10)
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+    began = monotonic()
+    with answering(within_s=DEADLINE_S):
+        failed = failure(fetcher_of("http://products.example"))
+    took_s = monotonic() - began
+    may_end.set()
+
+    assert str(failed) == "the product source is too slow"
+    assert took_s < DEADLINE_S + GRACE_S
 
 
 async def test_a_head_that_trickles_gives_thread_and_socket_back(serve: Serve) -> None:
@@ -271,6 +295,18 @@ def test_a_redirect_on_the_same_host_is_followed_as_it_stands(serve: Serve, stat
     assert fetched.body == b'{"a":1}'
     assert [asked.path for asked in server.asked] == ["/products/?limit=2", "/products?limit=2"]
     assert server.asked[1].headers["If-None-Match"] == '"1"'
+
+
+def test_a_redirect_may_name_the_host_in_another_way(serve: Serve) -> None:
+    server = serve(GOOD)
+    host, port = "localhost", server.server_port
+    server.script = in_turn(moved(f"HTTP://LocalHost:{port}/there"), GOOD)
+
+    fetched = get(fetcher_of(f"http://reader:secret@{host}:{port}"))
+
+    assert fetched.body == b'{"a":1}'
+    passwords = {asked.headers["Authorization"] for asked in server.asked}
+    assert (len(server.asked), len(passwords), None in passwords) == (2, 1, False)
 
 
 @pytest.mark.parametrize("template", ["{other}/products", "{other_without_scheme}/products"])

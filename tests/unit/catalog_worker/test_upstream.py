@@ -232,6 +232,16 @@ def test_a_number_that_is_none_spoils_its_own_product_only(field: str, number: b
     assert [each.reason.partition(":")[0] for each in listed.dropped] == [field]
 
 
+def test_what_one_product_nests_deeply_spoils_no_page() -> None:
+    deep = b'{"id":8,"title":"Vase","price":3,"description":"","x":%s}' % (b"[" * 900 + b"]" * 900)
+    body = b'{"products":[%s,%s],"total":2}' % (json.dumps(LAMP).encode(), deep)
+
+    with asking(says(response(body=body))) as (upstream, _):
+        listed = upstream.page(skip=0, limit=10)
+
+    assert [product.id for product in listed.products] == [7, 8]
+
+
 def test_a_bad_category_is_dropped_and_the_others_kept() -> None:
     with (
         asking(says_json([{"slug": "a", "name": "A"}, {"slug": "b"}, None])) as (upstream, _),
