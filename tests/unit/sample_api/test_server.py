@@ -1,85 +1,17 @@
-"""The bundled sample product API: its data, its quirks and its command."""
+"""The bundled sample product API: its lists, its single products and its quirks."""
 
-import json
-import os
-import signal
-import subprocess
 import time
-from collections import Counter
 
 import httpx
 import pytest
 
 from sample_api.catalogue import bundled_products
-from sample_api.faults import Faults
-from sample_api.server import build_app
-from tests.support.sample_upstream import COMMAND, ROOT, client_of, running
 
 PRODUCTS = bundled_products()
-FIELDS = {
-    "id", "title", "description", "category", "price", "discountPercentage", "rating", "stock",
-    "tags", "sku", "weight", "dimensions", "warrantyInformation", "shippingInformation",
-    "availabilityStatus", "returnPolicy", "minimumOrderQuantity", "meta", "images", "thumbnail",
-}  # fmt: skip
-
-
-def ended(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command, waited for until it ends by itself."""
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
 
 
 def ids(response: httpx.Response) -> list[int]:
     return [product["id"] for product in response.json()["products"]]
-
-
-# The data
-
-
-def test_the_catalogue_holds_120_products_with_ids_of_their_own() -> None:
-    assert [product["id"] for product in PRODUCTS] == list(range(1, 121))
-    assert len({str(product["title"]) for product in PRODUCTS}) == 120
-    assert len({str(product["sku"]) for product in PRODUCTS}) == 120
-
-
-def test_every_product_has_every_field_but_a_brand() -> None:
-    assert all(set(product) - {"brand"} == FIELDS for product in PRODUCTS)
-
-
-def test_about_half_of_the_products_have_no_brand_and_none_has_a_null() -> None:
-    branded = [product["brand"] for product in PRODUCTS if "brand" in product]
-
-    assert 50 <= len(branded) <= 70
-    assert all(isinstance(brand, str) and brand for brand in branded)
-
-
-def test_some_products_are_sold_out_and_say_so() -> None:
-    sold_out = {product["id"] for product in PRODUCTS if product["stock"] == 0}
-
-    assert 3 <= len(sold_out) <= 10
-    assert sold_out == {
-        product["id"] for product in PRODUCTS if product["availabilityStatus"] == "Out of Stock"
-    }
-
-
-def test_some_texts_are_not_ascii() -> None:
-    text = "".join(f"{product['title']}{product['description']}" for product in PRODUCTS)
-
-    assert all(sign in text for sign in ("é", "ü", "ñ", "京", "€"))
-
-
-def test_there_are_twelve_categories_of_several_products() -> None:
-    sizes = Counter(str(product["category"]) for product in PRODUCTS)
-
-    assert len(sizes) == 12
-    assert min(sizes.values()) >= 5
 
 
 # Lists
@@ -305,109 +237,3 @@ def test_a_delay_is_waited_for(api: httpx.Client) -> None:
 
     assert response.status_code == 200
     assert time.monotonic() - started >= 0.06
-
-
-# The command
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_serves_and_leaves_quietly(number: signal.Signals) -> None:
-    with running() as (process, url):
-        served = httpx.get(f"{url}/products/1", trust_env=False).json()
-        process.send_signal(number)
-        output, errors = process.communicate(timeout=10)
-
-    assert served == PRODUCTS[0]
-    assert (process.returncode, output, errors) == (0, "", "")
-
-
-def test_a_taken_port_is_one_clear_sentence() -> None:
-    with running() as (_, url):
-        port = url.rpartition(":")[2]
-        second = ended("--port", port)
-
-    assert second.returncode == 1
-    assert second.stderr == (
-        f"port {port} on 127.0.0.1 is already in use; choose another with --port\n"
-    )
-
-
-def test_a_wrong_variable_is_named_and_nothing_starts() -> None:
-    attempt = ended("--port", "0", SAMPLE_UPSTREAM_FAIL_RATE="often")
-
-    assert attempt.returncode == 1
-    assert attempt.stderr.startswith("SAMPLE_UPSTREAM_FAIL_RATE: ")
-    assert attempt.stderr.count("\n") == 1
-
-
-def test_help_names_every_variable() -> None:
-    text = ended("--help").stdout
-
-    assert all(f"SAMPLE_UPSTREAM_{name.upper()}" in text for name in Faults.model_fields)
-
-
-def test_the_data_file_is_small_and_one_product_a_line() -> None:
-    path = ROOT / "sample_api" / "products.json"
-
-    lines = path.read_text(encoding="utf-8").splitlines()
-
-    assert path.stat().st_size < 150_000
-    assert [json.loads(line.rstrip(","))["id"] for line in lines[1:-1]] == list(range(1, 121))
-
-
-def test_more_products_than_the_bundled_are_variations_the_same_each_time() -> None:
-    pages = [
-        client_of(build_app(Faults(), products=100_000))
-        .get("/products", params={"skip": 99_990, "limit": 30})
-        .json()
-        for _ in range(2)
-    ]
-
-    assert pages[0] == pages[1]
-    assert (pages[0]["total"], len(pages[0]["products"])) == (100_000, 10)
-    assert [product["id"] for product in pages[0]["products"]] == [*range(99_991, 100_001)]
-    assert all(product.keys() >= FIELDS for product in pages[0]["products"])
-
-
-def test_fewer_products_are_the_first_of_the_bundled() -> None:
-    api = client_of(build_app(Faults(), products=5))
-
-    assert api.get("/products").json()["products"] == PRODUCTS[:5]
-    assert api.get("/products/6").status_code == 404
-
-
-def test_prices_change_and_products_go_and_come_back(api: httpx.Client) -> None:
-    before = api.get("/products", params={"limit": 0}).json()
-    told = api.put("/changes", json={"prices": {"7": 0.5}, "removed": [3, 120]})
-    changed = api.get("/products", params={"limit": 0}).json()
-    gone = api.get("/products/3").status_code
-    api.put("/changes", json={})
-
-    assert told.json()["prices"] == {"7": 0.5}
-    assert sorted(told.json()["removed"]) == [3, 120]
-    assert gone == 404
-    assert changed["total"] == 118
-    assert {product["id"]: product["price"] for product in changed["products"]} == {
-        product["id"]: 0.5 if product["id"] == 7 else product["price"]
-        for product in PRODUCTS
-        if product["id"] not in (3, 120)
-    }
-    assert api.get("/products", params={"limit": 0}).json() == before
-
-
-@pytest.mark.parametrize("body", [{"price": {}}, {"prices": {"a": 1}}, {"removed": "all"}, []])
-def test_changes_that_make_no_sense_are_refused(api: httpx.Client, body: object) -> None:
-    response = api.put("/changes", json=body)
-
-    assert response.status_code == 400
-    assert api.get("/products").json()["total"] == len(PRODUCTS)
-
-
-@pytest.mark.parametrize("count", ["-1", "many", "10000001"])
-def test_a_number_of_products_that_makes_no_sense_is_one_clear_sentence(count: str) -> None:
-    done = subprocess.run(
-        [*COMMAND, "--products", count], capture_output=True, text=True, check=False, timeout=30
-    )
-
-    assert done.returncode == 2
-    assert f"'{count}' is not a number" in done.stderr
