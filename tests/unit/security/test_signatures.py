@@ -1,42 +1,20 @@
+"""What a signature says, and every reason to refuse one."""
+
 import json
 from time import time
 from typing import Any
 
-import jwt
 import pytest
-from jwt.api_jws import PyJWS
 
 from postroad.contracts.auth import CreateSession
 from postroad.ids import is_plain_id
-from postroad.security.claims import Claims, Reason, Refused
+from postroad.security.claims import Reason, Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle, unpadded_b64encode
 from postroad.security.lasting_signatures import EVENT_AUDIENCE, LastingSigner
-from postroad.security.signatures import (
-    SIGNATURE_MAX_BYTES,
-    Signer,
-    Verifier,
-    token_hash,
-)
+from postroad.security.signatures import SIGNATURE_MAX_BYTES, Signer, Verifier, token_hash
 from tests.support.letters import claims_of, forge
-
-BODY = '{"name":"Stühle"}'.encode()
-METHOD = "catalog.products.get"
-
-Keys = dict[str, KeyRing]
-
-
-def sign_request(keys: Keys, **changes: Any) -> str:
-    usual: dict[str, Any] = {
-        "audience": "catalog",
-        "method": METHOD,
-        "body": BODY,
-        "message_id": "message-1",
-        "correlation_id": "correlation-1",
-        "reply_to": "reply.bridge.x",
-        "deadline": time() + 5,
-    }
-    return Signer(keys["bridge"]).request(**usual | changes)
+from tests.support.signing import BODY, METHOD, Keys, sign_request, sign_with_pyjwt
 
 
 def reason_of(keys: KeyRing, signature: object, body: bytes = BODY, typ: str = "request") -> Reason:
@@ -292,69 +270,6 @@ def test_a_changed_event_is_refused(keys: Keys) -> None:
     )
 
     assert reason_of(keys["bridge"], signature, b"{}", typ="event") is Reason.BAD_SIGNATURE
-
-
-# others read what we write, and the reverse
-
-
-def sign_with_pyjwt(header: dict[str, Any], key: Any, algorithm: str, body: bytes = BODY) -> str:
-    return PyJWS().encode(
-        body, key, algorithm, headers=header, is_payload_detached=True, sort_headers=False
-    )
-
-
-def test_pyjwt_verifies_our_requests(keys: Keys) -> None:
-    _, key = keys["bridge"].sending_key("catalog")
-
-    decoded = PyJWS().decode_complete(
-        sign_request(keys), key, algorithms=["HS256"], detached_payload=BODY
-    )
-
-    assert decoded["payload"] == BODY
-    assert decoded["header"]["rto"] == "reply.bridge.x"
-
-
-def test_pyjwt_refuses_our_request_with_another_body(keys: Keys) -> None:
-    _, key = keys["bridge"].sending_key("catalog")
-
-    with pytest.raises(jwt.InvalidSignatureError):
-        PyJWS().decode(sign_request(keys), key, algorithms=["HS256"], detached_payload=b"{}")
-
-
-def test_we_verify_requests_by_pyjwt(keys: Keys) -> None:
-    _, key = keys["bridge"].sending_key("catalog")
-    header = claims_of(sign_request(keys))
-
-    claims = Verifier(keys["catalog"]).verify(
-        sign_with_pyjwt(header, key, "HS256"), BODY, typ="request"
-    )
-
-    assert claims == Claims(**header)
-
-
-def test_pyjwt_verifies_our_events(keys: Keys) -> None:
-    signature = LastingSigner(keys["auth"]).event(
-        name="auth.user.created", body=BODY, message_id="m", correlation_id="c"
-    )
-    public = keys["bridge"].trust.services["auth"].key("events").verifier()
-
-    decoded = PyJWS().decode_complete(
-        signature, public, algorithms=["EdDSA"], detached_payload=BODY
-    )
-
-    assert decoded["header"]["op"] == "auth.user.created"
-
-
-def test_we_verify_events_by_pyjwt(keys: Keys) -> None:
-    honest = LastingSigner(keys["auth"]).event(
-        name="auth.user.created", body=BODY, message_id="m", correlation_id="c"
-    )
-    private = keys["auth"].identity.key("events").signer()
-    signature = sign_with_pyjwt(claims_of(honest), private, "EdDSA")
-
-    claims = Verifier(keys["catalog"]).verify(signature, BODY, typ="event")
-
-    assert claims.iss == "auth"
 
 
 # rotation
