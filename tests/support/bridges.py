@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from http_bridge.app import Bridge
-from http_bridge.asgi.messages import Headers, Scope
+from http_bridge.asgi.messages import Headers, HttpRequest, Scope
 from http_bridge.calls.broker_monitor import BrokerMonitor
 from http_bridge.routes.backend import Backend
 from http_bridge.routes.routing import Route
@@ -95,3 +95,21 @@ async def ask(
     await bridge(scope, receive, send)
     start, *parts = sent
     return Answer(start["status"], dict(start["headers"]), b"".join(part["body"] for part in parts))
+
+
+def cookies(*lines: str) -> Headers:
+    return [(b"cookie", line.encode()) for line in lines]
+
+
+def request_with(*headers: tuple[bytes, bytes], scheme: str = "http") -> HttpRequest:
+    async def receive() -> Scope:
+        raise AssertionError("nobody reads the body")
+
+    scope: Scope = {
+        "method": "POST",
+        "path": "/",
+        "query_string": b"",
+        "scheme": scheme,
+        "headers": list(headers),
+    }
+    return HttpRequest.from_scope(scope, receive)

@@ -5,9 +5,10 @@ from time import time
 import pytest
 
 from http_bridge.asgi.messages import HttpRequest, HttpResponse
-from http_bridge.http.caching import fresh_response
+from http_bridge.http.caching import fresh_response, holds
 from postroad.contracts.catalog import ProductPage
 from postroad.messaging.reply import Reply
+from tests.support.bridges import request_with
 
 BODY = b'{"data":[]}'
 
@@ -99,3 +100,9 @@ def test_a_client_that_has_another_answer_gets_this_one(tags: bytes) -> None:
     response, _ = answer(tags)
 
     assert (response.status, response.body) == (200, BODY)
+
+
+def test_a_list_may_come_in_several_lines() -> None:
+    request = request_with((b"if-none-match", b'"a", "b"'), (b"if-none-match", b'"c"'))
+
+    assert [holds(request, tag) for tag in (b'"a"', b'"c"', b'"d"')] == [True, True, False]
