@@ -33,6 +33,11 @@ def check_same_site(request: HttpRequest) -> None:
         raise CrossSite("cookies are not taken from another site's page")
 
 
+def is_of_a_browser(request: HttpRequest) -> bool:
+    """Whether a page made a request: no script can take these headers away (Fetch, 2.2.2)."""
+    return b"sec-fetch-site" in request.headers or b"origin" in request.headers
+
+
 def _read_origin(text: bytes) -> tuple[bytes, bytes | IPv6Address, int] | None:
     """Return scheme, host and port (RFC 6454 section 4); none if it is no origin, as ``null``."""
     found = _ORIGIN.fullmatch(text.lower())

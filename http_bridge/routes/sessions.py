@@ -9,7 +9,7 @@ from http_bridge.asgi.headers import cookies
 from http_bridge.asgi.messages import JSON, NO_STORE, Headers, HttpRequest, HttpResponse
 from http_bridge.http.authentication import COOKIE, REFRESH_COOKIE
 from http_bridge.http.bodies import read_json
-from http_bridge.http.same_site import check_same_site
+from http_bridge.http.same_site import check_same_site, is_of_a_browser
 from http_bridge.routes.backend import Backend
 from postroad.contracts.auth import (
     REFRESH_CONTEXT,
@@ -48,14 +48,15 @@ class RefreshToken(BaseModel):
 class SignedIn(BaseModel):
     """An access token, good for ``expires_in`` seconds, and a refresh token, good for one use.
 
-    They are set as the cookies ``token`` and ``refresh_token`` too.
+    They are set as the cookies ``token`` and ``refresh_token`` too. A browser, and whoever
+    refreshes by the cookie, gets them as cookies alone.
     """
 
     message: str
-    access_token: str
-    token_type: str
+    access_token: str | None = None
+    token_type: str | None = None
     expires_in: int
-    refresh_token: str
+    refresh_token: str | None = None
     refresh_expires_in: int
 
 
@@ -168,16 +169,18 @@ def _seal(secret: SecretStr, *, context: str, keys: KeyRing) -> str:
 def _signed_in(
     request: HttpRequest, reply: Reply[Session], message: str, keys: KeyRing
 ) -> HttpResponse:
+    """Hand out tokens; where a script could read the body, as cookies alone."""
+    by_cookies = is_of_a_browser(request) or b"content-type" not in request.headers
     session = reply.parse()
     refresh_token = unseal(
         session.sealed_refresh_token, context=REFRESH_CONTEXT, identity=keys.identity
     )
     body = SignedIn(
         message=message,
-        access_token=session.access_token,
-        token_type="Bearer",  # noqa: S106  # a scheme, no secret
+        access_token=None if by_cookies else session.access_token,
+        token_type=None if by_cookies else "Bearer",
         expires_in=session.expires_in,
-        refresh_token=refresh_token,
+        refresh_token=None if by_cookies else refresh_token,
         refresh_expires_in=session.refresh_expires_in,
     )
     set_cookies = _cookies(
@@ -187,9 +190,9 @@ def _signed_in(
         refresh_token,
         session.refresh_expires_in,
     )
-    return HttpResponse(
-        HTTPStatus.OK, body.model_dump_json().encode(), [JSON, NO_STORE, *set_cookies], reply.timing
-    )
+    text = body.model_dump_json(exclude_none=True)
+    headers = [JSON, NO_STORE, *set_cookies]
+    return HttpResponse(HTTPStatus.OK, text.encode(), headers, reply.timing)
 
 
 def _cookies(

@@ -59,8 +59,12 @@ class Answer:
     """What came back."""
 
     status: int
-    headers: dict[bytes, bytes]
+    lines: Headers
     body: bytes
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        return dict(self.lines)
 
     def json(self) -> Any:
         return orjson.loads(self.body)
@@ -94,7 +98,7 @@ async def ask(
     }
     await bridge(scope, receive, send)
     start, *parts = sent
-    return Answer(start["status"], dict(start["headers"]), b"".join(part["body"] for part in parts))
+    return Answer(start["status"], start["headers"], b"".join(part["body"] for part in parts))
 
 
 def cookies(*lines: str) -> Headers:

@@ -1,11 +1,19 @@
-"""Refresh tokens as browsers send them: in several cookies of one name."""
+"""Refresh tokens: in several cookies of one name, and in whose bodies."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
 from http_bridge.app import Bridge
-from postroad.contracts.auth import REFRESH_CONTEXT, Ended, EndSession, RefreshSession, Session
+from http_bridge.asgi.messages import Headers
+from postroad.contracts.auth import (
+    REFRESH_CONTEXT,
+    CreateSession,
+    Ended,
+    EndSession,
+    RefreshSession,
+    Session,
+)
 from postroad.contracts.errors import InvalidRefreshToken
 from postroad.messaging.rpc_worker import Handlers
 from postroad.security.keyring import KeyRing
@@ -25,6 +33,9 @@ class Sessions:
 
     async def refresh(self, request: RefreshSession) -> Session:
         self._check(request.sealed_refresh_token)
+        return self._session()
+
+    def _session(self) -> Session:
         new = seal("new", to="bridge", context=REFRESH_CONTEXT, trust=self._keys.trust)
         return Session(
             access_token="access",
@@ -33,6 +44,9 @@ class Sessions:
             refresh_expires_in=900,
             user_id=1,
         )
+
+    async def sign_in(self, _: CreateSession) -> Session:
+        return self._session()
 
     async def end(self, request: EndSession) -> Ended:
         self._check(request.sealed_refresh_token or "")
@@ -54,7 +68,11 @@ def sessions(keys: dict[str, KeyRing]) -> Sessions:
 async def bridge(
     memory_broker: MemoryUnderTest, keys: dict[str, KeyRing], sessions: Sessions
 ) -> AsyncIterator[Bridge]:
-    handlers: Handlers = {RefreshSession: sessions.refresh, EndSession: sessions.end}
+    handlers: Handlers = {
+        CreateSession: sessions.sign_in,
+        RefreshSession: sessions.refresh,
+        EndSession: sessions.end,
+    }
     async with (
         serving(memory_broker, keys["auth"], handlers),
         calling(memory_broker, keys["bridge"]) as client,
@@ -110,3 +128,48 @@ async def test_a_refresh_uses_one_token_and_a_sign_out_ends_every_session(
     await ask(bridge, "POST", "/auth/logout", headers=headers)
 
     assert sessions.asked == ["good", "good", "better"]
+
+
+# who gets tokens in the body
+
+OURS = (b"sec-fetch-site", b"same-origin")
+FROM = (b"origin", b"http://here.local")
+JSON_BODY = (b"content-type", b"application/json")
+SIGN_IN = b'{"username":"reader","password":"secret"}'
+IN_BODY = {"access_token", "token_type", "refresh_token"}
+
+
+async def test_who_refreshes_by_the_cookie_gets_no_token_that_a_script_reads(
+    bridge: Bridge,
+) -> None:
+    answer = await ask(bridge, "POST", "/auth/refresh", headers=cookies("refresh_token=good"))
+
+    assert answer.json() == {"message": "refreshed", "expires_in": 900, "refresh_expires_in": 900}
+    assert [name for name, _ in answer.lines].count(b"set-cookie") == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("/auth", SIGN_IN), ("/auth/refresh", b'{"refresh_token":"good"}')]
+)
+@pytest.mark.parametrize(
+    ("headers", "is_told"), [([], True), ([OURS], False), ([FROM], False), ([OURS, FROM], False)]
+)
+async def test_a_browser_gets_its_tokens_as_cookies_alone(
+    bridge: Bridge, path: str, body: bytes, headers: Headers, is_told: bool
+) -> None:
+    answer = await ask(bridge, "POST", path, headers=[JSON_BODY, *headers], body=body)
+
+    assert answer.status == 200
+    assert IN_BODY & answer.json().keys() == (IN_BODY if is_told else set())
+    assert [name for name, _ in answer.lines].count(b"set-cookie") == 2
+
+
+async def test_who_sends_a_refresh_token_gets_one_though_its_cookies_came_along(
+    bridge: Bridge,
+) -> None:
+    headers = [JSON_BODY, *cookies("refresh_token=good")]
+    body = b'{"refresh_token":"good"}'
+
+    answer = await ask(bridge, "POST", "/auth/refresh", headers=headers, body=body)
+
+    assert answer.json().keys() >= IN_BODY
