@@ -2,15 +2,19 @@
 
 import sqlite3
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import exc as sql_errors
 from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from postroad.context import current_context
 from postroad.storage.outages import outage_of
 
+_FILE = "postroad_file"
 IS_READ_ONLY = "postroad_is_read_only"  # noted of a session by its last transaction
 _POOL_TIMEOUT_S = 2
 _CONNECTIONS, _MORE_CONNECTIONS = 8, 24
@@ -31,6 +35,7 @@ def make_engine(url: URL) -> Engine:
         connect = partial(sqlite3.connect, file, uri=True, check_same_thread=False)
         engine = create_engine(url, creator=connect, **pool)
         event.listen(engine, "connect", _prepare_sqlite)
+        _leave_files_that_are_gone(engine)
     else:
         from postroad.storage import postgresql  # noqa: PLC0415  # memory; SQLite has no use
 
@@ -78,6 +83,29 @@ def _give_session_up(context: ExceptionContext) -> None:
     if outage is not None:
         context.is_disconnect = True
         context.invalidate_pool_on_disconnect = outage.is_of_session
+
+
+def _leave_files_that_are_gone(engine: Engine) -> None:
+    """Replace sessions whose file was deleted or replaced: what they write, nobody else sees."""
+    path = engine.url.database or ""
+
+    def remember(_connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
+        record.info[_FILE] = _identity(path)
+
+    def compare(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+        if record.info[_FILE] != _identity(path):
+            raise sql_errors.InvalidatePoolError
+
+    event.listen(engine, "connect", remember)
+    event.listen(engine, "checkout", compare)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

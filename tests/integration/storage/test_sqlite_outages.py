@@ -17,7 +17,7 @@ from postroad.storage.database import Database
 from postroad.storage.migrate import migrate
 from postroad.storage.opening import require_newest_schema
 from postroad.storage.tables import SchemaError
-from tests.support.auth import AuthUnderTest, make_keys, rows
+from tests.support.auth import AuthUnderTest, at_once, make_keys, rows
 from tests.support.upstreams import answering
 
 NOBODY = 65_534
@@ -110,6 +110,37 @@ def test_a_full_disk_is_unavailable(auth: AuthUnderTest) -> None:
 
     event.remove(auth.database.engine, "connect", limit)
     auth.sign_in()
+
+
+def test_a_file_that_was_deleted_is_away_and_its_successor_is_used(
+    auth: AuthUnderTest, file: Path
+) -> None:
+    at_once(3, lambda _: auth.service.users.find("reader"))
+    for path in file.parent.iterdir():
+        path.unlink()
+    with pytest.raises(Unavailable, match="away"):
+        auth.sign_in()
+    while_away = auth.database.problem()
+
+    migrate(f"sqlite:///{file}", SCHEMA)
+    auth.add_user("successor")
+
+    assert while_away == "the database is away"
+    with closing(Database(f"sqlite:///{file}")) as other:
+        assert [row.username for row in rows(other, users)] == ["successor"]
+
+
+def test_a_file_that_was_replaced_by_a_copy_is_left(auth: AuthUnderTest, file: Path) -> None:
+    copy = file.with_name("copy.db")
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("VACUUM INTO ?", (str(copy),))
+    auth.add_user("too late")
+
+    copy.replace(file)
+    for log in ("-wal", "-shm"):
+        file.with_name(f"{file.name}{log}").unlink()
+
+    assert [row.username for row in rows(auth.database, users)] == ["reader"]
 
 
 def test_a_locked_file_is_not_taken_for_no_database(tmp_path: Path) -> None:
