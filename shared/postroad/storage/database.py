@@ -175,7 +175,7 @@ def parse_url(given: str) -> URL:
         raise InvalidDatabaseUrl("it is not a database URL") from None  # which holds a password
     except ValueError:
         raise InvalidDatabaseUrl(
-            "its port is no number; an IPv6 address stands in brackets, as in [::1]"
+            "its port must be a number, and an IPv6 address is in brackets, as in [::1]"
         ) from None
     match url.get_backend_name():
         case "sqlite" if url.database and url.database != ":memory:":
@@ -196,11 +196,22 @@ def _check_postgresql(url: URL) -> None:
     _, options = url.get_dialect()().create_connect_args(url)
     try:
         conninfo.make_conninfo("", **options)
+        conninfo.timeout_from_conninfo(dict(options))
     except ProgrammingError as error:
         raise InvalidDatabaseUrl(str(error).strip()) from None
+    for host in str(options.get("host", "")).split(","):
+        if not host.startswith("/"):  # a folder with a socket
+            _check_host(host)
     for port in str(options.get("port", "")).split(","):  # one for each host
         if port and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535):
-            raise InvalidDatabaseUrl("its port is no number from 1 to 65535")
+            raise InvalidDatabaseUrl("its port must be a number from 1 to 65535")
+
+
+def _check_host(host: str) -> None:
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise InvalidDatabaseUrl("its host must be a name or an address") from None
 
 
 def database_url(settings: DatabaseSettings) -> str:

@@ -50,8 +50,8 @@ def open_database(settings: DatabaseSettings, schema: Schema, *, is_development:
     In development, what is missing is made first.
     """
     try:
-        url = database_url(settings)
         while True:
+            url = database_url(settings)  # each time: its password may be put right meanwhile
             try:
                 _look(url, schema, makes_it=is_development)
             except (Unavailable, OutcomeUnknown) as error:

@@ -64,10 +64,13 @@ def test_a_password_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     [
         ("postgresql://u:secret@::1:5432/auth", "brackets"),
         ("postgresql://u:secret@[::1:5432/auth", "brackets"),
-        ("postgresql://u:secret@db:abc/auth", "its port is no number"),
-        ("postgresql://u:secret@db:99999/auth", "its port is no number from 1 to 65535"),
+        ("postgresql://u:secret@db:abc/auth", "its port must be a number"),
+        ("postgresql://u:secret@db:99999/auth", "its port must be a number from 1 to 65535"),
         ("postgresql://u:secret@/auth?host=a:5432&host=b:99999", "from 1 to 65535"),
         ("postgresql://u:secret@db/auth?sslmod=require", 'invalid connection option "sslmod"'),
+        ("postgresql://u:secret@db..example/auth", "its host must be a name or an address"),
+        (f"postgresql://u:secret@{'d' * 64}.example/auth", "its host must be a name"),
+        ("postgresql://u:secret@db/auth?connect_timeout=soon", "bad value for connect_timeout"),
         ("mysql://u:secret@db/auth", "it must begin with"),
         ("secret", "it is not a database URL"),
         ("sqlite://var/lib/auth.db", "sqlite:/// and a file"),
@@ -89,6 +92,7 @@ def test_a_url_that_cannot_be_used_is_refused_before_it_is(url: str, problem: st
         "postgresql:///auth?host=/var/run/postgresql",
         "postgresql://u@/auth?host=a:5432&host=b:5433&target_session_attrs=read-write",
         "postgresql://u@[::1]:5432/auth",
+        "postgresql://u@d\xe4ten.example/auth?connect_timeout=5",
     ],
 )
 def test_whatever_the_driver_can_use_is_taken(url: str) -> None:
