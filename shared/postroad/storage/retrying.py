@@ -18,16 +18,16 @@ LOOK_EVERY_S = 1.0
 RETRY_S = 5.0
 
 
-def outlasting(
+def held_during_outage(
     handler: Callable[[T], None],
     *,
-    problem: Callable[[], str | None],
+    outage: Callable[[], str | None],
     pause: Callable[[float], None] = sleep,
 ) -> Callable[[T], None]:
-    """Return a handler that is run again once there is no ``problem`` with the database.
+    """Return a handler that is run again after an outage of its database.
 
-    Its message is held meanwhile, and none of its attempts is used up. What is unavailable while
-    there is no problem fails as anything else does.
+    Its message is held meanwhile, and none of its attempts is used up. ``outage`` returns what the
+    database cannot do now; an error while it returns none counts as any other.
     """
 
     def handle(message: T) -> None:
@@ -35,7 +35,7 @@ def outlasting(
             try:
                 handler(message)
             except (Unavailable, OutcomeUnknown):  # an inbox knows whether it was done
-                if not _has_passed(problem, pause):
+                if not _has_passed(outage, pause):
                     raise
             else:
                 return
@@ -43,14 +43,14 @@ def outlasting(
     return handle
 
 
-def _has_passed(problem: Callable[[], str | None], pause: Callable[[float], None]) -> bool:
-    """Wait until a problem has passed; false if there was none, or nobody waits any more."""
+def _has_passed(outage: Callable[[], str | None], pause: Callable[[float], None]) -> bool:
+    """Wait for the end of an outage; false if there was none, or nobody waits any more."""
     context, began = current_context.get(), monotonic()
-    found = problem()
+    found = outage()
     if found is None:
         return False
     log.warning("waiting", reason=found, request_id=context.correlation_id)
-    while problem() is not None:
+    while outage() is not None:
         if context.is_over:
             return False
         pause(LOOK_EVERY_S)

@@ -6,7 +6,7 @@ import pytest
 
 from postroad.context import RequestContext
 from postroad.contracts.errors import OutcomeUnknown, ServiceError, Unavailable
-from postroad.storage.retrying import outlasting
+from postroad.storage.retrying import held_during_outage
 from tests.support.upstreams import answering
 
 READ_ONLY = "the database is read-only"
@@ -42,7 +42,7 @@ def test_work_is_done_once_the_problem_has_passed(error: type[ServiceError]) -> 
     work, pauses = Work(1, error), list[float]()
     problems = answers(READ_ONLY, READ_ONLY, READ_ONLY, None)
 
-    outlasting(work, problem=lambda: next(problems), pause=pauses.append)("page 1")
+    held_during_outage(work, outage=lambda: next(problems), pause=pauses.append)("page 1")
 
     assert work.given == ["page 1", "page 1"]
     assert len(pauses) == 2
@@ -53,7 +53,7 @@ def test_what_fails_without_a_problem_is_not_held() -> None:
     work = Work(1)
 
     with pytest.raises(Unavailable):
-        outlasting(work, problem=lambda: None)("page 1")
+        held_during_outage(work, outage=lambda: None)("page 1")
 
     assert work.given == ["page 1"]
 
@@ -63,4 +63,4 @@ def test_work_that_was_given_up_is_not_held(context: RequestContext) -> None:
         context.is_over = True
 
     with pytest.raises(Unavailable):
-        outlasting(Work(1), problem=lambda: READ_ONLY, pause=give_up)("page 1")
+        held_during_outage(Work(1), outage=lambda: READ_ONLY, pause=give_up)("page 1")
