@@ -55,7 +55,8 @@ def run(options: Namespace) -> int:
         if number:
             print()
         show(report(diagnosis))
-    return 1 if any(diagnosis.failure for diagnosis in diagnoses) else 0
+    is_doubted = any(each.failure or not each.message.is_whole for each in diagnoses)
+    return 1 if is_doubted else 0
 
 
 def moment(text: str) -> float:

@@ -40,6 +40,7 @@ _WANTS = {
         "the signature holds the hash of the user's token, or there is none"
     ),
 }
+_SIGNED = "signed with an accepted key, over exactly this body"
 _BODY = "the body keeps its contract"
 _FOREVER = float("inf")
 
@@ -106,7 +107,7 @@ class Reader:
         found += self._role(message, source, signature.claims, now)
         if source.typ == "request":
             found += self._request(message, signature.claims)
-        elif source.typ != "reply":
+        elif source.typ != "reply" and message.is_whole:
             found.append(_work_body(message, source, signature.claims))
         return Diagnosis(message, source, now, signature.claims, found)
 
@@ -114,10 +115,12 @@ class Reader:
         self, message: CapturedMessage, source: MessageSource, signature: Signature
     ) -> Iterator[CheckResult]:
         verifier, claims = self._verifier, signature.claims
-        yield _attempt(
-            "signed with an accepted key, over exactly this body",
-            lambda: verifier.check_signature(signature, message.body),
-        )
+        if message.is_whole:
+            yield _attempt(_SIGNED, lambda: verifier.check_signature(signature, message.body))
+        else:
+            yield CheckResult(
+                _SIGNED, CheckOutcome.UNKNOWN, Reason.BAD_SIGNATURE, "a part of it is not here"
+            )
         typ = "redrive" if source.is_queue_of_work and claims.typ == "redrive" else source.typ
         yield _attempt(f"a {typ}", lambda: verifier.check_type(claims, typ))
         yield _attempt(f"for {source.reader or 'all'}", lambda: verifier.check_audience(claims))
@@ -144,7 +147,7 @@ class Reader:
             )
         yield _attempt("the user may do it", lambda: self._authorise(message, claims))
         contract = CONTRACTS.get(claims.op)
-        if contract is not None:
+        if contract is not None and message.is_whole:
             yield _attempt(_BODY, lambda: _parse(contract, message.body))
 
     def _authorise(self, message: CapturedMessage, claims: Claims) -> None:

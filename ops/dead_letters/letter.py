@@ -9,8 +9,12 @@ from ops.dead_letters.readers import Readers, UnknownReader, claims_of
 from postroad.broker.deliveries import RabbitDelivery
 from postroad.broker.queue_browser import BrowsedMessage
 from postroad.contracts.errors import InvalidRequest, NotAuthenticated, NotAuthorised
-from postroad.dead_letters.captured import CapturedMessage, MessageSource, place_of
-from postroad.dead_letters.redriver import as_it_died, died_in
+from postroad.dead_letters.captured import (
+    CapturedMessage,
+    MessageSource,
+    copy_of_letter,
+    place_of,
+)
 from postroad.messaging.background_worker import ATTEMPT
 from postroad.security.claims import Reason, Refused
 from postroad.security.keyring import KeyRing
@@ -68,7 +72,7 @@ class DeadLetter:
     @property
     def reason(self) -> str:
         """Name why it died: a refusal's reason, an error's code, or what the broker says."""
-        if self.diagnosis.failure is not None:
+        if self.diagnosis.failure is not None and self.message.is_whole:
             return str(self.diagnosis.failure.code)
         if self.message.died_of not in (None, REJECTED):
             return str(self.message.died_of)
@@ -113,11 +117,12 @@ class Choice:
 
 def read_letter(held: BrowsedMessage, readers: Readers) -> DeadLetter:
     """Read a message in a queue of dead letters, and diagnose it."""
-    properties = held.delivery.properties
+    body, properties = held.delivery.body, held.delivery.properties
     queue = held.queue.removeprefix(dead_queue(""))
-    if held.queue == QUARANTINE and (kept := died_in(properties)) is not None:
-        queue, properties = kept, as_it_died(properties)
-    message = _with_copies(CapturedMessage(held.delivery.body, properties, "", "", is_whole=True))
+    copied = copy_of_letter(body, properties)
+    if held.queue == QUARANTINE and copied is not None:
+        queue = copied.died_where or queue
+    message = _with_copies(copied or CapturedMessage(body, properties, "", "", is_whole=True))
     source = place_of(queue, properties.type) or MessageSource("event", None, is_queue_of_work=True)
     try:
         diagnosis = readers.diagnose(message, source=source)
@@ -148,6 +153,8 @@ def objection(letter: DeadLetter, keys: KeyRing, *, force: bool = False) -> str 
     """
     if not letter.source.is_queue_of_work:
         return "a request: its caller has long gone"
+    if not letter.message.is_whole:
+        return "only a part of it was kept"
     for finding in letter.diagnosis.findings:
         if not finding.is_failure or finding.code in _MENDABLE:
             continue

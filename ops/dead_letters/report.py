@@ -66,7 +66,10 @@ def report(diagnosis: Diagnosis) -> Iterator[str]:
     message, source = diagnosis.message, diagnosis.source
     yield f"{source.typ} for {source.reader or 'all who listen'}, {len(message.body)} bytes"
     if not message.is_whole:
-        yield "! the payload was cut off: ask the management for all of it ('truncate')"
+        yield (
+            "! the payload was cut off: its reader kept a part of it, or the management shows one "
+            "('truncate')"
+        )
     yield from _properties(message)
     if diagnosis.claims is not None:
         yield ""
@@ -116,6 +119,8 @@ def _conclusion(diagnosis: Diagnosis) -> str:
     failure = diagnosis.failure
     if failure is None:
         is_dead = diagnosis.message.rejected_at is not None
+        if not is_dead and not diagnosis.message.is_whole:
+            return "What is here of it would be accepted."
         return _cause_of_death(diagnosis) if is_dead else "It would be accepted."
     if failure.outcome is CheckOutcome.REFUSED:
         return f"Refused: {failure.code}. It is dead-lettered, and its sender hears nothing."
@@ -127,6 +132,8 @@ def _conclusion(diagnosis: Diagnosis) -> str:
 def _cause_of_death(diagnosis: Diagnosis) -> str:
     """Explain the dead-lettering of a message with which nothing is wrong."""
     message, source = diagnosis.message, diagnosis.source
+    if not message.is_whole:
+        return f"Its reader has kept a part of it only. It died of: {message.died_of}."
     log = f"The reader's log has message id {message.properties.message_id}."
     if message.died_of == "delivery_limit":
         return (

@@ -24,7 +24,7 @@ _PARTS = {  # what makes an entry the same one, and what is to be the same about
     "exchanges": (("name",), ("type", "durable")),
     "queues": (("name",), ("durable",)),
     "policies": (("name",), ("pattern", "apply-to", "priority", "definition")),
-    "users": (("name",), ("tags",)),
+    "users": (("name",), ("tags", "limits")),
     "permissions": (("user",), ("configure", "write", "read")),
     "topic_permissions": (("user", "exchange"), ("write", "read")),
 }

@@ -4,6 +4,9 @@
 # is told the same (max_message_size in rabbitmq/rabbitmq.conf).
 MESSAGE_MAX_BYTES = 4 * 2**20
 
+# Of a request's body. The largest that a contract of ours allows takes less than half of it.
+REQUEST_MAX_BYTES = 64 * 2**10
+
 PROBLEM = "problem+json"
 """What a reply is when it is an error: the claim ``cty``, and ``application/...`` as a property."""
 

@@ -66,6 +66,17 @@ async def test_a_full_queue_refuses(open_broker: OpenBroker, topology: Definitio
     assert await broker.depth(CATALOG) == 2
 
 
+async def test_a_queue_is_full_too_when_it_holds_as_many_bytes_as_it_may(
+    open_broker: OpenBroker, topology: Definitions
+) -> None:
+    broker = await open_broker(with_policy(topology, "rpc", max_length_bytes=2_000))
+
+    async with publishing(broker, "bridge") as publisher:
+        outcomes = [await send(publisher, RPC_EXCHANGE, METHOD, b" " * 1_000) for _ in range(4)]
+
+    assert outcomes == [Outcome.CONFIRMED] * 2 + [Outcome.REFUSED] * 2
+
+
 async def test_what_a_consumer_holds_does_not_count_as_length(
     open_broker: OpenBroker, topology: Definitions
 ) -> None:

@@ -14,8 +14,8 @@ from postroad.context import RequestContext, current_context
 from postroad.contracts.errors import UpstreamFailed
 from postroad.contracts.events import LoginFailed
 from postroad.contracts.syncs import FetchPage
-from postroad.dead_letters.captured import CapturedMessage
-from postroad.dead_letters.redriver import NotMoved, Redriver, as_it_died, died_in
+from postroad.dead_letters.captured import CapturedMessage, copy_of_letter
+from postroad.dead_letters.redriver import NotMoved, Redriver
 from postroad.messaging.background_worker import ATTEMPT, BackgroundHandlers
 from postroad.security.claims import Claims
 from postroad.security.keyring import KeyRing
@@ -188,9 +188,10 @@ async def test_what_is_in_quarantine_is_what_died(broker: BrokerUnderTest, keys:
     (kept,) = await waiting_in(broker, QUARANTINE)
 
     assert kept.body == dead.body
-    assert died_in(kept.properties) == QUEUE
-    as_dead = as_it_died(kept.properties)
-    assert as_dead.user_id == dead.properties.user_id
+    as_dead = copy_of_letter(kept.body, kept.properties)
+    assert as_dead is not None
+    assert as_dead.died_where == QUEUE
+    assert as_dead.properties.user_id == dead.properties.user_id
     assert as_dead.headers["signature"] == dead.headers["signature"]
     assert as_dead.headers["CC"] == [BACK]
     assert await broker.depth(QUEUE) == 0

@@ -7,8 +7,9 @@ import pytest
 
 from postroad.contracts.auth import CreateSession, Session
 from postroad.contracts.errors import InternalError, InvalidRequest, PeerError
+from postroad.contracts.registry import CONTRACTS
 from postroad.contracts.syncs import FetchPage
-from postroad.limits import MESSAGE_MAX_BYTES
+from postroad.limits import MESSAGE_MAX_BYTES, REQUEST_MAX_BYTES
 from postroad.messaging.publishing import MessagePublisher, NotPublished
 from postroad.security import lasting_signatures
 from postroad.security.claims import Reason, Refused
@@ -19,6 +20,7 @@ from postroad.testing import calling, serving
 from postroad.topology.names import dead_queue, rpc_queue
 from tests.hostile.border import Land, NotLetIn
 from tests.support.brokers import MemoryUnderTest
+from tests.support.letters import write
 from tests.support.services import SESSION, SIGN_IN
 from tests.support.traffic import publishing, waiting_in
 
@@ -61,7 +63,9 @@ async def test_a_request_that_is_too_large_is_not_sent(
 ) -> None:
     async with calling(memory_broker, keys["bridge"]) as client:
         with pytest.raises(InvalidRequest, match="a body of"):
-            await client.call(SIGN_IN.model_copy(update={"sealed_password": TOO_LONG}))
+            await client.call(
+                SIGN_IN.model_copy(update={"sealed_password": "x" * REQUEST_MAX_BYTES})
+            )
 
     assert await memory_broker.depth(rpc_queue("auth")) == 0
 
@@ -80,11 +84,42 @@ async def test_a_job_that_is_too_large_is_not_sent(
             )
 
 
-def test_a_body_that_is_too_large_is_not_even_verified(keys: Keys) -> None:
+@pytest.mark.parametrize(
+    ("typ", "most"),
+    [("request", REQUEST_MAX_BYTES), ("reply", MESSAGE_MAX_BYTES), ("event", MESSAGE_MAX_BYTES)],
+    ids=["request", "reply", "event"],
+)
+def test_a_body_that_is_too_large_is_not_even_verified(keys: Keys, typ: str, most: int) -> None:
+    signature = write(keys["bridge"], SIGN_IN, reply_to="reply.bridge.x").headers["signature"]
+
     with pytest.raises(Refused) as refusal:
-        Verifier(keys["catalog"]).verify("e30..", b" " * (MESSAGE_MAX_BYTES + 1), typ="request")
+        Verifier(keys["auth"]).verify(signature, b" " * (most + 1), typ=typ)
 
     assert refusal.value.reason is Reason.MALFORMED
+    assert refusal.value.detail == "the body is too long"
+
+
+def test_every_contract_s_largest_request_is_less_than_half_of_the_limit() -> None:
+    for contract in CONTRACTS.values():
+        assert largest(contract.model_json_schema()) < REQUEST_MAX_BYTES / 2
+
+
+def largest(schema: dict[str, Any]) -> int:
+    """Count the bytes of the largest JSON that a flat schema allows, each character escaped."""
+    match schema:
+        case {"anyOf": choices}:
+            return max(map(largest, choices))
+        case {"type": "object", "properties": fields}:
+            return sum(2 * len(name) + 5 + largest(field) for name, field in fields.items())
+        case {"type": "string", "maxLength": most}:
+            return 2 + 6 * int(most)  # \\u0000
+        case {"enum": values}:
+            return 2 + max(len(str(value)) for value in values)
+        case {"type": "string", "pattern": "^[a-z0-9-]{1,64}$"}:
+            return 2 + 64
+        case {"type": "integer" | "number" | "boolean" | "null" | "object"}:  # an empty one
+            return 25
+    pytest.fail(f"nothing bounds {schema}")
 
 
 async def test_a_reply_that_breaks_its_contract_is_its_services_fault(

@@ -35,10 +35,10 @@ class NotOpen(Exception):
 
 
 class TooLarge(Exception):
-    """The body is over ``MESSAGE_MAX_BYTES``; nothing was sent."""
+    """The body is over its limit; nothing was sent."""
 
-    def __init__(self, body: bytes) -> None:
-        super().__init__(f"a body of {len(body)} bytes; at most {MESSAGE_MAX_BYTES} are taken")
+    def __init__(self, body: bytes, most: int = MESSAGE_MAX_BYTES) -> None:
+        super().__init__(f"a body of {len(body)} bytes; at most {most} are taken")
 
 
 OnOutcome = Callable[[Outcome], None]

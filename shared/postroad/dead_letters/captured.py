@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from postroad.broker.dead_lettering import KEPT
 from postroad.broker.interfaces import BasicProperties
 from postroad.contracts.registry import JOBS
 from postroad.topology.names import (
@@ -20,6 +21,7 @@ from postroad.topology.names import (
 )
 
 _HEADERS = "headers"
+_DEATHS = "x-death"
 _KNOWN = ("type", "message_id", "correlation_id", "reply_to", "user_id", "content_type")
 
 
@@ -44,7 +46,7 @@ class CapturedMessage:
     properties: BasicProperties
     exchange: str
     routing_key: str
-    is_whole: bool  # the management cuts off what is longer than one asked for
+    is_whole: bool  # not where its reader kept a part of it, or the management cut it off
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -65,6 +67,11 @@ class CapturedMessage:
     def died_of(self) -> str | None:
         """Say what the broker calls the reason: rejected, delivery_limit or expired."""
         return next((str(death.get("reason")) for death in self._deaths()), None)
+
+    @property
+    def died_where(self) -> str | None:
+        """Name the queue in which it became a dead letter."""
+        return next((str(death.get("queue")) for death in self._deaths()), None)
 
     @property
     def died_by(self) -> list[str]:
@@ -89,7 +96,7 @@ class CapturedMessage:
 
     def _deaths(self) -> Iterable[dict[str, Any]]:
         """Give its ends in its readers' queues, the latest first; to have waited is none."""
-        deaths = self.headers.get("x-death")
+        deaths = self.headers.get(_DEATHS)
         return (
             death
             for death in (deaths if isinstance(deaths, list) else [])
@@ -106,6 +113,30 @@ def place_of(queue: str, name: str | None) -> MessageSource | None:
     if kind == "work":
         return MessageSource("job" if name in JOBS else "event", service, is_queue_of_work=True)
     return None
+
+
+def copy_of_letter(body: bytes, properties: BasicProperties) -> CapturedMessage | None:
+    """Undo what the copying of a dead letter changed; none where it is no such copy.
+
+    What the broker has dead-lettered is none, whatever headers its sender gave it.
+    """
+    outer = properties.headers or {}
+    kept = outer.get(KEPT)
+    if not isinstance(kept, dict) or _DEATHS in outer:
+        return None
+    death = {"queue": kept.get("queue"), "reason": kept.get("reason"), "time": kept.get("since")}
+    headers = kept.get("headers")
+    had = BasicProperties(
+        content_type=properties.content_type,
+        correlation_id=properties.correlation_id,
+        message_id=properties.message_id,
+        reply_to=kept.get("reply_to"),
+        timestamp=properties.timestamp,
+        type=properties.type,
+        user_id=kept.get("user_id"),
+        headers={**(headers if isinstance(headers, dict) else {}), _DEATHS: [death]},
+    )
+    return CapturedMessage(body, had, "", "", is_whole=kept.get("is_whole", True))
 
 
 def read_messages(text: str) -> list[CapturedMessage]:
@@ -134,7 +165,7 @@ def as_management(message: CapturedMessage) -> dict[str, Any]:
     return {
         "payload": payload,
         "payload_encoding": encoding,
-        "payload_bytes": len(message.body),
+        "payload_bytes": len(message.body) + (not message.is_whole),
         "exchange": message.exchange,
         "routing_key": message.routing_key,
         "properties": {name: value for name, value in properties.items() if value is not None}
@@ -161,12 +192,13 @@ def _read(message: object) -> CapturedMessage:
         )
     properties = message["properties"] or {}  # the API writes an empty table as a list
     body = _body(message)
-    return CapturedMessage(
+    had = BasicProperties(
+        headers=properties.get(_HEADERS) or {},
+        **{name: properties.get(name) for name in _KNOWN},
+    )
+    return copy_of_letter(body, had) or CapturedMessage(
         body=body,
-        properties=BasicProperties(
-            headers=properties.get(_HEADERS) or {},
-            **{name: properties.get(name) for name in _KNOWN},
-        ),
+        properties=had,
         exchange=str(message.get("exchange", "")),
         routing_key=str(message.get("routing_key", "")),
         is_whole=message.get("payload_bytes", len(body)) == len(body),

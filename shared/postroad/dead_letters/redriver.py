@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from time import time
 from typing import Any
 
+from postroad.broker.dead_lettering import KEPT
 from postroad.broker.interfaces import BasicProperties, Outcome, Publisher
 from postroad.dead_letters.captured import CapturedMessage
 from postroad.messaging.background_worker import ATTEMPT
@@ -20,8 +21,6 @@ from postroad.security.claims import Claims
 from postroad.security.keyring import KeyRing
 from postroad.security.lasting_signatures import LastingSigner
 from postroad.topology.names import QUARANTINE, RETRY_EXCHANGE, wait_key
-
-KEPT = "dead-letter"  # the header of what is in quarantine: all that the move would have changed
 
 _NOT_PASSED_ON = ("signature", ATTEMPT, "CC", "BCC")  # made anew, or harmful; and all of `x-...`
 _STOPS = {
@@ -80,6 +79,7 @@ class Redriver:
             "user_id": message.properties.user_id,
             "reply_to": message.properties.reply_to,
             "headers": _encodable(headers),
+            "is_whole": message.is_whole,
         }
         properties = self._properties(message, {KEPT: kept})
         await self._publish(QUARANTINE, QUARANTINE, message.body, properties)
@@ -106,28 +106,6 @@ class Redriver:
             raise NotMoved(str(error)) from error
         if outcome is not Outcome.CONFIRMED:
             raise NotMoved(f"{properties.message_id} cannot go to {queue}: {_STOPS[outcome]}")
-
-
-def died_in(properties: BasicProperties) -> str | None:
-    """Name the queue in which a message died that is in quarantine."""
-    kept = (properties.headers or {}).get(KEPT)
-    return str(kept.get("queue")) if isinstance(kept, dict) else None
-
-
-def as_it_died(properties: BasicProperties) -> BasicProperties:
-    """Undo what the move into quarantine changed."""
-    kept: dict[str, Any] = (properties.headers or {})[KEPT]
-    death = {"queue": kept["queue"], "reason": kept["reason"], "time": kept["since"]}
-    return BasicProperties(
-        content_type=properties.content_type,
-        correlation_id=properties.correlation_id,
-        message_id=properties.message_id,
-        reply_to=kept["reply_to"],
-        timestamp=properties.timestamp,
-        type=properties.type,
-        user_id=kept["user_id"],
-        headers={**kept["headers"], "x-death": [death]},
-    )
 
 
 def _encodable(value: object) -> object:

@@ -14,6 +14,7 @@ from time import time
 import structlog
 from pydantic import ValidationError
 
+from postroad.broker.dead_lettering import DeadLetters
 from postroad.broker.interfaces import (
     BasicProperties,
     Broker,
@@ -91,12 +92,9 @@ class BackgroundWorker:
 
         What failed is put aside by ``publisher``, which is the caller's to start and close.
         """
+        dead_letters = DeadLetters(publisher, work_queue(keys.service, queue), keys.service)
         self._core = WorkerCore(
-            broker,
-            work_queue(keys.service, queue),
-            prefetch=prefetch,
-            admit=self._admit,
-            refused="work refused",
+            broker, dead_letters, prefetch=prefetch, admit=self._admit, refused="work refused"
         )
         self._handlers = {
             contract: self._core.awaitable(handler) for contract, handler in handlers.items()

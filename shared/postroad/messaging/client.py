@@ -28,7 +28,7 @@ from postroad.contracts.errors import (
     Unavailable,
 )
 from postroad.ids import is_plain_id, new_id
-from postroad.limits import LONGEST_DEADLINE_S, PROBLEM
+from postroad.limits import LONGEST_DEADLINE_S, PROBLEM, REQUEST_MAX_BYTES
 from postroad.logger import get_logger
 from postroad.messaging.failures import failure_of, read_problem
 from postroad.messaging.reply import Reply
@@ -256,6 +256,8 @@ class Client:
         now = time()
         reply_to = self._replies.address or ""
         body = request.as_json
+        if len(body) > REQUEST_MAX_BYTES:
+            raise InvalidRequest(str(TooLarge(body, REQUEST_MAX_BYTES)))
         token, hashed = _text_and_hash(user) if user is not None else (None, None)
         headers: dict[str, Any] = {
             "signature": self._signer.request(
@@ -303,8 +305,6 @@ class Client:
             if span is not None:
                 span.end(error=Unavailable.code)
             raise Unavailable("the message broker is away") from error
-        except TooLarge as error:
-            raise InvalidRequest(str(error)) from error
 
     def _on_reply(self, delivery: Delivery) -> None:
         headers = delivery.properties.headers or {}

@@ -7,6 +7,7 @@ from time import time
 import structlog
 from pydantic import ValidationError
 
+from postroad.broker.dead_lettering import DeadLetters
 from postroad.broker.interfaces import (
     BasicProperties,
     Broker,
@@ -79,12 +80,9 @@ class Worker:
         prefetch: int = 64,
     ) -> None:
         """Replies go out by ``publisher``, which is the caller's to start and close."""
+        self._dead = DeadLetters(publisher, rpc_queue(service), service)
         self._core = WorkerCore(
-            broker,
-            rpc_queue(service),
-            prefetch=prefetch,
-            admit=self._admit,
-            refused="request refused",
+            broker, self._dead, prefetch=prefetch, admit=self._admit, refused="request refused"
         )
         contracts = {contract.method: contract for contract in handlers}
         self._handlers: dict[type[Request[Message]], Callable[..., Awaitable[Result]]] = {
@@ -237,7 +235,7 @@ class Worker:
         if outcome is Outcome.LOST:  # the reply may be gone: somebody answers again
             answer.delivery.requeue()
         elif answer.is_bug:
-            answer.delivery.dead_letter()
+            self._dead.take(answer.delivery, "rejected")
         else:
             answer.delivery.ack()
         self._core.end()

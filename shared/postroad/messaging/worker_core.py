@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 
 import structlog
 
+from postroad.broker.dead_lettering import DeadLetters
 from postroad.broker.interfaces import Broker, Delivery
 from postroad.context import RequestContext, current_context
 from postroad.contracts.errors import ServiceError
@@ -28,24 +29,25 @@ class WorkerCore:
     """Works on the deliveries of one queue, ``prefetch`` at a time.
 
     ``admit`` returns the work that a delivery is, none when it is settled already; the work calls
-    ``end`` when it has settled. What ``admit`` refuses (``Refused``) is dead-lettered, and logged
-    as ``refused``.
+    ``end`` when it has settled. What ``admit`` refuses (``Refused``) goes to ``dead_letters``, and
+    is logged as ``refused``.
     """
 
     def __init__(
         self,
         broker: Broker,
-        queue: str,
+        dead_letters: DeadLetters,
         *,
         prefetch: int,
         admit: Callable[[Delivery, Stopwatch], Work | None],
         refused: str,
     ) -> None:
-        self.queue = queue
+        self.queue = queue = dead_letters.queue
         self.counts: Counter[str] = Counter()
         self.unsettled = 0  # deliveries that were taken and are not settled
         self.consumer = broker.consumer(queue, prefetch=prefetch, on_delivery=self._on_delivery)
         self._admit = admit
+        self._dead_letters = dead_letters
         self._refused = refused
         self._threads = ThreadPoolExecutor(prefetch, thread_name_prefix="handler")
         self._tasks: set[asyncio.Task[None]] = set()
@@ -75,7 +77,7 @@ class WorkerCore:
             user_id=delivery.properties.user_id,
             message_id=delivery.properties.message_id,
         )
-        delivery.dead_letter()
+        self._dead_letters.take(delivery, refusal.reason)
 
     async def run(
         self, handler: Callable[..., Awaitable[T]], message: object, context: RequestContext

@@ -17,7 +17,7 @@ from hashlib import sha256
 from time import time
 from typing import NamedTuple
 
-from postroad.limits import MESSAGE_MAX_BYTES
+from postroad.limits import MESSAGE_MAX_BYTES, REQUEST_MAX_BYTES
 from postroad.security.claims import Claims, Reason, Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import UnknownKey
@@ -165,7 +165,7 @@ class Verifier:
             Refused: with the reason.
         """
         read = read_signature(signature)
-        if len(body) > MESSAGE_MAX_BYTES:
+        if len(body) > (REQUEST_MAX_BYTES if typ == "request" else MESSAGE_MAX_BYTES):
             raise Refused(Reason.MALFORMED, "the body is too long")
         self.check_signature(read, body)
         if not (is_work and read.claims.typ == "redrive"):

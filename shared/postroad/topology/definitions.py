@@ -16,6 +16,7 @@ from postroad.topology.names import (
     DEAD_WORK_EXCHANGE,
     EVENTS_EXCHANGE,
     QUARANTINE,
+    REFUSED_EXCHANGE,
     REPLIES_EXCHANGE,
     RETRY_EXCHANGE,
     RPC_EXCHANGE,
@@ -39,6 +40,13 @@ WORK_TTL_MS = 30 * 86_400_000  # as long as the signature of an event or a job h
 WAIT_TTLS_MS = (1_000, 10_000, 60_000, 600_000)  # before the 2nd, 3rd, 4th and 5th attempt
 DELIVERY_LIMIT = 20  # of work whose workers die of it; RabbitMQ 4's own default
 DEAD_MAX_LENGTH = 100_000  # then the oldest go
+# Of the bodies in a queue, so that no sender fills the disk: as many as the lengths above of the
+# size that is usual, with room to spare.
+RPC_MAX_BYTES = 64 * 2**20
+REPLY_MAX_BYTES = 128 * 2**20  # a page of products may have 4 MiB
+WORK_MAX_BYTES = 2**30
+DEAD_MAX_BYTES = 256 * 2**20
+CHANNELS = 4  # that a user may have for each connection
 DEAD_TTL_MS = 14 * 86_400_000
 LOOKS = 1_000_000  # each look at a dead letter counts as a delivery, of which RabbitMQ 4 allows 20
 
@@ -70,8 +78,10 @@ def definitions(
     waits = list(enumerate(wait_ttls_ms, 1))
     return {
         "vhosts": [{"name": VHOST}],
-        "users": [{"name": name, "tags": []} for name in services.names]
-        + [{"name": SCALER, "tags": ["management"]}],
+        "users": [
+            *(_user(name, service) for name, service in services.root.items()),
+            _user(SCALER, Service(connections=0), "management"),
+        ],
         "permissions": [
             *(permissions(name, service) for name, service in services.root.items()),
             permissions(SCALER, Service()),
@@ -91,6 +101,7 @@ def definitions(
                     WORK_EXCHANGE,
                     WAIT_EXCHANGE,
                     RETRY_EXCHANGE,
+                    REFUSED_EXCHANGE,
                 )
             ),
             _exchange(DEAD_EXCHANGE, "headers"),
@@ -115,6 +126,10 @@ def definitions(
                 for step, _ in waits
             ),
             _binding(RETRY_EXCHANGE, QUARANTINE, routing_key=QUARANTINE),
+            *(
+                _binding(REFUSED_EXCHANGE, dead_queue(name), routing_key=name)
+                for name in (*requests, *works)
+            ),
         ],
         "policies": [
             *_request_policies(requests),
@@ -129,6 +144,13 @@ def with_passwords(definitions: Definitions, passwords: Mapping[str, str]) -> De
     """Add each user's password, hashed as RabbitMQ keeps it (salted SHA-256)."""
     users = [user | _password_hash(passwords[user["name"]]) for user in definitions["users"]]
     return definitions | {"users": users}
+
+
+def _user(name: str, service: Service, *tags: str) -> Definitions:
+    """Name a user, and bound what it may open: a broker's memory goes for connections, too."""
+    most = service.connections
+    limits = {"max-connections": most, "max-channels": CHANNELS * most}
+    return {"name": name, "tags": list(tags), "limits": limits}
 
 
 def _exchange(name: str, kind: str) -> Definitions:
@@ -220,6 +242,7 @@ def _request_policies(requests: Iterable[str]) -> list[Definitions]:
             f"^({'|'.join(map(re.escape, requests))})$",
             {
                 "max-length": RPC_MAX_LENGTH,
+                "max-length-bytes": RPC_MAX_BYTES,
                 "overflow": "reject-publish",
                 "message-ttl": RPC_TTL_MS,
                 "dead-letter-exchange": DEAD_EXCHANGE,
@@ -228,7 +251,11 @@ def _request_policies(requests: Iterable[str]) -> list[Definitions]:
         _policy(
             "replies",
             r"^(reply|listen)\.",
-            {"max-length": REPLY_MAX_LENGTH, "message-ttl": RPC_TTL_MS},
+            {
+                "max-length": REPLY_MAX_LENGTH,
+                "max-length-bytes": REPLY_MAX_BYTES,
+                "message-ttl": RPC_TTL_MS,
+            },
         ),
     ]
 
@@ -240,6 +267,7 @@ def _work_policy(queue: str) -> Definitions:
         f"^{re.escape(queue)}$",
         {
             "max-length": WORK_MAX_LENGTH,
+            "max-length-bytes": WORK_MAX_BYTES,
             "overflow": "reject-publish",
             "message-ttl": WORK_TTL_MS,
             "delivery-limit": DELIVERY_LIMIT,
@@ -257,6 +285,7 @@ def _wait_policy(queue: str, ttl_ms: int) -> Definitions:
         f"^{re.escape(queue)}$",
         {
             "max-length": WORK_MAX_LENGTH,
+            "max-length-bytes": WORK_MAX_BYTES,
             "overflow": "reject-publish",
             "message-ttl": ttl_ms,
             "dead-letter-exchange": RETRY_EXCHANGE,
@@ -267,7 +296,11 @@ def _wait_policy(queue: str, ttl_ms: int) -> Definitions:
 
 def _dead_policies() -> list[Definitions]:
     """Keep dead letters for two weeks, and those in quarantine until somebody is done with them."""
-    bounds = {"max-length": DEAD_MAX_LENGTH, "delivery-limit": LOOKS}
+    bounds = {
+        "max-length": DEAD_MAX_LENGTH,
+        "max-length-bytes": DEAD_MAX_BYTES,
+        "delivery-limit": LOOKS,
+    }
     return [
         _policy("dead", r"^dead\.", bounds | {"message-ttl": DEAD_TTL_MS}),
         _policy(QUARANTINE, rf"^{QUARANTINE}$", bounds | {"overflow": "reject-publish"}),

@@ -6,6 +6,7 @@ from typing import Any
 from postroad.topology.names import (
     EVENTS_EXCHANGE,
     QUARANTINE,
+    REFUSED_EXCHANGE,
     REPLIES_EXCHANGE,
     RETRY_EXCHANGE,
     RPC_EXCHANGE,
@@ -44,6 +45,8 @@ def permissions(name: str, service: Service) -> Entry:
     if service.answers:
         write += [re.escape(REPLIES_EXCHANGE)]
         read += [re.escape(rpc_queue(name))]
+    if service.answers or service.works:
+        write += [REFUSED_EXCHANGE]
     if service.enqueues:
         write += [WORK_EXCHANGE]
     if service.works:
@@ -69,6 +72,8 @@ def topic_permissions(name: str, service: Service) -> list[Entry]:
     published = _any_of([key_pattern(right) for right in service.publishes])
     listened = _any_of([key_pattern(right) for right in service.listens])
     enqueued = _any_of([key_pattern(right) for right in service.enqueues])
+    own_queues = [rpc_queue(name)] if service.answers else []
+    own_queues += [work_queue(name, work) for work in service.works]
     put_aside = _any_of([r"\d+\." + re.escape(work_queue(name, work)) for work in service.works])
     redriven = _any_of([r"0\.work\..*", QUARANTINE] if service.redrives else [])
     return [
@@ -78,6 +83,9 @@ def topic_permissions(name: str, service: Service) -> list[Entry]:
         _topic_permission(name, WORK_EXCHANGE, write=enqueued, read=NOTHING),
         _topic_permission(name, WAIT_EXCHANGE, write=put_aside, read=NOTHING),
         _topic_permission(name, RETRY_EXCHANGE, write=redriven, read=NOTHING),
+        _topic_permission(
+            name, REFUSED_EXCHANGE, write=_any_of([*map(re.escape, own_queues)]), read=NOTHING
+        ),
     ]
 
 

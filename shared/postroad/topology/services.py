@@ -40,6 +40,7 @@ class Service(BaseModel):
     acts_for_users: bool = False
     issues_tokens: bool = False
     redrives: bool = False
+    connections: int = 50
 
 
 class Services(RootModel[dict[str, Service]]):

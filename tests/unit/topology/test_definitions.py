@@ -16,6 +16,7 @@ from postroad.topology.names import (
     DEAD_EXCHANGE,
     EVENTS_EXCHANGE,
     QUARANTINE,
+    REFUSED_EXCHANGE,
     REPLIES_EXCHANGE,
     RETRY_EXCHANGE,
     RPC_EXCHANGE,
@@ -28,7 +29,7 @@ from postroad.topology.names import (
     wait_key,
     work_queue,
 )
-from postroad.topology.rules import Rules
+from postroad.topology.rules import ChannelClosed, Rules
 from postroad.topology.services import Services, ServicesFileError, load_services, trust_bundle
 
 COMMITTED = Path(__file__).parents[3] / "rabbitmq" / "definitions.json"
@@ -133,7 +134,9 @@ def test_dead_work_is_kept_by_the_queue_it_was_in(topology: Definitions) -> None
 def test_the_scaler_may_look_at_queues_and_do_nothing(topology: Definitions) -> None:
     (permission,) = entries(topology, "permissions", user=SCALER)
 
-    assert entries(topology, "users", name=SCALER) == [{"name": SCALER, "tags": ["management"]}]
+    (user,) = entries(topology, "users", name=SCALER)
+    assert user["tags"] == ["management"]
+    assert user["limits"] == {"max-connections": 0, "max-channels": 0}
     assert {permission[act] for act in ("configure", "write", "read")} == {"^$"}
 
 
@@ -209,7 +212,34 @@ def test_rejected_messages_are_kept_and_expired_ones_are_not(
 def test_every_service_is_a_user_without_tags(topology: Definitions, services: Services) -> None:
     users = [user for user in topology["users"] if user["name"] != SCALER]
 
-    assert users == [{"name": name, "tags": []} for name in services.names]
+    assert [(user["name"], user["tags"]) for user in users] == [
+        (name, []) for name in services.names
+    ]
+
+
+def test_every_user_has_bounds_on_what_it_may_open(
+    topology: Definitions, services: Services
+) -> None:
+    for user in topology["users"]:
+        limits, service = user["limits"], services.root.get(user["name"])
+        assert limits["max-connections"] == (service.connections if service else 0)
+        assert limits["max-channels"] == 4 * limits["max-connections"]
+
+
+def test_every_policy_bounds_messages_and_bytes(topology: Definitions) -> None:
+    for policy in topology["policies"]:
+        assert policy["definition"]["max-length"] > 0
+        assert 0 < policy["definition"]["max-length-bytes"] <= 2**30
+
+
+def test_a_reader_may_cut_dead_letters_of_its_own_queues_only(topology: Definitions) -> None:
+    rules = Rules(topology)
+
+    assert rules.route(REFUSED_EXCHANGE, rpc_queue("auth"), {}) == [dead_queue(rpc_queue("auth"))]
+    rules.check_topic("auth", "write", REFUSED_EXCHANGE, rpc_queue("auth"))
+    for user, key in (("auth", "rpc.catalog"), ("auth", "dead.rpc.auth"), ("bridge", "rpc.auth")):
+        with pytest.raises(ChannelClosed):
+            rules.check_topic(user, "write", REFUSED_EXCHANGE, key)
 
 
 def test_every_user_has_a_topic_permission_for_every_topic_exchange(
@@ -262,13 +292,14 @@ def test_a_service_that_only_answers_may_write_replies_only() -> None:
             REPLIES_EXCHANGE,
             EVENTS_EXCHANGE,
             DEAD_EXCHANGE,
+            REFUSED_EXCHANGE,
             "rpc.auth",
             "reply.bridge.x",
         )
         if re.search(permission["write"], name)
     ]
 
-    assert writable == [REPLIES_EXCHANGE]
+    assert writable == [REPLIES_EXCHANGE, REFUSED_EXCHANGE]
     assert not re.search(permission["configure"], "reply.catalog.x")
 
 

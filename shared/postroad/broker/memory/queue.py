@@ -53,7 +53,7 @@ class MemoryQueue:
 
     def put(self, message: Stored) -> bool:
         """Add a message at the end; false when the queue is full."""
-        if len(self.ready()) >= self.policy.get("max-length", math.inf):
+        if self._is_full():
             if self.policy.get("overflow") == "reject-publish":
                 return False
             self._on_dead(self, self._ready.pop(0), "maxlen")
@@ -70,6 +70,12 @@ class MemoryQueue:
             delay_s = max(0.0, message.expires_at - monotonic())
             asyncio.get_running_loop().call_later(delay_s, self.hand_out)
         return True
+
+    def _is_full(self) -> bool:
+        ready = self.ready()
+        most: float = self.policy.get("max-length", math.inf)
+        most_bytes: float = self.policy.get("max-length-bytes", math.inf)
+        return len(ready) >= most or sum(len(each.body) for each in ready) >= most_bytes
 
     def put_back(self, message: Stored) -> None:
         """Take a message back to the place where it was."""

@@ -1,0 +1,92 @@
+"""What is kept of a message that is given up: all of it, or a cut copy where that is too much.
+
+The broker bounds the bytes of bodies in a queue, not those of headers, and a large message pushes
+many small ones out. So whoever reads a queue publishes a copy of what is too large, and acks it.
+"""
+
+from collections.abc import Mapping
+from time import time
+from typing import Any
+
+from postroad.broker.interfaces import BasicProperties, Delivery, NotOpen, Outcome, Publisher
+from postroad.security.claims import Reason
+from postroad.topology.names import REFUSED_EXCHANGE
+
+KEPT = "dead-letter"  # the header of a copied dead letter: all that the copying would have changed
+KEPT_BODY_BYTES = 4096  # of what nobody has signed
+KEPT_HEADERS_BYTES = 8192
+_NEVER_SIGNED = (Reason.UNSIGNED, Reason.MALFORMED, Reason.UNKNOWN_KEY, Reason.BAD_SIGNATURE)
+_FIRST_KEPT = ("signature", "authorization", "traceparent")
+_PERSISTENT = 2
+
+
+class DeadLetters:
+    """Takes what a service gives up of one of its queues; copies go out by ``publisher``."""
+
+    def __init__(self, publisher: Publisher, queue: str, service: str) -> None:
+        self.queue = queue
+        self._publisher = publisher
+        self._service = service
+
+    def take(self, delivery: Delivery, reason: str) -> None:
+        """Dead-letter a delivery: whole, or a cut copy.
+
+        ``reason`` says why: a refusal's, or "rejected". Where the copy is not confirmed, the
+        broker dead-letters all of it.
+        """
+        kept = delivery.body[:KEPT_BODY_BYTES] if reason in _NEVER_SIGNED else delivery.body
+        is_whole = len(kept) == len(delivery.body)
+        if is_whole and _size(delivery.properties.headers or {}) <= KEPT_HEADERS_BYTES:
+            delivery.dead_letter()
+            return
+
+        def settle(outcome: Outcome) -> None:
+            if outcome is Outcome.CONFIRMED:
+                delivery.ack()
+            else:
+                delivery.dead_letter()
+
+        copy = self._properties(delivery.properties, reason, is_whole=is_whole)
+        try:
+            self._publisher.publish(REFUSED_EXCHANGE, self.queue, kept, copy, settle)
+        except NotOpen:
+            delivery.dead_letter()
+
+    def _properties(self, had: BasicProperties, reason: str, *, is_whole: bool) -> BasicProperties:
+        kept = {
+            "queue": self.queue,
+            "reason": reason,
+            "since": int(time()),
+            "user_id": had.user_id,
+            "reply_to": had.reply_to,
+            "headers": _cut(had.headers or {}),
+            "is_whole": is_whole,
+        }
+        return BasicProperties(
+            content_type=had.content_type,
+            headers={KEPT: kept},
+            delivery_mode=_PERSISTENT,
+            correlation_id=had.correlation_id,
+            message_id=had.message_id,
+            timestamp=had.timestamp,
+            type=had.type,
+            user_id=self._service,
+        )
+
+
+def _size(headers: Mapping[str, Any]) -> int:
+    return sum(len(str(name)) + len(str(value)) for name, value in headers.items())
+
+
+def _cut(headers: Mapping[str, Any]) -> dict[str, str | bool | None]:
+    """Keep as many headers as there is room for, what a diagnosis needs first; tables as text."""
+    kept: dict[str, str | bool | None] = {}
+    left = KEPT_HEADERS_BYTES
+    for name in sorted(headers, key=lambda name: name not in _FIRST_KEPT):
+        value = headers[name]
+        text = value if isinstance(value, str | bool | None) else str(value)
+        taken = len(str(name)) + len(str(text))
+        if taken <= left:
+            kept[str(name)] = text
+            left -= taken
+    return kept
