@@ -1,6 +1,7 @@
 """What bin/setup leaves behind works in folders and locales that others do not have."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,38 @@ def test_a_folder_with_spaces_and_any_letters_is_fine(tmp_path: Path) -> None:
     folder.mkdir()
 
     assert checked(folder).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("there", "found"),
+    [
+        ("python3 python3.11", "python3"),
+        ("python3.11 python3.14 python3.12", "python3.14"),
+        ("python3.10", ""),
+    ],
+)
+def test_the_systems_python_is_taken_or_else_the_newest(
+    tmp_path: Path, there: str, found: str
+) -> None:
+    for name in there.split():
+        interpreter = tmp_path / name
+        status = int(name == "python3.10")  # of the question whether it is new enough
+        interpreter.write_text(f"#!/bin/sh\ncase $2 in *exit*) exit {status};; esac\necho {name}\n")
+        interpreter.chmod(0o755)
+
+    done = subprocess.run(
+        [
+            shutil.which("bash") or "bash",
+            "-euc",
+            f"fail() {{ exit 1; }}; {function('find_python')}; find_python",
+        ],
+        env={"PATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout.strip() == found
 
 
 def checked(folder: Path | bytes) -> "subprocess.CompletedProcess[bytes]":
