@@ -8,7 +8,7 @@ from time import monotonic
 INTERVAL_S = 0.01
 
 
-async def eventually(condition: Callable[[], object], *, timeout_s: float = 5.0) -> None:
+async def eventually(condition: Callable[[], object], *, timeout_s: float = 10.0) -> None:
     """Wait until a condition, plain or ``async``, holds.
 
     Raises:

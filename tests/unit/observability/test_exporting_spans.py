@@ -147,7 +147,7 @@ async def test_a_collector_that_is_away_does_not_keep_a_process_from_ending(
             began = monotonic()
         took_s = monotonic() - began
 
-    assert took_s < 2
+    assert took_s < 5  # nor the ten seconds that an exporter has by default
     # its thread would go on to draw random numbers, which Hypothesis takes for a test's own
     await eventually(lambda: not exporters())
 
