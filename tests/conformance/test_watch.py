@@ -145,11 +145,11 @@ async def test_a_flood_of_events_is_counted_and_costs_no_more_than_some(
         await eventually(lambda: is_connected(watch))
         await tell(broker, keys["auth"], *[LOGIN] * 10)
 
-        await eventually(lambda: watch.sight and watch.sight.events_skipped > 0)
-        assert watch.sight is not None
-        skipped, shown = watch.sight.events_skipped, len(watch.happenings(after=0))
+        def shown() -> int:
+            return len(watch.happenings(after=0))
 
-    assert (skipped + shown, shown <= 6) == (10, True)
+        await eventually(lambda: watch.sight and watch.sight.events_skipped + shown() == 10)
+        assert 3 <= shown() <= 6  # of one look, or of the two between which they came
 
 
 async def test_only_the_last_events_are_kept(

@@ -182,7 +182,7 @@ async def test_a_growing_queue_gets_processes_that_drain_once_it_is_empty(
 
         assert scaled.log.read_bytes().count(HOLDS) == 16  # nobody's work was done twice
         assert scaled.supervisor.crashes("slow_worker") == 0
-        assert autoscaler.changes[0].reason.endswith("at most 4")
+        assert any(change.reason.endswith("at most 4") for change in autoscaler.changes)
 
 
 async def test_a_background_queue_has_no_process_until_there_is_something_to_do(
@@ -206,7 +206,7 @@ async def test_status_shows_the_running_system(scaled: Scaled) -> None:
         asked = calls(client, 16)
         await eventually(lambda: scaled.replicas() == 4, timeout_s=TIMEOUT_S)
         await eventually(lambda: len(scaled.supervisor.pids("slow_worker")) == 4)
-        (change,) = autoscaler.changes
+        reasons = [change.reason for change in autoscaler.changes]
 
         async def is_reported() -> bool:
             seen = json.loads(await scaled.status("--json"))
@@ -223,8 +223,8 @@ async def test_status_shows_the_running_system(scaled: Scaled) -> None:
     assert {"rpc.auth", "work.catalog.sync", "wait.1", "dead.rpc.auth"} <= queues.keys()
     worker = seen["programs"]["slow_worker"]
     assert (worker["wanted"], worker["least"], worker["most"]) == (4, 1, 4)
-    assert [each["reason"] for each in seen["changes"]] == [change.reason]
-    assert change.reason in text
+    assert [each["reason"] for each in seen["changes"]] == reasons
+    assert reasons[-1] in text
     assert "\x1b" not in text
 
 

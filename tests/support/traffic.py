@@ -19,7 +19,7 @@ from postroad.broker.interfaces import (
 from postroad.testing import Reachable, eventually
 from tests.support.brokers import BrokerUnderTest, Seen
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 10.0
 
 
 class Inbox:
