@@ -122,12 +122,17 @@ class Database:
 
     @contextmanager
     def _transaction(self, *, is_writing: bool) -> Iterator[Connection]:
+        pool = self.engine.pool
         with self._reporting_outage(), self._begun(is_writing=is_writing) as connection:
             try:
                 yield connection
             finally:
-                if not connection.invalidated and connection.info.get(IS_READ_ONLY):
-                    connection.invalidate()  # a session opened later may be able to write
+                # A session opened later may be able to write; one of a pool that was replaced
+                # meanwhile goes back to where nobody takes or closes it.
+                if not connection.invalidated and (
+                    connection.info.get(IS_READ_ONLY) or self.engine.pool is not pool
+                ):
+                    connection.invalidate()
 
     def _begun(self, *, is_writing: bool) -> Connection:
         """Begin a transaction; a session that has become useless in the pool is replaced."""

@@ -77,6 +77,18 @@ def test_a_file_that_another_process_has_locked_is_unavailable(
     assert took_s < within_s
 
 
+def test_a_session_in_use_while_the_pool_is_replaced_is_closed_after_it(
+    auth: AuthUnderTest,
+) -> None:
+    with auth.database.reading() as connection:
+        session = connection.connection.driver_connection
+        auth.database.engine.dispose()  # as who finds a session of no use does
+
+    assert isinstance(session, sqlite3.Connection)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        session.execute("SELECT 1")
+
+
 def test_a_read_only_file_is_unavailable_and_all_is_well_when_it_is_writable(file: Path) -> None:
     for path in file.parent.iterdir():
         path.chmod(0o644)

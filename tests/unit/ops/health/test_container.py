@@ -71,7 +71,13 @@ def test_an_answer_is_closed_whatever_its_status(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[int | None] = []
-    monkeypatch.setattr(HTTPError, "close", lambda error: closed.append(error.code))
+    close = HTTPError.close
+
+    def note_and_close(error: HTTPError) -> None:
+        closed.append(error.code)
+        close(error)
+
+    monkeypatch.setattr(HTTPError, "close", note_and_close)
 
     assert "503" in str(container._unanswered(f"http://127.0.0.1:{port}/readyz"))
 
