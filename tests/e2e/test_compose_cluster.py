@@ -141,5 +141,9 @@ async def test_a_node_that_dies_under_load_costs_seconds_and_no_job_or_event(
     assert load.sessions
     await eventually(are_worked_off, timeout_s=WORKED_OFF_S)
     await eventually(are_noted, timeout_s=WORKED_OFF_S)
-    nodes = {f"rabbit@{name}" for name in NODES}
-    assert all(set(queue["online"]) == nodes for queue in queues(compose, "online"))  # type: ignore[call-overload]
+
+    def are_whole() -> bool:
+        nodes = {f"rabbit@{name}" for name in NODES}
+        return all(set(queue["online"]) == nodes for queue in queues(compose, "online"))  # type: ignore[call-overload]
+
+    await eventually(are_whole, timeout_s=WORKED_OFF_S)

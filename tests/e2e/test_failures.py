@@ -116,7 +116,7 @@ async def test_no_catalogue_worker_is_503_at_once_until_one_is_back(
 
         assert_problem(response, 503, "unavailable")
         assert "retry-after" in response.headers
-        assert monotonic() - began < 0.5
+        assert monotonic() - began < GRACE_S
     finally:
         system.supervisor.scale("catalog_worker", 1)
     await answers_again(user)
@@ -133,7 +133,7 @@ async def test_a_locked_database_is_503_for_signing_in_while_products_still_come
         signing_in, product = await asyncio.gather(
             user.post("/auth", json=CREDENTIALS), user.get("/products/1")
         )
-        await eventually(is_known, timeout_s=TIMEOUT_S)
+        await eventually(is_known)
         other.execute("ROLLBACK")
 
     assert_problem(signing_in, 503, "unavailable")
@@ -196,7 +196,7 @@ async def test_a_killed_broker_is_503_at_once_and_all_recovers_with_it(
 
         assert_problem(response, 503, "unavailable")
         assert "retry-after" in response.headers
-        assert monotonic() - began < 0.5
+        assert monotonic() - began < GRACE_S
         assert health.status_code == 200
     finally:
         await system.broker.start()

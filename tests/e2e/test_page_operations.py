@@ -17,7 +17,7 @@ from tests.e2e.system import System, until_ready
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session"), NEEDS_CHROMIUM]
 
-SEEN_WITHIN_S = 3.0
+SEEN_WITHIN_S = 10.0  # the bridge looks each second, the machine is busy
 BACK_WITHIN_MS = 30_000
 STOPPED_WITHIN_S = 5.0  # the bridge would wait three times as long for requests under way
 

@@ -5,6 +5,7 @@ import base64
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -58,18 +59,20 @@ async def story(system: System) -> AsyncIterator[Story]:
         ]
         async with httpx.AsyncClient(base_url=system.url, timeout=10) as http:
             await sign_in(http, username, secrets["wrong password"], expected=401)
+            await steal(system, requests, replies)
             signed_in = await sign_in(http, username, secrets["password"], expected=200)
+            await steal(system, requests, replies)
             secrets["first refresh token"] = signed_in["refresh_token"]
             held = {"refresh_token": signed_in["refresh_token"]}
             refreshed = (await http.post("/auth/refresh", json=held)).raise_for_status().json()
+            await steal(system, requests, replies)
             secrets["second refresh token"] = refreshed["refresh_token"]
             held = {"refresh_token": refreshed["refresh_token"]}
             (await http.post("/auth/logout", json=held)).raise_for_status()
-        # before they expire
-        await eventually(lambda: has_seen(requests, USED))
+            await steal(system, requests, replies)
         dead = await refused_copies(system, requests.seen)
-        await eventually(lambda: has_seen(replies, USED))
-        await eventually(lambda: has_seen(events, TOLD))
+        for spy, types in ((requests, USED), (replies, USED), (events, TOLD)):
+            await eventually(partial(has_seen, spy, types))
         yield Story(secrets, requests.seen, replies.seen, events.seen, dead)
 
 
@@ -87,14 +90,24 @@ async def has_seen(spy: Spy, types: set[str]) -> bool:
     return types <= {seen.properties.type for seen in await spy.look()}
 
 
-async def refused_copies(system: System, requests: list[Seen]) -> list[Seen]:
-    """Send requests a second time, as a thief in the bridge's place, and find them refused."""
-    copies = [seen for seen in requests if seen.properties.type in USED]
+async def steal(system: System, requests: Spy, replies: Spy) -> None:
+    """Read what went by and send requests again, before they expire, in the bridge's place."""
+    known = len(requests.seen)
+    copies = (await requests.look())[known:]
     with system.connect("bridge") as connection:
         channel = connection.channel()
         channel.confirm_delivery()
         for copy in copies:
-            channel.basic_publish(RPC_EXCHANGE, copy.properties.type, copy.body, copy.properties)
+            if copy.properties.type in USED:
+                channel.basic_publish(
+                    RPC_EXCHANGE, copy.properties.type, copy.body, copy.properties
+                )
+    await replies.look()
+
+
+async def refused_copies(system: System, requests: list[Seen]) -> list[Seen]:
+    """Find the requests that were sent a second time refused."""
+    copies = [seen for seen in requests if seen.properties.type in USED]
     dead: list[Seen] = []
 
     async def are_dead() -> bool:

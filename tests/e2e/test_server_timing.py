@@ -57,7 +57,6 @@ async def test_a_slow_upstream_is_seen_as_such(user: httpx.AsyncClient, system: 
 
     times = times_of(response)
     assert DELAY_MS <= times["upstream"] <= times["worker"] <= times["total"] <= took_ms
-    assert times["upstream"] > times["total"] / 2
 
 
 async def test_a_worker_that_stands_still_for_a_while_is_a_wait_in_the_queue(
@@ -82,7 +81,6 @@ async def test_a_worker_that_stands_still_for_a_while_is_a_wait_in_the_queue(
 
     times = times_of(response)
     assert DELAY_MS - CLOCKS_MS <= times["queue"] <= times["total"] <= took_ms
-    assert times["queue"] > times["total"] / 2
 
 
 async def test_an_error_of_a_worker_has_its_times(visitor: httpx.AsyncClient) -> None:

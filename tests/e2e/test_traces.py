@@ -159,7 +159,15 @@ async def test_an_event_and_its_jobs_have_own_traces_linked_to_their_cause(
             and name in span.name
         ]
 
-    await eventually(lambda: processed("catalog.pages.fetch"), timeout_s=SYNC_TIMEOUT_S)
+    def works() -> set[tuple[object, object]]:
+        return {
+            (line["trace_id"], line["cause_trace_id"])
+            for line in log_lines(traced.system.state.folder)
+            if line["event"] == "work" and line["request_id"] == request_id
+        }
+
+    names = ("rpc.catalog", "catalog.sync.requested", "catalog.pages.fetch")
+    await eventually(lambda: all(map(processed, names)), timeout_s=SYNC_TIMEOUT_S)
     (request,) = processed("rpc.catalog")
     (event,) = processed("catalog.sync.requested")
     job = processed("catalog.pages.fetch")[0]
@@ -169,11 +177,4 @@ async def test_an_event_and_its_jobs_have_own_traces_linked_to_their_cause(
     assert len({request.trace_id, event.trace_id, job.trace_id}) == 3
     in_job = traced.collector.of(job.trace_id)
     assert only(in_job, "client", "GET").parent_id == job.span_id
-    works = [
-        line
-        for line in log_lines(traced.system.state.folder)
-        if line["event"] == "work" and line["request_id"] == request_id
-    ]
-    assert (event.trace_id, request.trace_id) in {
-        (line["trace_id"], line["cause_trace_id"]) for line in works
-    }
+    await eventually(lambda: (event.trace_id, request.trace_id) in works())
