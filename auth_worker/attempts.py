@@ -4,6 +4,10 @@ An attempt is counted before its password is looked at, and taken back if it suc
 many come at once, no more passwords are tried than the limit allows. While those under way could
 reach the limit, a further attempt waits for them: the right password is not refused for coming
 at the same moment as others.
+
+Failures in a user's name count by the network that they come from, so that nobody keeps the user
+out from elsewhere; over all networks, by a looser limit; and from a client that the user has
+signed in from before (``devices``) by that client alone.
 """
 
 import hashlib
@@ -23,6 +27,7 @@ from postroad.contracts.errors import OutcomeUnknown, TooManyAttempts, Unavailab
 from postroad.ids import new_id
 from postroad.storage.database import Database, Transaction
 
+_ALL_NETWORKS = 10  # times as many as from one network may fail in a user's name from all
 _LOOK_AGAIN_S = 0.05
 _WAIT_AT_MOST_S = 3.0
 _UNDER_WAY_AT_MOST_S = 30.0  # a worker that has not settled an attempt by then has died
@@ -33,7 +38,7 @@ class Attempt:
     """An attempt that is counted, and may be made."""
 
     id: str
-    user_key: str
+    own_key: str  # of the strictest count
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class _Limit:
 
 
 class Attempts:
-    """Counts the attempts against a user name and from a client address."""
+    """Counts the attempts against a user name, from a client address and from a known client."""
 
     def __init__(
         self,
@@ -59,15 +64,18 @@ class Attempts:
         self._pause = pause
         self._interrupted: set[str] = set()
 
-    def begin(self, username: str, address: str | None, *, deadline: float) -> Attempt:
+    def begin(
+        self, username: str, address: str | None, *, device: str | None = None, deadline: float
+    ) -> Attempt:
         """Count an attempt, or refuse it; its end is to be told by ``fail`` or ``succeed``.
 
+        ``device`` is the id of a client from which the user has signed in before.
         ``deadline`` is when nobody waits for the answer any more, in seconds since 1970.
 
         Raises:
             TooManyAttempts: too many have failed; the error says when to try again.
         """
-        limits = self._limits(username, address)
+        limits = self._limits(username, address, device)
         give_up_at = min(self._clock() + _WAIT_AT_MOST_S, deadline)
         while True:
             attempt = Attempt(new_id(), limits[0].key)
@@ -92,11 +100,11 @@ class Attempts:
         )
 
     def succeed(self, transaction: Transaction, attempt: Attempt) -> None:
-        """Take an attempt back, and forget the user's failures, but not the address's."""
-        of_user = and_(
-            sign_in_failures.c.key == attempt.user_key, sign_in_failures.c.is_settled.is_(True)
+        """Take an attempt back, and forget the failures of the same client in the user's name."""
+        of_client = and_(
+            sign_in_failures.c.key == attempt.own_key, sign_in_failures.c.is_settled.is_(True)
         )
-        transaction.connection.execute(sign_in_failures.delete().where(of_user))
+        transaction.connection.execute(sign_in_failures.delete().where(of_client))
         own = sign_in_failures.c.attempt_id == attempt.id
         transaction.connection.execute(sign_in_failures.delete().where(own))
 
@@ -115,10 +123,17 @@ class Attempts:
                 transaction.connection.execute(sign_in_failures.delete().where(own))
             self._interrupted.difference_update(ids)
 
-    def _limits(self, username: str, address: str | None) -> list[_Limit]:
+    def _limits(self, username: str, address: str | None, device: str | None) -> list[_Limit]:
         """Give the limits that apply, always in the same order, as they are locked in it."""
-        limits = [_Limit(user_key(username), self._settings.attempts_per_user)]
-        if network := counted_network(address):
+        of_user, network = user_key(username), counted_network(address)
+        per_user = self._settings.attempts_per_user
+        if device is not None:
+            return [_Limit(_hash("device", device), per_user)]
+        limits = [
+            _Limit(_hash("user and network", f"{of_user} {network}"), per_user),
+            _Limit(of_user, per_user * _ALL_NETWORKS),
+        ]
+        if network is not None:
             key = _hash("address", network)
             limits.append(_Limit(key, self._settings.attempts_per_address))
         return limits

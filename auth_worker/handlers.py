@@ -32,7 +32,11 @@ def create_session(request: CreateSession, *, sign_in: SignIn, keys: KeyRing) ->
     except CannotUnseal as error:
         raise InvalidRequest(f"sealed_password: {error}") from error
     tokens = sign_in.sign_in(
-        request.username, password, request.client_address, deadline=current_context.get().deadline
+        request.username,
+        password,
+        request.client_address,
+        device_token=request.device_token,
+        deadline=current_context.get().deadline,
     )
     return _session(tokens, keys)
 
@@ -101,4 +105,5 @@ def _session(tokens: Tokens, keys: KeyRing) -> Session:
         sealed_refresh_token=sealed,
         refresh_expires_in=tokens.refresh_expires_in,
         user_id=tokens.user_id,
+        device_token=tokens.device_token,
     )

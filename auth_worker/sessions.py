@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from auth_worker.devices import Devices
 from auth_worker.refresh_tokens import (
     Rotation,
     find_token,
@@ -35,6 +36,7 @@ class Tokens:
     expires_in: int
     refresh_token: str
     refresh_expires_in: int
+    device_token: str
 
 
 class Sessions:
@@ -52,6 +54,7 @@ class Sessions:
         users: UserStore,
         issuer: TokenIssuer,
         rotation: Rotation,
+        devices: Devices,
         refresh_lifetime_s: int,
         clock: Callable[[], float] = time,
     ) -> None:
@@ -60,6 +63,7 @@ class Sessions:
         self._users = users
         self._issuer = issuer
         self._rotation = rotation
+        self._devices = devices
         self._refresh_lifetime_s = refresh_lifetime_s
         self._clock = clock
 
@@ -188,7 +192,13 @@ class Sessions:
         )
         access_token = self._issuer.issue(user, session_id, now=now)
         return Tokens(
-            session_id, user.id, access_token, expires_in, refresh_token, refresh_expires_in
+            session_id,
+            user.id,
+            access_token,
+            expires_in,
+            refresh_token,
+            refresh_expires_in,
+            self._devices.issue(user),
         )
 
 

@@ -20,7 +20,9 @@ class AuthSettings(DatabaseSettings):
     password check costs. The defaults are the second recommended option of RFC 9106 section 4.
 
     ``attempts_per_user``, ``attempts_per_address``: how many sign-ins may fail in any
-    ``attempts_window_s`` before further ones are refused. IPv6 addresses count by their /64.
+    ``attempts_window_s``, in a user's name from one address, and from one address in whatever
+    names, before further ones are refused. IPv6 addresses count by their /64. From all addresses
+    together ten times as many may fail in a user's name.
 
     ``audit_days``: how long it is kept who signed in, and when.
     """

@@ -4,6 +4,7 @@ from time import time
 from typing import Literal, NoReturn
 
 from auth_worker.attempts import Attempt, Attempts
+from auth_worker.devices import Devices
 from auth_worker.networks import told_network
 from auth_worker.passwords import Passwords
 from auth_worker.sessions import Sessions, Tokens
@@ -32,6 +33,7 @@ class SignIn:
         users: UserStore,
         passwords: Passwords,
         attempts: Attempts,
+        devices: Devices,
         sessions: Sessions,
     ) -> None:
         self._database = database
@@ -39,21 +41,31 @@ class SignIn:
         self._users = users
         self._passwords = passwords
         self._attempts = attempts
+        self._devices = devices
         self._sessions = sessions
 
     def sign_in(
-        self, username: str, password: str, address: str | None, *, deadline: float
+        self,
+        username: str,
+        password: str,
+        address: str | None,
+        *,
+        device_token: str | None = None,
+        deadline: float,
     ) -> Tokens:
         """Begin a session, or say no more than that it cannot be.
 
+        ``device_token`` is one that an earlier session of the same client gave.
+
         Raises:
             InvalidCredentials: no such user, not the password, or the user is disabled.
-            TooManyAttempts: this user or this address has failed too often.
+            TooManyAttempts: this client, or all in this user's name, have failed too often.
             Unavailable: the database cannot do it now; this is not counted as a failure.
         """
         user = self._users.find(username)
+        device = self._devices.read(device_token, user) if device_token else None
         try:
-            attempt = self._attempts.begin(username, address, deadline=deadline)
+            attempt = self._attempts.begin(username, address, device=device, deadline=deadline)
         except TooManyAttempts:
             self._tell_locked_out(user, address)
             raise

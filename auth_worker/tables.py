@@ -62,7 +62,7 @@ sign_in_failures = Table(
     "sign_in_failures",
     metadata,
     Column("attempt_id", String(36), primary_key=True),
-    Column("key", String(64), primary_key=True),  # SHA-256 of a user name or a client address
+    Column("key", String(64), primary_key=True),  # SHA-256 of what is counted: see attempts.py
     Column("at", Double, nullable=False),
     Column("is_settled", Boolean, nullable=False),  # false: its password is being checked
     Index(None, "key", "at"),

@@ -5,6 +5,7 @@ from functools import partial
 
 from auth_worker.attempts import Attempts
 from auth_worker.cleaning import Cleaner
+from auth_worker.devices import Devices
 from auth_worker.handlers import (
     create_session,
     end_session,
@@ -47,6 +48,7 @@ class AuthService:
     passwords: Passwords
     sessions: Sessions
     attempts: Attempts
+    devices: Devices
     sign_in: SignIn
 
 
@@ -57,12 +59,14 @@ def build_service(
     outbox = Outbox(outbox_table)
     users = UserStore(database, outbox, is_development=is_development)
     passwords = Passwords(settings)
+    devices = Devices(keys)
     sessions = Sessions(
         database,
         outbox,
         users=users,
         issuer=TokenIssuer(keys, lifetime_s=settings.token_lifetime_s),
         rotation=Rotation(keys),
+        devices=devices,
         refresh_lifetime_s=settings.refresh_token_lifetime_s,
     )
     attempts = Attempts(database, settings)
@@ -72,9 +76,12 @@ def build_service(
         users=users,
         passwords=passwords,
         attempts=attempts,
+        devices=devices,
         sessions=sessions,
     )
-    return AuthService(database, outbox, keys, users, passwords, sessions, attempts, sign_in)
+    return AuthService(
+        database, outbox, keys, users, passwords, sessions, attempts, devices, sign_in
+    )
 
 
 def build_handlers(service: AuthService) -> Handlers:

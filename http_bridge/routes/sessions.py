@@ -12,6 +12,7 @@ from http_bridge.http.bodies import read_json
 from http_bridge.http.same_site import check_same_site, is_of_a_browser
 from http_bridge.routes.backend import Backend
 from postroad.contracts.auth import (
+    DEVICE_TOKEN_MAX,
     REFRESH_CONTEXT,
     CreateSession,
     EndSession,
@@ -26,6 +27,8 @@ from postroad.security.sealing import seal, unseal
 
 REFRESH_TOKEN_MAX = 1000  # characters
 COOKIES_MAX = 4  # of one name that are tried; each is a call
+DEVICE_COOKIE = b"device"
+DEVICE_COOKIE_S = 90 * 86_400
 
 
 class Credentials(BaseModel):
@@ -75,6 +78,7 @@ async def sign_in(request: HttpRequest, backend: Backend) -> HttpResponse:
             username=credentials.username,
             sealed_password=_seal(credentials.password, context=context, keys=backend.keys),
             client_address=request.client_address,
+            device_token=_device_token(request),
         ),
         correlation_id=request.request_id,
         address=request.client_address,
@@ -160,6 +164,11 @@ async def _sealed_refresh_tokens(request: HttpRequest, backend: Backend) -> list
     return [_seal(token, context=REFRESH_CONTEXT, keys=backend.keys) for token in tokens]
 
 
+def _device_token(request: HttpRequest) -> str | None:
+    found = cookies(request.headers, DEVICE_COOKIE)
+    return next((cookie for cookie in found if len(cookie) <= DEVICE_TOKEN_MAX), None)
+
+
 def _seal(secret: SecretStr, *, context: str, keys: KeyRing) -> str:
     return seal(
         secret.get_secret_value(), to=CreateSession.service, context=context, trust=keys.trust
@@ -190,6 +199,8 @@ def _signed_in(
         refresh_token,
         session.refresh_expires_in,
     )
+    if session.device_token is not None:
+        set_cookies.append(_device_cookie(request, session.device_token))
     text = body.model_dump_json(exclude_none=True)
     headers = [JSON, NO_STORE, *set_cookies]
     return HttpResponse(HTTPStatus.OK, text.encode(), headers, reply.timing)
@@ -213,3 +224,13 @@ def _cookies(
             ),
         )
     ]
+
+
+def _device_cookie(request: HttpRequest, token: str) -> tuple[bytes, bytes]:
+    """Let the client be known at its next sign-in; it stays when the user signs out."""
+    secure = "; Secure" if request.is_https else ""
+    cookie = (
+        f"{DEVICE_COOKIE.decode()}={token}; Path=/auth; Max-Age={DEVICE_COOKIE_S}; "
+        f"HttpOnly; SameSite=Strict{secure}"
+    )
+    return b"set-cookie", cookie.encode()

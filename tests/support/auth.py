@@ -14,6 +14,7 @@ from sqlalchemy import Table
 
 from auth_worker.settings import AuthSettings
 from auth_worker.tables import outbox
+from auth_worker.users import User
 from auth_worker.wiring import AuthService, build_handlers, build_service
 from postroad.context import RequestContext, current_context
 from postroad.contracts.auth import (
@@ -81,8 +82,12 @@ class AuthUnderTest:
 
     def add_user(self, username: str = "reader", password: str = PASSWORD, **more: Any) -> int:
         self.service.users.add(username, self.service.passwords.hash(password), **more)
+        return self.user(username).id
+
+    def user(self, username: str) -> User:
         found = self.service.users.find(username)
-        return found.id if found else 0
+        assert found
+        return found
 
     def ask(
         self,
@@ -107,6 +112,7 @@ class AuthUnderTest:
         password: str = PASSWORD,
         *,
         address: str | None = ADDRESS,
+        device: str | None = None,
         caller: str = "bridge",
     ) -> Session:
         sealed = seal(
@@ -115,7 +121,12 @@ class AuthUnderTest:
             context=password_context(username),
             trust=self.keys["bridge"].trust,
         )
-        request = CreateSession(username=username, sealed_password=sealed, client_address=address)
+        request = CreateSession(
+            username=username,
+            sealed_password=sealed,
+            client_address=address,
+            device_token=device,
+        )
         answer: Session = self.ask(request, caller=caller)
         return answer
 

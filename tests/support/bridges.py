@@ -66,6 +66,10 @@ class Answer:
     def headers(self) -> dict[bytes, bytes]:
         return dict(self.lines)
 
+    @property
+    def set_cookies(self) -> list[str]:
+        return [value.decode() for name, value in self.lines if name == b"set-cookie"]
+
     def json(self) -> Any:
         return orjson.loads(self.body)
 
@@ -78,6 +82,7 @@ async def ask(
     query: bytes = b"",
     headers: Headers | None = None,
     body: bytes = b"",
+    address: str = "192.0.2.77",
 ) -> Answer:
     """Send one request, and return the answer to it."""
     sent: list[Scope] = []
@@ -95,6 +100,7 @@ async def ask(
         "query_string": query,
         "scheme": "http",
         "headers": headers or [],
+        "client": (address, 50_000),
     }
     await bridge(scope, receive, send)
     start, *parts = sent

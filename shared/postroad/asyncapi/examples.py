@@ -41,6 +41,7 @@ _SESSION_ID = "019a2b6e-4c1d-7b53-9f0e-2d7c51a8e604"
 _SYNC_ID = "019a2b70-9d35-7c18-8a46-f1b3720c9d5e"
 _AT = 1767225600.0  # 2026-01-01T00:00:00Z
 _SEALED = "l3Zc0mXyTq8dKf2VbH7uWj5RsAe1NgPi"  # what is sealed is text like this, only longer
+_DEVICE = "1775001600.019a2b6e-4c1d-7b53-9f0e-2d7c51a8e604.l3Zc0mXyTq8dKf2V"  # and longer
 _LAMP = Product(
     id=7,
     title="Desk Lamp, Brass",
@@ -56,7 +57,12 @@ _LAMP = Product(
 EXAMPLES: Mapping[type[Message], Message] = {
     type(example): example
     for example in (
-        CreateSession(username="reader", sealed_password=_SEALED, client_address="192.0.2.7"),
+        CreateSession(
+            username="reader",
+            sealed_password=_SEALED,
+            client_address="192.0.2.7",
+            device_token=_DEVICE,
+        ),
         RefreshSession(sealed_refresh_token=_SEALED),
         Session(
             access_token="eyJhbGciOiJFZERTQSIs",  # noqa: S106  # the beginning of one
@@ -64,6 +70,7 @@ EXAMPLES: Mapping[type[Message], Message] = {
             sealed_refresh_token=_SEALED,
             refresh_expires_in=2_592_000,
             user_id=3,
+            device_token=_DEVICE,
         ),
         EndSession(sealed_refresh_token=_SEALED),
         Ended(),

@@ -10,13 +10,16 @@ from postroad.contracts.errors import (
     TooManyAttempts,
 )
 
+DEVICE_TOKEN_MAX = 200  # characters
+
 
 class Session(Message):
     """A signed-in user.
 
     ``access_token`` is a JWT (RFC 9068) signed with EdDSA, good for ``expires_in`` seconds. The
     refresh token, good for ``refresh_expires_in`` seconds and for one use, is sealed to the
-    calling service for ``REFRESH_CONTEXT``.
+    calling service for ``REFRESH_CONTEXT``. ``device_token`` is for the user's next sign-in from
+    the same client; it opens nothing.
     """
 
     access_token: str
@@ -24,6 +27,7 @@ class Session(Message):
     sealed_refresh_token: str
     refresh_expires_in: int
     user_id: int
+    device_token: str | None = None  # null from a service older than it
 
 
 class CreateSession(
@@ -36,13 +40,15 @@ class CreateSession(
     The password is sealed to the auth service's key for ``password_context(username)`` (see
     ``postroad.security.sealing``), so that nobody reads it in a queue, nor moves it to another
     name. One that is sealed to a key which the service does not hold is an invalid request.
-    ``client_address`` is where the user's own request came from. A second delivery makes a second
-    session, which is harmless.
+    ``client_address`` is where the user's own request came from, and ``device_token`` the one of
+    that client's last session: with it, others who fail in the user's name keep nobody out. A
+    second delivery makes a second session, which is harmless.
     """
 
     username: str = Field(min_length=1, max_length=200)
     sealed_password: str = Field(min_length=1, max_length=4096)
     client_address: str | None = Field(default=None, max_length=64)
+    device_token: str | None = Field(default=None, max_length=DEVICE_TOKEN_MAX)
 
 
 class RefreshSession(

@@ -24,7 +24,6 @@ class Revocations:
             self._until[session_id] = until
 
     def is_revoked(self, session_id: str) -> bool:
-        """Say whether a session has ended."""
         return session_id in self._until
 
     def __len__(self) -> int:

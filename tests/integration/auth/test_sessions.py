@@ -38,6 +38,7 @@ def other_sessions(auth: AuthUnderTest, rotation: Rotation, *, lifetime_s: int =
         users=auth.service.users,
         issuer=TokenIssuer(auth.keys["auth"], lifetime_s=lifetime_s),
         rotation=rotation,
+        devices=auth.service.devices,
         refresh_lifetime_s=86_400,
     )
 
@@ -324,7 +325,7 @@ def test_cleaning_deletes_what_has_expired_and_nothing_else(auth: AuthUnderTest)
     after_a_quarter = cleaner.clean()
 
     assert now == 0
-    assert after_a_quarter == 3  # the ended session, and one failure of a name and an address
+    assert after_a_quarter == 4  # the ended session, and a failure by each of its three counts
     assert [row.token_hash for row in rows(auth.database, refresh_tokens)] == [hash_token(kept)]
     assert rows(auth.database, sign_in_failures) == []
     later[0] = 31 * 86_400.0

@@ -8,6 +8,7 @@ from unittest.mock import patch
 import pytest
 
 from auth_worker.attempts import Attempt, Attempts
+from auth_worker.devices import Devices
 from auth_worker.passwords import Passwords
 from auth_worker.sign_in import SignIn
 from auth_worker.tables import sessions, sign_in_failures, users
@@ -56,7 +57,12 @@ class Counted:
         )
 
     def sign_in(
-        self, password: str = WRONG, *, username: str = "reader", address: str | None = ADDRESS
+        self,
+        password: str = WRONG,
+        *,
+        username: str = "reader",
+        address: str | None = ADDRESS,
+        device_token: str | None = None,
     ) -> Any:
         service = self.auth.service
         sign_in = SignIn(
@@ -65,9 +71,12 @@ class Counted:
             users=service.users,
             passwords=self.passwords,
             attempts=self.attempts,
+            devices=Devices(self.auth.keys["auth"]),
             sessions=service.sessions,
         )
-        return sign_in.sign_in(username, password, address, deadline=FOREVER)
+        return sign_in.sign_in(
+            username, password, address, device_token=device_token, deadline=FOREVER
+        )
 
     def fail(self, times: int, **given: Any) -> None:
         for _ in range(times):
@@ -154,7 +163,7 @@ def test_a_name_that_no_database_takes_is_refused_after_the_same_work(
         counted.sign_in(PASSWORD, username=username)
 
     assert counted.passwords.looked_at == 1
-    assert len(rows(counted.auth.database, sign_in_failures)) == 2
+    assert len(rows(counted.auth.database, sign_in_failures)) == 3
 
 
 def test_a_password_sealed_to_another_name_is_no_valid_request(auth: AuthUnderTest) -> None:

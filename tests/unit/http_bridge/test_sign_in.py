@@ -1,0 +1,101 @@
+"""Signing in through the bridge: what it hands on, what it sets, and what it answers itself."""
+
+from collections.abc import AsyncIterator
+
+import orjson
+import pytest
+
+from http_bridge.app import Bridge
+from postroad.contracts.auth import REFRESH_CONTEXT, CreateSession, Ended, EndSession, Session
+from postroad.contracts.errors import ServiceError
+from postroad.messaging.rpc_worker import Handlers
+from postroad.security.keyring import KeyRing
+from postroad.security.sealing import seal
+from postroad.testing import calling, serving
+from tests.support.bridges import Answer, ask, make_bridge
+from tests.support.brokers import MemoryUnderTest
+
+
+class Auth:
+    """An auth worker that notes what it was asked, and raises ``refusal`` if there is one."""
+
+    def __init__(self, keys: KeyRing) -> None:
+        self._keys = keys
+        self.asked: list[CreateSession] = []
+        self.refusal: ServiceError | None = None
+
+    async def create(self, request: CreateSession) -> Session:
+        self.asked.append(request)
+        if self.refusal is not None:
+            raise self.refusal
+        return Session(
+            access_token="access",
+            expires_in=900,
+            sealed_refresh_token=seal(
+                "refresh", to="bridge", context=REFRESH_CONTEXT, trust=self._keys.trust
+            ),
+            refresh_expires_in=900,
+            user_id=1,
+            device_token="this-client",
+        )
+
+    async def end(self, _: EndSession) -> Ended:
+        return Ended()
+
+
+@pytest.fixture
+def auth(keys: dict[str, KeyRing]) -> Auth:
+    return Auth(keys["auth"])
+
+
+@pytest.fixture
+async def bridge(
+    memory_broker: MemoryUnderTest, keys: dict[str, KeyRing], auth: Auth
+) -> AsyncIterator[Bridge]:
+    handlers: Handlers = {CreateSession: auth.create, EndSession: auth.end}
+    async with (
+        serving(memory_broker, keys["auth"], handlers),
+        calling(memory_broker, keys["bridge"]) as client,
+    ):
+        yield make_bridge(memory_broker.as_user("bridge"), keys["bridge"], client=client)
+
+
+async def sign_in(
+    bridge: Bridge,
+    *,
+    username: str = "reader",
+    password: str = "secret",
+    cookie: str | None = None,
+    address: str = "192.0.2.77",
+) -> Answer:
+    headers = [(b"content-type", b"application/json")]
+    if cookie is not None:
+        headers.append((b"cookie", cookie.encode()))
+    body = orjson.dumps({"username": username, "password": password})
+    return await ask(bridge, "POST", "/auth", headers=headers, body=body, address=address)
+
+
+async def test_a_client_is_known_at_its_next_sign_in(bridge: Bridge, auth: Auth) -> None:
+    first = await sign_in(bridge)
+    [cookie] = [each for each in first.set_cookies if each.startswith("device=")]
+
+    await sign_in(bridge, cookie=cookie.partition(";")[0])
+
+    assert [each.device_token for each in auth.asked] == [None, "this-client"]
+    assert {"Path=/auth", "HttpOnly", "SameSite=Strict"} <= set(cookie.split("; "))
+
+
+async def test_a_client_is_still_known_after_it_has_signed_out(bridge: Bridge) -> None:
+    headers = [(b"cookie", b"refresh_token=x; device=this-client")]
+
+    answer = await ask(bridge, "POST", "/auth/logout", headers=headers)
+
+    assert answer.status == 200
+    assert not [each for each in answer.set_cookies if each.startswith("device=")]
+
+
+async def test_a_device_cookie_that_is_none_of_ours_is_left_out(bridge: Bridge, auth: Auth) -> None:
+    answer = await sign_in(bridge, cookie=f"device={'x' * 5000}")
+
+    assert answer.status == 200
+    assert auth.asked[0].device_token is None
