@@ -11,11 +11,13 @@ from catalog_worker.tables import products
 from postroad.contracts.base import Event
 from postroad.contracts.catalog import PRODUCT_ID_MAX, Product
 from postroad.contracts.events import ProductAdded, ProductPriceChanged, ProductRemoved
+from postroad.limits import MESSAGE_MAX_BYTES
 from postroad.storage.database import Transaction
 
 log = structlog.get_logger()
 
 _BIGGEST_INTEGER = 2**63 - 1
+_CATEGORY_MAX_BYTES = 2000  # PostgreSQL's index takes 2,704
 
 
 def save_products(transaction: Transaction, listed: Iterable[Product], sync_id: str) -> list[Event]:
@@ -46,7 +48,7 @@ def keep_dropped(transaction: Transaction, dropped: Iterable[Dropped], sync_id: 
 
 
 def without_unfit(listed: Listed) -> Listed:
-    """Drop the products that no database takes, too."""
+    """Drop the products that no database takes, or no message, too."""
     fit: list[Product] = []
     dropped = list(listed.dropped)
     for product in listed.products:
@@ -124,7 +126,11 @@ def _change(before: Product | None, after: Product, sync_id: str) -> Event | Non
 def _unfit(product: Product) -> str | None:
     if not 1 <= product.id <= PRODUCT_ID_MAX:
         return f"id: not from 1 to {PRODUCT_ID_MAX}"
-    return "stock: too large" if abs(product.stock or 0) > _BIGGEST_INTEGER else None
+    if abs(product.stock or 0) > _BIGGEST_INTEGER:
+        return "stock: too large"
+    if len((product.category or "").encode()) > _CATEGORY_MAX_BYTES:
+        return "category: too long"
+    return "too long for a message" if len(product.as_json) > MESSAGE_MAX_BYTES else None
 
 
 def _plain(product: Product) -> Product:

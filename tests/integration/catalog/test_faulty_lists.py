@@ -1,5 +1,7 @@
 """Syncs of lists with faults: what cannot be read is dropped, and nothing is removed in doubt."""
 
+from secrets import token_hex
+
 import pytest
 
 from catalog_worker.listing import Dropped
@@ -7,6 +9,7 @@ from catalog_worker.tables import products
 from postroad.contracts.catalog import PRODUCT_ID_MAX
 from postroad.contracts.errors import UpstreamFailed
 from postroad.contracts.events import ProductRemoved
+from postroad.limits import MESSAGE_MAX_BYTES
 from tests.support.auth import rows
 from tests.support.catalog import CatalogUnderTest, finish_with, make_product, make_products, stored
 
@@ -91,6 +94,23 @@ def test_a_product_that_no_database_takes_is_skipped_and_the_rest_stored(
         3: "\U0001f600",
     }
     assert catalog.events == []
+
+
+@pytest.mark.parametrize(
+    ("too_long", "reason"),
+    [
+        ({"title": "x" * MESSAGE_MAX_BYTES}, "too long for a message"),
+        ({"category": token_hex(4000)}, "category: too long"),
+    ],
+    ids=["for its event", "for an index"],
+)
+def test_a_product_that_is_too_long_is_skipped_and_the_rest_stored(
+    catalog: CatalogUnderTest, too_long: dict[str, str], reason: str
+) -> None:
+    sync = catalog.sync([make_product(1), make_product(2, **too_long), make_product(3)])
+
+    assert (sync.status, sync.products, sync.first_dropped) == ("done", 2, f"product 2: {reason}")
+    assert all(len(event.model_dump_json()) < MESSAGE_MAX_BYTES for event in catalog.events)
 
 
 def test_a_product_that_cannot_be_read_is_said_and_the_rest_stored(
