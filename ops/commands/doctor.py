@@ -9,6 +9,7 @@ import json
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from time import monotonic
 from typing import Any
 
 from ops.commands.arguments import add_state_argument
@@ -33,7 +34,8 @@ examples:
 exit status: 0 all is well, 1 something is not, 2 there was no looking at the broker
 """
 FINE, UNWELL, UNSEEN = 0, 1, 2
-_PATIENCE_S = 5.0  # in which workers are started, where there were none for want of work
+# A worker that is started when there is work is looked for every 5 s, at figures some seconds old.
+_PATIENCE_S, _PAUSE_S = 15.0, 1.0
 _NEVER_SEEN = "clocks and disks of other machines, and whether workers do what they should"
 
 
@@ -121,16 +123,23 @@ async def _examine_broker(checkup: Checkup, broker: PrivateBroker, allowed: Serv
     status, found, depths = await asyncio.gather(
         _json(broker, "status", "--formatter", "json"),
         _json(broker, "export_definitions", "-"),
-        _depths(broker),
+        _settled_depths(broker),
     )
-    if any(depth.is_unattended for depth in depths):
-        await asyncio.sleep(_PATIENCE_S)
-        depths = await _depths(broker)
     wanted = definitions(allowed)
     checkup.note("broker", checks.of_broker(status))
     for check, compare in COMPARISONS.items():
         checkup.note(check, compare(wanted, found))
     checkup.note("queues", checks.of_queues(depths, wanted))
+
+
+async def _settled_depths(broker: PrivateBroker) -> list[checks.Depth]:
+    """Count what waits; again while work may be about to get its first worker."""
+    until = monotonic() + _PATIENCE_S
+    while True:
+        depths = await _depths(broker)
+        if monotonic() > until or not any(depth.is_unattended for depth in depths):
+            return depths
+        await asyncio.sleep(_PAUSE_S)
 
 
 async def _depths(broker: PrivateBroker) -> list[checks.Depth]:

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from ops.commands import doctor
 from ops.commands.dispatch import run_command
 from ops.commands.provision import provision
 from ops.health import checks
 from ops.health.checks import Depth
 from ops.health.drift import COMPARISONS, Finding
+from ops.local.broker import PrivateBroker
 from ops.state.folder import StateFolder
 from postroad.security.keys import Identity
 from postroad.security.rotation import rotate
@@ -237,6 +239,21 @@ def test_a_full_disk_is_found(state: StateFolder, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(checks, "LEAST_FREE_BYTES", 1 << 62)
 
     assert len(problems(checks.of_disk(state))) == 1
+
+
+async def test_work_that_waits_for_its_first_worker_is_counted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without, attended = Depth("work.auth.audit", 2, 0), Depth("work.auth.audit", 2, 1)
+    looks = iter([without, without, without, attended])
+
+    async def look(_: PrivateBroker) -> list[Depth]:
+        return [next(looks)]
+
+    monkeypatch.setattr(doctor, "_depths", look)
+    monkeypatch.setattr(doctor, "_PAUSE_S", 0.0)
+
+    assert await doctor._settled_depths(PrivateBroker(tmp_path)) == [attended]
 
 
 def run(state: StateFolder, *arguments: str) -> int:
