@@ -6,7 +6,7 @@ from time import time
 
 from ops.dead_letters.diagnosis import CheckOutcome, CheckResult, Diagnosis
 from ops.dead_letters.readers import Readers, UnknownReader, claims_of
-from postroad.broker.deliveries import RabbitDelivery
+from postroad.broker.interfaces import Delivery
 from postroad.broker.queue_browser import BrowsedMessage
 from postroad.contracts.errors import InvalidRequest, NotAuthenticated, NotAuthorised
 from postroad.dead_letters.captured import (
@@ -39,7 +39,7 @@ class DeadLetter:
 
     queue: str  # where it is
     died_in: str  # the queue of the reader who gave it up
-    delivery: RabbitDelivery
+    delivery: Delivery
     diagnosis: Diagnosis
 
     @property

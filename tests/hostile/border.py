@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from pika import BasicProperties
 
 from ops.services.operator import OPERATOR, operator_rights
+from postroad.broker.interfaces import Delivery
 from postroad.broker.memory.broker import MemoryBroker
 from postroad.contracts.auth import ListRevocations
 from postroad.contracts.base import Message
@@ -70,25 +71,12 @@ class Envelope:
     def with_property(self, name: str, value: Any) -> "Envelope":
         return replace(self, properties={**self.properties, name: value})
 
-    def arrives(self) -> "Arrival":
+    def arrives(self) -> Delivery:
         # as pika reads them from the wire: into attributes, without looking at their types
         properties = BasicProperties()
         for name, value in self.properties.items():
             setattr(properties, name, value)
-        return Arrival(self.body, properties)
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """A delivery that nobody needs to settle; see ``postroad.broker.interfaces.Delivery``."""
-
-    body: bytes
-    properties: BasicProperties
-    redelivered: bool = False
-
-    def ack(self) -> None: ...
-    def dead_letter(self) -> None: ...
-    def requeue(self) -> None: ...
+        return Delivery(self.body, properties)
 
 
 class Border(Protocol):
@@ -177,7 +165,7 @@ class Land:
     def _take_reply(self, request_id: str, envelope: Envelope) -> Reply[Message] | Problem:
         client = Client(self._broker.as_user("bridge"), self.keys["bridge"])
         reply: Any = Future()  # as good as asyncio's here, and needs no loop
-        waiting = _Waiting("catalog", GetProduct.method, GetProduct.reply, reply, began=time())
+        waiting = _Waiting(GetProduct(product_id=LAMP.id), reply, began=time())
         client._waiting[request_id] = waiting
         client._on_reply(envelope.arrives())
         if not waiting.reply.done():

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pika.channel import Channel
 
 from postroad.broker.connection import Connection, ConnectionLost, Login
-from postroad.broker.deliveries import Settlement, hand_to
+from postroad.broker.deliveries import ChannelSettlement, hand_to
 from postroad.broker.interfaces import ConnectionState, OnDelivery
 from postroad.ids import new_id
 
@@ -50,7 +50,7 @@ class RabbitConsumer:
         await connection.ask(
             channel.basic_consume,
             queue=self._queue,
-            on_message_callback=hand_to(self._on_delivery, Settlement(channel)),
+            on_message_callback=hand_to(self._on_delivery, ChannelSettlement(channel)),
             consumer_tag=self._consumer_tag,
         )
 

@@ -1,43 +1,57 @@
-"""Deliveries from RabbitMQ: each is handed on as it comes, and settled on its channel."""
+"""Deliveries: each is handed on as it comes, and settled by its tag."""
 
 import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-import pika
 from pika import BasicProperties
 from pika.channel import Channel
+from pika.spec import Basic
 
-from postroad.broker.interfaces import OnDelivery
 
-OnMessage = Callable[[Channel, pika.spec.Basic.Deliver, BasicProperties, bytes], None]
+class Settlement(Protocol):
+    """Settles what one consumer was delivered."""
+
+    def ack(self, tag: int) -> None: ...
+    def reject(self, tag: int, *, requeue: bool) -> None: ...
 
 
 @dataclass(slots=True)
-class RabbitDelivery:
-    """One hand-over of a message; see ``postroad.broker.interfaces.Delivery``."""
+class Delivery:
+    """One hand-over of a message; settled once, by one of its methods.
+
+    Settling does nothing where messages are consumed without acks, nor when the connection it came
+    by is gone: the broker has taken the message back by then.
+    """
 
     body: bytes
     properties: BasicProperties
-    redelivered: bool
-    _tag: int
-    _settlement: "Settlement | None"  # none where nothing is to be settled
+    redelivered: bool = False
+    _tag: int = 0
+    _settlement: Settlement | None = None  # none where messages are consumed without acks
 
     def ack(self) -> None:
+        """Say that it is done."""
         if self._settlement is not None:
             self._settlement.ack(self._tag)
 
     def dead_letter(self) -> None:
+        """Reject it for good; the queue's policy moves it to its dead-letter queue."""
         if self._settlement is not None:
-            self._settlement.dead_letter(self._tag)
+            self._settlement.reject(self._tag, requeue=False)
 
     def requeue(self) -> None:
+        """Give it back untouched, for another worker."""
         if self._settlement is not None:
-            self._settlement.requeue(self._tag)
+            self._settlement.reject(self._tag, requeue=True)
 
 
-class Settlement:
+OnDelivery = Callable[[Delivery], None]
+
+
+class ChannelSettlement:
     """Settles the deliveries of one channel, acks of one loop turn together.
 
     A delivery tag means nothing on another channel, so each channel has its own settlement and a
@@ -55,20 +69,15 @@ class Settlement:
         self._unsettled[tag] = None
 
     def ack(self, tag: int) -> None:
-        self._settle(tag)
+        del self._unsettled[tag]  # a KeyError here is a delivery settled twice: a bug
         if not self._to_ack:
             asyncio.get_running_loop().call_soon(self.flush)
         self._to_ack.append(tag)
 
-    def dead_letter(self, tag: int) -> None:
-        self._settle(tag)
+    def reject(self, tag: int, *, requeue: bool) -> None:
+        del self._unsettled[tag]
         if self._channel.is_open:
-            self._channel.basic_reject(tag, requeue=False)
-
-    def requeue(self, tag: int) -> None:
-        self._settle(tag)
-        if self._channel.is_open:
-            self._channel.basic_nack(tag, requeue=True)
+            self._channel.basic_nack(tag, requeue=requeue)
 
     def flush(self) -> None:
         """Ack all that is below the oldest unsettled delivery at once, the others singly."""
@@ -83,22 +92,17 @@ class Settlement:
             if tag > oldest_unsettled:
                 self._channel.basic_ack(tag)
 
-    def _settle(self, tag: int) -> None:
-        del self._unsettled[tag]  # a KeyError here is a delivery settled twice: a bug
+
+OnMessage = Callable[[Channel, Basic.Deliver, BasicProperties, bytes], None]
 
 
-def hand_to(on_delivery: OnDelivery, settlement: Settlement | None = None) -> OnMessage:
+def hand_to(on_delivery: OnDelivery, settlement: ChannelSettlement | None = None) -> OnMessage:
     """Make pika's callback for a consumer; without a ``settlement`` it consumes without acks."""
 
-    def on_message(
-        _channel: Channel,
-        method: pika.spec.Basic.Deliver,
-        properties: BasicProperties,
-        body: bytes,
-    ) -> None:
+    def take(_: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
         tag = method.delivery_tag
         if settlement is not None:
             settlement.add(tag)
-        on_delivery(RabbitDelivery(body, properties, method.redelivered, tag, settlement))
+        on_delivery(Delivery(body, properties, method.redelivered, tag, settlement))
 
-    return on_message
+    return take

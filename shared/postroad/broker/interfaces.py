@@ -7,6 +7,8 @@ from typing import Protocol
 
 from pika import BasicProperties as BasicProperties  # noqa: PLC0414 — for those who do not import pika
 
+from postroad.broker.deliveries import Delivery as Delivery  # noqa: PLC0414 — as above
+from postroad.broker.deliveries import OnDelivery as OnDelivery  # noqa: PLC0414
 from postroad.limits import MESSAGE_MAX_BYTES
 
 
@@ -42,33 +44,6 @@ class TooLarge(Exception):
 
 
 OnOutcome = Callable[[Outcome], None]
-
-
-class Delivery(Protocol):
-    """One hand-over of a message; settled once, by one of its methods.
-
-    Settling does nothing when the connection it came by is gone: the broker has taken the
-    message back by then.
-    """
-
-    @property
-    def body(self) -> bytes: ...
-    @property
-    def properties(self) -> BasicProperties: ...
-    @property
-    def redelivered(self) -> bool: ...
-
-    def ack(self) -> None:
-        """Say that it is done."""
-
-    def dead_letter(self) -> None:
-        """Reject it for good; the queue's policy moves it to its dead-letter queue."""
-
-    def requeue(self) -> None:
-        """Give it back untouched, for another worker (``basic.nack``)."""
-
-
-OnDelivery = Callable[[Delivery], None]
 
 
 class Publisher(Protocol):

@@ -8,7 +8,7 @@ from functools import partial
 from pika.channel import Channel
 
 from postroad.broker.connection import Connection, ConnectionLost, Login
-from postroad.broker.deliveries import RabbitDelivery, Settlement, hand_to
+from postroad.broker.deliveries import ChannelSettlement, Delivery, hand_to
 
 PREFETCH_MAX = 65_535  # AMQP 0-9-1 basic.qos: a short
 _PATIENCE_S = 2.0  # without a message; the rest may be in other hands
@@ -23,7 +23,7 @@ class BrowsedMessage:
     """A message, and the queue in which it still is until it is acked."""
 
     queue: str
-    delivery: RabbitDelivery
+    delivery: Delivery
 
 
 class QueueBrowser:
@@ -69,7 +69,7 @@ class QueueBrowser:
     async def _set_up(self, connection: Connection, channel: Channel) -> None:
         if self.is_lost or self._refusal:
             return  # it is over: what comes now is not what was looked at
-        settlement = Settlement(channel)
+        settlement = ChannelSettlement(channel)
         try:
             for queue in self._queues:
                 await self._consume(connection, channel, settlement, queue)
@@ -78,7 +78,7 @@ class QueueBrowser:
             raise
 
     async def _consume(
-        self, connection: Connection, channel: Channel, settlement: Settlement, queue: str
+        self, connection: Connection, channel: Channel, settlement: ChannelSettlement, queue: str
     ) -> None:
         declared = await connection.ask(channel.queue_declare, queue=queue, passive=True)
         count = min(declared.method.message_count, PREFETCH_MAX)
@@ -92,7 +92,7 @@ class QueueBrowser:
             on_message_callback=hand_to(partial(self._on_delivery, queue), settlement),
         )
 
-    def _on_delivery(self, queue: str, delivery: RabbitDelivery) -> None:
+    def _on_delivery(self, queue: str, delivery: Delivery) -> None:
         self._messages.put_nowait(BrowsedMessage(queue, delivery))
 
     def _on_lost(self) -> None:

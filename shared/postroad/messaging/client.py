@@ -51,11 +51,9 @@ OK, GIVEN_UP = "ok", "given_up"  # how calls end, besides the codes of errors
 
 @dataclass(slots=True)
 class _Waiting:
-    """A call under way: what its reply must say, and who waits for it."""
+    """A call under way: what was asked, and who waits for the reply."""
 
-    service: str
-    method: str
-    model: type[Message]
+    request: Request[Message]
     reply: asyncio.Future[Reply[Message]]
     began: float
 
@@ -197,9 +195,8 @@ class Client:
         correlation_id: str | None,
     ) -> Reply[ReplyT]:
         loop = asyncio.get_running_loop()
-        service = request.service
         self._check_right(request.method)
-        self._check_open(service)
+        self._check_open(request.service)
         timeout_s = request.timeout_s if timeout_s is None else timeout_s
         answering = current_context.get(None)
         if answering and not answering.is_over:
@@ -210,14 +207,11 @@ class Client:
         if timeout_s > LONGEST_DEADLINE_S:
             raise ValueError(f"timeout_s must be at most {LONGEST_DEADLINE_S:g}")
         message_id = new_id()
-        waiting = _Waiting(
-            service, request.method, request.reply, loop.create_future(), perf_counter()
-        )
+        waiting = _Waiting(request, loop.create_future(), perf_counter())
         self._waiting[message_id] = waiting  # before publishing: a reply may be quick
         timer = loop.call_later(timeout_s, waiting.time_out)
         try:
             self._publish(
-                request,
                 waiting,
                 message_id=message_id,
                 timeout_s=timeout_s,
@@ -243,7 +237,6 @@ class Client:
 
     def _publish(
         self,
-        request: Request[ReplyT],
         waiting: _Waiting,
         *,
         message_id: str,
@@ -253,7 +246,7 @@ class Client:
     ) -> None:
         if not is_plain_id(correlation_id):
             raise ValueError("a correlation id is 1 to 128 characters of A-Z a-z 0-9 - _ . :")
-        now = time()
+        now, request = time(), waiting.request
         reply_to = self._replies.address or ""
         body = request.as_json
         if len(body) > REQUEST_MAX_BYTES:
@@ -261,7 +254,7 @@ class Client:
         token, hashed = _text_and_hash(user) if user is not None else (None, None)
         headers: dict[str, Any] = {
             "signature": self._signer.request(
-                audience=waiting.service,
+                audience=request.service,
                 method=request.method,
                 body=body,
                 message_id=message_id,
@@ -297,7 +290,7 @@ class Client:
             if span is not None:
                 span.end(error=None if outcome is Outcome.CONFIRMED else outcome)
             if outcome is not Outcome.CONFIRMED:
-                waiting.fail(failure_of(outcome, waiting.service))
+                waiting.fail(failure_of(outcome, request.service))
 
         try:
             self._publisher.publish(RPC_EXCHANGE, request.method, body, properties, on_outcome)
@@ -318,20 +311,18 @@ class Client:
         if waiting is None:
             self.counts["late"] += 1
             log.info("late reply", method=claims.op, request_id=claims.cid)
-        elif (waiting.service, waiting.method) != (claims.iss, claims.op):
+        elif (waiting.request.service, waiting.request.method) != (claims.iss, claims.op):
             self.counts["refused.wrong_reply"] += 1
             log.warning("reply refused", reason="wrong_reply", method=claims.op, caller=claims.iss)
         elif not waiting.reply.done():
-            timing = None
-            if claims.tms is not None:
-                timing = call_timing(perf_counter() - waiting.began, claims.tms)
+            timing = call_timing(perf_counter() - waiting.began, claims.tms) if claims.tms else None
             if claims.cty == PROBLEM:
                 error = read_problem(delivery.body)
                 error.timing = timing
                 waiting.fail(error)
             else:
                 waiting.reply.set_result(
-                    Reply(waiting.model, delivery.body, claims.dat, claims.old, timing)
+                    Reply(waiting.request.reply, delivery.body, claims.dat, claims.old, timing)
                 )
 
     def _on_lost(self) -> None:

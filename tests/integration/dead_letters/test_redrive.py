@@ -26,16 +26,16 @@ pytestmark = pytest.mark.integration
 # killed as by `kill -9` when it is about to ack what the broker has confirmed elsewhere
 KILLED_BEFORE_ITS_ACK = """
 import os, signal, sys
-from postroad.broker.deliveries import RabbitDelivery
+from postroad.broker.deliveries import Delivery
 
 acks = 0
-def ack(self, ack=RabbitDelivery.ack):
+def ack(self, ack=Delivery.ack):
     global acks
     acks += 1
     if acks == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     ack(self)
-RabbitDelivery.ack = ack
+Delivery.ack = ack
 
 from ops.cli import main
 sys.exit(main())

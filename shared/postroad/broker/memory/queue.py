@@ -11,7 +11,7 @@ from typing import Any
 
 from pika import BasicProperties
 
-from postroad.broker.interfaces import OnDelivery
+from postroad.broker.interfaces import Delivery, OnDelivery
 
 
 @dataclass(slots=True, eq=False)
@@ -121,6 +121,7 @@ class Subscription:
     prefetch: int | None = None
     _tags: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     _held: dict[int, Stored] = field(default_factory=dict)
+    _unsettled: set[int] = field(default_factory=set)
     _is_lost: bool = False
 
     def start(self) -> None:
@@ -146,49 +147,31 @@ class Subscription:
         return self.prefetch is None or len(self._held) < self.prefetch
 
     def take(self, message: Stored) -> None:
-        tag = next(self._tags)
-        if self.prefetch is not None:
+        tag, copy = next(self._tags), message.copy()
+        settlement = None if self.prefetch is None else self
+        if settlement is not None:
             self._held[tag] = message
-        copy = message.copy()
-        delivery = MemoryDelivery(copy.body, copy.properties, copy.redelivered, tag, self)
+            self._unsettled.add(tag)
+        delivery = Delivery(copy.body, copy.properties, copy.redelivered, tag, settlement)
         asyncio.get_running_loop().call_soon(self._deliver, delivery)
 
-    def settle(self, tag: int, act: Callable[[Stored], None] | None) -> None:
+    def ack(self, tag: int) -> None:
+        self._settle(tag, None)
+
+    def reject(self, tag: int, *, requeue: bool) -> None:
+        self._settle(tag, self.queue.put_back if requeue else self.queue.bury)
+
+    def _settle(self, tag: int, act: Callable[[Stored], None] | None) -> None:
+        self._unsettled.remove(tag)  # a KeyError here is a delivery settled twice: a bug
+        asyncio.get_running_loop().call_soon(self._let_go, tag, act)
+
+    def _let_go(self, tag: int, act: Callable[[Stored], None] | None) -> None:
         """Do with a message as its holder wishes, unless it has been taken back."""
         if message := self._held.pop(tag, None):
             if act is not None:
                 act(message)
             self.queue.hand_out()
 
-    def _deliver(self, delivery: "MemoryDelivery") -> None:
+    def _deliver(self, delivery: Delivery) -> None:
         if not self._is_lost:
             self.on_delivery(delivery)
-
-
-@dataclass(slots=True)
-class MemoryDelivery:
-    """One hand-over of a message; see ``postroad.broker.interfaces.Delivery``."""
-
-    body: bytes
-    properties: BasicProperties
-    redelivered: bool
-    _tag: int
-    _subscription: Subscription
-    _is_settled: bool = False
-
-    def ack(self) -> None:
-        self._settle(None)
-
-    def dead_letter(self) -> None:
-        self._settle(self._subscription.queue.bury)
-
-    def requeue(self) -> None:
-        self._settle(self._subscription.queue.put_back)
-
-    def _settle(self, act: Callable[[Stored], None] | None) -> None:
-        if self._subscription.prefetch is None:
-            return
-        if self._is_settled:
-            raise KeyError(self._tag)  # a delivery settled twice: a bug
-        self._is_settled = True
-        asyncio.get_running_loop().call_soon(self._subscription.settle, self._tag, act)

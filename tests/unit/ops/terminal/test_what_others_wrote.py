@@ -14,7 +14,7 @@ from ops.logs.lines import Renderer, parse_line
 from ops.logs.trace_tree import build_tree, find_steps
 from ops.scaling.management_api import Queue
 from ops.terminal.text import show
-from postroad.broker.deliveries import RabbitDelivery
+from postroad.broker.interfaces import Delivery
 from postroad.contracts.events import ProductAdded
 from postroad.messaging.event_listener import ReceivedEvent
 from tests.integration.test_security import Scene
@@ -129,7 +129,7 @@ def test_postroad_dead_letters_shows_it_harmless(
     letter.headers["signature"] = scene.forged(letter, jti=ATTACK, op=ATTACK, iss=ATTACK)
     letter.headers[ATTACK] = ATTACK
     letter.body = json.dumps({"title": ATTACK}, ensure_ascii=False).encode()
-    unsettled = cast(RabbitDelivery, None)
+    unsettled = cast(Delivery, None)
     diagnosis = diagnosed(scene.keys["catalog"], letter)
     dead = DeadLetter(f"dead.{ATTACK}", ATTACK, unsettled, diagnosis)
 
