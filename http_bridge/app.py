@@ -68,6 +68,8 @@ class Bridge:
         """Answer one request, whatever happens, and log it in one line."""
         began = perf_counter()
         request = HttpRequest.from_scope(scope, receive)
+        if self._backend.site.is_https is not None:
+            request.is_https = self._backend.site.is_https
         request.request_id = _request_id(request)
         path = request.path[:PATH_SHOWN]
         resource, request.parameters = self._router.find(request.path)

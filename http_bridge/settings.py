@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from postroad.urls import read_host
+from postroad.urls import read_host, read_origin
 
 
 class BridgeSettings(BaseSettings):
@@ -17,6 +17,8 @@ class BridgeSettings(BaseSettings):
     port: int = Field(
         default=8000, ge=1, le=65_535, validation_alias=AliasChoices("BRIDGE_PORT", "PORT")
     )
+    public_url: Annotated[str, AfterValidator(read_origin)] | None = None
+    forwarded_allow_ips: str = Field(default="", validation_alias="FORWARDED_ALLOW_IPS")
     timeout_s: float = Field(default=5.0, gt=0, le=60)
     body_max_bytes: int = Field(default=16 * 1024, ge=256)
     headers_max_bytes: int = Field(default=16 * 1024, ge=1024)

@@ -13,6 +13,7 @@ from http_bridge.calls.probes import ServiceProbes
 from http_bridge.documents import openapi
 from http_bridge.documents.asyncapi_page import messages_page
 from http_bridge.http.authentication import RequestTokens
+from http_bridge.http.site import Site
 from http_bridge.routes.backend import Backend
 from http_bridge.routes.routing import Route
 from http_bridge.routes.table import ROUTES, SERVICES
@@ -27,7 +28,13 @@ from postroad.runtime.revocation_feed import RevocationFeed
 from postroad.security.key_watch import watch_key_files
 from postroad.security.keyring import KeyRing
 from postroad.security.token_verifier import Revocations, TokenVerifier
-from postroad.settings import MessagingSettings, MetricsSettings, TracingSettings, read_settings
+from postroad.settings import (
+    EnvironmentSettings,
+    MessagingSettings,
+    MetricsSettings,
+    TracingSettings,
+    read_settings,
+)
 
 
 def build_bridge(
@@ -70,6 +77,7 @@ def build_bridge(
         revocations=revocations,
         monitor=monitor,
         is_current=lambda: feed.is_current,
+        is_development=read_settings(EnvironmentSettings).is_development,
     )
     bridge = Bridge(ROUTES, backend, lifespan=lifespan)
     return bridge, monitor
@@ -84,6 +92,7 @@ def make_backend(
     revocations: Revocations,
     monitor: BrokerMonitor,
     is_current: Callable[[], bool],
+    is_development: bool,
 ) -> Backend:
     """Put together what the handlers of a table of routes answer with."""
     messages = asyncapi.build_document()
@@ -91,6 +100,7 @@ def make_backend(
         calls=Calls(client, timeout_s=settings.timeout_s, in_flight_max=settings.in_flight_max),
         client=client,
         keys=keys,
+        site=Site(settings.public_url, is_development=is_development),
         tokens=RequestTokens(TokenVerifier(keys, revocations)),
         monitor=monitor,
         probes=ServiceProbes(client),

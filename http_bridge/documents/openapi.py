@@ -76,7 +76,12 @@ def build_document(routes: Iterable[Route]) -> Document:
             "schemas": schemas["$defs"],
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
-                "cookie": {"type": "apiKey", "in": "cookie", "name": "token"},
+                "cookie": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "token",
+                    "description": "Over HTTPS its name is `__Host-token`.",
+                },
             },
         },
     }

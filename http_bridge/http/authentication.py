@@ -1,14 +1,11 @@
 """The user's token in an HTTP request."""
 
-from http_bridge.asgi.headers import cookies
 from http_bridge.asgi.messages import HttpRequest
+from http_bridge.http.cookies import ACCESS
 from http_bridge.http.problems import NOTHING_GIVEN
 from postroad.contracts.errors import NotAuthenticated
 from postroad.security.access_tokens import AccessToken, InvalidToken
 from postroad.security.token_verifier import TokenVerifier
-
-COOKIE = b"token"
-REFRESH_COOKIE = b"refresh_token"
 
 
 class RequestTokens:
@@ -41,7 +38,7 @@ class RequestTokens:
                 raise NotAuthenticated("the Authorization header must be: Bearer, then the token")
             texts = [text] if (text := token.strip().decode("latin-1")) else []
         else:
-            texts = cookies(request.headers, COOKIE)
+            texts = ACCESS.values(request)
         refusals = []
         for text in texts:
             try:

@@ -29,6 +29,7 @@ HTTP_STATUS = {
     RequestTimeout.code: HTTPStatus.REQUEST_TIMEOUT,
     "body_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "unsupported_media_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    "unknown_host": HTTPStatus.MISDIRECTED_REQUEST,
     "too_many_attempts": HTTPStatus.TOO_MANY_REQUESTS,
     "internal": HTTPStatus.INTERNAL_SERVER_ERROR,
     "upstream_failed": HTTPStatus.BAD_GATEWAY,
@@ -78,6 +79,11 @@ class BodyTooLarge(ServiceError):
 class CrossSite(ServiceError):
     code = "cross_site"
     title = "The request comes from another site"
+
+
+class UnknownHost(ServiceError):
+    code = "unknown_host"
+    title = "This server is not known by this name"
 
 
 class HttpProblem(BaseModel):

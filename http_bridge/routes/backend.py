@@ -12,6 +12,7 @@ from http_bridge.calls.broker_monitor import BrokerMonitor
 from http_bridge.calls.gate import Calls
 from http_bridge.calls.probes import ServiceProbes
 from http_bridge.http.authentication import RequestTokens
+from http_bridge.http.site import Site
 from postroad.contracts.base import Request
 from postroad.contracts.errors import ServiceError
 from postroad.messaging.client import Client
@@ -31,6 +32,7 @@ class Backend:
     calls: Calls
     client: Client
     keys: KeyRing
+    site: Site
     tokens: RequestTokens
     monitor: BrokerMonitor
     probes: ServiceProbes

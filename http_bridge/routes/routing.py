@@ -19,7 +19,6 @@ from http_bridge.asgi.messages import (
 )
 from http_bridge.http.bodies import read_json
 from http_bridge.http.caching import fresh_response
-from http_bridge.http.same_site import check_same_site
 from http_bridge.routes.backend import Backend, Contract, HandlerRoute
 from postroad.contracts.base import Request
 from postroad.contracts.errors import InvalidRequest, explain
@@ -62,7 +61,7 @@ class ContractRoute:
 
     async def answer(self, request: HttpRequest, backend: Backend) -> HttpResponse:
         if self.method != "GET" and b"authorization" not in request.headers:
-            check_same_site(request)
+            backend.site.check_same_site(request)
         user = backend.tokens.require(request)
         if self.has_body:
             message = await self._read_body(request, backend.body_max_bytes)

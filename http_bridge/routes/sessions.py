@@ -5,11 +5,10 @@ from http import HTTPStatus
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from http_bridge.asgi.headers import cookies
-from http_bridge.asgi.messages import JSON, NO_STORE, Headers, HttpRequest, HttpResponse
-from http_bridge.http.authentication import COOKIE, REFRESH_COOKIE
+from http_bridge.asgi.messages import JSON, NO_STORE, HttpRequest, HttpResponse
 from http_bridge.http.bodies import read_json
-from http_bridge.http.same_site import check_same_site, is_of_a_browser
+from http_bridge.http.cookies import ACCESS, DEVICE, REFRESH
+from http_bridge.http.site import is_of_a_browser
 from http_bridge.routes.backend import Backend
 from postroad.contracts.auth import (
     DEVICE_TOKEN_MAX,
@@ -27,7 +26,6 @@ from postroad.security.sealing import seal, unseal
 
 REFRESH_TOKEN_MAX = 1000  # characters
 COOKIES_MAX = 4  # of one name that are tried; each is a call
-DEVICE_COOKIE = b"device"
 DEVICE_COOKIE_S = 90 * 86_400
 
 
@@ -51,8 +49,9 @@ class RefreshToken(BaseModel):
 class SignedIn(BaseModel):
     """An access token, good for ``expires_in`` seconds, and a refresh token, good for one use.
 
-    They are set as the cookies ``token`` and ``refresh_token`` too. A browser, and whoever
-    refreshes by the cookie, gets them as cookies alone.
+    They are set as cookies too: ``token`` and ``refresh_token``, over HTTPS ``__Host-token`` and
+    ``__Secure-refresh_token``. A browser, and whoever refreshes by the cookie, gets them as cookies
+    alone.
     """
 
     message: str
@@ -71,6 +70,7 @@ class SignedOut(BaseModel):
 
 async def sign_in(request: HttpRequest, backend: Backend) -> HttpResponse:
     """Sign in."""
+    backend.site.check_host(request)
     credentials = await read_json(request, Credentials.model_validate_json, backend.body_max_bytes)
     context = password_context(credentials.username)
     reply = await backend.calls.call(
@@ -88,6 +88,7 @@ async def sign_in(request: HttpRequest, backend: Backend) -> HttpResponse:
 
 async def refresh(request: HttpRequest, backend: Backend) -> HttpResponse:
     """Trade the refresh token, of the body or the cookie, for new tokens."""
+    backend.site.check_host(request)
     refusal = InvalidRefreshToken("no refresh token in the cookie or the body")
     for sealed in await _sealed_refresh_tokens(request, backend):
         try:
@@ -111,7 +112,7 @@ async def sign_out(request: HttpRequest, backend: Backend) -> HttpResponse:
         for sealed in await _sealed_refresh_tokens(request, backend)
     ]
     if not ends:
-        check_same_site(request)
+        backend.site.check_same_site(request)
         user = backend.tokens.require(request)
         ends = [EndSession()]
     replies, refusals = [], []
@@ -128,7 +129,7 @@ async def sign_out(request: HttpRequest, backend: Backend) -> HttpResponse:
             refusals.append(error)
     if not replies:
         raise refusals[0]
-    headers = [JSON, NO_STORE, *_cookies(request, "", 0, "", 0)]
+    headers = [JSON, NO_STORE, ACCESS.header(request, "", 0), REFRESH.header(request, "", 0)]
     body = SignedOut(message="signed out").model_dump_json()
     return HttpResponse(HTTPStatus.OK, body.encode(), headers, replies[0].timing)
 
@@ -152,9 +153,8 @@ async def keys(_: HttpRequest, backend: Backend) -> HttpResponse:
 
 async def _sealed_refresh_tokens(request: HttpRequest, backend: Backend) -> list[str]:
     """Find refresh tokens: in cookies, for a request from our own pages, or one in the body."""
-    found = cookies(request.headers, REFRESH_COOKIE)
-    if found := [cookie for cookie in found if len(cookie) <= REFRESH_TOKEN_MAX]:
-        check_same_site(request)
+    if found := [cookie for cookie in REFRESH.values(request) if len(cookie) <= REFRESH_TOKEN_MAX]:
+        backend.site.check_same_site(request)
         tokens = [SecretStr(cookie) for cookie in found[:COOKIES_MAX]]
     elif b"content-type" not in request.headers:
         tokens = []
@@ -165,7 +165,7 @@ async def _sealed_refresh_tokens(request: HttpRequest, backend: Backend) -> list
 
 
 def _device_token(request: HttpRequest) -> str | None:
-    found = cookies(request.headers, DEVICE_COOKIE)
+    found = DEVICE.values(request)
     return next((cookie for cookie in found if len(cookie) <= DEVICE_TOKEN_MAX), None)
 
 
@@ -192,45 +192,12 @@ def _signed_in(
         refresh_token=None if by_cookies else refresh_token,
         refresh_expires_in=session.refresh_expires_in,
     )
-    set_cookies = _cookies(
-        request,
-        session.access_token,
-        session.expires_in,
-        refresh_token,
-        session.refresh_expires_in,
-    )
-    if session.device_token is not None:
-        set_cookies.append(_device_cookie(request, session.device_token))
     text = body.model_dump_json(exclude_none=True)
-    headers = [JSON, NO_STORE, *set_cookies]
-    return HttpResponse(HTTPStatus.OK, text.encode(), headers, reply.timing)
-
-
-def _cookies(
-    request: HttpRequest, access: str, access_s: int, refresh: str, refresh_s: int
-) -> Headers:
-    """Set both tokens, out of reach of scripts; the refresh token goes to ``/auth`` alone."""
-    secure = "; Secure" if request.is_https else ""
-    return [
-        (b"set-cookie", cookie.encode())
-        for cookie in (
-            (
-                f"{COOKIE.decode()}={access}; Path=/; Max-Age={access_s}; "
-                f"HttpOnly; SameSite=Lax{secure}"
-            ),
-            (
-                f"{REFRESH_COOKIE.decode()}={refresh}; Path=/auth; Max-Age={refresh_s}; "
-                f"HttpOnly; SameSite=Strict{secure}"
-            ),
-        )
+    headers = [
+        *(JSON, NO_STORE),
+        ACCESS.header(request, session.access_token, session.expires_in),
+        REFRESH.header(request, refresh_token, session.refresh_expires_in),
     ]
-
-
-def _device_cookie(request: HttpRequest, token: str) -> tuple[bytes, bytes]:
-    """Let the client be known at its next sign-in; it stays when the user signs out."""
-    secure = "; Secure" if request.is_https else ""
-    cookie = (
-        f"{DEVICE_COOKIE.decode()}={token}; Path=/auth; Max-Age={DEVICE_COOKIE_S}; "
-        f"HttpOnly; SameSite=Strict{secure}"
-    )
-    return b"set-cookie", cookie.encode()
+    if session.device_token is not None:
+        headers.append(DEVICE.header(request, session.device_token, DEVICE_COOKIE_S))
+    return HttpResponse(HTTPStatus.OK, text.encode(), headers, reply.timing)

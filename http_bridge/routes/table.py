@@ -3,7 +3,7 @@
 A contract that is only passed on takes one line; what a route can say is in ``routing``.
 """
 
-from http_bridge.http.problems import CrossSite
+from http_bridge.http.problems import CrossSite, UnknownHost
 from http_bridge.routes import docs, health, live, page, sessions
 from http_bridge.routes.backend import HandlerRoute
 from http_bridge.routes.products import no_products
@@ -29,6 +29,7 @@ ROUTES: tuple[Route, ...] = (
         contract=CreateSession,
         takes=sessions.Credentials,
         gives=sessions.SignedIn,
+        errors=(UnknownHost,),
     ),
     HandlerRoute(
         *("POST", "/auth/refresh", sessions.refresh),
@@ -37,7 +38,7 @@ ROUTES: tuple[Route, ...] = (
         takes=sessions.RefreshToken,
         is_body_required=False,
         gives=sessions.SignedIn,
-        errors=(CrossSite,),
+        errors=(CrossSite, UnknownHost),
     ),
     HandlerRoute(
         *("POST", "/auth/logout", sessions.sign_out),

@@ -51,6 +51,18 @@ def read_base_url(text: str) -> str:
     return text
 
 
+def read_origin(text: str) -> str:
+    """Return the URL of an HTTP server as an origin (RFC 6454): scheme, host, and port if given.
+
+    Raises:
+        ValueError: as ``read_url`` does.
+    """
+    url = read_url(text, "http", "https")
+    if url.path not in ("", "/") or not text.isascii():
+        raise ValueError(f"{without_secrets(text)}: must have no path, and its host in ASCII")
+    return text.lower().removesuffix("/")
+
+
 @dataclass(frozen=True, slots=True)
 class BrokerUrl:
     """Where a broker listens, and which of its virtual hosts is ours."""

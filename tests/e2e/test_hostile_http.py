@@ -12,7 +12,7 @@ from tests.e2e.system import System
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 TIMEOUT_S = 10.0
-HOST = b"Host: bridge\r\n"
+HOST = b"Host: localhost\r\n"
 END = b"Connection: close\r\n\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 

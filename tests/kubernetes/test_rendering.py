@@ -118,7 +118,9 @@ def test_with_the_ingress_only_its_controller_reaches_the_bridge(tmp_path: Path)
     (container,) = pod(only(rendered, "Deployment", "http-bridge"))["containers"]
     assert rule["from"][0]["namespaceSelector"]
     assert rule["ports"] == [{"port": 8000}]
-    assert "FORWARDED_ALLOW_IPS" in {each["name"] for each in container["env"]}
+    assert {"FORWARDED_ALLOW_IPS", "BRIDGE_PUBLIC_URL"} <= {
+        each["name"] for each in container["env"]
+    }
     assert only(rendered, "Ingress", "http-bridge")["metadata"]["namespace"] == "postroad"
 
 

@@ -22,7 +22,13 @@ from postroad.security.token_verifier import Revocations
 
 
 def make_bridge(
-    broker: Broker, keys: KeyRing, *, client: Client | None = None, routes: Sequence[Route] = ROUTES
+    broker: Broker,
+    keys: KeyRing,
+    *,
+    client: Client | None = None,
+    routes: Sequence[Route] = ROUTES,
+    public_url: str | None = None,
+    is_development: bool = False,
 ) -> Bridge:
     """Put a bridge together; only a ``client`` that is given and started can call."""
 
@@ -30,7 +36,13 @@ def make_bridge(
     async def lifespan() -> AsyncIterator[None]:
         yield
 
-    backend = make_test_backend(broker, keys, client=client, routes=routes)
+    backend = make_test_backend(
+        *(broker, keys),
+        client=client,
+        routes=routes,
+        public_url=public_url,
+        is_development=is_development,
+    )
     return Bridge(routes, backend, lifespan=lifespan)
 
 
@@ -41,16 +53,19 @@ def make_test_backend(
     client: Client | None = None,
     revocations: Revocations | None = None,
     routes: Sequence[Route] = ROUTES,
+    public_url: str | None = None,
+    is_development: bool = False,
 ) -> Backend:
     """Put together what a bridge's handlers answer with."""
     return make_backend(
         routes,
-        BridgeSettings(),
+        BridgeSettings(public_url=public_url),
         client=client or Client(broker, keys),
         keys=keys,
         revocations=Revocations() if revocations is None else revocations,
         monitor=BrokerMonitor(broker, keys, services=SERVICES, interval_s=0.01),
         is_current=lambda: True,
+        is_development=is_development,
     )
 
 
@@ -83,6 +98,7 @@ async def ask(
     headers: Headers | None = None,
     body: bytes = b"",
     address: str = "192.0.2.77",
+    scheme: str = "http",
 ) -> Answer:
     """Send one request, and return the answer to it."""
     sent: list[Scope] = []
@@ -98,7 +114,7 @@ async def ask(
         "method": method,
         "path": path,
         "query_string": query,
-        "scheme": "http",
+        "scheme": scheme,
         "headers": headers or [],
         "client": (address, 50_000),
     }
