@@ -115,6 +115,9 @@ class Database:
                 return None
         except Unavailable as error:
             return str(error)
+        except sql_errors.DBAPIError as error:  # nothing of ours has been said to it: it is damaged
+            log.warning("database unusable", reason=_reason(error))
+            return "the database cannot be used"
 
     def close(self) -> None:
         """Close the connections."""

@@ -165,6 +165,20 @@ def test_a_locked_file_is_not_taken_for_no_database(tmp_path: Path) -> None:
             migrate(f"sqlite:///{file}", SCHEMA)
 
 
+@pytest.mark.parametrize("kept_bytes", [0, 1000], ids=["overwritten", "cut"])
+def test_a_damaged_file_is_said_to_be_of_no_use(
+    auth: AuthUnderTest, file: Path, kept_bytes: int
+) -> None:
+    auth.database.close()
+    whole = file.read_bytes()
+    file.write_bytes((whole[:kept_bytes] + b"x" * 5000)[:5000])
+
+    assert auth.database.problem() == "the database cannot be used"
+
+    file.write_bytes(whole)
+    auth.sign_in()
+
+
 def test_what_is_no_database_is_said_to_be_none(tmp_path: Path) -> None:
     file = tmp_path / "auth.db"
     file.write_text("a shopping list, which is no database at all\n" * 100)
