@@ -53,7 +53,7 @@ export class Client {
   #password
   #keys
   #tlsFiles
-  #line = null // what is open: both connections, their channels, the reply queue
+  #line = null // what is open: both connections, their channels, where replies go
   #waiting = new Map() // calls under way, by message id
   #listeners = []
   #isClosed = false
@@ -149,9 +149,8 @@ export class Client {
         const service = this.#waiting.get(properties.messageId)?.service
         this.#fail(properties.messageId, 'unavailable', `there is no queue for ${service}`)
       })
-      line.replies = await this.#ownQueue(line, 'reply', 'rpc.replies', (queue) => [queue], (m) =>
-        this.#onReply(m),
-      )
+      line.replies = `reply.${this.#keys.service}.${newId()}`
+      await this.#ownQueue(line, 'rpc.replies', [line.replies], (m) => this.#onReply(m))
       for (const listener of this.#listeners) await this.#hear(line, listener)
       if (this.#isClosed) throw new Error('the client is closed')
       this.#line = line
@@ -186,17 +185,15 @@ export class Client {
     return Object.fromEntries(given.map(([option, file]) => [option, readFileSync(file)]))
   }
 
-  async #ownQueue(line, kind, exchange, routingKeys, onMessage) {
-    const queue = `${kind}.${this.#keys.service}.${newId()}`
+  async #ownQueue(line, exchange, routingKeys, onMessage) {
     const options = { exclusive: true, autoDelete: true, durable: false }
-    await line.consumer.assertQueue(queue, {
+    const { queue } = await line.consumer.assertQueue('', {
       ...options,
       arguments: { 'x-queue-type': 'classic' },
     })
-    for (const key of routingKeys(queue)) await line.consumer.bindQueue(queue, exchange, key)
+    for (const key of routingKeys) await line.consumer.bindQueue(queue, exchange, key)
     const onDelivery = (message) => (message ? onMessage(message) : this.#lost(line))
     await line.consumer.consume(queue, onDelivery, { noAck: true })
-    return queue
   }
 
   #publish(line, call, id, request, { timeoutMs, token, correlationId = id }) {
@@ -254,7 +251,7 @@ export class Client {
   async #hear(line, { patterns, onEvent }) {
     // AMQP's `*` is one word, and a right's any number
     const keys = patterns.map((pattern) => pattern.replace(/\.\*$/, '.#'))
-    await this.#ownQueue(line, 'listen', 'events', () => keys, (message) => {
+    await this.#ownQueue(line, 'events', keys, (message) => {
       try {
         const claims = this.#verified(message, 'event')
         if (message.properties.userId !== claims.iss) throw new Refused('sender_mismatch')

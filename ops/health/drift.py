@@ -20,6 +20,7 @@ class Finding:
 
 
 Entry = dict[str, Any]
+_OWN_QUEUES = ("queue amq.gen-", "queue reply.", "queue listen.")  # the last two before 0.2
 _PARTS = {  # what makes an entry the same one, and what is to be the same about it
     "exchanges": (("name",), ("type", "durable")),
     "queues": (("name",), ("durable",)),
@@ -115,19 +116,21 @@ def _key(entry: Entry, names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _binding(entry: Entry) -> tuple[str, str, str, str]:
     arguments = str(sorted((entry.get("arguments") or {}).items()))
-    return entry["source"], entry["destination"], entry["routing_key"], arguments
+    destination = f"{entry['destination_type']} {entry['destination']}"
+    return entry["source"], destination, entry["routing_key"], arguments
 
 
 def _is_clients_own(binding: tuple[str, str, str, str]) -> bool:
     """Say whether a client has bound a queue of its own, as each does when it connects."""
     source, queue, key, _ = binding
-    hears_replies = source == REPLIES_EXCHANGE and queue.startswith("reply.") and key == queue
-    return hears_replies or (source == EVENTS_EXCHANGE and queue.startswith("listen."))
+    if not queue.startswith(_OWN_QUEUES):
+        return False
+    return source == EVENTS_EXCHANGE or (source == REPLIES_EXCHANGE and key.startswith("reply."))
 
 
 def _named(binding: tuple[str, str, str, str]) -> str:
-    source, queue, key, _ = binding
-    return f"the binding of {queue} to {source}" + (f" by {key}" if key else "")
+    source, destination, key, _ = binding
+    return f"the binding of the {destination} to {source}" + (f" by {key}" if key else "")
 
 
 Comparison = Callable[[Definitions, Definitions], Iterator[Finding]]

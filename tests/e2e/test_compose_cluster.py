@@ -91,7 +91,7 @@ def queues(compose: Compose, *columns: str, node: str = "broker-3") -> list[dict
     found: list[dict[str, object]] = json.loads(
         compose("exec", "--no-TTY", node, *listing, "name", *columns)
     )
-    return [queue for queue in found if not str(queue["name"]).startswith(("reply.", "listen."))]
+    return [queue for queue in found if not str(queue["name"]).startswith("amq.gen-")]
 
 
 def test_every_queue_has_a_copy_on_each_node(compose: Compose) -> None:

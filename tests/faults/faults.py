@@ -125,7 +125,7 @@ async def delete_request_queue(scene: Scene) -> str:
 
 async def delete_reply_queues(scene: Scene) -> str:
     service = scene.chance.choice(["bridge", "shop", "till"])
-    count = await scene.system.delete_queues(f"reply.{service}.")
+    count = await scene.system.delete_reply_queues(f"reply.{service}.")
     return f"delete {count} reply queues of {service}"
 
 

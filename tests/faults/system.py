@@ -39,8 +39,10 @@ calls = ["catalog.products.*"]
 publishes = ["auth.login.*"]
 """
 _DELETE = """
-Owned = [Q || Q <- rabbit_amqqueue:list(<<"postroad">>),
-         string:prefix(element(4, amqqueue:get_name(Q)), <<"PREFIX">>) =/= nomatch],
+Replies = rabbit_misc:r(<<"postroad">>, exchange, <<"rpc.replies">>),
+Owned = [Q || Binding <- rabbit_binding:list_for_source(Replies),
+         string:prefix(element(3, Binding), <<"PREFIX">>) =/= nomatch,
+         {ok, Q} <- [rabbit_amqqueue:lookup(element(4, Binding))]],
 [rabbit_amqqueue:delete(Q, false, false, <<"faults">>) || Q <- Owned],
 length(Owned).
 """
@@ -128,8 +130,8 @@ class System(e2e.System):
         await self.broker.ctl("import_definitions", str(self.state.definitions_file))
         await self.broker.keep_definitions()
 
-    async def delete_queues(self, prefix: str) -> int:
-        """Delete queues that belong to a connection, which nobody else may by AMQP; count them."""
+    async def delete_reply_queues(self, prefix: str) -> int:
+        """Delete queues of replies to addresses that begin so, which nobody may by AMQP; count."""
         printed = await self.broker.ctl("eval", _DELETE.replace("PREFIX", prefix))
         return int(printed)
 

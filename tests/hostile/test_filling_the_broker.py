@@ -4,16 +4,20 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from pika.exceptions import ConnectionClosedByBroker, ProbableAccessDeniedError
+from pika.exceptions import (
+    ConnectionClosedByBroker,
+    ProbableAccessDeniedError,
+)
 
 from postroad.broker.dead_lettering import KEPT, KEPT_BODY_BYTES, KEPT_HEADERS_BYTES
+from postroad.broker.interfaces import Outcome
 from postroad.contracts.catalog import GetProduct, Product
 from postroad.dead_letters.captured import copy_of_letter
 from postroad.limits import MESSAGE_MAX_BYTES
 from postroad.security.keyring import KeyRing
-from postroad.testing import access_token, serving
-from postroad.topology.definitions import definitions
-from postroad.topology.names import RPC_EXCHANGE, dead_queue, rpc_queue
+from postroad.testing import access_token, eventually, serving
+from postroad.topology.definitions import Definitions, definitions
+from postroad.topology.names import REPLIES_EXCHANGE, RPC_EXCHANGE, dead_queue, rpc_queue
 from postroad.topology.services import Service, Services
 from tests.support.brokers import BrokerUnderTest, rabbit_under_test
 from tests.support.letters import write
@@ -25,6 +29,7 @@ REQUEST = GetProduct(product_id=7)
 QUEUE = rpc_queue("catalog")
 DEAD_LETTERS = dead_queue(QUEUE)
 METHOD = GetProduct.method
+ADDRESS = "reply.bridge.x"
 
 Keys = dict[str, KeyRing]
 
@@ -68,9 +73,7 @@ async def test_signed_headers_are_cut_and_the_body_is_whole(
 ) -> None:
     reason = "deadline_too_far" if timeout_s > 100 else "rejected"  # or its handler has a bug
     user = access_token(keys["bridge"], keys["auth"].identity)
-    letter = write(
-        keys["bridge"], REQUEST, reply_to="reply.bridge.x", timeout_s=timeout_s, user=user
-    )
+    letter = write(keys["bridge"], REQUEST, reply_to=ADDRESS, timeout_s=timeout_s, user=user)
     letter.headers["junk"] = "x" * 100_000
     async with serving(broker, keys["catalog"], {GetProduct: break_down}):
         await letter.post(broker, "bridge")
@@ -112,3 +115,23 @@ async def test_a_service_has_so_many_connections_and_channels_and_no_more(
                 broker.connect("shop")
             with pytest.raises(ConnectionClosedByBroker, match="maximum allowed user limit"):
                 second.channel()
+
+
+@pytest.mark.integration
+async def test_a_queue_that_nobody_consumes_goes(
+    vhosts: Vhosts, topology: Definitions, tmp_path: Path
+) -> None:
+    (policy,) = (each for each in topology["policies"] if each["name"] == "replies")
+    policy["definition"]["expires"] //= 60  # to a second
+    async with rabbit_under_test(vhosts, topology, tmp_path) as broker:
+        with broker.connect("bridge") as connection:
+            channel = connection.channel()
+            queue = channel.queue_declare("", durable=True).method.queue
+            channel.queue_bind(queue, REPLIES_EXCHANGE, ADDRESS)
+
+        async def is_gone() -> bool:
+            outcome = await publish(broker, "catalog", REPLIES_EXCHANGE, ADDRESS)
+            return outcome is Outcome.RETURNED
+
+        assert not await is_gone()
+        await eventually(is_gone)

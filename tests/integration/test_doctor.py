@@ -100,11 +100,11 @@ def _be_a_client(connections: ExitStack, broker: PrivateBroker, state: StateFold
     credentials = pika.PlainCredentials("bridge", state.password("bridge"))
     parameters = pika.ConnectionParameters(LOOPBACK, broker.ports.amqp, VHOST, credentials)
     channel = connections.enter_context(pika.BlockingConnection(parameters)).channel()
-    for queue, exchange, key in (
-        ("reply.bridge.x", REPLIES_EXCHANGE, "reply.bridge.x"),
-        ("listen.bridge.x", EVENTS_EXCHANGE, SessionRevoked.name),
+    for exchange, key in (
+        (REPLIES_EXCHANGE, "reply.bridge.x"),
+        (EVENTS_EXCHANGE, SessionRevoked.name),
     ):
-        channel.queue_declare(queue, exclusive=True, auto_delete=True)
+        queue = channel.queue_declare("", exclusive=True, auto_delete=True).method.queue
         channel.queue_bind(queue, exchange, key)
 
 

@@ -19,7 +19,6 @@ from postroad.topology.names import (
     WORK_EXCHANGE,
 )
 from tests.support.brokers import RabbitUnderTest
-from tests.support.traffic import replies_to
 
 pytestmark = pytest.mark.integration
 
@@ -38,25 +37,25 @@ def publish(exchange: str, routing_key: str, **properties: str) -> Act:
     return act
 
 
-def declare_queue(name: str, *, exclusive: bool = False) -> Act:
-    return lambda channel: channel.queue_declare(name, exclusive=exclusive)
+def declare_queue(name: str, *, exclusive: bool = False, durable: bool = False) -> Act:
+    return lambda channel: channel.queue_declare(name, exclusive=exclusive, durable=durable)
 
 
-def declare_exchange(name: str) -> Act:
-    return lambda channel: channel.exchange_declare(name, "topic")
+def declare_exchange(name: str, **arguments: str) -> Act:
+    return lambda channel: channel.exchange_declare(name, "topic", arguments=arguments)
 
 
 def bind(queue: str, exchange: str, routing_key: str) -> Act:
     return lambda channel: channel.queue_bind(queue, exchange, routing_key)
 
 
-def bind_own_queue(prefix: str, exchange: str, routing_key: str) -> Act:
-    def act(channel: BlockingChannel) -> None:
-        queue = f"{prefix}.spy"
-        channel.queue_declare(queue, exclusive=True, auto_delete=True)
-        channel.queue_bind(queue, exchange, routing_key)
+def own_queue(channel: BlockingChannel) -> str:
+    """Declare one, which the broker names."""
+    return str(channel.queue_declare("", exclusive=True, auto_delete=True).method.queue)
 
-    return act
+
+def bind_own_queue(exchange: str, routing_key: str) -> Act:
+    return lambda channel: channel.queue_bind(own_queue(channel), exchange, routing_key)
 
 
 def unbind(queue: str, exchange: str, routing_key: str) -> Act:
@@ -83,15 +82,31 @@ def delete_queue(queue: str) -> Act:
     return lambda channel: channel.queue_delete(queue)
 
 
+def take_replies_from(queue: str) -> Act:
+    """Have a queue take what is for its binder, in the names of any two who may bind."""
+    return lambda channel: channel.queue_bind(queue, REPLIES_EXCHANGE, "reply.catalog.x")
+
+
 def delete_exchange(exchange: str) -> Act:
     return lambda channel: channel.exchange_delete(exchange)
 
+
+DETOURS: dict[str, Callable[[str], Act]] = {  # past topic permissions, by a name of one's own
+    "an exchange": declare_exchange,
+    "an exchange with an alternate": lambda name: declare_exchange(
+        name, **{"alternate-exchange": RPC_EXCHANGE}
+    ),
+    "a durable queue": lambda name: declare_queue(name, durable=True),
+    "an exclusive queue": lambda name: declare_queue(name, exclusive=True),
+}
 
 FORBIDDEN_TO_ALL: dict[str, Act] = {
     "declare a queue": declare_queue("mine"),
     "declare an exclusive queue": declare_queue("mine", exclusive=True),
     "declare a queue in a service's name": declare_queue("rpc.orders"),
     "declare an exchange": declare_exchange("mine"),
+    "declare an exchange in the broker's name": declare_exchange("amq.gen-mine"),
+    "declare a queue in the broker's name": declare_queue("amq.gen-mine", exclusive=True),
     "delete a request queue": delete_queue("rpc.catalog"),
     "delete a dead-letter queue": delete_queue("dead.rpc.catalog"),
     "delete an exchange": delete_exchange(RPC_EXCHANGE),
@@ -114,12 +129,18 @@ FORBIDDEN_TO_ALL: dict[str, Act] = {
 }
 
 FORBIDDEN: list[tuple[str, str, Act]] = [
+    *(
+        (user, f"declare {what} for {purpose}", declare(f"{kind}.{user}.x"))
+        for user in USERS
+        for kind, purpose in (("reply", "replies"), ("listen", "events"))
+        for what, declare in DETOURS.items()
+    ),
     *((user, what, act) for user in USERS for what, act in FORBIDDEN_TO_ALL.items()),
     ("bridge", "publish another's event", publish(EVENTS_EXCHANGE, REVOKED)),
     (
         "bridge",
         "listen to events by a wildcard",
-        bind_own_queue("listen.bridge", EVENTS_EXCHANGE, "auth.*"),
+        bind_own_queue(EVENTS_EXCHANGE, "auth.*"),
     ),
     ("bridge", "call what it may not", publish(RPC_EXCHANGE, "auth.users.delete")),
     ("bridge", "answer in a worker's place", publish(REPLIES_EXCHANGE, "reply.bridge.x")),
@@ -157,40 +178,39 @@ FORBIDDEN: list[tuple[str, str, Act]] = [
     (
         "bridge",
         "listen to another's replies",
-        bind_own_queue("reply.bridge", REPLIES_EXCHANGE, "reply.auth.x"),
+        bind_own_queue(REPLIES_EXCHANGE, "reply.auth.x"),
     ),
-    ("bridge", "listen to all replies", bind_own_queue("reply.bridge", REPLIES_EXCHANGE, "#")),
+    ("bridge", "listen to all replies", bind_own_queue(REPLIES_EXCHANGE, "#")),
     (
         "bridge",
         "listen to replies by a wildcard",
-        bind_own_queue("reply.bridge", REPLIES_EXCHANGE, "reply.*.x"),
+        bind_own_queue(REPLIES_EXCHANGE, "reply.*.x"),
     ),
-    ("bridge", "listen to requests", bind_own_queue("reply.bridge", RPC_EXCHANGE, "catalog.#")),
-    ("bridge", "listen to events", bind_own_queue("reply.bridge", EVENTS_EXCHANGE, "#")),
-    ("bridge", "listen to dead letters", bind_own_queue("reply.bridge", DEAD_EXCHANGE, "")),
+    ("bridge", "listen to requests", bind_own_queue(RPC_EXCHANGE, "catalog.#")),
+    ("bridge", "listen to events", bind_own_queue(EVENTS_EXCHANGE, "#")),
+    ("bridge", "listen to dead letters", bind_own_queue(DEAD_EXCHANGE, "")),
     ("catalog", "call anybody", publish(RPC_EXCHANGE, "auth.sessions.create")),
     ("catalog", "call itself", publish(RPC_EXCHANGE, "catalog.products.get")),
     ("catalog", "reply to a queue that is no reply queue", publish(REPLIES_EXCHANGE, "catalog.x")),
     ("catalog", "consume another's requests", consume("rpc.auth")),
     ("catalog", "publish another's event", publish(EVENTS_EXCHANGE, REVOKED)),
-    ("catalog", "listen to all events", bind_own_queue("listen.catalog", EVENTS_EXCHANGE, "#")),
+    ("catalog", "listen to all events", bind_own_queue(EVENTS_EXCHANGE, "#")),
     (
         "catalog",
         "listen to events by a wildcard",
-        bind_own_queue("listen.catalog", EVENTS_EXCHANGE, "auth.*"),
+        bind_own_queue(EVENTS_EXCHANGE, "auth.*"),
     ),
     (
         "catalog",
         "listen to another's replies",
-        bind_own_queue("reply.catalog", REPLIES_EXCHANGE, "reply.bridge.x"),
+        bind_own_queue(REPLIES_EXCHANGE, "reply.bridge.x"),
     ),
     ("catalog", "have a reply queue in another's name", declare_queue("reply.bridge.x")),
     ("catalog", "write to another's queue directly", publish("", "rpc.auth")),
     ("auth", "call anybody", publish(RPC_EXCHANGE, "catalog.products.get")),
     ("auth", "consume another's requests", consume("rpc.catalog")),
     ("auth", "publish another's event", publish(EVENTS_EXCHANGE, "catalog.product.created")),
-    ("auth", "listen to events", declare_queue("listen.auth.x", exclusive=True)),
-    ("auth", "have a reply queue", declare_queue("reply.auth.x", exclusive=True)),
+    ("auth", "have a queue of its own", own_queue),
     ("auth", "write to another's queue directly", publish("", "rpc.catalog")),
 ]
 
@@ -209,15 +229,15 @@ def test_the_broker_refuses(unchanged_broker: RabbitUnderTest, user: str, act: A
     assert refusal.value.reply_code == ACCESS_REFUSED
 
 
+@pytest.mark.parametrize("act", [consume, purge, delete_queue, take_replies_from])
 @pytest.mark.parametrize("user", USERS)
-async def test_nobody_reads_anothers_reply_queue(rabbit_broker: RabbitUnderTest, user: str) -> None:
-    async with replies_to(rabbit_broker, "bridge") as inbox:
-        address = inbox.address
-        with (
-            rabbit_broker.connect(user) as connection,
-            pytest.raises(ChannelClosedByBroker) as refusal,
-        ):
-            consume(address)(connection.channel())
+async def test_nobody_touches_anothers_own_queue(
+    rabbit_broker: RabbitUnderTest, user: str, act: Callable[[str], Act]
+) -> None:
+    with rabbit_broker.connect("bridge") as owner, rabbit_broker.connect(user) as connection:
+        queue = own_queue(owner.channel())
+        with pytest.raises(ChannelClosedByBroker) as refusal:
+            act(queue)(connection.channel())
 
     assert refusal.value.reply_code in (ACCESS_REFUSED, RESOURCE_LOCKED)
 

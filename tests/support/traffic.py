@@ -147,7 +147,7 @@ async def listening(
     """Listen to events with an inbox."""
     inbox = EventInbox()
     inbox.events = broker.as_user(service).event_consumer(
-        service, iter(events), on_delivery=inbox, on_open=inbox.opened
+        iter(events), on_delivery=inbox, on_open=inbox.opened
     )
     await inbox.events.start()
     await eventually(lambda: inbox.events.state is ConnectionState.OPEN)

@@ -28,7 +28,7 @@ _CORRELATION = {
 }
 REPLY_ADDRESS = {
     "location": "$message.header#/reply_to",
-    "description": "The AMQP property `reply_to`: the caller's own queue, `reply.<user>.<unique>`.",
+    "description": "The AMQP property `reply_to`: the caller's address, `reply.<user>.<unique>`.",
 }
 
 SERVERS: Document = {

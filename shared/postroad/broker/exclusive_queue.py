@@ -19,25 +19,22 @@ from postroad.topology.names import EVENTS_EXCHANGE, REPLIES_EXCHANGE
 
 @dataclass(frozen=True, slots=True)
 class ExclusiveQueue:
-    """How such a queue is named, and what is bound to it, on any broker."""
+    """What is bound to such a queue, on any broker; the broker chooses the queue's name."""
 
-    prefix: str
+    purpose: str
     exchange: str
-    routing_keys: Callable[[str], Iterable[str]]  # from the queue's name
+    routing_keys: Callable[[], list[str]]  # of one connection; by the first of them it is reached
 
     @classmethod
     def of_replies(cls, service: str) -> Self:
         """Return that of the replies to one client."""
-        return cls(f"reply.{service}", REPLIES_EXCHANGE, lambda queue: (queue,))
+        return cls("reply", REPLIES_EXCHANGE, lambda: [f"reply.{service}.{new_id()}"])
 
     @classmethod
-    def of_events(cls, service: str, events: Iterable[str]) -> Self:
+    def of_events(cls, events: Iterable[str]) -> Self:
         """Return that of the named events, for one process."""
         names = list(events)
-        return cls(f"listen.{service}", EVENTS_EXCHANGE, lambda _: names)
-
-    def new_name(self) -> str:
-        return f"{self.prefix}.{new_id()}"
+        return cls("listen", EVENTS_EXCHANGE, lambda: names)
 
 
 class ExclusiveQueueConsumer:
@@ -55,9 +52,7 @@ class ExclusiveQueueConsumer:
         on_open: Callable[[], None] = lambda: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
-        self._connection = Connection(
-            login, queue.prefix.partition(".")[0], set_up=self._set_up, on_lost=self._gone
-        )
+        self._connection = Connection(login, queue.purpose, set_up=self._set_up, on_lost=self._gone)
         self._queue = queue
         self._on_delivery = on_delivery
         self._on_open = on_open
@@ -94,16 +89,16 @@ class ExclusiveQueueConsumer:
         return QueueCount(declared.method.message_count, declared.method.consumer_count)
 
     async def _set_up(self, connection: Connection, channel: Channel) -> None:
-        queue = self._queue.new_name()
         channel.add_on_cancel_callback(lambda _: connection.fail("the broker ended the consumer"))
-        await connection.ask(
+        declared = await connection.ask(
             channel.queue_declare,
-            queue=queue,
+            queue="",
             exclusive=True,
             auto_delete=True,
             arguments={"x-queue-type": "classic"},
         )
-        for key in self._queue.routing_keys(queue):
+        queue, keys = declared.method.queue, self._queue.routing_keys()
+        for key in keys:
             await connection.ask(
                 channel.queue_bind, queue=queue, exchange=self._queue.exchange, routing_key=key
             )
@@ -113,7 +108,7 @@ class ExclusiveQueueConsumer:
             on_message_callback=hand_to(self._on_delivery),
             auto_ack=True,
         )
-        self.address = queue
+        self.address = keys[0]
         self._on_open()
 
     def _gone(self) -> None:

@@ -113,7 +113,7 @@ class ReplyConsumer(Consumer, Protocol):
 
     @property
     def address(self) -> str | None:
-        """The queue's name, to be given as ``reply_to``; none while there is no queue."""
+        """The queue's routing key, to be given as ``reply_to``; none while there is no queue."""
 
     async def consumers(self, queue: str) -> int | None:
         """Count the consumers of a queue; none when that cannot be known now."""
@@ -135,7 +135,6 @@ class Broker(Protocol):
 
     def event_consumer(
         self,
-        service: str,
         events: Iterable[str],
         *,
         on_delivery: OnDelivery,

@@ -40,7 +40,6 @@ class RabbitBroker:
 
     def event_consumer(
         self,
-        service: str,
         events: Iterable[str],
         *,
         on_delivery: OnDelivery,
@@ -48,7 +47,7 @@ class RabbitBroker:
     ) -> ExclusiveQueueConsumer:
         return ExclusiveQueueConsumer(
             self._login,
-            ExclusiveQueue.of_events(service, events),
+            ExclusiveQueue.of_events(events),
             on_delivery=on_delivery,
             on_open=on_open,
         )

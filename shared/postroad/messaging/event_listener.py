@@ -72,7 +72,7 @@ class EventListener:
         self._wants = wants
         self._log_level = log_level
         self._consumer = broker.event_consumer(
-            keys.service, list(self._events), on_delivery=self._on_delivery, on_open=on_open
+            list(self._events), on_delivery=self._on_delivery, on_open=on_open
         )
         self.counts: Counter[str] = Counter()
 

@@ -33,6 +33,7 @@ from postroad.topology.permissions import permissions, topic_permissions
 from postroad.topology.services import Service, Services, ServicesFileError, key_pattern
 
 RPC_MAX_LENGTH = 10_000  # requests that wait; one more is refused, and its caller told so at once
+OWN_QUEUE_TTL_MS = 60_000  # of a queue that nobody consumes: a client's goes with its connection
 RPC_TTL_MS = 60_000  # no request has a longer deadline
 REPLY_MAX_LENGTH = 50_000  # replies that wait for a caller that stands still
 WORK_MAX_LENGTH = 1_000_000  # events and jobs; more stay in their outbox
@@ -250,8 +251,9 @@ def _request_policies(requests: Iterable[str]) -> list[Definitions]:
         ),
         _policy(
             "replies",
-            r"^(reply|listen)\.",
+            r"^(amq\.gen-|reply\.|listen\.)",  # the last two: of clients before 0.2
             {
+                "expires": OWN_QUEUE_TTL_MS,
                 "max-length": REPLY_MAX_LENGTH,
                 "max-length-bytes": REPLY_MAX_BYTES,
                 "message-ttl": RPC_TTL_MS,

@@ -19,18 +19,23 @@ from postroad.topology.names import (
 from postroad.topology.services import Service, key_pattern
 
 NOTHING = "^$"
+# Named by the broker. Nobody can choose such a name, for a queue or for an exchange, and a queue
+# that is exclusive is its connection's alone.
+OWN_QUEUES = r"amq\.gen-.*"
 
 Entry = dict[str, Any]  # of the definitions that the broker imports
 
 
 def permissions(name: str, service: Service) -> Entry:
     """Say which exchanges and queues a service may configure, write and read."""
-    configure, write, read = [], [], []
+    configure: list[str] = []
+    write: list[str] = []
+    read: list[str] = []
+    if service.calls or service.listens:
+        configure, write, read = [OWN_QUEUES], [OWN_QUEUES], [OWN_QUEUES]
     if service.calls:
-        own_replies = rf"reply\.{name}\..*"
-        configure += [own_replies]
-        write += [RPC_EXCHANGE, own_replies]
-        read += [re.escape(REPLIES_EXCHANGE), own_replies]
+        write += [RPC_EXCHANGE]
+        read += [re.escape(REPLIES_EXCHANGE)]
         # To see whether a worker listens (a passive declare) a user needs some permission on the
         # queue from RabbitMQ 4.3.1 on. This one lets nobody publish: that takes an exchange.
         write += [re.escape(rpc_queue(called)) for called in _called_services(service)]
@@ -38,10 +43,7 @@ def permissions(name: str, service: Service) -> Entry:
     if service.publishes:
         write += [EVENTS_EXCHANGE]
     if service.listens:
-        own_events = rf"listen\.{name}\..*"
-        configure += [own_events]
-        write += [own_events]
-        read += [EVENTS_EXCHANGE, own_events]
+        read += [EVENTS_EXCHANGE]
     if service.answers:
         write += [re.escape(REPLIES_EXCHANGE)]
         read += [re.escape(rpc_queue(name))]

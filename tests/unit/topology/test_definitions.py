@@ -147,7 +147,7 @@ def test_a_queue_has_no_arguments_but_its_type(topology: Definitions) -> None:
 
 
 def test_every_queue_is_bounded_in_length_and_time(topology: Definitions) -> None:
-    for queue in [*(each["name"] for each in topology["queues"]), "reply.bridge.x"]:
+    for queue in [*(each["name"] for each in topology["queues"]), "amq.gen-x"]:
         policy = policy_of(topology, queue)
 
         assert policy["max-length"] > 0

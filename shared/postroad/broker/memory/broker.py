@@ -22,6 +22,7 @@ from postroad.broker.interfaces import (
 from postroad.broker.memory.connection import MemoryLink, nothing
 from postroad.broker.memory.node import MemoryNode
 from postroad.broker.memory.queue import Stored, Subscription
+from postroad.ids import new_id
 from postroad.limits import MESSAGE_MAX_BYTES
 from postroad.topology.definitions import Definitions
 from postroad.topology.rules import ChannelClosed
@@ -94,7 +95,6 @@ class MemoryUser:
 
     def event_consumer(
         self,
-        service: str,
         events: Iterable[str],
         *,
         on_delivery: OnDelivery,
@@ -102,7 +102,7 @@ class MemoryUser:
     ) -> "MemoryOwnQueue":
         return MemoryOwnQueue(
             MemoryLink(self._broker, self._user),
-            ExclusiveQueue.of_events(service, events),
+            ExclusiveQueue.of_events(events),
             on_delivery=on_delivery,
             on_open=on_open,
         )
@@ -224,6 +224,7 @@ class MemoryOwnQueue:
         self._on_open = on_open
         self._on_lost = on_lost
         self._subscription: Subscription | None = None
+        self._keys: list[str] = []
 
     @property
     def state(self) -> ConnectionState:
@@ -231,7 +232,7 @@ class MemoryOwnQueue:
 
     @property
     def address(self) -> str | None:
-        return self._subscription.queue.name if self._subscription else None
+        return self._keys[0] if self._subscription else None
 
     async def start(self) -> None:
         self._link.start(set_up=self._set_up, on_lost=self._gone)
@@ -254,11 +255,11 @@ class MemoryOwnQueue:
         return None if found is None else QueueCount(len(found.ready()), len(found.subscriptions))
 
     def _set_up(self) -> None:
-        node, name = self._link.broker.node, self._queue.new_name()
+        node, name = self._link.broker.node, f"amq.gen-{new_id()}"
         self._link.check("configure", name)
         self._link.check("write", name)
         self._link.check("read", self._queue.exchange)
-        keys = list(self._queue.routing_keys(name))
+        keys = self._keys = self._queue.routing_keys()
         for key in keys:
             node.rules.check_topic(self._link.user, "read", self._queue.exchange, key)
         self._link.check("read", name)

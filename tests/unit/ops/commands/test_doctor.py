@@ -32,8 +32,8 @@ def exported(wanted: Definitions) -> Definitions:
     for queue in found["queues"]:
         queue["type"] = queue["arguments"]["x-queue-type"]
     found["policies"].append({"name": "theirs", "vhost": "/", "pattern": ".*"})
-    add("bindings", source="rpc.replies", destination="reply.x.1", routing_key="reply.x.1")(found)
-    add("bindings", source="events", destination="listen.x.1", routing_key="auth.#")(found)
+    bind("rpc.replies", "amq.gen-1", "reply.x.1")(found)
+    bind("events", "amq.gen-2", "auth.#")(found)
     return found
 
 
@@ -62,6 +62,12 @@ def add(kind: str, **values: Any) -> Change:
     return lambda found: found[kind].append({"vhost": VHOST, **values})
 
 
+def bind(source: str, destination: str, key: str, *, to: str = "queue") -> Change:
+    return add(
+        "bindings", source=source, destination=destination, destination_type=to, routing_key=key
+    )
+
+
 def test_a_broker_as_it_was_generated_has_nothing_wrong(topology: Definitions) -> None:
     assert differences(topology, exported(topology)) == []
 
@@ -75,15 +81,19 @@ def test_a_broker_as_it_was_generated_has_nothing_wrong(topology: Definitions) -
         (put("queues", {"name": "rpc.auth"}, type="stream"), "the queue rpc.auth is stream"),
         (
             drop("bindings", destination="dead.rpc.auth"),
-            "the binding of dead.rpc.auth to dead is missing",
+            "the binding of the queue dead.rpc.auth to dead is missing",
         ),
         (
-            add("bindings", source="events", destination="rpc.auth", routing_key="#"),
-            "the binding of rpc.auth to events by # is none of ours",
+            bind("events", "rpc.auth", "#"),
+            "the binding of the queue rpc.auth to events by # is none of ours",
         ),
         (
-            add("bindings", source="rpc.replies", destination="reply.x.2", routing_key="reply.x.1"),
-            "the binding of reply.x.2 to rpc.replies by reply.x.1 is none of ours",
+            bind("rpc.replies", "amq.gen-2", "#"),
+            "the binding of the queue amq.gen-2 to rpc.replies by # is none of ours",
+        ),
+        (
+            bind("events", "rpc", "auth.#", to="exchange"),
+            "the binding of the exchange rpc to events by auth.# is none of ours",
         ),
         (drop("policies", name="dead"), "the policy dead is missing"),
         (put("policies", {"name": "rpc"}, pattern=".*"), "policy rpc: pattern is '.*'"),

@@ -78,7 +78,7 @@ async def test_its_user_may_do_at_the_broker_what_was_granted(state: StateFolder
         for each in generated["topic_permissions"]
         if each["user"] == "shop"
     }
-    assert permission["configure"] == r"^(reply\.shop\..*|listen\.shop\..*)$"
+    assert permission["configure"] == r"^(amq\.gen-.*)$"
     assert topics == {
         "rpc": (r"^(catalog\.products\..*)$", "^$"),
         "rpc.replies": ("^$", r"^reply\.shop\."),
