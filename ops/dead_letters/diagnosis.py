@@ -4,7 +4,7 @@ A reader stops at the first check that fails; here all of them run.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from typing import Any
@@ -35,7 +35,8 @@ _WANTS = {
     work_checks.check_expiry: "it has not expired",
     admission.check_right: "the sender may send it",
     work_checks.check_redriver: "who sent it again may do so",
-    work_checks.check_origin: "who sent it at first may send it",
+    work_checks.check_event_origin: "who sent it at first may send it",
+    work_checks.check_job_origin: "who sent it at first may send it",
     admission.check_token_hash: (
         "the signature holds the hash of the user's token, or there is none"
     ),
@@ -43,6 +44,7 @@ _WANTS = {
 _SIGNED = "signed with an accepted key, over exactly this body"
 _BODY = "the body keeps its contract"
 _FOREVER = float("inf")
+_WORK: dict[str, type[Event] | type[Job]] = {**EVENTS, **JOBS}
 
 
 class CheckOutcome(StrEnum):
@@ -103,13 +105,21 @@ class Reader:
         if found[0].outcome is not CheckOutcome.PASSED:
             return Diagnosis(message, source, now, None, found)
         signature = _read(message)
+        source = self._known(source, signature.claims)
         found += self._envelope(message, source, signature)
         found += self._role(message, source, signature.claims, now)
         if source.typ == "request":
             found += self._request(message, signature.claims)
         elif source.typ != "reply" and message.is_whole:
-            found.append(_work_body(message, source, signature.claims))
+            found.append(_work_body(message, signature.claims))
         return Diagnosis(message, source, now, signature.claims, found)
+
+    def _known(self, source: MessageSource, claims: Claims) -> MessageSource:
+        """Return what waits there; where no contract here tells, what its sender may send does."""
+        if not source.is_queue_of_work or claims.op in _WORK:
+            return source
+        is_job = self._keys.may_send(claims.origin, "job", claims.op)
+        return replace(source, typ="job" if is_job else "event")
 
     def _envelope(
         self, message: CapturedMessage, source: MessageSource, signature: Signature
@@ -160,7 +170,9 @@ def _checks(source: MessageSource, claims: Claims) -> tuple[Check, ...]:
     if source.typ == "reply":
         return ()
     return (
-        work_checks.checks_of_work(claims) if source.is_queue_of_work else work_checks.HEARD_CHECKS
+        work_checks.checks_of_work(claims, source.typ)
+        if source.is_queue_of_work
+        else work_checks.HEARD_CHECKS
     )
 
 
@@ -189,11 +201,10 @@ def _parse(contract: type[Request[Any] | Event | Job], body: bytes) -> None:
         raise InvalidRequest(explain(error)) from error
 
 
-def _work_body(message: CapturedMessage, source: MessageSource, claims: Claims) -> CheckResult:
-    contracts: dict[str, type[Event] | type[Job]] = {**EVENTS, **JOBS}
-    contract = contracts.get(claims.op)
+def _work_body(message: CapturedMessage, claims: Claims) -> CheckResult:
+    contract = _WORK.get(claims.op)
     if contract is None:
         return CheckResult(
-            _BODY, CheckOutcome.REFUSED, Reason.WRONG_TYPE, f"no {source.typ} is called {claims.op}"
+            _BODY, CheckOutcome.UNKNOWN, Reason.WRONG_TYPE, f"no contract here is named {claims.op}"
         )
     return _attempt(_BODY, lambda: _parse(contract, message.body))

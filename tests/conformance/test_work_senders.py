@@ -78,6 +78,7 @@ class Letter:
     signed_at: float | None = None
     signed_by: str = "catalog"
     user_id: str | None = "catalog"
+    type: str = FetchPage.name
     more_headers: dict[str, Any] = field(default_factory=dict)
     is_signed: bool = True
     more_body: bytes = b""
@@ -100,7 +101,7 @@ class Letter:
             BODY + self.more_body,
             headers=headers | self.more_headers,
             message_id="m",
-            type=self.name,
+            type=self.type,
             user_id=self.user_id,
         )
 
@@ -113,6 +114,7 @@ class Letter:
         (Letter(audience="auth"), "wrong_audience"),
         (Letter(user_id=None), "sender_mismatch"),
         (Letter(kind="event"), "wrong_type"),
+        (Letter(kind="event", type=SyncRequested.name), "wrong_type"),
         (Letter(signed_by="bridge"), "caller_not_allowed"),
         (Letter(more_headers={"CC": [FetchPage.name]}), "carbon_copy"),
         (Letter(signed_at=1.0), "expired"),
@@ -132,6 +134,7 @@ async def test_what_nobody_here_works_on_is_refused(broker: BrokerUnderTest, key
     stray = Letter(
         kind="event",
         name=ProductAdded.name,
+        type=ProductAdded.name,
         exchange=EVENTS_EXCHANGE,
         routing_key=SyncRequested.name,
     )

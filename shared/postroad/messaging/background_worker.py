@@ -136,14 +136,14 @@ class BackgroundWorker:
         """
         properties = delivery.properties
         headers = properties.headers or {}
-        contract = self._contracts.get(properties.type or "")
-        typ = "job" if contract is not None and issubclass(contract, Job) else "event"
-        claims = self._verifier.verify(
-            headers.get("signature"), delivery.body, typ=typ, is_work=True
-        )
-        run_checks(checks_of_work(claims), claims, properties, self._keys, time())
-        if claims.op not in self._contracts:
+        claims = self._verifier.verify(headers.get("signature"), delivery.body, typ=None)
+        contract = self._contracts.get(claims.op)
+        if contract is None:
             raise Refused(Reason.WRONG_TYPE, f"nobody here works on {claims.op}")
+        kind = "job" if issubclass(contract, Job) else "event"
+        if claims.typ != "redrive":
+            self._verifier.check_type(claims, kind)
+        run_checks(checks_of_work(claims, kind), claims, properties, self._keys, time())
         attempt = self._attempt(properties, headers)
         return _Delivered(delivery, claims, attempt, read_trace(headers))
 

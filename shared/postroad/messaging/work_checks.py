@@ -1,7 +1,6 @@
 """What an event, a job or a redrive must be besides well signed: the checks of each, in order."""
 
 from postroad.broker.interfaces import BasicProperties
-from postroad.contracts.registry import JOBS
 from postroad.messaging.admission import (
     Check,
     check_carbon_copy,
@@ -39,8 +38,19 @@ def check_redriver(
         raise Refused(Reason.CALLER_NOT_ALLOWED, f"{claims.iss} may not redrive")
 
 
-def check_origin(claims: Claims, _properties: BasicProperties, keys: KeyRing, _now: float) -> None:
-    kind = "job" if claims.op in JOBS else "event"
+def check_event_origin(
+    claims: Claims, _properties: BasicProperties, keys: KeyRing, _now: float
+) -> None:
+    _check_origin(claims, "event", keys)
+
+
+def check_job_origin(
+    claims: Claims, _properties: BasicProperties, keys: KeyRing, _now: float
+) -> None:
+    _check_origin(claims, "job", keys)
+
+
+def _check_origin(claims: Claims, kind: str, keys: KeyRing) -> None:
     if not keys.may_send(claims.org or "", kind, claims.op):
         raise Refused(
             Reason.CALLER_NOT_ALLOWED, f"{claims.org} may not send the {kind} {claims.op}"
@@ -59,10 +69,11 @@ REDRIVE_CHECKS: tuple[Check, ...] = (
     check_carbon_copy,
     check_expiry,
     check_redriver,
-    check_origin,
 )
 
 
-def checks_of_work(claims: Claims) -> tuple[Check, ...]:
-    """Return the checks of what is in a work queue."""
-    return REDRIVE_CHECKS if claims.typ == "redrive" else WORK_CHECKS
+def checks_of_work(claims: Claims, kind: str) -> tuple[Check, ...]:
+    """Return the checks of what is in a work queue, an event or a job (``kind``)."""
+    if claims.typ != "redrive":
+        return WORK_CHECKS
+    return (*REDRIVE_CHECKS, check_job_origin if kind == "job" else check_event_origin)

@@ -156,8 +156,8 @@ class Verifier:
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
 
-    def verify(self, signature: object, body: bytes, *, typ: str, is_work: bool = False) -> Claims:
-        """Verify a message to us of one type and give its claims; work may be a redrive, too.
+    def verify(self, signature: object, body: bytes, *, typ: str | None) -> Claims:
+        """Verify a message to us of one type, or of any, and return its claims.
 
         Checks the signature and the audience; the caller checks what its role needs besides.
 
@@ -168,7 +168,7 @@ class Verifier:
         if len(body) > (REQUEST_MAX_BYTES if typ == "request" else MESSAGE_MAX_BYTES):
             raise Refused(Reason.MALFORMED, "the body is too long")
         self.check_signature(read, body)
-        if not (is_work and read.claims.typ == "redrive"):
+        if typ is not None:
             self.check_type(read.claims, typ)
         self.check_audience(read.claims)
         return read.claims

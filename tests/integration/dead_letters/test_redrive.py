@@ -120,7 +120,7 @@ def test_killed_half_way_nothing_is_lost_and_a_second_one_has_the_same_id(
     assert set(found) == set(ids)
     verifier = Verifier(running.keys("catalog"))
     signed = {
-        verifier.verify(properties.headers["signature"], body, typ="job", is_work=True).jti
+        verifier.verify(properties.headers["signature"], body, typ=None).jti
         for properties, body in gone
     }
     assert signed == set(ids)

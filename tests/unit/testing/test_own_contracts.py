@@ -7,13 +7,18 @@ from pathlib import Path
 import pytest
 
 from postroad.contracts.base import Event, Job, Message, Request
-from postroad.contracts.errors import InternalError, NotAuthorised
+from postroad.contracts.errors import InternalError, NotAuthorised, UpstreamFailed
+from postroad.dead_letters.captured import CapturedMessage
+from postroad.dead_letters.redriver import Redriver
 from postroad.ids import new_id
 from postroad.messaging.publishing import Kind, MessagePublisher, NotPublished
 from postroad.security.keyring import KeyRing
+from postroad.security.signatures import read_signature
 from postroad.testing import MemoryBroker, calling, eventually, make_keys, serving, working
 from postroad.topology.definitions import definitions
+from postroad.topology.names import dead_queue, work_queue
 from postroad.topology.services import Services, ServicesFileError, load_services
+from tests.support.traffic import publishing
 
 
 class Parcel(Message):
@@ -36,7 +41,7 @@ OWN = (FindParcel, ParcelSent, PrintLabel)
 SERVICES = """
 [parcels]
 answers = true
-publishes = ["parcels.*"]
+publishes = ["parcels.parcel.*"]
 enqueues = ["parcels.label.print"]
 works.labels = ["parcels.label.print"]
 
@@ -44,6 +49,9 @@ works.labels = ["parcels.label.print"]
 calls = ["parcels.*"]
 listens = ["parcels.parcel.sent"]
 works.news = ["parcels.parcel.*"]
+
+[operator]
+redrives = true
 """
 
 
@@ -109,6 +117,32 @@ async def test_a_job_of_ones_own_is_worked_off(
 
     async with working(shop_broker, shop_keys["parcels"], "labels", {PrintLabel: done.append}):
         await send(shop_broker, shop_keys["parcels"], "job", PrintLabel(number=7))
+        await eventually(lambda: done)
+
+    assert done == [PrintLabel(number=7)]
+
+
+async def test_a_job_of_ones_own_is_put_back_to_work(
+    shop_services: Services, shop_keys: dict[str, KeyRing]
+) -> None:
+    def give_up(_: PrintLabel) -> None:
+        raise UpstreamFailed
+
+    broker = MemoryBroker(definitions(shop_services, wait_ttls_ms=(1, 1, 1, 1)))
+    queue = work_queue("parcels", "labels")
+    async with working(broker, shop_keys["parcels"], "labels", {PrintLabel: give_up}):
+        await send(broker, shop_keys["parcels"], "job", PrintLabel(number=7))
+        await eventually(lambda: broker.messages(dead_queue(queue)))
+    (dead,) = broker.messages(dead_queue(queue))
+    letter = CapturedMessage(dead.body, dead.properties, "", "", is_whole=True)
+    claims = read_signature(letter.headers["signature"]).claims
+    done: list[PrintLabel] = []
+
+    async with (
+        working(broker, shop_keys["parcels"], "labels", {PrintLabel: done.append}),
+        publishing(broker, "operator") as publisher,
+    ):
+        await Redriver(publisher, shop_keys["operator"]).redrive(letter, claims, queue, "parcels")
         await eventually(lambda: done)
 
     assert done == [PrintLabel(number=7)]

@@ -1,30 +1,40 @@
 """What would become of an event or a job: read as the queue that it waits in would."""
 
+import json
 from collections.abc import Callable
 from time import time
 from typing import Any
 
 import pytest
 
+from ops.dead_letters.diagnosis import Reader
+from postroad.contracts.base import Event, Job
 from postroad.contracts.events import SyncRequested
 from postroad.contracts.syncs import FetchPage
+from postroad.dead_letters.captured import read_messages
 from postroad.security.keyring import KeyRing
+from postroad.security.keys import TrustBundle
 from postroad.security.lasting_signatures import LastingSigner
 from postroad.security.signatures import read_signature
 from tests.support.explaining import Keys
+
+
+class PrintLabel(Job, name="catalog.label.print"):
+    """A job of another package."""
+
+    number: int
+
 
 EVENT = SyncRequested(sync_id="s")
 JOB = FetchPage(sync_id="s", skip=0, limit=30)
 
 
-def post(
-    keys: KeyRing, message: SyncRequested | FetchPage, *, user_id: str | None = None
-) -> dict[str, Any]:
+def post(keys: KeyRing, message: Event | Job, *, user_id: str | None = None) -> dict[str, Any]:
     """Show an event or a job as it waits in the catalogue's queue of work."""
     body = message.model_dump_json().encode()
     ids = {"name": message.name, "body": body, "message_id": "m", "correlation_id": "c"}
     signer = LastingSigner(keys)
-    is_job = isinstance(message, FetchPage)
+    is_job = isinstance(message, Job)
     signature = signer.job(audience="catalog", **ids) if is_job else signer.event(**ids)  # type: ignore[arg-type]
     headers = {
         "signature": signature,
@@ -153,3 +163,18 @@ def test_an_event_can_be_read_by_all(
 
     assert explained(event) == 0
     assert "event for all who listen" in capsys.readouterr().out
+
+
+def test_a_job_of_another_package_passes_if_its_sender_may_send_it(keys: Keys) -> None:
+    catalog = keys["catalog"].trust.services["catalog"]
+    granted = catalog.model_copy(update={"enqueues": (PrintLabel.name,)})
+    trust = TrustBundle(services=keys["catalog"].trust.services | {"catalog": granted})
+    reader = Reader(KeyRing(keys["catalog"].identity, trust))
+    (dead,) = read_messages(json.dumps(post(keys["catalog"], PrintLabel(number=7))))
+    source = dead.place()
+    assert source is not None
+
+    diagnosis = reader.diagnose(dead, source, time())
+
+    assert diagnosis.failure is None
+    assert diagnosis.findings[-1].detail == "no contract here is named catalog.label.print"
