@@ -6,6 +6,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from auth_worker.settings import AuthSettings
+from postroad.contracts.auth import SECRET_MAX_BYTES
 
 _JOINERS = "\u200c\u200d"  # in words of some languages, and in emoji
 _REFUSED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # Unicode categories
@@ -63,9 +64,12 @@ class Passwords:
         """Hash a password, with its salt and parameters, as text.
 
         Raises:
-            BadPassword: it cannot be one.
+            BadPassword: it cannot be one, or nobody could sign in with it: it is too long.
         """
-        return self._hasher.hash(prepare(password))
+        prepared = prepare(password)
+        if len(password.encode()) > SECRET_MAX_BYTES:
+            raise BadPassword(f"a password has at most {SECRET_MAX_BYTES} bytes in UTF-8")
+        return self._hasher.hash(prepared)
 
     def matches(self, password: str, password_hash: str | None) -> bool:
         """Check a password against a user's hash; none stands for a user there is not."""

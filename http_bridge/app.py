@@ -1,6 +1,6 @@
 """The bridge: HTTP in, one signed message out, its reply back."""
 
-from asyncio import CancelledError
+from asyncio import CancelledError, current_task
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from time import perf_counter
@@ -16,7 +16,7 @@ from http_bridge.http.server_timing import server_timing
 from http_bridge.http.tracing import begin_trace
 from http_bridge.routes.backend import Backend
 from http_bridge.routes.routing import Resource, Route, Router
-from postroad.contracts.errors import InternalError, OutcomeUnknown, ServiceError
+from postroad.contracts.errors import InternalError, OutcomeUnknown, ServiceError, Unavailable
 from postroad.ids import is_plain_id, new_id
 from postroad.observability.http_spans import served
 from postroad.observability.metrics import OTHER, Metric
@@ -83,8 +83,8 @@ class Bridge:
             if span is not None:
                 span.end(error="client_gone")
             return
-        except CancelledError:  # by uvicorn alone, when it stops and has waited for long enough
-            error = OutcomeUnknown("the bridge stops")
+        except CancelledError as cancelled:
+            error = _why_cancelled(request, cancelled)
             response, code = problem_response(error, request.request_id), error.code
         except ServiceError as error:
             response, code = problem_response(error, request.request_id), error.code
@@ -120,6 +120,25 @@ class Bridge:
         if route is None:
             raise MethodNotAllowed(allowed=allowed(resource.routes))
         return await route.answer(request, self._backend)
+
+
+def _why_cancelled(request: HttpRequest, cancelled: CancelledError) -> ServiceError:
+    """Return the error of a request that was cancelled.
+
+    uvicorn cancels the task of a request when it stops and has waited for long enough. If nobody
+    cancelled the task, what it waited for was cancelled, which is a bug.
+    """
+    task = current_task()
+    if task is None or not task.cancelling():
+        log.error(
+            "bridge failed",
+            path=request.path,
+            request_id=request.request_id,
+            exc_info=cancelled,
+        )
+        return InternalError()
+    kind = Unavailable if request.method in ("GET", "HEAD") else OutcomeUnknown
+    return kind("the bridge stops")
 
 
 def _request_id(request: HttpRequest) -> str:

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from http_bridge.asgi.headers import joined
+from postroad.contracts.auth import ADDRESS_MAX
 from postroad.contracts.message import CallTiming
 
 Scope = MutableMapping[str, Any]
@@ -48,7 +49,7 @@ class HttpRequest:
             path=scope["path"],
             query=scope["query_string"],
             is_https=scope["scheme"] == "https",
-            client_address=scope["client"][0] if scope.get("client") else None,
+            client_address=scope["client"][0][:ADDRESS_MAX] if scope.get("client") else None,
             headers=headers if len(headers) == len(lines) else joined(lines),
             receive=receive,
         )

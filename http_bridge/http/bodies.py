@@ -1,5 +1,6 @@
 """The body of a request."""
 
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -53,7 +54,8 @@ async def read_json(
     if media_type.strip().lower() != b"application/json":
         raise UnsupportedMediaType("send the body as application/json")
     try:
-        return validate(await read_body(request, max_bytes))
+        body = await read_body(request, max_bytes)
+        return validate(body.removeprefix(BOM_UTF8))  # as RFC 8259 section 8.1 allows
     except BodyOverLimit as error:
         raise BodyTooLarge(f"at most {max_bytes} bytes") from error
     except ValidationError as error:

@@ -1,9 +1,10 @@
 """Signing in, staying signed in and signing out over HTTP."""
 
 from http import HTTPStatus
+from typing import Annotated
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from http_bridge.asgi.messages import JSON, NO_STORE, HttpRequest, HttpResponse
 from http_bridge.http.bodies import read_json
@@ -13,6 +14,7 @@ from http_bridge.routes.backend import Backend
 from postroad.contracts.auth import (
     DEVICE_TOKEN_MAX,
     REFRESH_CONTEXT,
+    SECRET_MAX_BYTES,
     CreateSession,
     EndSession,
     RefreshSession,
@@ -24,9 +26,20 @@ from postroad.messaging.reply import Reply
 from postroad.security.keyring import KeyRing
 from postroad.security.sealing import seal, unseal
 
-REFRESH_TOKEN_MAX = 1000  # characters
+SECRET_MAX = 1000  # characters
 COOKIES_MAX = 4  # of one name that are tried; each is a call
 DEVICE_COOKIE_S = 90 * 86_400
+
+
+def _check_fits(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value().encode()) > SECRET_MAX_BYTES:
+        raise ValueError(f"Value should have at most {SECRET_MAX_BYTES} bytes in UTF-8")
+    return secret
+
+
+Secret = Annotated[
+    SecretStr, Field(min_length=1, max_length=SECRET_MAX), AfterValidator(_check_fits)
+]
 
 
 class Credentials(BaseModel):
@@ -35,7 +48,7 @@ class Credentials(BaseModel):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     username: str = Field(min_length=1, max_length=200)
-    password: SecretStr = Field(min_length=1, max_length=1000)
+    password: Secret
 
 
 class RefreshToken(BaseModel):
@@ -43,7 +56,7 @@ class RefreshToken(BaseModel):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    refresh_token: SecretStr = Field(min_length=1, max_length=REFRESH_TOKEN_MAX)
+    refresh_token: Secret
 
 
 class SignedIn(BaseModel):
@@ -153,7 +166,7 @@ async def keys(_: HttpRequest, backend: Backend) -> HttpResponse:
 
 async def _sealed_refresh_tokens(request: HttpRequest, backend: Backend) -> list[str]:
     """Find refresh tokens: in cookies, for a request from our own pages, or one in the body."""
-    if found := [cookie for cookie in REFRESH.values(request) if len(cookie) <= REFRESH_TOKEN_MAX]:
+    if found := [cookie for cookie in REFRESH.values(request) if len(cookie) <= SECRET_MAX]:
         backend.site.check_same_site(request)
         tokens = [SecretStr(cookie) for cookie in found[:COOKIES_MAX]]
     elif b"content-type" not in request.headers:

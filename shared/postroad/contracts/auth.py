@@ -10,6 +10,9 @@ from postroad.contracts.errors import (
     TooManyAttempts,
 )
 
+ADDRESS_MAX = 64  # an address is at most 45 characters (RFC 4291 section 2.2), and has a zone
+SEALED_MAX = 4096  # characters of base64url
+SECRET_MAX_BYTES = 3000  # sealing adds 48 bytes, and base64url a third
 DEVICE_TOKEN_MAX = 200  # characters
 
 
@@ -46,8 +49,8 @@ class CreateSession(
     """
 
     username: str = Field(min_length=1, max_length=200)
-    sealed_password: str = Field(min_length=1, max_length=4096)
-    client_address: str | None = Field(default=None, max_length=64)
+    sealed_password: str = Field(min_length=1, max_length=SEALED_MAX)
+    client_address: str | None = Field(default=None, max_length=ADDRESS_MAX)
     device_token: str | None = Field(default=None, max_length=DEVICE_TOKEN_MAX)
 
 
@@ -60,7 +63,7 @@ class RefreshSession(
     delivery of the same request is no second use, and gets the same new refresh token.
     """
 
-    sealed_refresh_token: str = Field(min_length=1, max_length=4096)
+    sealed_refresh_token: str = Field(min_length=1, max_length=SEALED_MAX)
 
 
 class Ended(Message):
@@ -75,7 +78,7 @@ class EndSession(
     One of the two must be given.
     """
 
-    sealed_refresh_token: str | None = Field(default=None, max_length=4096)
+    sealed_refresh_token: str | None = Field(default=None, max_length=SEALED_MAX)
 
 
 class UserProfile(Message):

@@ -95,6 +95,11 @@ def test_a_password_that_cannot_be_typed_again_is_refused(password: str) -> None
         passwords.hash(password)
 
 
+def test_a_password_that_nobody_could_sign_in_with_is_refused() -> None:
+    with pytest.raises(BadPassword, match="at most 3000 bytes"):
+        passwords.hash("\N{POT OF FOOD}" * 751)
+
+
 @pytest.mark.parametrize(
     "password",
     ["Jack of \u2666s", "\u2764\ufe0f", "\U0001f468\u200d\U0001f469", "\u0646\u200c\u0647"],

@@ -291,22 +291,39 @@ def test_what_never_became_a_request_is_a_problem_and_counted(bridge: Bridge) ->
     assert scraped.value("postroad_http_requests_total", **labels) == 1
 
 
+@pytest.mark.parametrize(("method", "code"), [("GET", "unavailable"), ("POST", "outcome_unknown")])
 async def test_a_request_that_outlives_the_server_is_a_problem(
-    memory_broker: MemoryUnderTest, keys: dict[str, KeyRing]
+    memory_broker: MemoryUnderTest, keys: dict[str, KeyRing], method: str, code: str
 ) -> None:
     async def never(_: HttpRequest, __: Backend) -> HttpResponse:
         return await asyncio.Future()
 
-    routes = (HandlerRoute("GET", "/never", never),)
+    routes = (HandlerRoute(method, "/never", never),)
     bridge = make_bridge(memory_broker.as_user("bridge"), keys["bridge"], routes=routes)
-    asked = asyncio.create_task(ask(bridge, "GET", "/never"))
+    asked = asyncio.create_task(ask(bridge, method, "/never"))
     await eventually(lambda: Scrape.of(bridge.metrics()).value(IN_FLIGHT) == 1)
 
     asked.cancel()  # as uvicorn does when it has waited for long enough
     answer = await asked
 
-    assert (answer.status, answer.json()["code"]) == (503, "outcome_unknown")
+    assert (answer.status, answer.json()["code"]) == (503, code)
     assert Scrape.of(bridge.metrics()).value(IN_FLIGHT) == 0
+
+
+async def test_a_request_that_waits_for_what_was_cancelled_is_a_bug(
+    memory_broker: MemoryUnderTest, keys: dict[str, KeyRing]
+) -> None:
+    async def confused(_: HttpRequest, __: Backend) -> HttpResponse:
+        future: asyncio.Future[HttpResponse] = asyncio.Future()
+        future.cancel()
+        return await future
+
+    routes = (HandlerRoute("GET", "/confused", confused),)
+    bridge = make_bridge(memory_broker.as_user("bridge"), keys["bridge"], routes=routes)
+
+    answer = await ask(bridge, "GET", "/confused")
+
+    assert (answer.status, answer.json()["code"]) == (500, "internal")
 
 
 # what a table may not say
