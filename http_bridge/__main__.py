@@ -43,6 +43,7 @@ def main() -> None:
         loop="uvloop",
         http=limited_protocol(limits_of(settings, bridge)),
         ws="none",
+        workers=1,  # else uvicorn reads WEB_CONCURRENCY
         lifespan="on",
         access_log=False,
         log_config=None,

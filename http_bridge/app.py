@@ -59,9 +59,13 @@ class Bridge:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        async with self._lifespan():
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
+        try:
+            async with self._lifespan():
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+        except SystemExit as error:  # a sentence of what cannot start, such as a port
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:

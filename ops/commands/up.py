@@ -72,7 +72,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def _count(text: str) -> int:
     if text.isascii() and text.isdigit() and int(text) > 0:
         return int(text)
-    raise ArgumentTypeError(f"{text!r} is no number of processes; give 1 or more")
+    raise ArgumentTypeError(f"must be a number of processes, 1 or more, not {text!r}")
 
 
 def run(options: Namespace) -> int:

@@ -26,7 +26,7 @@ def port_number(text: str) -> int:
     """Read a port from a command line."""
     if text.isascii() and text.isdigit() and 1 <= int(text) <= 65_535:
         return int(text)
-    raise ArgumentTypeError(f"{text!r} is no port; give a number from 1 to 65535")
+    raise ArgumentTypeError(f"must be a port from 1 to 65535, not {text!r}")
 
 
 def free_ports(count: int) -> list[int]:
@@ -102,7 +102,7 @@ def check(port: int, host: str = LOOPBACK) -> None:
     try:
         read_host(host)
     except ValueError as error:
-        raise PortUnavailable(f"cannot listen on {host!r}, which {error}") from error
+        raise PortUnavailable(f"cannot listen on {host!r}: it {error}") from error
     try:
         family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:

@@ -13,5 +13,8 @@ PROBLEM = "problem+json"
 LONGEST_DEADLINE_S = 60.0
 """How far ahead a request's deadline may be."""
 
+LONGEST_WAIT_S = 30 * 86_400.0
+"""The longest time that a setting may name: infinity, and what timers cannot hold, is longer."""
+
 LEEWAY_S = 5.0
 """How far two services' clocks may be apart."""

@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from postroad.limits import LONGEST_WAIT_S
 from postroad.security.keys import Identity, KeyFileError, TrustBundle
 from postroad.security.tls import client_context, public_context
 from postroad.urls import read_broker_url, read_host, read_url, without_secrets
@@ -121,10 +122,10 @@ class MessagingSettings(BaseSettings):
     trust_file: Path = Field(default=Path(), validate_default=True)
     # pika notices a dead connection within twice this and 10 s: seen 30.2 s with 10
     broker_heartbeat_s: int = Field(default=8, ge=2, le=300)
-    broker_blocked_timeout_s: float = Field(default=60.0, gt=0)
-    broker_connect_timeout_s: float = Field(default=5.0, gt=0)
+    broker_blocked_timeout_s: float = Field(default=60.0, gt=0, le=LONGEST_WAIT_S)
+    broker_connect_timeout_s: float = Field(default=5.0, gt=0, le=LONGEST_WAIT_S)
     prefetch: int = Field(default=64, ge=1, le=1000)
-    drain_timeout_s: float = Field(default=20.0, gt=0)
+    drain_timeout_s: float = Field(default=20.0, gt=0, le=LONGEST_WAIT_S)
 
     @field_validator("broker_urls", mode="before")
     @classmethod
@@ -134,11 +135,13 @@ class MessagingSettings(BaseSettings):
     @field_validator("broker_urls")
     @classmethod
     def _all_or_none_encrypted(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        if "" in urls and len(urls) > 1:
+            raise ValueError("has an empty entry: there is a comma too many")
         for url in urls:  # first: a comma in a password makes two entries of it
             if "@" in url:
                 raise ValueError(
-                    f"{without_secrets(url)}: leave out user and password: the user is the "
-                    "service's name"
+                    f"{without_secrets(url)}: must not have a user or a password: the user is "
+                    "the service's name"
                 )
         brokers = [read_broker_url(url) for url in urls]
         if len({broker.is_encrypted for broker in brokers}) > 1:

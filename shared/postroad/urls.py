@@ -13,6 +13,7 @@ _BEFORE_LAST_AT = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)?.*@", re.DOTALL)
 _BAD_CHARACTER = re.compile(r'[\s\x00-\x20\x7f"<>\\^`{|}]')  # RFC 3986 section 2
 _BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 _HOST_NAME = re.compile(r"[\w.~-]+")
+_HOST_NAME_MAX = 253  # characters, as a name in the DNS (RFC 1035 section 2.3.4)
 _SHORT_STRING_MAX_BYTES = 255  # AMQP 0-9-1 section 4.2.5.3
 _PORT = re.compile("[0-9]{1,5}", re.ASCII)
 
@@ -83,8 +84,8 @@ def read_broker_url(text: str) -> BrokerUrl:
     escaped = url.path[1:]
     if "/" in escaped:
         raise ValueError(
-            f"{without_secrets(text)}: has a / in its virtual host or after it; leave it out, or "
-            "write it as %2F"
+            f"{without_secrets(text)}: must not have a / in or after the virtual host; remove it, "
+            "or write it as %2F"
         )
     try:
         virtual_host = unquote(escaped, errors="strict") or "/"
@@ -92,8 +93,8 @@ def read_broker_url(text: str) -> BrokerUrl:
         virtual_host = None
     if virtual_host is None or len(virtual_host.encode()) > _SHORT_STRING_MAX_BYTES:
         raise ValueError(
-            f"{without_secrets(text)}: has a virtual host that is not UTF-8, or longer than "
-            f"{_SHORT_STRING_MAX_BYTES} bytes"
+            f"{without_secrets(text)}: the virtual host must be UTF-8 and at most "
+            f"{_SHORT_STRING_MAX_BYTES} bytes long"
         )
     is_encrypted = url.scheme == "amqps"
     port = url.port or (5671 if is_encrypted else 5672)
@@ -108,12 +109,24 @@ def read_host(text: str) -> str:
     """
     try:
         if ":" in text:
-            _check(IPv6Address, text, "is no IPv6 address, which has no brackets here, and no port")
+            _check(IPv6Address, text, "must be an IPv6 address without brackets and port")
         else:
             _host_and_port(text)
     except _Wrong as error:
         raise ValueError(str(error)) from None
     return text
+
+
+def check_address(text: str) -> None:
+    """Check a host with or without a port, as it is in a URL.
+
+    Raises:
+        ValueError: a part is wrong; the message says which.
+    """
+    try:
+        _host_and_port(text)
+    except _Wrong as error:
+        raise ValueError(str(error)) from None
 
 
 def without_secrets(text: str) -> str:
@@ -141,20 +154,20 @@ def _read(text: str, schemes: tuple[str, ...], *, allows_user: bool, allows_quer
     parts = _PARTS.fullmatch(text)
     if parts is None or parts[1].lower() not in schemes:
         starts = " or ".join(f"{scheme}://" for scheme in schemes)
-        raise _Wrong(f"{'does not begin' if text else 'is empty; begin it'} with {starts}")
+        raise _Wrong(f"{'must begin' if text else 'is empty; it must begin'} with {starts}")
     scheme, authority, path, query, fragment = parts.groups()
     user, has_user, address = authority.rpartition("@")
     if has_user and not allows_user:
-        raise _Wrong("leave out user and password")
+        raise _Wrong("must not have a user or a password")
     if _BAD_CHARACTER.search(text):
-        raise _Wrong("has a space or another character that no URL has")
+        raise _Wrong("has a space or another character that a URL cannot have")
     if _BAD_ESCAPE.search(f"{user}{path}{query or ''}"):
-        raise _Wrong("has a % without two hexadecimal digits; % itself is %25")
+        raise _Wrong("has a % without two hexadecimal digits; write % itself as %25")
     host, port = _host_and_port(address)
     if query is not None and not allows_query:
-        raise _Wrong("has a query, which means nothing here; leave out ? and what follows")
+        raise _Wrong("must not have a query; remove the ? and what follows it")
     if fragment is not None:
-        raise _Wrong("has a fragment, which means nothing here; leave out # and what follows")
+        raise _Wrong("must not have a fragment; remove the # and what follows it")
     return Url(scheme.lower(), host, port, path)
 
 
@@ -164,19 +177,19 @@ def _host_and_port(address: str) -> tuple[str, int | None]:
         if not is_closed:
             raise _Wrong("has a [ without a ]")
         if rest and not rest.startswith(":"):
-            raise _Wrong("after the ] comes : and the port, or nothing")
-        _check(IPv6Address, host, "what is in brackets is no IPv6 address")
+            raise _Wrong("must have only : and a port after the ]")
+        _check(IPv6Address, host, "must have an IPv6 address in the brackets")
         return host.lower(), _port(rest[1:])
     host, _, port = address.partition(":")
     if ":" in port:
-        raise _Wrong("an IPv6 address stands in brackets, as in [::1]")
+        raise _Wrong("must have brackets around an IPv6 address, as in [::1]")
     if not host:
         raise _Wrong("has no host")
     if not _HOST_NAME.fullmatch(host):
-        raise _Wrong("has a host that is no name and no address")
-    if host.rpartition(".")[2].isdigit():
-        _check(IPv4Address, host, "has a host that is no IPv4 address")
-    _check(lambda name: name.encode("idna"), host, "has a host that is no name")
+        raise _Wrong("has a host that is neither a name nor an address")
+    if host.rstrip(".").rpartition(".")[2].isdigit():
+        _check(IPv4Address, host, "has a host that is not an IPv4 address")
+    _check(_as_in_the_dns, host, "has a host that is not a name")
     return host.lower(), _port(port)
 
 
@@ -187,9 +200,14 @@ def _check(read: Callable[[str], object], host: str, problem: str) -> None:
         raise _Wrong(problem) from None
 
 
+def _as_in_the_dns(name: str) -> None:
+    if len(name.encode("idna").rstrip(b".")) > _HOST_NAME_MAX:
+        raise ValueError("too long")
+
+
 def _port(text: str) -> int | None:
     if not text:
         return None
     if not _PORT.fullmatch(text) or not 1 <= int(text) <= 65_535:
-        raise _Wrong("has a port that is no number from 1 to 65535")  # unquoted: a password's half
+        raise _Wrong("must have a port from 1 to 65535")  # not quoted: it may be half a password
     return int(text)

@@ -1,10 +1,11 @@
 """URLs in settings: which are taken, and what is said of those that are not."""
 
 import pytest
+from pydantic_settings import BaseSettings
 
-from catalog_worker.settings import CatalogSettings
+from catalog_worker.settings import CatalogSettings, StoreSettings
 from http_bridge.settings import BridgeSettings
-from postroad.settings import MetricsSettings, read_settings
+from postroad.settings import MessagingSettings, MetricsSettings, read_settings
 from postroad.urls import BrokerUrl, read_base_url, read_broker_url
 
 
@@ -28,34 +29,36 @@ def test_a_broker_is_where_its_url_says(text: str, expected: BrokerUrl) -> None:
     ("text", "problem"),
     [
         ("", "is empty"),
-        ("broker:5672/postroad", "does not begin with amqp:// or amqps://"),
-        ("http://broker/postroad", "does not begin with amqp:// or amqps://"),
+        ("broker:5672/postroad", "must begin with amqp:// or amqps://"),
+        ("http://broker/postroad", "must begin with amqp:// or amqps://"),
         ("amqp:///postroad", "has no host"),
         ("amqp://:5672/postroad", "has no host"),
-        ("amqp://broker:99999/postroad", "has a port that is no number from 1 to 65535"),
-        ("amqp://broker:0/postroad", "has a port that is no number"),
-        ("amqp://broker:abc/postroad", "has a port that is no number"),
-        ("amqp://broker:+5/postroad", "has a port that is no number"),
-        ("amqp://broker:٣/postroad", "has a port that is no number"),
-        ("amqp://::1:5672/postroad", "an IPv6 address stands in brackets"),
-        ("amqp://fe80::1/postroad", "an IPv6 address stands in brackets"),
+        ("amqp://broker:99999/postroad", "must have a port from 1 to 65535"),
+        ("amqp://broker:0/postroad", "must have a port from 1 to 65535"),
+        ("amqp://broker:abc/postroad", "must have a port from 1 to 65535"),
+        ("amqp://broker:+5/postroad", "must have a port from 1 to 65535"),
+        ("amqp://broker:٣/postroad", "must have a port from 1 to 65535"),
+        ("amqp://::1:5672/postroad", "must have brackets around an IPv6 address"),
+        ("amqp://fe80::1/postroad", "must have brackets around an IPv6 address"),
         ("amqp://[::1:5672/postroad", "has a [ without a ]"),
         ("amqp://[::1/postroad", "has a [ without a ]"),
-        ("amqp://[broker]:5672/postroad", "what is in brackets is no IPv6 address"),
-        ("amqp://[::1]5672/postroad", "after the ] comes : and the port"),
-        ("amqp://broker]:5672/postroad", "has a host that is no name"),
-        ("amqp://a..b/postroad", "has a host that is no name"),
-        ("amqp://%62roker/postroad", "has a host that is no name"),
-        (f"amqp://{'a' * 64}/postroad", "has a host that is no name"),
-        ("amqp://127.0.0.256/postroad", "has a host that is no IPv4 address"),
+        ("amqp://[broker]:5672/postroad", "must have an IPv6 address in the brackets"),
+        ("amqp://[::1]5672/postroad", "must have only : and a port after the ]"),
+        ("amqp://broker]:5672/postroad", "has a host that is neither a name nor an address"),
+        ("amqp://a..b/postroad", "has a host that is not a name"),
+        ("amqp://%62roker/postroad", "has a host that is neither a name nor an address"),
+        (f"amqp://{'a' * 64}/postroad", "has a host that is not a name"),
+        (f"amqp://{'a.' * 127}b/postroad", "has a host that is not a name"),
+        ("amqp://127.0.0.1./postroad", "has a host that is not an IPv4 address"),
+        ("amqp://127.0.0.256/postroad", "has a host that is not an IPv4 address"),
         ("amqp://bro ker/postroad", "has a space"),
         ("amqp://broker/post\nroad", "has a space"),
-        ("amqp://broker/postroad?heartbeat=5", "has a query"),
-        ("amqp://broker/postroad#x", "has a fragment"),
-        ("amqp://broker/postroad/", "has a / in its virtual host or after it"),
+        ("amqp://broker/postroad?heartbeat=5", "must not have a query"),
+        ("amqp://broker/postroad#x", "must not have a fragment"),
+        ("amqp://broker/postroad/", "must not have a / in or after the virtual host"),
         ("amqp://broker/100%", "has a % without two hexadecimal digits"),
-        ("amqp://broker/%ff", "has a virtual host that is not UTF-8"),
-        (f"amqp://broker/{'x' * 256}", "has a virtual host that is not UTF-8, or longer than"),
+        ("amqp://broker/%ff", "the virtual host must be UTF-8"),
+        (f"amqp://broker/{'x' * 256}", "the virtual host must be UTF-8 and at most 255 bytes"),
     ],
 )
 def test_what_is_wrong_with_a_broker_s_url_is_said(text: str, problem: str) -> None:
@@ -80,15 +83,15 @@ def test_a_base_url_is_taken_as_it_is(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("http://host/?key=abc", "http://host/?…: has a query"),
-        ("http://host?", "http://host?…: has a query"),
-        ("http://host/#top", "http://host/#top: has a fragment"),
-        ("http:host", "http:host: does not begin with http:// or https://"),
-        ("http:\\\\host", "does not begin with http:// or https://"),
+        ("http://host/?key=abc", "http://host/?…: must not have a query"),
+        ("http://host?", "http://host?…: must not have a query"),
+        ("http://host/#top", "http://host/#top: must not have a fragment"),
+        ("http:host", "http:host: must begin with http:// or https://"),
+        ("http:\\\\host", "must begin with http:// or https://"),
         ("http:///products", "http:///products: has no host"),
-        ("ftp://host", "ftp://host: does not begin with http:// or https://"),
-        ("http://host:99999", "http://host:99999: has a port"),
-        (" http://host", "does not begin with"),
+        ("ftp://host", "ftp://host: must begin with http:// or https://"),
+        ("http://host:99999", "http://host:99999: must have a port"),
+        (" http://host", "must begin with"),
         ("http://host/a b", "http://host/a b: has a space"),
     ],
 )
@@ -127,8 +130,8 @@ def test_an_upstream_that_would_be_mangled_is_named_at_the_start(
         read_settings(CatalogSettings)
 
     assert capsys.readouterr().err == (
-        "cannot start: CATALOG_UPSTREAM_URL: http://host/?…: has a query, which means nothing "
-        "here; leave out ? and what follows\n"
+        "cannot start: CATALOG_UPSTREAM_URL: http://host/?…: must not have a query; remove the ? "
+        "and what follows it\n"
     )
 
 
@@ -165,3 +168,82 @@ def test_a_variable_with_a_name_of_its_own_is_named_by_it(
         read_settings(BridgeSettings)
 
     assert capsys.readouterr().err.startswith("cannot start: BRIDGE_PORT: ")
+
+
+@pytest.mark.parametrize("given", ["nope", "10.0.0.5/8", "10.0.0.0/33", "127.0.0.1 ::1", "[::1]"])
+def test_a_proxy_that_nobody_could_be_is_named_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: str
+) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", given)
+
+    with pytest.raises(SystemExit):
+        read_settings(BridgeSettings)
+
+    said = capsys.readouterr().err
+    assert said.startswith("cannot start: FORWARDED_ALLOW_IPS: ")
+    assert said.endswith("; it must be a list of addresses and networks, or *\n")
+
+
+@pytest.mark.parametrize("given", ["*", "", "10.0.0.0/8, ::1", "192.0.2.1,2001:db8::/32"])
+def test_proxies_are_taken_as_they_are(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", given)
+
+    assert BridgeSettings().forwarded_allow_ips == given
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({"https_proxy": "http://proxy:x"}, "environment names: http://proxy:x: must have a port"),
+        ({"all_proxy": "proxy:99999"}, "environment names: http://proxy:99999: must have a port"),
+        ({"HTTPS_PROXY": "ftp://u:secret@proxy"}, "environment names: ftp://proxy: must begin"),
+        ({"REQUESTS_CA_BUNDLE": "/nowhere"}, "REQUESTS_CA_BUNDLE: cannot take certificates from"),
+        ({"CURL_CA_BUNDLE": __file__}, "CURL_CA_BUNDLE: cannot take certificates from"),
+    ],
+)
+def test_what_a_fetch_could_not_use_is_named_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variables: dict[str, str],
+    problem: str,
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    CatalogSettings(upstream_url="http://127.0.0.1:8000")
+    monkeypatch.setenv("CATALOG_UPSTREAM_URL", "https://upstream.example")
+    with pytest.raises(SystemExit):
+        read_settings(CatalogSettings)
+
+    said = capsys.readouterr().err
+    assert problem in said
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize("given", ["inf", "1e20"])
+@pytest.mark.parametrize(
+    ("variable", "settings"),
+    [
+        ("BRIDGE_SEND_TIMEOUT_S", BridgeSettings),
+        ("BROKER_CONNECT_TIMEOUT_S", MessagingSettings),
+        ("CATALOG_UPSTREAM_READ_TIMEOUT_S", CatalogSettings),
+        ("CATALOG_CLEAN_INTERVAL_S", StoreSettings),
+    ],
+)
+def test_a_time_that_no_timer_holds_is_named_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variable: str,
+    settings: type[BaseSettings],
+    given: str,
+) -> None:
+    monkeypatch.setenv(variable, given)
+
+    with pytest.raises(SystemExit):
+        read_settings(settings)
+
+    assert f"{variable}: Input should be less than or equal to" in capsys.readouterr().err

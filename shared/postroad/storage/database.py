@@ -1,5 +1,6 @@
 """A service's database: SQLite in a file, or PostgreSQL."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,11 +15,14 @@ from postroad.contracts.errors import OutcomeUnknown, Unavailable
 from postroad.storage.engine import IS_READ_ONLY, begin, make_engine
 from postroad.storage.outages import Outage, outage_of
 from postroad.storage.settings import DatabaseSettings
+from postroad.urls import check_address
 
 log = structlog.get_logger()
 
 PATIENCE_S = 10  # for a lock that another holds, and for one statement; less, of a request
 _REMEMBERED_S = 8  # less than a system takes that is to be well ten seconds after its database
+_BAD_CHARACTER = re.compile(r"[\x00-\x1f\x7f]|^\s|\s$")
+_ADDRESS = re.compile(r"[^:]+://(?:[^:/@]*(?::[^@]*)?@)?([^/?]*)")  # where SQLAlchemy finds it
 _ALL_IN_USE = "all connections to the database are in use"
 
 
@@ -177,13 +181,15 @@ def parse_url(given: str) -> URL:
     Raises:
         InvalidDatabaseUrl: it is no URL of SQLite or PostgreSQL.
     """
+    if _BAD_CHARACTER.search(given):
+        raise InvalidDatabaseUrl("it has a control character, or a space at its beginning or end")
     try:
         url = make_url(given)
     except sql_errors.ArgumentError:
         raise InvalidDatabaseUrl("it is not a database URL") from None  # which holds a password
     except ValueError:
         raise InvalidDatabaseUrl(
-            "its port must be a number, and an IPv6 address is in brackets, as in [::1]"
+            "it must have a port from 1 to 65535, and brackets around an IPv6 address, as in [::1]"
         ) from None
     match url.get_backend_name():
         case "sqlite" if url.database and url.database != ":memory:":
@@ -192,16 +198,25 @@ def parse_url(given: str) -> URL:
             return url.set(drivername="sqlite")
         case "postgresql" | "postgres":
             url = url.set(drivername="postgresql+psycopg")
-            _check_postgresql(url)
+            _check_postgresql(url, given)
             return url
     raise InvalidDatabaseUrl("it must begin with sqlite:/// and a file, or with postgresql://")
 
 
-def _check_postgresql(url: URL) -> None:
+def _check_postgresql(url: URL, given: str) -> None:
     """Refuse what the driver would refuse at each attempt to connect, as if it were away."""
+    address = _ADDRESS.match(given)
+    try:
+        for each in address[1].split(",") if address and address[1] else ():
+            check_address(each)
+    except ValueError as error:
+        raise InvalidDatabaseUrl(f"it {error}") from None
     from psycopg import ProgrammingError, conninfo  # noqa: PLC0415  # memory; SQLite has no use
 
-    _, options = url.get_dialect()().create_connect_args(url)
+    try:
+        _, options = url.get_dialect()().create_connect_args(url)
+    except sql_errors.ArgumentError:  # of ?port=
+        raise InvalidDatabaseUrl("it must have a port from 1 to 65535") from None
     try:
         conninfo.make_conninfo("", **options)
         conninfo.timeout_from_conninfo(dict(options))
@@ -212,7 +227,7 @@ def _check_postgresql(url: URL) -> None:
             _check_host(host)
     for port in str(options.get("port", "")).split(","):  # one for each host
         if port and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535):
-            raise InvalidDatabaseUrl("its port must be a number from 1 to 65535")
+            raise InvalidDatabaseUrl("it must have a port from 1 to 65535")
 
 
 def _check_host(host: str) -> None:

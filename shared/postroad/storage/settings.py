@@ -5,6 +5,8 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
+from postroad.limits import LONGEST_WAIT_S
+
 
 class DatabaseSettings(BaseSettings):
     """Where a service keeps things; a subclass names the prefix of the environment variables.
@@ -25,7 +27,7 @@ class DatabaseSettings(BaseSettings):
     outbox_poll_s: float = Field(default=1.0, gt=0, le=60)
     outbox_batch: int = Field(default=100, ge=1, le=1000)
     outbox_lease_s: float = Field(default=30.0, ge=1, le=3600)
-    clean_interval_s: float = Field(default=600.0, ge=1)
+    clean_interval_s: float = Field(default=600.0, ge=1, le=LONGEST_WAIT_S)
 
     @classmethod
     def url_variable(cls) -> str:

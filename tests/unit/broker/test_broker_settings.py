@@ -158,16 +158,29 @@ def test_urls_that_would_not_do_what_they_say_are_refused(
     said = complaint(capsys)
 
     assert said.startswith("cannot start: BROKER_URLS: ")
-    assert "password" not in said.replace("user and password", "")
+    assert "password" not in said.replace("a user or a password", "")
+
+
+@pytest.mark.parametrize(
+    "urls", ["amqps://a/x,", ",amqps://a/x", "amqps://a/x, ,amqps://b/x", ",,"]
+)
+def test_an_entry_that_is_empty_is_said_to_be_so(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], urls: str
+) -> None:
+    environment.setenv("BROKER_URLS", urls)
+
+    assert complaint(capsys) == (
+        "cannot start: BROKER_URLS: has an empty entry: there is a comma too many\n"
+    )
 
 
 @pytest.mark.parametrize(
     ("wrong", "problem"),
     [
-        ("amqps://::1:5671/postroad", "an IPv6 address stands in brackets, as in [::1]"),
+        ("amqps://::1:5671/postroad", "must have brackets around an IPv6 address, as in [::1]"),
         ("amqps://[::1:5671/postroad", "has a [ without a ]"),
-        ("amqps://broker:99999/postroad", "has a port that is no number from 1 to 65535"),
-        ("amqps://broker:abc/postroad", "has a port that is no number from 1 to 65535"),
+        ("amqps://broker:99999/postroad", "must have a port from 1 to 65535"),
+        ("amqps://broker:abc/postroad", "must have a port from 1 to 65535"),
     ],
 )
 @pytest.mark.parametrize("others", ["amqps://broker-1/postroad,", "amqps://[::1]/postroad, ", ""])

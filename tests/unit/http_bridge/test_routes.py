@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import orjson
 import pytest
@@ -9,7 +10,7 @@ from pydantic import Field
 from structlog.testing import capture_logs
 
 from http_bridge.app import Bridge
-from http_bridge.asgi.messages import Headers, HttpRequest, HttpResponse
+from http_bridge.asgi.messages import Headers, HttpRequest, HttpResponse, Scope
 from http_bridge.documents.openapi import build_document
 from http_bridge.routes.backend import Backend, HandlerRoute
 from http_bridge.routes.products import no_products
@@ -25,7 +26,7 @@ from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity
 from postroad.testing import calling, eventually, serving
 from postroad.testing.keys import token_text
-from tests.support.bridges import ask, make_bridge
+from tests.support.bridges import ask, make_bridge, make_test_backend
 from tests.support.brokers import MemoryUnderTest
 from tests.support.scraping import Scrape
 
@@ -324,6 +325,29 @@ async def test_a_request_that_waits_for_what_was_cancelled_is_a_bug(
     answer = await ask(bridge, "GET", "/confused")
 
     assert (answer.status, answer.json()["code"]) == (500, "internal")
+
+
+async def test_a_start_that_fails_is_one_sentence(
+    memory_broker: MemoryUnderTest, keys: dict[str, KeyRing]
+) -> None:
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        raise SystemExit("cannot start: METRICS_PORT: Address already in use")
+        yield
+
+    backend = make_test_backend(memory_broker.as_user("bridge"), keys["bridge"])
+    sent: list[Scope] = []
+
+    async def receive() -> Scope:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Scope) -> None:
+        sent.append(message)
+
+    await Bridge(ROUTES, backend, lifespan=lifespan)({"type": "lifespan"}, receive, send)
+
+    said = "cannot start: METRICS_PORT: Address already in use"
+    assert sent == [{"type": "lifespan.startup.failed", "message": said}]
 
 
 # what a table may not say

@@ -189,8 +189,8 @@ def test_a_command_imports_what_it_needs(
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("dummyjson.com", "dummyjson.com: does not begin with http:// or https://"),
-        ("http://host/?key=abc", "http://host/?…: has a query"),
+        ("dummyjson.com", "dummyjson.com: must begin with http:// or https://"),
+        ("http://host/?key=abc", "http://host/?…: must not have a query"),
     ],
 )
 def test_an_upstream_that_would_be_mangled_is_refused_before_anything_starts(
@@ -209,7 +209,7 @@ def test_a_host_that_is_none_is_an_error_in_a_sentence(
     status = run_command(["up", "--host", host, "--state", str(tmp_path / "state")])
 
     assert status == 1
-    assert capsys.readouterr().err.startswith(f"postroad: cannot listen on {host!r}, which ")
+    assert capsys.readouterr().err.startswith(f"postroad: cannot listen on {host!r}: it ")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
