@@ -37,7 +37,9 @@ from benchmarks.results import FOLDER, read, write
 from benchmarks.revisions import short_commit
 from benchmarks.startup import Startup, StartupError, measure_startup
 from benchmarks.usage import ProcessGone
+from ops.health.selfcheck import SelfCheckError
 from ops.local.broker import BrokerError
+from ops.local.ports import PortUnavailable
 
 DOCS = "docs"
 STATE = Path(".postroad/bench")
@@ -104,7 +106,7 @@ def main() -> int:
         if DOCS in options.parts:
             renew(options.results)
     except (
-        *(BrokerError, LoadError, ProcessGone, StartupError),
+        *(BrokerError, LoadError, PortUnavailable, ProcessGone, SelfCheckError, StartupError),
         subprocess.CalledProcessError,
     ) as error:
         print(f"benchmark failed: {error}", file=sys.stderr)

@@ -1,22 +1,30 @@
 """The bridge: HTTP in, one signed message out, its reply back."""
 
-from asyncio import CancelledError, current_task
+from asyncio import CancelledError
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from time import perf_counter
 
 import structlog
 
+from http_bridge.asgi.lifespan import live
 from http_bridge.asgi.messages import HttpRequest, HttpResponse, Receive, Scope, Send
 from http_bridge.asgi.stream import Stream
 from http_bridge.http.bodies import ClientGone
 from http_bridge.http.metrics import HttpMetrics
-from http_bridge.http.problems import MethodNotAllowed, NotFound, allowed, problem_response, refused
+from http_bridge.http.problems import (
+    MethodNotAllowed,
+    NotFound,
+    allowed,
+    problem_response,
+    refused,
+    why_cancelled,
+)
 from http_bridge.http.server_timing import server_timing
 from http_bridge.http.tracing import begin_trace
 from http_bridge.routes.backend import Backend
 from http_bridge.routes.routing import Resource, Route, Router
-from postroad.contracts.errors import InternalError, OutcomeUnknown, ServiceError, Unavailable
+from postroad.contracts.errors import InternalError, ServiceError
 from postroad.ids import is_plain_id, new_id
 from postroad.observability.http_spans import served
 from postroad.observability.metrics import OTHER, Metric
@@ -53,20 +61,9 @@ class Bridge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await live(self._lifespan, receive, send)
         elif scope["type"] == "http":
             await self._exchange(scope, receive, send)
-
-    async def _live(self, receive: Receive, send: Send) -> None:
-        await receive()
-        try:
-            async with self._lifespan():
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
-        except SystemExit as error:  # a sentence of what cannot start, such as a port
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
-            return
-        await send({"type": "lifespan.shutdown.complete"})
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens, and log it in one line."""
@@ -88,7 +85,7 @@ class Bridge:
                 span.end(error="client_gone")
             return
         except CancelledError as cancelled:
-            error = _why_cancelled(request, cancelled)
+            error = why_cancelled(request, cancelled)
             response, code = problem_response(error, request.request_id), error.code
         except ServiceError as error:
             response, code = problem_response(error, request.request_id), error.code
@@ -124,25 +121,6 @@ class Bridge:
         if route is None:
             raise MethodNotAllowed(allowed=allowed(resource.routes))
         return await route.answer(request, self._backend)
-
-
-def _why_cancelled(request: HttpRequest, cancelled: CancelledError) -> ServiceError:
-    """Return the error of a request that was cancelled.
-
-    uvicorn cancels the task of a request when it stops and has waited for long enough. If nobody
-    cancelled the task, what it waited for was cancelled, which is a bug.
-    """
-    task = current_task()
-    if task is None or not task.cancelling():
-        log.error(
-            "bridge failed",
-            path=request.path,
-            request_id=request.request_id,
-            exc_info=cancelled,
-        )
-        return InternalError()
-    kind = Unavailable if request.method in ("GET", "HEAD") else OutcomeUnknown
-    return kind("the bridge stops")
 
 
 def _request_id(request: HttpRequest) -> str:

@@ -25,7 +25,7 @@ def main() -> int:
             gc.enable()
             status = dispatch.run(options)
         finally:
-            print(end="", flush=True)  # now: at the interpreter's end it could not be caught
+            sys.stdout.flush()  # now: at the interpreter's end it could not be caught
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still buffered
         if status == INTERRUPTED:

@@ -1,5 +1,6 @@
 """Errors as HTTP answers: the only place that knows statuses (RFC 9110 section 15)."""
 
+from asyncio import CancelledError, current_task
 from collections.abc import Iterable
 from http import HTTPStatus
 
@@ -7,9 +8,9 @@ import structlog
 from pydantic import BaseModel
 
 from http_bridge.asgi.irregular import RequestTimeout
-from http_bridge.asgi.messages import HttpResponse, with_usual
+from http_bridge.asgi.messages import HttpRequest, HttpResponse, with_usual
 from http_bridge.http.metrics import HttpMetrics
-from postroad.contracts.errors import ServiceError
+from postroad.contracts.errors import InternalError, OutcomeUnknown, ServiceError, Unavailable
 from postroad.ids import new_id
 from postroad.observability.metrics import OTHER
 
@@ -140,6 +141,25 @@ def refused(error: ServiceError, metrics: HttpMetrics) -> HttpResponse:
         request_id=request_id,
     )
     return response
+
+
+def why_cancelled(request: HttpRequest, cancelled: CancelledError) -> ServiceError:
+    """Return the error of a request that was cancelled.
+
+    uvicorn cancels the task of a request when it stops and has waited for long enough. If nobody
+    cancelled the task, what it waited for was cancelled, which is a bug.
+    """
+    task = current_task()
+    if task is None or not task.cancelling():
+        log.error(
+            "bridge failed",
+            path=request.path,
+            request_id=request.request_id,
+            exc_info=cancelled,
+        )
+        return InternalError()
+    kind = Unavailable if request.method in ("GET", "HEAD") else OutcomeUnknown
+    return kind("the bridge stops")
 
 
 def _challenge(error: ServiceError) -> bytes:

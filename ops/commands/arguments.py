@@ -1,7 +1,7 @@
 """Arguments that several commands take."""
 
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 
 from ops.commands.errors import CommandError
@@ -13,8 +13,14 @@ def add_state_argument(
 ) -> None:
     """Let a command be told which state folder it is about."""
     parser.add_argument(
-        "--state", type=Path, default=default_folder(), help=f"{what} (%(default)s)"
+        "--state", type=_folder, default=default_folder(), help=f"{what} (%(default)s)"
     )
+
+
+def _folder(text: str) -> Path:
+    if not text:  # Path("") is the working directory
+        raise ArgumentTypeError("must be a folder, not ''")
+    return Path(text)
 
 
 def read_argument(file: str) -> str:

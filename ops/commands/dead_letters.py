@@ -177,9 +177,19 @@ class _Session:
             return True
         if self._options.act == "purge" and sys.stdin.isatty():
             question = f"Delete {messages(count)} for good? [y/N] "
-            return (await asyncio.to_thread(input, question)).strip().lower() in ("y", "yes")
+            return await asyncio.to_thread(_says_yes, question)
         print("run it again with --yes")
         return False
+
+
+def _says_yes(question: str) -> bool:
+    try:
+        is_yes = input(question).strip().lower() in ("y", "yes")
+    except UnicodeDecodeError:  # neither y nor n
+        is_yes = False
+    if not is_yes:
+        print("nothing was deleted")
+    return is_yes
 
 
 def _check(options: Namespace) -> None:
@@ -241,7 +251,7 @@ def duration_s(text: str) -> float:
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or not int(text):
-        raise ArgumentTypeError(f"{text!r} is no number from 1 on")
+        raise ArgumentTypeError(f"must be a number from 1 on, not {text!r}")
     return int(text)
 
 
@@ -251,5 +261,5 @@ def _rate(text: str) -> float:
     except ValueError:
         rate = 0.0
     if not 0 < rate <= 1e6:  # faster than anything
-        raise ArgumentTypeError(f"{text!r} is no number of messages per second")
+        raise ArgumentTypeError(f"must be a number of messages per second, not {text!r}")
     return rate

@@ -60,7 +60,10 @@ def sentence(error: Exception) -> str:
 
     kinds = (f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__)
     template = next((_SENTENCES[kind] for kind in kinds if kind in _SENTENCES), "{0}")
-    return plain_lines(template.format(error).rstrip("\n"))
+    text = template.format(error)
+    if isinstance(error, OSError) and error.strerror:  # without its number
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return plain_lines(text.rstrip("\n"))
 
 
 def exit_status(error: Exception) -> int:

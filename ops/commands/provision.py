@@ -7,7 +7,7 @@ reader has a folder of its own in it, to be mounted, or copied to another server
 that were added to it (`postroad services`) are provided for like our own.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 from ops.commands.arguments import add_state_argument
 from ops.services import grants
@@ -18,6 +18,7 @@ from ops.state.database_roles import roles
 from ops.state.folder import StateFolder
 from postroad.topology.definitions import Definitions, QueueType
 from postroad.topology.services import Services
+from postroad.urls import read_host
 
 DATABASES = ("auth", "catalog")  # whose services keep things in PostgreSQL
 BROKER_HOSTS = ("broker", "broker-2", "broker-3", "localhost")  # as docker-compose.yml names them
@@ -28,6 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--broker-host",
         action="append",
+        type=_host,
         metavar="HOST",
         help="a name or address of the broker, for its certificate; more than one may be given "
         f"({', '.join(BROKER_HOSTS)})",
@@ -43,6 +45,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="make the service as which people call and move dead letters, too",
     )
+
+
+def _host(text: str) -> str:
+    try:
+        read_host(text.removeprefix("*."))
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} {error}") from None
+    return text
 
 
 def run(options: Namespace) -> int:

@@ -18,7 +18,7 @@ from ops.health import selfcheck
 from ops.health.selfcheck import SelfCheckError
 from ops.local import ports
 from ops.local.broker import BrokerError, PrivateBroker
-from ops.local.ports import LOOPBACK
+from ops.local.ports import LOOPBACK, PortUnavailable
 from ops.local.running import addresses
 from ops.local.supervisor import Supervisor
 from ops.logs.lines import Renderer, parse_line
@@ -125,18 +125,24 @@ class _System:
 
     async def _start_and_stay(self) -> None:
         began = time.monotonic()
+        metrics = read_settings(MetricsSettings)
         upstream = self._checked_upstream()
         policies = self._policies()
         async with AsyncExitStack() as running:
             running.enter_context(self._state.held(self._url))
             running.enter_context(ports.claimed(self._options.port, self._options.host))
+            try:
+                if metrics.port:
+                    running.enter_context(ports.claimed(metrics.port, metrics.host))
+            except PortUnavailable as error:
+                raise CommandError(f"METRICS_PORT: {error}") from error
             say("Starting Postroad")
             running.callback(say, "Stopped; nothing is left running.")
             broker = await self._start_broker(running)
             running.push_async_callback(self._supervisor.stop)
             await self._start_services(broker, upstream, policies)
             self._announce(broker, time.monotonic() - began)
-            await self._stay(broker, policies)
+            await self._stay(broker, policies, metrics)
 
     def _stop(self, task: asyncio.Task[int], number: int) -> None:
         """Begin to stop; a second time, do not wait for workers to drain."""
@@ -193,13 +199,18 @@ class _System:
             waiting = {f"the sample upstream on {LOOPBACK}:{port}": f"{upstream}/healthz"}
         else:
             waiting = {}
-        for program in programs.programs(
-            self._state,
-            broker_address=broker.address,
-            upstream=upstream,
-            host=self._options.host,
-            port=self._options.port,
-        ):
+        started = list(
+            programs.programs(
+                self._state,
+                broker_address=broker.address,
+                upstream=upstream,
+                host=self._options.host,
+                port=self._options.port,
+            )
+        )
+        if ignored := programs.overridden(started):
+            say(f"           not used, for 'postroad up' has its own: {', '.join(ignored)}")
+        for program in started:
             policy = policies.get(program.name)
             self._supervisor.start(program, replicas=policy.min_replicas if policy else 1)
             began.append(program.name)
@@ -233,11 +244,12 @@ class _System:
             f" {self._url}/docs has the API. Ctrl-C stops everything. Logs:\n"
         )
 
-    async def _stay(self, broker: PrivateBroker, policies: Mapping[str, Policy]) -> None:
+    async def _stay(
+        self, broker: PrivateBroker, policies: Mapping[str, Policy], metrics: MetricsSettings
+    ) -> None:
         """Look after all that runs, until we are told to stop."""
         depths = Management(broker.management_url, self._state.password(SCALER))
         autoscaler = Autoscaler(policies.values(), depths=depths, processes=self._supervisor)
-        metrics = read_settings(MetricsSettings)
         if metrics.port is None:
             metrics = metrics.model_copy(update={"port": ports.free_ports(1)[0]})
         report = keep_report(

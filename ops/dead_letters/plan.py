@@ -96,12 +96,12 @@ class Audit:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._who = getpass.getuser()
+        self.who = _user()
 
     def note(self, what: str, letter: DeadLetter) -> None:
         line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "who": self._who,
+            "who": self.who,
             "what": what,
             "message_id": letter.message_id,
             "name": letter.name,
@@ -112,6 +112,13 @@ class Audit:
         descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # the account has no name, as in some containers
+        return f"uid {os.getuid()}"
 
 
 def messages(count: int) -> str:

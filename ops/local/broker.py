@@ -117,21 +117,20 @@ class PrivateBroker:
         self._moves = 0  # clients know where it is
 
     async def _start(self, progress: Callable[[str], None]) -> None:
-        try:
-            news = await self._launch()
-            await self._boot(progress)
-            if news:
-                await self.keep_definitions()
-        except tcp.PortUnavailable:
-            self.kill()
-            if not self._moves:
-                raise
-            self._moves -= 1
-            self._node = replace(self._node, ports=Ports(*tcp.free_ports(4)))
-            await self._start(progress)
-        except BaseException:
-            self.kill()
-            raise
+        while True:
+            try:
+                news = await self._launch()
+                await self._boot(progress)
+                if news:
+                    await self.keep_definitions()
+            except BaseException as error:
+                self.kill()
+                if not isinstance(error, tcp.PortUnavailable) or not self._moves:
+                    raise
+                self._moves -= 1
+                self._node = replace(self._node, ports=Ports(*tcp.free_ports(4)))
+            else:
+                return
 
     async def stop(self) -> None:
         """Stop the node with its data safe on disk; at once if it does not stop in time."""

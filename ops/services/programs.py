@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ops.local.ports import LOOPBACK
@@ -22,6 +22,7 @@ from postroad.topology.services import (
 )
 
 OPERATOR = "operator"  # the service that people act as; made when it is first needed
+_FOR_SUPERVISOR = {"PYTHONUNBUFFERED": "1", "LOG_FORMAT": "json"}  # it shows logs to people
 SERVICES_FILE = Path(__file__).parents[2] / "rabbitmq" / "services.toml"
 
 
@@ -167,12 +168,24 @@ def programs(
         yield _program(name, entry.module, env=env, has_metrics=True)
 
 
+def overridden(started: Iterable[Program]) -> list[str]:
+    """Name the variables of our environment of which programs get another value from us."""
+    return sorted(
+        {
+            name
+            for program in started
+            for name in program.env.keys() & os.environ.keys()
+            if program.env[name] != os.environ[name]
+        }
+        - _FOR_SUPERVISOR.keys()
+    )
+
+
 def _program(
     name: str, module: str, *arguments: str, env: dict[str, str], has_metrics: bool = False
 ) -> Program:
     """Give a program; what the user set in the environment reaches it unless we must differ."""
-    # JSON: whoever starts it shows it to people
-    ours = {"POSTROAD_ENV": "development", "PYTHONUNBUFFERED": "1", "LOG_FORMAT": "json"}
+    ours = {"POSTROAD_ENV": "development", **_FOR_SUPERVISOR}
     others = dict.fromkeys((content.upper() for content in CONTENTS), "")  # its keys are in files
     return Program(
         name,

@@ -52,7 +52,7 @@ class StateError(Exception):
 
 def default_folder() -> Path:
     """Give the folder to use when no option names one: ``POSTROAD_STATE``, else ``.postroad``."""
-    return Path(os.environ.get("POSTROAD_STATE", ".postroad"))
+    return Path(os.environ.get("POSTROAD_STATE") or ".postroad")
 
 
 class StateFolder:

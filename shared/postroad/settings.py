@@ -274,7 +274,7 @@ def read_settings(settings: type[SettingsT]) -> SettingsT:
         return settings_from_environment(settings)
     except SettingsError as error:
         for sentence in str(error).splitlines():
-            sys.stderr.write(f"cannot start: {sentence}\n")
+            print(f"cannot start: {sentence}", file=sys.stderr)  # noqa: T201  # or stdout, if closed
         raise SystemExit(2) from None
 
 

@@ -1,5 +1,10 @@
 """URLs in settings: which are taken, and what is said of those that are not."""
 
+import os
+import shlex
+import subprocess
+import sys
+
 import pytest
 from pydantic_settings import BaseSettings
 
@@ -247,3 +252,15 @@ def test_a_time_that_no_timer_holds_is_named_at_the_start(
         read_settings(settings)
 
     assert f"{variable}: Input should be less than or equal to" in capsys.readouterr().err
+
+
+def test_what_is_wrong_is_said_where_standard_error_is_closed() -> None:
+    environment = os.environ | {"BRIDGE_PORT": "99999"}
+    command = f"{shlex.quote(sys.executable)} -m http_bridge 2>&-"
+
+    done = subprocess.run(
+        command, shell=True, env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert done.stdout.startswith("cannot start: BRIDGE_PORT: ")

@@ -1,7 +1,10 @@
 """Files for their owner's eyes alone, that no crash leaves half-written."""
 
+import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 
 def write_private(path: Path, text: str, *, mode: int = 0o600) -> None:
@@ -11,15 +14,26 @@ def write_private(path: Path, text: str, *, mode: int = 0o600) -> None:
     machine has lost its power (rename(2), fsync(2)).
     """
     temporary = path.with_name(f"{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+    with _locked(temporary) as file:
         os.fchmod(file.fileno(), mode)  # whatever the umask
+        file.truncate()  # a crash may have left it
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)
+        temporary.replace(path)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _locked(path: Path) -> TextIO:
+    """Open a file that nobody else writes meanwhile; whoever did may have renamed or deleted it."""
+    while True:
+        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()

@@ -244,7 +244,7 @@ def database_url(settings: DatabaseSettings) -> str:
         InvalidDatabaseUrl: it is no URL of SQLite or PostgreSQL, or the file cannot be read.
     """
     url, path = settings.database_url.get_secret_value(), settings.database_password_file
-    if path is None:
+    if path is None or parse_url(url).get_backend_name() == "sqlite":  # which has no passwords
         return url
     try:
         password = path.read_text().strip()

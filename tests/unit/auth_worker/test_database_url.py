@@ -42,6 +42,14 @@ def test_the_password_comes_from_its_file_whatever_is_in_it(tmp_path: Path, pass
     assert (url.host, url.database) == ("database", "auth")
 
 
+def test_a_file_of_a_password_means_nothing_to_sqlite(tmp_path: Path) -> None:
+    url = SecretStr("sqlite:////var/lib/auth.db")
+
+    settings = make_settings(database_url=url, database_password_file=tmp_path / "password")
+
+    assert database_url(settings) == url.get_secret_value()
+
+
 def test_a_password_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = tmp_path / "password"
     settings = make_settings(database_url=SecretStr(URL), database_password_file=path)

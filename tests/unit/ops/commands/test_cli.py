@@ -1,6 +1,7 @@
 """What is the same for all subcommands of `postroad`."""
 
 import os
+import socket
 import subprocess
 import sys
 from importlib import import_module
@@ -11,6 +12,9 @@ import pytest
 from ops.commands import errors
 from ops.commands.dispatch import COMMANDS, run_command
 from ops.commands.errors import CommandError
+from ops.local.ports import LOOPBACK, free_ports
+from ops.services import programs
+from ops.state.folder import StateFolder
 from postroad.contracts.errors import Unavailable
 from postroad.security.keys import KeyFileError
 
@@ -95,6 +99,20 @@ def test_output_that_cannot_be_written_is_an_error_in_a_sentence() -> None:
 
     assert done.returncode == 1
     assert done.stderr == "postroad: cannot write the output: No space left on device\n"
+
+
+def test_nothing_to_write_does_not_mind_a_full_disk() -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123  # full(4)
+        done = subprocess.run(
+            [sys.executable, "-u", "-m", "ops.cli", "nope"],  # -u: even nothing is written at once
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 2
+    assert "cannot write" not in done.stderr
 
 
 def test_what_the_terminal_cannot_show_is_replaced(tmp_path: Path) -> None:
@@ -235,3 +253,58 @@ def test_what_strangers_wrote_into_an_error_is_harmless() -> None:
 def test_an_error_has_its_code_and_advice_where_that_helps() -> None:
     assert errors.sentence(Unavailable("the broker is away")) == "unavailable: the broker is away"
     assert errors.sentence(KeyFileError("no file")) == "no file; has 'postroad up' run here?"
+
+
+def test_a_folder_without_a_name_is_not_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POSTROAD_STATE", "")
+
+    assert run_command(["services", "list"]) == 1
+    assert f"there is no folder {tmp_path}/.postroad" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run_command(["up", "--state", ""])
+    assert "argument --state: must be a folder" in capsys.readouterr().err
+
+
+def test_a_port_for_metrics_that_is_taken_is_said_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state, (port,) = tmp_path / "state", free_ports(1)
+    with socket.create_server((LOOPBACK, 0)) as other:
+        taken = other.getsockname()[1]
+        monkeypatch.setenv("METRICS_PORT", str(taken))
+
+        status = run_command(["up", "--port", str(port), "--state", str(state)])
+
+    assert status == 1
+    said = f"postroad: METRICS_PORT: port {taken} on {LOOPBACK} is taken by another program"
+    assert capsys.readouterr().err.startswith(said)
+    assert not (state / "services").exists()
+
+
+def test_variables_that_our_system_overrides_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "AUTH_DATABASE_URL": "postgresql://db/auth",
+        "BRIDGE_PORT": "8000",  # the same
+        "LOG_FORMAT": "console",
+        "POSTROAD_ENV": "production",
+        "PREFETCH": "2",  # it reaches them
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    started = programs.programs(
+        StateFolder(tmp_path), broker_address="b:1", upstream="http://u", host="h", port=8000
+    )
+
+    assert programs.overridden(started) == ["AUTH_DATABASE_URL", "POSTROAD_ENV"]
+
+
+def test_an_error_of_the_system_has_no_number() -> None:
+    with pytest.raises(OSError, match="Errno") as error:
+        Path("/nowhere").read_text()
+
+    assert errors.sentence(error.value) == "/nowhere: No such file or directory"

@@ -1,11 +1,14 @@
 """`postroad dead-letters`: what it refuses before it looks at any letter."""
 
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
 
+from ops.commands.dead_letters import _says_yes
 from ops.commands.dispatch import run_command
 from ops.dead_letters.letter import REASONS
+from ops.dead_letters.plan import Audit
 from ops.dead_letters.report import ADVICE
 
 
@@ -33,3 +36,25 @@ def test_a_reason_or_a_pattern_of_one_is_taken(
 
 def test_every_reason_that_has_advice_can_be_named() -> None:
     assert {str(code) for code in ADVICE} <= set(REASONS)
+
+
+@pytest.mark.parametrize(
+    ("typed", "is_yes"), [(b"y\n", True), (b"n\n", False), (b"\n", False), (b"\xff\n", False)]
+)
+def test_only_a_clear_yes_purges(
+    typed: bytes, is_yes: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(typed), "utf-8"))
+
+    assert _says_yes("Delete? ") is is_yes
+    assert capsys.readouterr().out == "Delete? " + ("" if is_yes else "nothing was deleted\n")
+
+
+def test_whoever_has_no_name_is_noted_by_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000_000)
+
+    assert Audit(tmp_path / "audit").who == "uid 4000000000"

@@ -138,3 +138,14 @@ def test_a_broken_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
     assert run(tmp_path) == 1
     assert "services/auth/identity.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["", "a b", "a..b", "x" * 300, "broker:5671", "[::1]"])
+def test_a_host_that_no_certificate_can_be_for_is_refused(
+    host: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(tmp_path / "state", "--broker-host", host)
+
+    assert f"argument --broker-host: {host!r} " in capsys.readouterr().err
+    assert not (tmp_path / "state").exists()
