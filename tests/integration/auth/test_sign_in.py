@@ -292,7 +292,10 @@ def test_twenty_wrong_passwords_at_once_are_five_tries(auth: AuthUnderTest) -> N
         auth.sign_in("reader", PASSWORD)
 
 
-def test_twenty_right_passwords_at_once_are_twenty_sessions(auth: AuthUnderTest) -> None:
+def test_twenty_right_passwords_at_once_are_twenty_sessions(
+    auth: AuthUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auth_worker.attempts._WAIT_AT_MOST_S", 30.0)  # on a busy machine
     auth.add_user("reader")
 
     outcomes = at_once(20, lambda _: auth.sign_in("reader"))
