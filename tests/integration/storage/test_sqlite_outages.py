@@ -12,12 +12,15 @@ import pytest
 from sqlalchemy import event
 
 from auth_worker.tables import SCHEMA, sign_in_failures, users
+from catalog_worker.handlers import probe_syncs
 from postroad.contracts.errors import Unavailable
+from postroad.contracts.probes import ProbeSessions, ProbeSyncs, Readiness
 from postroad.storage.database import Database
 from postroad.storage.migrate import migrate
 from postroad.storage.opening import require_newest_schema
 from postroad.storage.tables import SchemaError
 from tests.support.auth import AuthUnderTest, at_once, make_keys, rows
+from tests.support.catalog import CatalogUnderTest
 from tests.support.upstreams import answering
 
 NOBODY = 65_534
@@ -141,6 +144,18 @@ def test_a_file_that_was_deleted_is_away_and_its_successor_is_used(
     assert while_away == "the database is away"
     with closing(Database(f"sqlite:///{file}")) as other:
         assert [row.username for row in rows(other, users)] == ["successor"]
+
+
+def test_services_say_why_their_database_cannot_be_changed(auth: AuthUnderTest, file: Path) -> None:
+    catalog = CatalogUnderTest(auth.database)
+    when_well = [auth.ask(ProbeSessions()), probe_syncs(ProbeSyncs(), syncs=catalog.syncs)]
+    for path in file.parent.iterdir():
+        path.unlink()
+
+    while_away = [auth.ask(ProbeSessions()), probe_syncs(ProbeSyncs(), syncs=catalog.syncs)]
+
+    assert when_well == [Readiness()] * 2
+    assert while_away == [Readiness(problem="the database is away")] * 2
 
 
 def test_a_file_that_was_replaced_by_a_copy_is_left(auth: AuthUnderTest, file: Path) -> None:
