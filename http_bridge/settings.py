@@ -24,6 +24,7 @@ class BridgeSettings(BaseSettings):
     )
     public_url: Annotated[str, AfterValidator(read_origin)] | None = None
     forwarded_allow_ips: str = Field(default="", validation_alias="FORWARDED_ALLOW_IPS")
+    docs: bool = Field(default=True, validation_alias="DOCS")
     timeout_s: float = Field(default=5.0, gt=0, le=60)
     body_max_bytes: int = Field(default=16 * 1024, ge=256)
     headers_max_bytes: int = Field(default=16 * 1024, ge=1024)

@@ -16,7 +16,7 @@ from http_bridge.http.authentication import RequestTokens
 from http_bridge.http.site import Site
 from http_bridge.routes.backend import Backend
 from http_bridge.routes.routing import Route
-from http_bridge.routes.table import ROUTES, SERVICES
+from http_bridge.routes.table import ROUTES, SERVICES, shown
 from http_bridge.settings import BridgeSettings
 from postroad.asyncapi import document as asyncapi
 from postroad.broker.rabbitmq import RabbitBroker
@@ -41,6 +41,7 @@ def build_bridge(
     settings: BridgeSettings, messaging: MessagingSettings, metrics: MetricsSettings
 ) -> tuple[Bridge, BrokerMonitor]:
     """Put the application and what it speaks through together; nothing connects yet."""
+    routes = shown(ROUTES, has_docs=settings.docs)
     tracing = read_settings(TracingSettings)
     keys = KeyRing.load(messaging.identity_file, messaging.trust_file)
     broker = RabbitBroker(messaging, keys.service)
@@ -70,7 +71,7 @@ def build_bridge(
                 await client.close()
 
     backend = make_backend(
-        ROUTES,
+        routes,
         settings,
         client=client,
         keys=keys,
@@ -79,7 +80,7 @@ def build_bridge(
         is_current=lambda: feed.is_current,
         is_development=read_settings(EnvironmentSettings).is_development,
     )
-    bridge = Bridge(ROUTES, backend, lifespan=lifespan)
+    bridge = Bridge(routes, backend, lifespan=lifespan)
     return bridge, monitor
 
 
@@ -100,7 +101,7 @@ def make_backend(
         calls=Calls(client, timeout_s=settings.timeout_s, in_flight_max=settings.in_flight_max),
         client=client,
         keys=keys,
-        site=Site(settings.public_url, is_development=is_development),
+        site=Site(settings.public_url, host=settings.host, is_development=is_development),
         tokens=RequestTokens(TokenVerifier(keys, revocations)),
         monitor=monitor,
         probes=ServiceProbes(client),

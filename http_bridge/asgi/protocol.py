@@ -125,6 +125,8 @@ class LimitedProtocol(HttpToolsProtocol):
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts != 1 and version != "1.0":
             raise InvalidRequest("a request has one Host")  # RFC 9112 section 3.2
+        if version == "1.0" and any(name == b"transfer-encoding" for name, _ in self.headers):
+            raise InvalidRequest("HTTP/1.0 has no Transfer-Encoding")  # section 6.1
         if self.parser.get_method() == b"CONNECT":
             raise InvalidRequest("CONNECT is for proxies")
         self._is_offer = self.parser.should_upgrade()

@@ -1,7 +1,7 @@
 """What goes on in the broker, seen with the bridge's own rights, for as long as somebody looks."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ LOOK_TIMEOUT_S = 2.0  # for all queues; a broker that is slower is as good as aw
 EVENTS_KEPT = 50
 EVENTS_PER_LOOK = 50  # a sync may tell of thousands, and each costs a signature check
 LISTENERS_MAX = 32
+LISTENERS_PER_USER = 4  # tabs, say
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class BrokerMonitor:
         self._broker = broker
         self._keys = keys
         self._interval_s = interval_s
-        self._listeners = 0
+        self._listeners: Counter[int] = Counter()  # by user
         self._looking: asyncio.Task[None] | None = None
         self._seen = asyncio.Event()
         self._numbers = count(1)
@@ -94,24 +95,27 @@ class BrokerMonitor:
         return self._looking is not None and not self._looking.done()
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self, user_id: int) -> Iterator[None]:
         """Look at the broker meanwhile.
 
         Raises:
             Overloaded: too many do already.
         """
-        self.check_room()
-        self._listeners += 1
+        self.check_room(user_id)
+        self._listeners[user_id] += 1
         if not self.is_active:
             self._looking = asyncio.create_task(self._look_on())
         try:
             yield
         finally:
-            self._listeners -= 1
+            self._listeners[user_id] -= 1
+            self._listeners += Counter()  # forgets those who have none left
 
-    def check_room(self) -> None:
-        """Raise ``Overloaded`` when no further listener is taken."""
-        if self._listeners >= LISTENERS_MAX:
+    def check_room(self, user_id: int) -> None:
+        """Raise ``Overloaded`` when no further listener is taken, of this user or at all."""
+        if self._listeners[user_id] >= LISTENERS_PER_USER:
+            raise Overloaded(f"this user listens {LISTENERS_PER_USER} times already")
+        if self._listeners.total() >= LISTENERS_MAX:
             raise Overloaded(f"{LISTENERS_MAX} listen already")
 
     async def changed(self) -> None:

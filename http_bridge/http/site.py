@@ -16,8 +16,10 @@ _Origin = tuple[bytes, _Host, int]
 class Site:
     """What is ours, by ``BRIDGE_PUBLIC_URL`` if it is set, else by what each request says."""
 
-    def __init__(self, public_url: str | None, *, is_development: bool) -> None:
+    def __init__(self, public_url: str | None, *, host: str = "", is_development: bool) -> None:
+        """``host`` is where it listens: if that is a name, it is ours as well."""
         self._public = None if public_url is None else _read_origin(public_url.encode())
+        self._host = host.lower().encode()
         self._knows_hosts = self._public is not None or is_development
         self.is_https = None if self._public is None else self._public[0] == b"https"
 
@@ -66,6 +68,8 @@ class Site:
         if isinstance(host, IPv6Address) or (self._public and host == self._public[1]):
             return True
         name = host.removesuffix(b".")
+        if name == self._host:
+            return True
         return name == b"localhost" or name.endswith(b".localhost") or _is_ipv4(name)
 
 

@@ -22,13 +22,15 @@ _PAGE = b"""<!DOCTYPE html>
 </html>
 """
 _START = b'SwaggerUIBundle({url: "/openapi.json", dom_id: "#docs", deepLinking: true});\n'
+_NO_OTHER = b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"  # site's page
 _POLICY = (
     b"content-security-policy",
-    b"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:",
+    b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "  # Swagger UI's
+    b"img-src 'self' data:; connect-src 'self'; " + _NO_OTHER,
 )
 _STATIC_POLICY = (
     b"content-security-policy",
-    b"default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'",
+    b"default-src 'none'; style-src 'self'; " + _NO_OTHER,
 )
 _HTML = b"text/html; charset=utf-8"
 

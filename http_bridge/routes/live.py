@@ -29,17 +29,19 @@ async def live(request: HttpRequest, backend: Backend) -> HttpResponse | Stream:
     token = backend.tokens.require(request)
     if SCOPE not in token.scopes:
         raise NotAuthorised(f"this takes the scope {SCOPE}")
-    backend.monitor.check_room()
+    backend.monitor.check_room(token.user_id)
     if request.method == "HEAD":
         return HttpResponse(200, headers=_HEADERS)
-    parts = _parts(request, backend)
+    parts = _parts(request, backend, token.user_id)
     return Stream(parts, request.receive, _HEADERS, ends_after_s=token.expires_at - time())
 
 
-async def _parts(request: HttpRequest, backend: Backend) -> AsyncGenerator[bytes, None]:
+async def _parts(
+    request: HttpRequest, backend: Backend, user_id: int
+) -> AsyncGenerator[bytes, None]:
     """Yield what is new, as it is by then: a slow reader misses what was in between."""
     last, monitor = 0, backend.monitor
-    with monitor.listening():
+    with monitor.listening(user_id):
         yield b"retry: %d\n\n" % RETRY_MS
         while not monitor.is_stopped and _is_signed_in(request, backend):
             if monitor.sight is not None:

@@ -3,6 +3,8 @@
 A contract that is only passed on takes one line; what a route can say is in ``routing``.
 """
 
+from collections.abc import Iterable
+
 from http_bridge.http.problems import CrossSite, UnknownHost
 from http_bridge.routes import docs, health, live, page, sessions
 from http_bridge.routes.backend import HandlerRoute
@@ -15,14 +17,19 @@ from postroad.contracts.syncs import GetSync, StartSync
 
 _JSON = ("application/json",)
 
-ROUTES: tuple[Route, ...] = (
-    HandlerRoute("GET", "/", page.about, gives=(*_JSON, "text/html")),
-    *(HandlerRoute("GET", path, page.part) for path in page.PATHS),
+DOCUMENTS: tuple[Route, ...] = (
     HandlerRoute("GET", "/docs", docs.page, link="docs"),
     *(HandlerRoute("GET", path, docs.part) for path in docs.PATHS),
     HandlerRoute("GET", "/openapi.json", docs.openapi, link="openapi"),
     HandlerRoute("GET", "/docs/messages", docs.messages, link="messages"),
     HandlerRoute("GET", "/asyncapi.json", docs.asyncapi, link="asyncapi"),
+)
+"""What the API is, for people and programs; ``DOCS=off`` hides it."""
+
+ROUTES: tuple[Route, ...] = (
+    *DOCUMENTS,
+    HandlerRoute("GET", "/", page.about, gives=(*_JSON, "text/html")),
+    *(HandlerRoute("GET", path, page.part) for path in page.PATHS),
     HandlerRoute(
         *("POST", "/auth", sessions.sign_in),
         link="sign_in",
@@ -82,6 +89,12 @@ ROUTES: tuple[Route, ...] = (
         is_probe=True,
     ),
 )
+
+
+def shown(routes: Iterable[Route], *, has_docs: bool) -> tuple[Route, ...]:
+    """Return the routes that there are, with or without the documents."""
+    return tuple(route for route in routes if has_docs or route not in DOCUMENTS)
+
 
 SERVICES = tuple(sorted({each.contract.service for each in ROUTES if each.contract is not None}))
 """The services that must answer before the bridge is ready."""

@@ -30,6 +30,7 @@ from tests.support.traffic import consuming, publish, publishing
 Keys = dict[str, KeyRing]
 
 INTERVAL_S = 0.02
+USER = 7
 BACK_WITHIN_S = 10.0
 LOGIN = LoginSucceeded(user_id=7, session_id="s", at=1.0, client_network="192.0.2.0/24")
 
@@ -72,7 +73,7 @@ def test_the_queues_are_those_that_the_bridge_may_look_at(
 async def test_messages_and_workers_are_counted_as_they_come_and_go(
     broker: BrokerUnderTest, watch: BrokerMonitor
 ) -> None:
-    with watch.listening():
+    with watch.listening(USER):
         await eventually(sees(watch, Queue(CATALOG, 0, 0)))
         await publish(broker, "bridge", RPC_EXCHANGE, METHOD)
         await eventually(sees(watch, Queue(CATALOG, 1, 0)))
@@ -87,7 +88,7 @@ async def test_messages_and_workers_are_counted_as_they_come_and_go(
 async def test_a_broker_that_goes_is_seen_as_away_and_then_as_back(
     broker: BrokerUnderTest, watch: BrokerMonitor
 ) -> None:
-    with watch.listening():
+    with watch.listening(USER):
         await eventually(lambda: is_connected(watch))
         await broker.go_away()
         await eventually(lambda: watch.sight and not watch.sight.is_connected)
@@ -106,7 +107,7 @@ async def test_an_event_is_shown_without_what_is_nobodys_business(
     failed = LoginFailed(user_id=None, reason="unknown_user", at=1.0, client_network="192.0.2.0/24")
     revoked = SessionRevoked(session_id="secret", user_id=7, until=time() + 9)
     price = ProductPriceChanged(product_id=3, old_price=1, new_price=2, sync_id="s")
-    with watch.listening():
+    with watch.listening(USER):
         await eventually(lambda: is_connected(watch))
 
         await tell(broker, keys["auth"], LOGIN, failed, revoked)
@@ -127,7 +128,7 @@ async def test_an_event_is_shown_without_what_is_nobodys_business(
 async def test_an_event_that_nobody_signed_is_not_shown(
     broker: BrokerUnderTest, watch: BrokerMonitor, keys: Keys
 ) -> None:
-    with watch.listening():
+    with watch.listening(USER):
         await eventually(lambda: is_connected(watch))
         await publish(broker, "auth", EVENTS_EXCHANGE, LOGIN.name, LOGIN.model_dump_json().encode())
         await tell(broker, keys["auth"], LOGIN)
@@ -141,7 +142,7 @@ async def test_a_flood_of_events_is_counted_and_costs_no_more_than_some(
 ) -> None:
     monkeypatch.setattr(broker_monitor, "EVENTS_PER_LOOK", 3)
     watch._interval_s = 1.0  # one look, in which they all come
-    with watch.listening():
+    with watch.listening(USER):
         await eventually(lambda: is_connected(watch))
         await tell(broker, keys["auth"], *[LOGIN] * 10)
 
@@ -156,7 +157,7 @@ async def test_only_the_last_events_are_kept(
     broker: BrokerUnderTest, watch: BrokerMonitor, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broker_monitor, "EVENTS_PER_LOOK", 1000)
-    with watch.listening():
+    with watch.listening(USER):
         await eventually(lambda: is_connected(watch))
 
         await tell(broker, keys["auth"], *[LOGIN] * 60)
@@ -170,24 +171,24 @@ async def test_the_broker_is_polled_once_for_all_viewers_while_there_are_any(
 ) -> None:
     assert not watch.is_active
 
-    with watch.listening(), watch.listening():
+    with watch.listening(USER), watch.listening(USER):
         await eventually(lambda: is_connected(watch))
         await tell(broker, keys["auth"], LOGIN)
         await eventually(lambda: watch.happenings(after=0))
         looking = watch._looking
-        with watch.listening():
+        with watch.listening(USER):
             assert watch._looking is looking
 
     await eventually(lambda: not watch.is_active)
     assert (watch.sight, watch.happenings(after=0)) == (None, [])
-    with watch.listening():
+    with watch.listening(USER):
         await eventually(lambda: is_connected(watch))
 
 
 async def test_listeners_are_bounded(watch: BrokerMonitor) -> None:
     with ExitStack() as listening:
-        for _ in range(broker_monitor.LISTENERS_MAX):
-            listening.enter_context(watch.listening())
+        for user_id in range(broker_monitor.LISTENERS_MAX):
+            listening.enter_context(watch.listening(user_id))
 
         with pytest.raises(Overloaded, match="32 listen already"):
-            listening.enter_context(watch.listening())
+            listening.enter_context(watch.listening(USER))

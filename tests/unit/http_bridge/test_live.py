@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from time import time
 from typing import Any
 
@@ -214,6 +214,19 @@ async def test_there_is_not_room_for_everybody(line: Line, monkeypatch: pytest.M
             await line.ask(Visitor())
 
     assert isinstance(await line.ask(Visitor()), Stream)
+
+
+async def test_one_user_does_not_take_the_room_of_all(line: Line) -> None:
+    async with AsyncExitStack() as streams:
+        for _ in range(4):
+            await streams.enter_async_context(line.showing(visitor := Visitor(), user_id=7))
+            await eventually(lambda: visitor.parts("queues"))
+
+        with pytest.raises(Overloaded, match="this user listens 4 times already"):
+            await line.ask(Visitor(), user_id=7)
+        assert isinstance(await line.ask(Visitor(), user_id=8), Stream)
+
+    assert isinstance(await line.ask(Visitor(), user_id=7), Stream)
 
 
 async def test_head_is_answered_at_once(line: Line) -> None:

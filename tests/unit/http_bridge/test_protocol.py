@@ -129,6 +129,15 @@ async def test_an_offer_does_not_loosen_what_a_request_may_be(server: Server) ->
 
 # what is no request
 
+
+@pytest.mark.parametrize("more", [b"", b"Connection: keep-alive\r\n", SIZED])
+async def test_chunks_in_a_version_without_them_are_refused(server: Server, more: bytes) -> None:
+    hidden = post(CHUNKED, more, body=b"0\r\n\r\n" + GET, version=b"1.0")
+
+    async with asking(server, hidden) as peer:
+        assert statuses(await peer.rest()) == [400]
+
+
 MALFORMED = {
     "no HTTP": b"\x16\x03\x01\x02\x00",
     "no such method": b"BREW / HTTP/1.1\r\n" + HOST + b"\r\n",

@@ -173,3 +173,28 @@ async def test_who_sends_a_refresh_token_gets_one_though_its_cookies_came_along(
     answer = await ask(bridge, "POST", "/auth/refresh", headers=headers, body=body)
 
     assert answer.json().keys() >= IN_BODY
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/auth", b'{"username":"reader","username":"admin","password":"x"}'),
+        ("/auth", b'{"username":"reader","password":"x","\\u0070assword":"y"}'),
+        ("/auth", b'{"username":"reader","password":"x","more":[{"a":1,"a":2}]}'),
+        ("/auth/refresh", b'{"refresh_token":"stale","refresh_token":"good"}'),
+        ("/auth/logout", b'{"refresh_token":"stale","refresh_token":"good"}'),
+    ],
+)
+async def test_a_body_that_can_be_read_in_two_ways_is_refused(
+    bridge: Bridge, sessions: Sessions, path: str, body: bytes
+) -> None:
+    answer = await ask(bridge, "POST", path, headers=[JSON_BODY], body=body)
+
+    assert (answer.status, answer.json()["code"]) == (400, "invalid_request")
+    assert sessions.asked == []
+
+
+async def test_a_number_of_many_digits_is_no_bug(bridge: Bridge) -> None:
+    body = b'{"username":"reader","password":"x","more":%b}' % (b"9" * 6000)
+
+    assert (await ask(bridge, "POST", "/auth", headers=[JSON_BODY], body=body)).status < 500

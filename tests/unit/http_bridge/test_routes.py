@@ -15,7 +15,8 @@ from http_bridge.documents.openapi import build_document
 from http_bridge.routes.backend import Backend, HandlerRoute
 from http_bridge.routes.products import no_products
 from http_bridge.routes.routing import ContractRoute, Route, Router
-from http_bridge.routes.table import ROUTES, SERVICES
+from http_bridge.routes.table import ROUTES, SERVICES, shown
+from http_bridge.settings import BridgeSettings
 from postroad.contracts.base import Request
 from postroad.contracts.catalog import GetProduct, ListProducts, ProductPage
 from postroad.contracts.errors import InvalidRequest, PeerError, ProductNotFound
@@ -410,6 +411,30 @@ def test_a_search_that_finds_nothing_says_nothing_of_the_catalogue(request_: Lis
 def test_a_page_that_cannot_be_read_is_the_fault_of_who_wrote_it() -> None:
     with pytest.raises(PeerError):
         no_products(ListProducts(), Reply(ProductPage, b"{}", None, False))
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/messages", "/docs/start.js"])
+async def test_no_other_page_shows_the_documents_within_itself(bridge: Bridge, path: str) -> None:
+    policy = (await ask(bridge, "GET", path)).headers[b"content-security-policy"].decode()
+
+    assert {"default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'"} <= set(
+        policy.split("; ")
+    )
+    assert "script-src 'unsafe" not in policy
+
+
+async def test_the_documents_can_be_hidden(
+    memory_broker: MemoryUnderTest, keys: dict[str, KeyRing], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCS", "off")
+    routes = shown(ROUTES, has_docs=BridgeSettings().docs)
+    bridge = make_bridge(memory_broker.as_user("bridge"), keys["bridge"], routes=routes)
+
+    paths = ["/docs", "/docs/start.js", "/docs/messages", "/openapi.json", "/asyncapi.json"]
+    assert [(await ask(bridge, "GET", path)).status for path in paths] == [404] * 5
+    links = (await ask(bridge, "GET", "/")).json()["links"]
+    assert links.keys() & {"docs", "openapi", "messages", "asyncapi"} == set()
+    assert "products" in links
 
 
 def test_only_what_is_in_the_table_is_in_the_document() -> None:

@@ -111,6 +111,10 @@ async def test_by_this_machine_s_names_and_by_addresses_users_sign_in(
     assert answer.status == 200
 
 
+def test_the_name_that_it_listens_on_is_its_own() -> None:
+    Site(None, host="box", is_development=True).check_host(request_with((b"host", b"Box:8000")))
+
+
 async def test_who_is_no_browser_need_not_say_a_host(build: Build) -> None:
     assert (await sign_in(build(is_development=True))).status == 200  # HTTP/1.0
 
