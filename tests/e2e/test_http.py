@@ -150,7 +150,7 @@ async def test_a_search_that_finds_nothing_is_an_empty_page(user: httpx.AsyncCli
     assert response.json() == {"data": [], "total": 0, "skip": 0, "limit": 0}
 
 
-async def test_one_product_and_the_categories(user: httpx.AsyncClient) -> None:
+async def test_one_product_and_the_categories_can_be_read(user: httpx.AsyncClient) -> None:
     product = await user.get("/products/3")
     categories = await user.get("/products/categories")
 

@@ -117,7 +117,7 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize("look", LOOKS)
-async def test_no_barrier_is_found(
+async def test_axe_finds_no_barrier_on_the_page(
     browser: Browser, system: System, operator: str, axe: str, look: str
 ) -> None:
     size, scheme = LOOKS[look]

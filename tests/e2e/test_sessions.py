@@ -128,7 +128,7 @@ async def test_an_operator_may_sync_and_an_admin_may_also_manage_users(
     }
 
 
-async def test_nobody_is_anybody_without_a_token(app: httpx.AsyncClient) -> None:
+async def test_without_a_token_nobody_has_a_profile(app: httpx.AsyncClient) -> None:
     assert_problem(await app.get("/auth/me"), 401, "not_authenticated")
 
 

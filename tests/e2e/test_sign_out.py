@@ -175,7 +175,7 @@ async def test_cookies_are_not_taken_from_another_sites_page(
     assert (await refresh(app, tokens.refresh)).status_code == 200
 
 
-async def test_nor_is_the_access_tokens_cookie_taken_to_sign_out(
+async def test_an_access_token_cookie_from_another_site_signs_nobody_out(
     app: httpx.AsyncClient, tokens: Tokens
 ) -> None:
     headers = by_access_cookie(tokens)["headers"] | {"Sec-Fetch-Site": "cross-site"}

@@ -65,7 +65,7 @@ async def test_a_dead_letter_of_a_real_queue_is_explained(
     assert user.text not in shown
 
 
-async def test_so_is_a_dead_job(
+async def test_a_dead_job_of_a_real_queue_is_explained(
     rabbit_broker: RabbitUnderTest,
     keys: dict[str, KeyRing],
     state: StateFolder,

@@ -26,12 +26,12 @@ def check(manifest: Manifest, version: str = NEWEST) -> None:
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 @pytest.mark.parametrize("manifest", OF_KUBERNETES, ids=title)
-def test_kubernetes_takes(manifest: Manifest, version: str) -> None:
+def test_a_manifest_keeps_the_schema_of_kubernetes(manifest: Manifest, version: str) -> None:
     check(manifest, version)
 
 
 @pytest.mark.parametrize("manifest", CUSTOM, ids=title)
-def test_the_operators_take(manifest: Manifest) -> None:
+def test_a_custom_manifest_keeps_the_schema_of_its_operator(manifest: Manifest) -> None:
     CUSTOM_KINDS[manifest["kind"]].model_validate(manifest)
 
 

@@ -51,5 +51,7 @@ structlog.configure(
     ],
     ids=["by default", "with names", "debugging", "silenced", "structlog"],
 )
-def test_where_a_line_goes(configure: str, stdout: str, stderr: str) -> None:
+def test_logging_goes_where_the_process_configured_it(
+    configure: str, stdout: str, stderr: str
+) -> None:
     assert run(configure) == (stdout, stderr)

@@ -98,7 +98,9 @@ def test_the_quarantine_makes_nothing_honest(
     assert running.depth(SYNC) == 0
 
 
-def test_a_signature_of_a_retired_key_will_do(running: Running, command: Command) -> None:
+def test_a_letter_signed_with_a_retired_key_may_be_redriven(
+    running: Running, command: Command
+) -> None:
     running.bury(signed_at=time() - 60)
     trust = json.loads(running.state.trust_file.read_text())
     for key in trust["services"]["catalog"]["keys"]:
@@ -113,7 +115,9 @@ def test_a_signature_of_a_retired_key_will_do(running: Running, command: Command
     running.comes_to(SYNC, 1)
 
 
-def test_so_will_one_that_its_reader_accepted_once(running: Running, command: Command) -> None:
+def test_a_letter_that_its_reader_accepted_once_may_be_redriven(
+    running: Running, command: Command
+) -> None:
     running.bury(signs=sign_as_a_stranger, headers={ATTEMPT: 5})
 
     assert command("redrive", "--yes") == 0

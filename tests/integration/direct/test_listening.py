@@ -140,7 +140,7 @@ async def test_who_is_too_far_behind_misses_events_and_is_told(
     assert [received.event.user_id for received in heard] == [0, 1]
 
 
-async def test_it_says_each_time_that_it_begins_to_hear(
+async def test_a_listener_hears_of_each_connection_that_begins_to_listen(
     rabbit_broker: RabbitUnderTest, shop: ServiceFiles
 ) -> None:
     opened: list[None] = []

@@ -92,7 +92,7 @@ def test_a_session_in_use_while_the_pool_is_replaced_is_closed_after_it(
         session.execute("SELECT 1")
 
 
-def test_a_read_only_file_is_unavailable_and_all_is_well_when_it_is_writable(file: Path) -> None:
+def test_a_read_only_file_is_unavailable_until_it_is_writable(file: Path) -> None:
     for path in file.parent.iterdir():
         path.chmod(0o644)
     with closing(sqlite3.connect(file)) as other, closing(Database(f"sqlite:///{file}")) as found:

@@ -112,7 +112,7 @@ def give_a_made_up_type(document: Document) -> None:
         give_a_made_up_type,
     ],
 )
-def test_a_broken_document_does_not(
+def test_a_broken_document_does_not_follow_the_official_schema(
     document: Document,
     official: jsonschema_rs.Validator,
     damage: Callable[[Document], None],

@@ -298,7 +298,9 @@ def test_what_is_no_key_file_is_refused_and_not_shown(
     assert "secret" not in said
 
 
-def test_settings_do_not_show_it(environment: pytest.MonkeyPatch) -> None:
+def test_the_representation_of_settings_does_not_show_a_password(
+    environment: pytest.MonkeyPatch,
+) -> None:
     give(environment, "broker_password", "a fourth password")
 
     assert "fourth" not in repr(read_settings(MessagingSettings))

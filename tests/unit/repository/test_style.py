@@ -1,11 +1,13 @@
 """Where the style guide's exceptions stand (docs/decisions/0021-types-and-catching.md)."""
 
 import ast
+import re
 
 from tests.safeguards.listed import ROOT
 
 PRODUCT = ("shared/postroad", "http_bridge", "auth_worker", "catalog_worker", "ops", "sample_api")
 FOLDER_MODULES_MAX = 12
+TEST_NAME_MAX = 70
 MANY_MODULES = "ops/commands"  # a module is a command
 CATCH_ALL = {
     "http_bridge/app.py",  # answers 500, and logs
@@ -45,3 +47,10 @@ def test_a_package_has_no_logic_of_its_own() -> None:
                 found.add(str(file.relative_to(ROOT)))
 
     assert found == WITH_LOGIC
+
+
+def test_a_tests_name_has_at_most_70_characters() -> None:
+    tests = "\n".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
+
+    names = re.findall(r"^(?:async )?def (test_\w+)", tests, re.MULTILINE)
+    assert [name for name in names if len(name) > TEST_NAME_MAX] == []

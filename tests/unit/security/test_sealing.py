@@ -16,7 +16,9 @@ def test_the_service_it_is_sealed_to_opens_it(sealed: str, identities: dict[str,
     assert unseal(sealed, context=CONTEXT, identity=identities["auth"]) == SECRET
 
 
-def test_nobody_else_opens_it(sealed: str, identities: dict[str, Identity]) -> None:
+def test_another_service_cannot_open_what_is_sealed(
+    sealed: str, identities: dict[str, Identity]
+) -> None:
     with pytest.raises(CannotUnseal):
         unseal(sealed, context=CONTEXT, identity=identities["catalog"])
 
@@ -42,7 +44,9 @@ def test_a_changed_text_does_not_open(
 
 
 @pytest.mark.parametrize("text", ["", "AAAA", "not base64url!", "ä", "A" * 4096])
-def test_nonsense_does_not_open(identities: dict[str, Identity], text: str) -> None:
+def test_text_that_was_never_sealed_cannot_be_opened(
+    identities: dict[str, Identity], text: str
+) -> None:
     with pytest.raises(CannotUnseal):
         unseal(text, context=CONTEXT, identity=identities["auth"])
 

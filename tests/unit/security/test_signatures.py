@@ -303,7 +303,7 @@ def test_a_plain_id_may_stand_in_a_claim(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "x" * 129, 'a"b', "a b", "a\n", "ä", "a/b", "\N{FULLWIDTH DIGIT ONE}"]
 )
-def test_any_other_id_may_not(text: str) -> None:
+def test_an_id_of_other_characters_may_not_stand_in_a_claim(text: str) -> None:
     assert not is_plain_id(text)
 
 

@@ -50,7 +50,9 @@ def test_both_sides_of_a_pair_derive_the_key(
 
 
 @pytest.mark.parametrize("vector", named("accepted"))
-def test_what_should_be_accepted_is(rings: dict[str, KeyRing], vector: dict[str, Any]) -> None:
+def test_a_vector_that_should_be_accepted_is_accepted(
+    rings: dict[str, KeyRing], vector: dict[str, Any]
+) -> None:
     verifier = Verifier(rings[vector["receiver"]])
 
     claims = verifier.verify(vector["signature"], vector["body"].encode(), typ=vector["typ"])
@@ -62,7 +64,7 @@ def test_what_should_be_accepted_is(rings: dict[str, KeyRing], vector: dict[str,
 
 
 @pytest.mark.parametrize("vector", named("refused"))
-def test_what_should_be_refused_is_for_that_reason(
+def test_a_vector_that_should_be_refused_is_refused_for_its_reason(
     rings: dict[str, KeyRing], vector: dict[str, Any]
 ) -> None:
     verifier = Verifier(rings[vector["receiver"]])

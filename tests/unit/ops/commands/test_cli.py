@@ -211,7 +211,7 @@ def test_a_command_imports_what_it_needs(
         ("http://host/?key=abc", "http://host/?…: must not have a query"),
     ],
 )
-def test_an_upstream_that_would_be_mangled_is_refused_before_anything_starts(
+def test_an_upstream_that_would_be_mangled_is_refused_before_a_start(
     url: str, problem: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     status = run_command(["up", "--upstream", url, "--state", str(tmp_path / "state")])

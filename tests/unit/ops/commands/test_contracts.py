@@ -39,7 +39,9 @@ def test_diff_prints_a_line_for_each_change_and_fails_when_one_breaks(
     assert capsys.readouterr().out == f"breaks  {METHOD}: the field speed is new and required\n"
 
 
-def test_diff_is_content_with_additions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_diff_ends_with_status_0_where_all_changes_are_additions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     old = write(tmp_path / "old", build_document({}, {}, {}))
 
     status = run_command(["contracts", "diff", str(old)])
@@ -187,7 +189,7 @@ def test_the_last_release_is_the_one_of_the_highest_version(tmp_path: Path) -> N
     assert last_released(tmp_path).name == "asyncapi-0.10.0.json"
 
 
-def test_there_must_be_a_release(tmp_path: Path) -> None:
+def test_a_folder_without_a_released_document_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="no released document"):
         last_released(tmp_path)
 
@@ -203,5 +205,7 @@ def test_there_must_be_a_release(tmp_path: Path) -> None:
         ("2.0.0", "1.9.0", False),
     ],
 )
-def test_which_version_may_break_which(released: str, present: str, may: bool) -> None:
+def test_a_minor_before_1_0_and_a_major_after_it_may_break(
+    released: str, present: str, may: bool
+) -> None:
     assert may_break(released, present) is may

@@ -37,7 +37,7 @@ def test_a_message_is_judged_as_of_when_it_was_signed(
     assert explained(captured(letter), arguments=("--at", "now")) == 1
 
 
-def test_or_when_it_was_refused(
+def test_a_dead_letter_is_judged_as_of_when_it_was_refused(
     scene: Scene, explained: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     letter = aged(scene, 3600)
@@ -50,7 +50,9 @@ def test_or_when_it_was_refused(
     assert "Refused: expired" in capsys.readouterr().out
 
 
-def test_or_at_a_time_that_is_given(scene: Scene, explained: Callable[..., int]) -> None:
+def test_a_message_is_judged_as_of_the_time_that_is_given(
+    scene: Scene, explained: Callable[..., int]
+) -> None:
     letter = aged(scene, 3600)
 
     assert explained(captured(letter), arguments=("--at", str(time() - 3599))) == 0

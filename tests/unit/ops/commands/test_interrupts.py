@@ -55,7 +55,7 @@ def test_a_command_that_is_interrupted_while_it_is_imported_ends_at_once(command
 
 
 @pytest.mark.parametrize("module", ["argparse", "ops.state.folder", "cryptography", "pika"])
-def test_so_does_one_that_is_interrupted_while_it_imports(module: str) -> None:
+def test_a_command_that_is_interrupted_while_it_imports_ends_at_once(module: str) -> None:
     assert interrupted(AT_AN_IMPORT, module, "call", "--help") == (INTERRUPTED, "")
 
 

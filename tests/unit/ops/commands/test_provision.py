@@ -54,7 +54,7 @@ def test_all_trust_all_and_the_broker_knows_hashes_only(tmp_path: Path) -> None:
     assert not any(state.password(user["name"]) in text for user in users)
 
 
-def test_what_is_there_is_kept(tmp_path: Path) -> None:
+def test_provisioning_keeps_what_is_there(tmp_path: Path) -> None:
     def secrets() -> dict[Path, bytes]:
         folders = ("services", "database", "authority", "broker")
         files = [file for folder in folders for file in (tmp_path / folder).rglob("*.*")]

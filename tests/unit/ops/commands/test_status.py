@@ -104,7 +104,7 @@ def test_where_nothing_runs_the_command_says_what_to_do(
     )
 
 
-def test_a_broker_that_is_being_started_again_is_told_from_a_system_that_has_ended(
+def test_a_broker_that_starts_again_is_told_from_a_system_that_ended(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = StateFolder(tmp_path)

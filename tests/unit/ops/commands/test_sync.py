@@ -103,7 +103,7 @@ def test_in_a_terminal_a_bar_grows_and_leaves_no_trace(
     ]
 
 
-def test_it_says_that_it_has_not_begun(
+def test_following_a_sync_shows_that_it_has_not_begun(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     in_a_terminal(monkeypatch)
@@ -123,7 +123,7 @@ def test_after_a_while_it_says_once_what_may_be_the_reason(
     assert "the product API is away, and what failed is tried again later" in said
 
 
-def test_it_says_that_nothing_moves(
+def test_following_a_sync_shows_that_nothing_moves(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     in_a_terminal(monkeypatch)

@@ -30,7 +30,9 @@ from tests.support.describing import (
         ("job", JOB, doing({})),
     ],
 )
-def test_what_is_there_at_all(kind: str, name: str, document: Document) -> None:
+def test_a_contract_that_comes_or_goes_is_a_change(
+    kind: str, name: str, document: Document
+) -> None:
     nothing = build_document({}, {}, {})
 
     assert found(document, nothing) == {(BREAKING, f"the {kind} {name} was removed")}
@@ -70,7 +72,7 @@ def test_the_scope_that_a_user_needs() -> None:
     }
 
 
-def test_the_errors_of_a_request() -> None:
+def test_a_new_error_of_a_request_is_a_warning() -> None:
     without, with_one = asking(), asking(errors=(ProductNotFound,))
 
     assert found(without, with_one) == {
@@ -81,7 +83,7 @@ def test_the_errors_of_a_request() -> None:
     }
 
 
-def test_whether_a_request_may_be_sent_again() -> None:
+def test_a_request_that_may_not_be_sent_again_now_breaks_its_callers() -> None:
     once, again = asking(idempotent=False), asking(idempotent=True)
 
     assert found(again, once) == {
@@ -90,14 +92,14 @@ def test_whether_a_request_may_be_sent_again() -> None:
     assert found(once, again) == {(ADDITION, f"{METHOD}: is idempotent now")}
 
 
-def test_the_usual_deadline() -> None:
+def test_a_shorter_usual_deadline_is_a_warning() -> None:
     slow, fast = asking(timeout_s=5.0), asking(timeout_s=2.5)
 
     assert found(slow, fast) == {(WARNING, f"{METHOD}: its usual deadline is 2.5 s, and was 5 s")}
     assert found(fast, slow) == {(ADDITION, f"{METHOD}: its usual deadline is 5 s, and was 2.5 s")}
 
 
-def test_where_a_message_goes() -> None:
+def test_a_message_that_goes_elsewhere_breaks_its_readers() -> None:
     old, new = telling({}), telling({})
     new["channels"][EVENT]["address"] = "shop.elsewhere"
     new["channels"][EVENT]["bindings"]["amqp"] = {"exchange": {"name": "others"}}
@@ -108,7 +110,7 @@ def test_where_a_message_goes() -> None:
     }
 
 
-def test_nothing_has_changed() -> None:
+def test_between_equal_documents_there_is_no_change() -> None:
     assert changes(build_document(), build_document()) == []
 
 
@@ -118,6 +120,6 @@ def test_the_worst_comes_first() -> None:
     assert [change.severity for change in changes(old, new)] == [BREAKING, WARNING, ADDITION]
 
 
-def test_only_what_breaks_breaks() -> None:
+def test_warnings_and_additions_break_nothing() -> None:
     assert breaks([Change(WARNING, "a"), Change(BREAKING, "b")])
     assert not breaks([Change(WARNING, "a"), Change(ADDITION, "b")])

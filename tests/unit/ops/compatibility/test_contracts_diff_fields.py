@@ -205,7 +205,7 @@ def test_a_field_that_an_event_may_leave_out() -> None:
     assert found(new, old) == {(ADDITION, f"{EVENT}: speed is always there")}
 
 
-def test_a_default() -> None:
+def test_a_changed_default_is_a_warning() -> None:
     slow, fast = asking({"speed": (int, 1)}), asking({"speed": (int, 9)})
 
     assert found(slow, fast) == {(WARNING, f"{METHOD}: speed is 9 when not given, and was 1")}
