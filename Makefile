@@ -21,12 +21,13 @@ test: ## unit, integration (a real RabbitMQ) and end-to-end tests: make test [AR
 faults: ## break the running system in every way we know, and check what it promises (half an hour)
 	@bin/setup --dev && exec $(PYTHON) -m tests.faults --report tests/faults/results/campaign.md $(ARGS)
 
-check: ## lint, format, types, imports, and generated files in date
+check: ## lint, format, types, imports, no secrets in files, and generated files in date
 	@bin/setup --dev
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy $(CHECKED)
 	$(VENV)/bin/lint-imports --no-cache --no-logo
+	$(PYTHON) -m pytest -q -p no:cacheprovider tests/unit/repository/test_secrets.py
 	$(VENV)/bin/postroad definitions --check
 	$(VENV)/bin/postroad contracts check
 
