@@ -34,17 +34,19 @@ _UNDER_WAY_AT_MOST_S = 30.0  # a worker that has not settled an attempt by then 
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """An attempt that is counted, and may be made."""
+class Limit:
+    """How many may fail that are counted under a key."""
 
-    id: str
-    own_key: str  # of the strictest count
+    key: str
+    failures: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Limit:
-    key: str
-    failures: int
+class Attempt:
+    """An attempt that is counted, and may be made; the strictest limit comes first."""
+
+    id: str
+    limits: tuple[Limit, ...]
 
 
 class Attempts:
@@ -78,10 +80,10 @@ class Attempts:
         limits = self._limits(username, address, device)
         give_up_at = min(self._clock() + _WAIT_AT_MOST_S, deadline)
         while True:
-            attempt = Attempt(new_id(), limits[0].key)
+            attempt = Attempt(new_id(), limits)
             try:
                 with self._database.writing() as transaction:
-                    is_counted = self._count(transaction, attempt, limits)
+                    is_counted = self._count(transaction, attempt)
             except OutcomeUnknown:
                 self.interrupt(attempt)
                 raise
@@ -91,18 +93,23 @@ class Attempts:
                 raise TooManyAttempts(retry_after_s=1)
             self._pause(_LOOK_AGAIN_S)
 
-    def fail(self, transaction: Transaction, attempt: Attempt) -> None:
-        """Let an attempt count as failed."""
+    def fail(self, transaction: Transaction, attempt: Attempt) -> int | None:
+        """Let an attempt count as failed; return how many have, if no more may for a while."""
+        for limit in attempt.limits:
+            _lock(transaction, limit.key)
         transaction.connection.execute(
             sign_in_failures.update()
             .where(sign_in_failures.c.attempt_id == attempt.id)
             .values(is_settled=True)
         )
+        now = self._clock()
+        failed = {limit: len(self._recent(transaction, limit, now)[1]) for limit in attempt.limits}
+        return max((n for limit, n in failed.items() if n >= limit.failures), default=None)
 
     def succeed(self, transaction: Transaction, attempt: Attempt) -> None:
         """Take an attempt back, and forget the failures of the same client in the user's name."""
         of_client = and_(
-            sign_in_failures.c.key == attempt.own_key, sign_in_failures.c.is_settled.is_(True)
+            sign_in_failures.c.key == attempt.limits[0].key, sign_in_failures.c.is_settled.is_(True)
         )
         transaction.connection.execute(sign_in_failures.delete().where(of_client))
         own = sign_in_failures.c.attempt_id == attempt.id
@@ -123,39 +130,49 @@ class Attempts:
                 transaction.connection.execute(sign_in_failures.delete().where(own))
             self._interrupted.difference_update(ids)
 
-    def _limits(self, username: str, address: str | None, device: str | None) -> list[_Limit]:
+    def _limits(self, username: str, address: str | None, device: str | None) -> tuple[Limit, ...]:
         """Give the limits that apply, always in the same order, as they are locked in it."""
         of_user, network = user_key(username), counted_network(address)
         per_user = self._settings.attempts_per_user
         if device is not None:
-            return [_Limit(_hash("device", device), per_user)]
+            return (Limit(_hash("device", device), per_user),)
         limits = [
-            _Limit(_hash("user and network", f"{of_user} {network}"), per_user),
-            _Limit(of_user, per_user * _ALL_NETWORKS),
+            Limit(_hash("user and network", f"{of_user} {network}"), per_user),
+            Limit(of_user, per_user * _ALL_NETWORKS),
         ]
         if network is not None:
             key = _hash("address", network)
-            limits.append(_Limit(key, self._settings.attempts_per_address))
-        return limits
+            limits.append(Limit(key, self._settings.attempts_per_address))
+        return tuple(limits)
 
-    def _count(self, transaction: Transaction, attempt: Attempt, limits: list[_Limit]) -> bool:
+    def _count(self, transaction: Transaction, attempt: Attempt) -> bool:
         now = self._clock()
-        is_free = all(self._has_room(transaction, limit, now) for limit in limits)
+        is_free = all(self._has_room(transaction, limit, now) for limit in attempt.limits)
         if is_free:
             rows = [
                 {"attempt_id": attempt.id, "key": limit.key, "at": now, "is_settled": False}
-                for limit in limits
+                for limit in attempt.limits
             ]
             transaction.connection.execute(sign_in_failures.insert(), rows)
         return is_free
 
-    def _has_room(self, transaction: Transaction, limit: _Limit, now: float) -> bool:
+    def _has_room(self, transaction: Transaction, limit: Limit, now: float) -> bool:
         """Say whether one more may be tried, or whether it has to wait for those under way.
 
         Raises:
             TooManyAttempts: it may not.
         """
         _lock(transaction, limit.key)
+        attempts, failed = self._recent(transaction, limit, now)
+        if len(failed) >= limit.failures:
+            free_at = failed[limit.failures - 1] + self._settings.attempts_window_s
+            raise TooManyAttempts(retry_after_s=max(1, math.ceil(free_at - now)))
+        return attempts < limit.failures
+
+    def _recent(
+        self, transaction: Transaction, limit: Limit, now: float
+    ) -> tuple[int, list[float]]:
+        """Return how many attempts the window has, and the times of those that failed."""
         window_s = self._settings.attempts_window_s
         attempts = transaction.connection.execute(
             select(sign_in_failures.c.at, sign_in_failures.c.is_settled)
@@ -165,10 +182,7 @@ class Attempts:
         failed = [
             row.at for row in attempts if row.is_settled or row.at <= now - _UNDER_WAY_AT_MOST_S
         ]
-        if len(failed) >= limit.failures:
-            free_at = failed[limit.failures - 1] + window_s
-            raise TooManyAttempts(retry_after_s=max(1, math.ceil(free_at - now)))
-        return len(attempts) < limit.failures
+        return len(attempts), failed
 
 
 def user_key(username: str) -> str:

@@ -9,12 +9,7 @@ from auth_worker.networks import told_network
 from auth_worker.passwords import Passwords
 from auth_worker.sessions import Sessions, Tokens
 from auth_worker.users import User, UserStore
-from postroad.contracts.errors import (
-    InvalidCredentials,
-    OutcomeUnknown,
-    TooManyAttempts,
-    Unavailable,
-)
+from postroad.contracts.errors import InvalidCredentials, OutcomeUnknown, Unavailable
 from postroad.contracts.events import LoginFailed, LoginSucceeded
 from postroad.storage.database import Database
 from postroad.storage.outbox import Messages
@@ -64,11 +59,7 @@ class SignIn:
         """
         user = self._users.find(username)
         device = self._devices.read(device_token, user) if device_token else None
-        try:
-            attempt = self._attempts.begin(username, address, device=device, deadline=deadline)
-        except TooManyAttempts:
-            self._tell_locked_out(user, address)
-            raise
+        attempt = self._attempts.begin(username, address, device=device, deadline=deadline)
         try:
             return self._finish(attempt, user, password, address)
         except (Unavailable, OutcomeUnknown):
@@ -117,19 +108,20 @@ class SignIn:
         self, attempt: Attempt, user: User | None, address: str | None, reason: Reason
     ) -> NoReturn:
         with self._database.writing() as transaction:
-            self._attempts.fail(transaction, attempt)
+            failed = self._attempts.fail(transaction, attempt)
             self._events.add(transaction, _failed(user, address, reason))
+            if failed is not None:  # told now, and not by each attempt that is refused for it
+                self._events.add(transaction, _failed(user, address, "locked_out", failed))
         raise InvalidCredentials
 
-    def _tell_locked_out(self, user: User | None, address: str | None) -> None:
-        with self._database.writing() as transaction:
-            self._events.add(transaction, _failed(user, address, "locked_out"))
 
-
-def _failed(user: User | None, address: str | None, reason: Reason) -> LoginFailed:
+def _failed(
+    user: User | None, address: str | None, reason: Reason, attempts: int = 1
+) -> LoginFailed:
     return LoginFailed(
         user_id=user.id if user else None,
         reason=reason,
         at=time(),
         client_network=told_network(address),
+        attempts=attempts,
     )

@@ -13,6 +13,7 @@ from http_bridge.calls.probes import ServiceProbes
 from http_bridge.documents import openapi
 from http_bridge.documents.asyncapi_page import messages_page
 from http_bridge.http.authentication import RequestTokens
+from http_bridge.http.lockouts import Lockouts
 from http_bridge.http.site import Site
 from http_bridge.routes.backend import Backend
 from http_bridge.routes.routing import Route
@@ -103,6 +104,7 @@ def make_backend(
         keys=keys,
         site=Site(settings.public_url, host=settings.host, is_development=is_development),
         tokens=RequestTokens(TokenVerifier(keys, revocations)),
+        lockouts=Lockouts(),
         monitor=monitor,
         probes=ServiceProbes(client),
         is_current=is_current,

@@ -12,6 +12,7 @@ from http_bridge.calls.broker_monitor import BrokerMonitor
 from http_bridge.calls.gate import Calls
 from http_bridge.calls.probes import ServiceProbes
 from http_bridge.http.authentication import RequestTokens
+from http_bridge.http.lockouts import Lockouts
 from http_bridge.http.site import Site
 from postroad.contracts.base import Request
 from postroad.contracts.errors import ServiceError
@@ -34,6 +35,7 @@ class Backend:
     keys: KeyRing
     site: Site
     tokens: RequestTokens
+    lockouts: Lockouts
     monitor: BrokerMonitor
     probes: ServiceProbes
     is_current: Callable[[], bool]  # whether it is known which sessions have ended

@@ -21,7 +21,7 @@ from postroad.contracts.auth import (
     Session,
     password_context,
 )
-from postroad.contracts.errors import InvalidRefreshToken
+from postroad.contracts.errors import InvalidRefreshToken, TooManyAttempts
 from postroad.messaging.reply import Reply
 from postroad.security.keyring import KeyRing
 from postroad.security.sealing import seal, unseal
@@ -86,16 +86,23 @@ async def sign_in(request: HttpRequest, backend: Backend) -> HttpResponse:
     backend.site.check_host(request)
     credentials = await read_json(request, Credentials.model_validate_json, backend.body_max_bytes)
     context = password_context(credentials.username)
-    reply = await backend.calls.call(
-        CreateSession(
-            username=credentials.username,
-            sealed_password=_seal(credentials.password, context=context, keys=backend.keys),
-            client_address=request.client_address,
-            device_token=_device_token(request),
-        ),
-        correlation_id=request.request_id,
-        address=request.client_address,
-    )
+    device_token = _device_token(request)
+    who = (credentials.username, request.client_address, device_token)
+    backend.lockouts.check(who)
+    try:
+        reply = await backend.calls.call(
+            CreateSession(
+                username=credentials.username,
+                sealed_password=_seal(credentials.password, context=context, keys=backend.keys),
+                client_address=request.client_address,
+                device_token=device_token,
+            ),
+            correlation_id=request.request_id,
+            address=request.client_address,
+        )
+    except TooManyAttempts as error:
+        backend.lockouts.add(who, error)
+        raise
     return _signed_in(request, reply, "signed in", backend.keys)
 
 

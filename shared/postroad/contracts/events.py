@@ -31,12 +31,17 @@ class LoginSucceeded(Event, name="auth.login.succeeded"):
 
 
 class LoginFailed(Event, name="auth.login.failed"):
-    """A sign-in failed. The name that was given is left out: people type passwords there."""
+    """A sign-in failed. The name that was given is left out: people type passwords there.
+
+    ``locked_out`` follows the failure after which no more may fail for a while, and says how many
+    ``attempts`` that took; those that are refused from then on are not told one by one.
+    """
 
     user_id: int | None
     reason: Literal["unknown_user", "wrong_password", "disabled", "locked_out"]
     at: float  # seconds since 1970
     client_network: str | None
+    attempts: int = 1
 
 
 class SyncRequested(Event, name="catalog.sync.requested"):

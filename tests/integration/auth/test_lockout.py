@@ -4,8 +4,9 @@ import pytest
 
 from auth_worker.tables import sign_in_failures
 from postroad.contracts.errors import InvalidCredentials, TooManyAttempts
+from postroad.contracts.events import LoginFailed
 from postroad.storage.database import Database
-from tests.support.auth import PASSWORD, WRONG, AuthUnderTest, rows
+from tests.support.auth import PASSWORD, WRONG, AuthUnderTest, at_once, kinds, rows
 
 HOME = "192.0.2.77"
 ELSEWHERE = "198.51.100.9"
@@ -88,3 +89,23 @@ def test_a_success_forgets_the_failures_of_its_own_client_alone(
     fail(auth, 1, address=ELSEWHERE)
     with pytest.raises(TooManyAttempts):
         auth.sign_in("reader", PASSWORD, address=ELSEWHERE)
+
+
+def test_what_is_refused_is_written_nowhere(auth: AuthUnderTest, database: Database) -> None:
+    fail(auth, 5, address=HOME)
+    before = (len(auth.events()), len(rows(database, sign_in_failures)))
+
+    for password in (WRONG, PASSWORD) * 5:
+        with pytest.raises(TooManyAttempts):
+            auth.sign_in("reader", password, address=HOME)
+
+    assert (len(auth.events()), len(rows(database, sign_in_failures))) == before
+
+
+def test_the_failure_that_locks_out_is_told_once_with_the_count(auth: AuthUnderTest) -> None:
+    outcomes = at_once(20, lambda _: auth.sign_in("reader", WRONG, address=HOME))
+
+    assert kinds(outcomes) == {"InvalidCredentials": 5, "TooManyAttempts": 15}
+    told = [event for event in auth.events() if isinstance(event, LoginFailed)]
+    assert [each.reason for each in told].count("wrong_password") == 5
+    assert [each.attempts for each in told if each.reason == "locked_out"] == [5]

@@ -6,12 +6,14 @@ import orjson
 import pytest
 
 from http_bridge.app import Bridge
+from http_bridge.http.lockouts import KEPT_MAX, Lockouts
 from postroad.contracts.auth import REFRESH_CONTEXT, CreateSession, Ended, EndSession, Session
-from postroad.contracts.errors import ServiceError
+from postroad.contracts.errors import ServiceError, TooManyAttempts
 from postroad.messaging.rpc_worker import Handlers
 from postroad.security.keyring import KeyRing
 from postroad.security.sealing import seal
 from postroad.testing import calling, serving
+from tests.support.auth import Clock
 from tests.support.bridges import Answer, ask, make_bridge
 from tests.support.brokers import MemoryUnderTest
 
@@ -99,3 +101,54 @@ async def test_a_device_cookie_that_is_none_of_ours_is_left_out(bridge: Bridge, 
 
     assert answer.status == 200
     assert auth.asked[0].device_token is None
+
+
+async def test_what_is_refused_for_a_while_is_not_asked_again_meanwhile(
+    bridge: Bridge, auth: Auth
+) -> None:
+    auth.refusal = TooManyAttempts(retry_after_s=900)
+    first = await sign_in(bridge)
+
+    again = await sign_in(bridge)
+
+    assert first.status == again.status == 429
+    assert 899 <= int(again.headers[b"retry-after"]) <= 900
+    assert len(auth.asked) == 1
+
+
+async def test_who_is_refused_costs_nobody_else_a_sign_in(bridge: Bridge, auth: Auth) -> None:
+    auth.refusal = TooManyAttempts(retry_after_s=900)
+    await sign_in(bridge)
+    auth.refusal = None
+
+    answers = [
+        await sign_in(bridge, username="writer"),
+        await sign_in(bridge, address="192.0.2.78"),
+        await sign_in(bridge, cookie="device=this-client"),
+    ]
+
+    assert [each.status for each in answers] == [200, 200, 200]
+
+
+def test_a_refusal_is_over_when_its_time_is() -> None:
+    clock = Clock()
+    lockouts = Lockouts(clock=clock)
+    lockouts.add("reader", TooManyAttempts(retry_after_s=10))
+    clock.now += 9.5
+    with pytest.raises(TooManyAttempts) as refusal:
+        lockouts.check("reader")
+
+    clock.now += 0.5
+    lockouts.check("reader")
+
+    assert refusal.value.retry_after_s == 1
+
+
+def test_no_more_refusals_are_kept_than_a_bound() -> None:
+    lockouts = Lockouts()
+    for number in range(KEPT_MAX + 1):
+        lockouts.add(number, TooManyAttempts(retry_after_s=10))
+
+    lockouts.check(0)
+
+    assert len(lockouts._until) == KEPT_MAX
