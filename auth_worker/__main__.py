@@ -23,6 +23,7 @@ from postroad.storage.retrying import regularly
 
 log = structlog.get_logger()
 
+EXPECT_INTERVAL_S = 3600.0  # it reads all users
 WITHDRAW_INTERVAL_S = 1.0  # there is seldom something to withdraw
 DEVELOPMENT_USER = "admin"
 DEVELOPMENT_PASSWORD = "admin"  # noqa: S105  # known to all, and refused outside development
@@ -48,11 +49,14 @@ def main() -> None:
     async def withdraw(_publisher: OutboxPublisher) -> None:
         await regularly(service.attempts.withdraw_interrupted, interval_s=WITHDRAW_INTERVAL_S)
 
+    async def expect(_publisher: OutboxPublisher) -> None:
+        await regularly(service.expect_hashes, interval_s=EXPECT_INTERVAL_S)
+
     serve(
         build_handlers(service),
         keys=keys,
         settings=messaging,
-        background=[relay, clean, withdraw],
+        background=[relay, clean, withdraw, expect],
         follows_revocations=False,  # it looks into the database, where they are
         metrics=outbox_metrics(service.outbox, database),
     )

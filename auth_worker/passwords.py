@@ -1,8 +1,10 @@
 """Passwords are kept as Argon2id hashes (RFC 9106), made of what RFC 8265 makes of their text."""
 
 import unicodedata
+from collections.abc import Iterable
+from contextlib import suppress
 
-from argon2 import PasswordHasher
+from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from auth_worker.settings import AuthSettings
@@ -49,7 +51,9 @@ class Passwords:
     """Hashes and checks passwords; a check takes the same time for a user there is not.
 
     Users from before passwords were prepared have hashes of what they typed. So a password that
-    preparing changes is checked in both forms, always: the time does not depend on the user.
+    preparing changes is checked in both forms, always: the time does not depend on the user. Nor
+    does it where some users' hashes have older parameters (``expect``): each check is made with
+    all parameters in use.
     """
 
     def __init__(self, settings: AuthSettings) -> None:
@@ -59,6 +63,8 @@ class Passwords:
             parallelism=settings.argon2_parallelism,
         )
         self._hash_of_nobody = self._hasher.hash("")
+        # hashes of nobody, by their parameters
+        self._decoys = {_kind(self._hash_of_nobody): self._hash_of_nobody}
 
     def hash(self, password: str) -> str:
         """Hash a password, with its salt and parameters, as text.
@@ -71,10 +77,26 @@ class Passwords:
             raise BadPassword(f"a password has at most {SECRET_MAX_BYTES} bytes in UTF-8")
         return self._hasher.hash(prepared)
 
+    def expect(self, hashes: Iterable[str]) -> None:
+        """Make each check cost as much as with any of some hashes, and with a new one."""
+        of_each_kind = {_kind(each): each for each in (self._hash_of_nobody, *hashes)}
+        made = {
+            kind: self._decoys.get(kind) or _hash_of_nobody(like=each)
+            for kind, each in of_each_kind.items()
+        }
+        self._decoys = {kind: decoy for kind, decoy in made.items() if decoy is not None}
+
     def matches(self, password: str, password_hash: str | None) -> bool:
         """Check a password against a user's hash; none stands for a user there is not."""
         known = password_hash or self._hash_of_nobody
-        found = [self._is_hash_of(form, known) for form in _forms(password)]
+        if _kind(known) not in self._decoys:  # of another worker, with other settings
+            self.expect([*self._decoys.values(), known])
+        others = [decoy for kind, decoy in self._decoys.items() if kind != _kind(known)]
+        found = [
+            self._is_hash_of(form, each) and each is known
+            for form in _forms(password)
+            for each in (known, *others)
+        ]
         return any(found) and password_hash is not None
 
     def renewed(self, password: str, password_hash: str) -> str | None:
@@ -90,3 +112,15 @@ class Passwords:
             return self._hasher.verify(password_hash, password)
         except (VerificationError, InvalidHashError):
             return False
+
+
+def _kind(password_hash: str) -> str:
+    """Return the parameters of a hash: all but its salt and its digest."""
+    return password_hash.rsplit("$", 2)[0]
+
+
+def _hash_of_nobody(like: str) -> str | None:
+    """Make a hash with the parameters of another; none if that is no hash."""
+    with suppress(InvalidHashError):
+        return PasswordHasher.from_parameters(extract_parameters(like)).hash("")
+    return None

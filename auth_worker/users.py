@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from time import time
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select
+from sqlalchemy import Connection, Row, Select, func, select
 from sqlalchemy import exc as sql_errors
 
 from auth_worker.revocation import EndReason, end_sessions
@@ -13,6 +13,8 @@ from auth_worker.tables import sessions, users
 from auth_worker.usernames import BadUsername, check_username
 from postroad.storage.database import Database, Transaction
 from postroad.storage.outbox import Messages
+
+_TAIL = 67  # characters of a hash after its parameters: salt and digest, in base64
 
 
 class UserExists(Exception):
@@ -73,6 +75,13 @@ class UserStore:
         with self._database.reading() as connection:
             rows = connection.execute(self._known().order_by(users.c.username)).all()
         return [user for row in rows if (user := _user(row))]
+
+    def hashes_of_each_kind(self) -> list[str]:
+        """Give one password hash for each set of parameters in use."""
+        kind = func.substr(users.c.password_hash, 1, func.length(users.c.password_hash) - _TAIL)
+        query = select(func.min(users.c.password_hash)).group_by(kind)
+        with self._database.reading() as connection:
+            return list(connection.execute(query).scalars())
 
     def add(
         self,

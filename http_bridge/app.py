@@ -20,7 +20,7 @@ from http_bridge.http.problems import (
     refused,
     why_cancelled,
 )
-from http_bridge.http.server_timing import server_timing
+from http_bridge.http.server_timing import is_timed, server_timing
 from http_bridge.http.tracing import begin_trace
 from http_bridge.routes.backend import Backend
 from http_bridge.routes.routing import Resource, Route, Router
@@ -94,7 +94,7 @@ class Bridge:
             response, code = problem_response(InternalError(), request.request_id), "internal"
         finally:
             self._in_flight -= 1
-        if isinstance(response, HttpResponse) and response.timing is not None:
+        if isinstance(response, HttpResponse) and response.timing and is_timed(request.path):
             response.headers.append(server_timing(response.timing, perf_counter() - began))
         seconds = perf_counter() - began
         self._metrics.add(route or OTHER, request.method, int(response.status), seconds)

@@ -3,6 +3,11 @@
 from postroad.contracts.message import CallTiming
 
 
+def is_timed(path: str) -> bool:
+    """Return whether an answer has the header: what a sign-in takes is told to nobody."""
+    return not path.startswith("/auth")
+
+
 def server_timing(timing: CallTiming, total_s: float) -> tuple[bytes, bytes]:
     """Return a header with the parts of a request that went over the broker, in milliseconds.
 

@@ -152,7 +152,7 @@ def test_a_disabled_users_right_password_costs_what_a_wrong_one_does(counted: Co
             counted.fail(1, password=password)
             checks.append(hasher.mock_calls)
 
-    assert [len(each) for each in checks] == [1, 1]
+    assert [len(each) for each in checks] == [2, 2]  # of the hash, and of a new one's cost
 
 
 @pytest.mark.parametrize("username", ["a\0b", "reader\0", "\x1b[31m", "\u202ealice", " "])
@@ -338,6 +338,20 @@ def test_a_hash_with_older_parameters_is_renewed_at_the_next_sign_in(
     assert after_failure.password_hash == before.password_hash
     assert "t=2" in after_success.password_hash
     assert at_last.password_hash == after_success.password_hash
+
+
+def test_one_hash_is_found_for_each_set_of_parameters(auth: AuthUnderTest) -> None:
+    newer = AuthUnderTest(auth.database, auth.keys, make_settings(argon2_time_cost=2))
+    for number in range(3):
+        auth.add_user(f"reader-{number}")
+        newer.add_user(f"writer-{number}")
+
+    newer.service.expect_hashes()
+
+    assert ["t=1" in each for each in sorted(auth.service.users.hashes_of_each_kind())] == [
+        *(True, False)
+    ]
+    assert len(newer.service.passwords._decoys) == 2
 
 
 def test_a_user_from_before_passwords_were_prepared_signs_in_as_they_type(

@@ -1,10 +1,12 @@
 """Password hashes."""
 
+from typing import ClassVar
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auth_worker.passwords import BadPassword, Passwords, prepare
+from auth_worker.passwords import BadPassword, Passwords, _kind, prepare
 from tests.support.auth import make_settings
 
 passwords = Passwords(make_settings())
@@ -16,12 +18,14 @@ TYPED_BEFORE = (DECOMPOSED, KEPT.replace(" ", "\u3000"), "tab\there", "soft\u00a
 
 
 class Counting(Passwords):
-    """Counts the checks of a hash, each of which takes long."""
+    """Counts the checks of a hash, each of which takes long, and notes with which parameters."""
 
     hashed = 0
+    kinds: ClassVar[list[str]] = []
 
     def _is_hash_of(self, password: str, password_hash: str) -> bool:
         self.hashed += 1
+        self.kinds.append(_kind(password_hash))
         return super()._is_hash_of(password, password_hash)
 
 
@@ -145,6 +149,36 @@ def test_a_check_takes_as_long_for_everybody(password: str, hashes: int) -> None
         counting.hashed = 0
         counting.matches(password, password_hash)
         assert counting.hashed == hashes
+
+
+@pytest.mark.parametrize("password", [KEPT, DECOMPOSED])
+def test_a_check_takes_as_long_for_who_has_an_older_hash(password: str) -> None:
+    costly = Counting(make_settings(argon2_time_cost=2))
+    old, new = passwords.hash(password), costly.hash(password)
+    costly.expect([old])
+
+    done = []
+    for password_hash in (None, old, new, passwords.hash("x"), costly.hash("x"), "nonsense"):
+        costly.kinds.clear()
+        costly.matches(password, password_hash)
+        done.append(sorted(kind for kind in costly.kinds if kind != "nonsense"))
+
+    assert all(each == done[0] for each in done)
+    assert set(done[0]) == {_kind(old), _kind(new)}
+    assert costly.matches(password, old)
+    assert costly.matches(password, new)
+    assert not costly.matches("", new)
+    assert not costly.matches("", old)
+
+
+def test_parameters_that_nobody_has_any_more_cost_nothing() -> None:
+    costly = Counting(make_settings(argon2_time_cost=2))
+    costly.matches(KEPT, passwords.hash(KEPT))  # it was not expected, and is from now on
+    assert len(costly._decoys) == 2
+
+    costly.expect([])
+
+    assert len(costly._decoys) == 1
 
 
 def test_a_usual_sign_in_makes_one_hash() -> None:

@@ -8,7 +8,7 @@ import pytest
 from http_bridge.app import Bridge
 from http_bridge.http.lockouts import KEPT_MAX, Lockouts
 from postroad.contracts.auth import REFRESH_CONTEXT, CreateSession, Ended, EndSession, Session
-from postroad.contracts.errors import ServiceError, TooManyAttempts
+from postroad.contracts.errors import InvalidCredentials, ServiceError, TooManyAttempts
 from postroad.messaging.rpc_worker import Handlers
 from postroad.security.keyring import KeyRing
 from postroad.security.sealing import seal
@@ -152,3 +152,15 @@ def test_no_more_refusals_are_kept_than_a_bound() -> None:
     lockouts.check(0)
 
     assert len(lockouts._until) == KEPT_MAX
+
+
+@pytest.mark.parametrize("refusal", [None, InvalidCredentials()])
+async def test_nobody_is_told_how_long_a_sign_in_took(
+    bridge: Bridge, auth: Auth, refusal: ServiceError | None
+) -> None:
+    auth.refusal = refusal
+
+    answer = await sign_in(bridge)
+
+    assert answer.status == (401 if refusal else 200)
+    assert b"server-timing" not in answer.headers

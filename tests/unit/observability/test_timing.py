@@ -4,7 +4,7 @@ from time import perf_counter, time
 
 import pytest
 
-from http_bridge.http.server_timing import server_timing
+from http_bridge.http.server_timing import is_timed, server_timing
 from postroad.contracts.errors import UpstreamFailed
 from postroad.contracts.message import CallTiming
 from postroad.observability.timing import (
@@ -107,6 +107,12 @@ def test_server_timing_names_the_parts_in_milliseconds() -> None:
         b"edge;dur=0.31, queue;dur=1.10, worker;dur=17.20, upstream;dur=15.20, reply;dur=0.40, "
         b"total;dur=19.01"
     )
+
+
+@pytest.mark.parametrize("path", ["/auth", "/auth/", "/auth/refresh", "/auth/logout", "/auth/me"])
+def test_what_a_sign_in_takes_is_not_told(path: str) -> None:
+    assert not is_timed(path)
+    assert is_timed("/products")
 
 
 def test_server_timing_leaves_out_an_upstream_that_was_not_asked() -> None:
