@@ -1,33 +1,27 @@
 """The table of routes: what a line of it does, and which line answers a path."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
-import orjson
 import pytest
 from pydantic import Field
-from structlog.testing import capture_logs
 
 from http_bridge.app import Bridge
-from http_bridge.asgi.messages import Headers, HttpRequest, HttpResponse, Scope
+from http_bridge.asgi.messages import Headers
 from http_bridge.documents.openapi import build_document
-from http_bridge.routes.backend import Backend, HandlerRoute
-from http_bridge.routes.products import no_products
+from http_bridge.routes.backend import HandlerRoute
 from http_bridge.routes.routing import ContractRoute, Route, Router
 from http_bridge.routes.table import ROUTES, SERVICES, shown
 from http_bridge.settings import BridgeSettings
 from postroad.contracts.base import Request
-from postroad.contracts.catalog import GetProduct, ListProducts, ProductPage
-from postroad.contracts.errors import InvalidRequest, PeerError, ProductNotFound
+from postroad.contracts.catalog import GetProduct, ListProducts
+from postroad.contracts.errors import ProductNotFound
 from postroad.contracts.message import Message
-from postroad.messaging.reply import Reply
 from postroad.messaging.rpc_worker import Handlers
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity
-from postroad.testing import calling, eventually, serving
+from postroad.testing import calling, serving
 from postroad.testing.keys import token_text
-from tests.support.bridges import ask, make_bridge, make_test_backend
+from tests.support.bridges import ask, make_bridge
 from tests.support.brokers import MemoryUnderTest
 from tests.support.scraping import Scrape
 
@@ -60,7 +54,6 @@ class SetStock(Request[Stock], method="catalog.stock.set", scope="catalog:read")
     count: int = Field(ge=0)
 
 
-IN_FLIGHT = "postroad_http_requests_in_flight"
 STOCK = "/products/{product_id}/stock"
 NEW: tuple[Route, ...] = (
     ContractRoute("GET", "/products/{product_id}/stock", GetStock, link="stock"),
@@ -281,76 +274,6 @@ async def test_whatever_is_asked_there_are_few_labels(bridge: Bridge) -> None:
     assert scraped.labels("postroad_http_requests_total", "route") == {"other"}
 
 
-def test_what_never_became_a_request_is_a_problem_and_counted(bridge: Bridge) -> None:
-    answer = bridge.refuse(InvalidRequest("no HTTP"))
-
-    scraped = Scrape.of(bridge.metrics())
-    problem, headers = orjson.loads(answer.body), dict(answer.headers)
-    assert (answer.status, problem["code"]) == (400, "invalid_request")
-    assert problem["detail"] == problem["error"] == "no HTTP"
-    assert headers[b"x-request-id"] == problem["request_id"].encode()
-    labels = {"route": "other", "method": "other", "status": "400"}
-    assert scraped.value("postroad_http_requests_total", **labels) == 1
-
-
-@pytest.mark.parametrize(("method", "code"), [("GET", "unavailable"), ("POST", "outcome_unknown")])
-async def test_a_request_that_outlives_the_server_is_a_problem(
-    memory_broker: MemoryUnderTest, keys: dict[str, KeyRing], method: str, code: str
-) -> None:
-    async def never(_: HttpRequest, __: Backend) -> HttpResponse:
-        return await asyncio.Future()
-
-    routes = (HandlerRoute(method, "/never", never),)
-    bridge = make_bridge(memory_broker.as_user("bridge"), keys["bridge"], routes=routes)
-    asked = asyncio.create_task(ask(bridge, method, "/never"))
-    await eventually(lambda: Scrape.of(bridge.metrics()).value(IN_FLIGHT) == 1)
-
-    asked.cancel()  # as uvicorn does when it has waited for long enough
-    answer = await asked
-
-    assert (answer.status, answer.json()["code"]) == (503, code)
-    assert Scrape.of(bridge.metrics()).value(IN_FLIGHT) == 0
-
-
-async def test_a_request_that_waits_for_what_was_cancelled_is_a_bug(
-    memory_broker: MemoryUnderTest, keys: dict[str, KeyRing]
-) -> None:
-    async def confused(_: HttpRequest, __: Backend) -> HttpResponse:
-        future: asyncio.Future[HttpResponse] = asyncio.Future()
-        future.cancel()
-        return await future
-
-    routes = (HandlerRoute("GET", "/confused", confused),)
-    bridge = make_bridge(memory_broker.as_user("bridge"), keys["bridge"], routes=routes)
-
-    answer = await ask(bridge, "GET", "/confused")
-
-    assert (answer.status, answer.json()["code"]) == (500, "internal")
-
-
-async def test_a_start_that_fails_is_one_sentence(
-    memory_broker: MemoryUnderTest, keys: dict[str, KeyRing]
-) -> None:
-    @asynccontextmanager
-    async def lifespan() -> AsyncIterator[None]:
-        raise SystemExit("cannot start: METRICS_PORT: Address already in use")
-        yield
-
-    backend = make_test_backend(memory_broker.as_user("bridge"), keys["bridge"])
-    sent: list[Scope] = []
-
-    async def receive() -> Scope:
-        return {"type": "lifespan.startup"}
-
-    async def send(message: Scope) -> None:
-        sent.append(message)
-
-    await Bridge(ROUTES, backend, lifespan=lifespan)({"type": "lifespan"}, receive, send)
-
-    said = "cannot start: METRICS_PORT: Address already in use"
-    assert sent == [{"type": "lifespan.startup.failed", "message": said}]
-
-
 # what a table may not say
 
 
@@ -374,43 +297,6 @@ def test_every_documented_handler_has_a_summary() -> None:
 
 def test_the_services_to_be_ready_for_are_those_of_the_contracts() -> None:
     assert SERVICES == ("auth", "catalog")
-
-
-async def test_of_a_long_path_a_log_has_its_beginning(bridge: Bridge) -> None:
-    with capture_logs() as logs:
-        await ask(bridge, "GET", "/" + "x" * 5000)
-
-    assert [line["path"] for line in logs if line["event"] == "http"] == ["/" + "x" * 199]
-
-
-# an empty catalogue
-
-PAGE = b'{"data":[],"total":%d,"skip":0,"limit":0}'
-ONE = b'{"data":[{"id":1,"title":"","price":1,"description":""}],"total":1,"skip":0,"limit":1}'
-
-
-@pytest.mark.parametrize(
-    ("body", "is_empty"),
-    [
-        (PAGE % 0, True),
-        (PAGE % 7, False),
-        (ONE, False),
-        (b' { "limit": 0, "skip": 0, "total": 0, "data": [ ], "x": "%b" }' % (b"{" * 200), True),
-        (ONE.replace(b":[", b": ["), False),
-    ],
-)
-def test_a_catalogue_is_empty_when_its_whole_listing_is(body: bytes, is_empty: bool) -> None:
-    assert no_products(ListProducts(), Reply(ProductPage, body, None, False)) is is_empty
-
-
-@pytest.mark.parametrize("request_", [ListProducts(q="x"), ListProducts(category="books")])
-def test_a_search_that_finds_nothing_says_nothing_of_the_catalogue(request_: ListProducts) -> None:
-    assert not no_products(request_, Reply(ProductPage, PAGE % 0, None, False))
-
-
-def test_a_page_that_cannot_be_read_is_the_fault_of_who_wrote_it() -> None:
-    with pytest.raises(PeerError):
-        no_products(ListProducts(), Reply(ProductPage, b"{}", None, False))
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/messages", "/docs/start.js"])

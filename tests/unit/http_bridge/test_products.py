@@ -1,0 +1,35 @@
+"""When the catalogue is empty: no search, and nothing in the whole listing."""
+
+import pytest
+
+from http_bridge.routes.products import no_products
+from postroad.contracts.catalog import ListProducts, ProductPage
+from postroad.contracts.errors import PeerError
+from postroad.messaging.reply import Reply
+
+PAGE = b'{"data":[],"total":%d,"skip":0,"limit":0}'
+ONE = b'{"data":[{"id":1,"title":"","price":1,"description":""}],"total":1,"skip":0,"limit":1}'
+
+
+@pytest.mark.parametrize(
+    ("body", "is_empty"),
+    [
+        (PAGE % 0, True),
+        (PAGE % 7, False),
+        (ONE, False),
+        (b' { "limit": 0, "skip": 0, "total": 0, "data": [ ], "x": "%b" }' % (b"{" * 200), True),
+        (ONE.replace(b":[", b": ["), False),
+    ],
+)
+def test_a_catalogue_is_empty_when_its_whole_listing_is(body: bytes, is_empty: bool) -> None:
+    assert no_products(ListProducts(), Reply(ProductPage, body, None, False)) is is_empty
+
+
+@pytest.mark.parametrize("request_", [ListProducts(q="x"), ListProducts(category="books")])
+def test_a_search_that_finds_nothing_says_nothing_of_the_catalogue(request_: ListProducts) -> None:
+    assert not no_products(request_, Reply(ProductPage, PAGE % 0, None, False))
+
+
+def test_a_page_that_cannot_be_read_is_the_fault_of_who_wrote_it() -> None:
+    with pytest.raises(PeerError):
+        no_products(ListProducts(), Reply(ProductPage, b"{}", None, False))
