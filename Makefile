@@ -10,7 +10,7 @@ PYTHON := $(VENV)/bin/python
 export PYTHONDONTWRITEBYTECODE :=  # compiled modules make a start faster
 
 .DEFAULT_GOAL := help
-.PHONY: run test check fuzz safeguards faults bench scaling soak lock screenshots clean help
+.PHONY: run test check audit sbom fuzz safeguards faults bench scaling soak lock screenshots clean help
 
 run: ## start everything here: make run [UPSTREAM=https://dummyjson.com] [PORT=8000]
 	@bin/setup && exec $(VENV)/bin/postroad up --port '$(PORT)' $(if $(UPSTREAM),--upstream '$(UPSTREAM)')
@@ -30,6 +30,20 @@ check: ## lint, format, types, imports, no secrets in files, and generated files
 	$(PYTHON) -m pytest -q -p no:cacheprovider tests/unit/repository/test_secrets.py
 	$(VENV)/bin/postroad definitions --check
 	$(VENV)/bin/postroad contracts check
+
+AUDITORS := $(VENV)-auditors
+$(AUDITORS)/made: bin/auditors.txt
+	@bin/setup --dev
+	$(PYTHON) -m venv --clear $(AUDITORS)
+	$(AUDITORS)/bin/pip --quiet install --require-hashes --only-binary :all: -r $<
+	touch $@
+
+audit: $(AUDITORS)/made ## ask PyPI which advisories there are for the locked packages (needs https://pypi.org)
+	$(AUDITORS)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.txt
+
+sbom: $(AUDITORS)/made ## write the image's Python packages to dist/sbom.json (CycloneDX)
+	mkdir -p dist
+	$(AUDITORS)/bin/cyclonedx-py requirements requirements.txt --output-reproducible --output-file dist/sbom.json
 
 fuzz: ## make hostile messages, and see that none is let in: make fuzz [ARGS='--minutes 10']
 	@bin/setup --dev && exec $(PYTHON) -m tests.hostile.fuzz $(ARGS)
@@ -59,6 +73,7 @@ lock: ## renew the requirements*.txt to the newest versions that pyproject.toml 
 	for lock in $(notdir $(basename $(wildcard benchmarks/peers/locks/*.txt))); do \
 		$(LOCK) --group peer-$$lock --output-file benchmarks/peers/locks/$$lock.txt || exit; done
 	$(LOCK) --group installer --output-file bin/uv.txt
+	$(LOCK) --group auditors --output-file bin/auditors.txt
 	$(LOCK) --group profiler --output-file benchmarks/profiler.txt
 	$(LOCK) --group charts --output-file benchmarks/scaling/requirements.txt
 
