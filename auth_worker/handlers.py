@@ -15,6 +15,7 @@ from postroad.contracts.auth import (
     RevocationList,
     Session,
     UserProfile,
+    former_password_context,
     password_context,
 )
 from postroad.contracts.errors import InvalidRefreshToken, InvalidRequest, NotAuthenticated
@@ -26,11 +27,7 @@ from postroad.storage.database import Database
 
 def create_session(request: CreateSession, *, sign_in: SignIn, keys: KeyRing) -> Session:
     """Sign a user in."""
-    context = password_context(request.username)
-    try:
-        password = unseal(request.sealed_password, context=context, identity=keys.identity)
-    except CannotUnseal as error:
-        raise InvalidRequest(f"sealed_password: {error}") from error
+    password = _unseal_password(request, keys)
     tokens = sign_in.sign_in(
         request.username,
         password,
@@ -82,6 +79,23 @@ def list_revocations(_request: ListRevocations, *, sessions: Sessions) -> Revoca
 
 def probe_sessions(_request: ProbeSessions, *, database: Database) -> Readiness:
     return Readiness(problem=database.problem())
+
+
+def _unseal_password(request: CreateSession, keys: KeyRing) -> str:
+    """Open a password that was sealed for this very request, or before 0.2 for its user."""
+    asked = current_context.get()
+    context = password_context(
+        request.username,
+        caller=asked.caller,
+        message_id=asked.message_id,
+        deadline=asked.deadline,
+    )
+    for each in (context, former_password_context(request.username)):
+        try:
+            return unseal(request.sealed_password, context=each, identity=keys.identity)
+        except CannotUnseal as error:
+            refusal = error
+    raise InvalidRequest(f"sealed_password: {refusal}") from refusal
 
 
 def _unseal_refresh_token(sealed: str, keys: KeyRing) -> str:

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 import { Keys, Refused, signRequest, tokenHash, verifySignature } from './envelope.js'
-import { open, seal } from './sealing.js'
+import { open, passwordContext, seal } from './sealing.js'
 
 const folder = process.argv[2] ?? fileURLToPath(new URL('../../tests/vectors', import.meta.url))
 const read = (name) => JSON.parse(readFileSync(`${folder}/${name}.json`, 'utf8'))
@@ -55,6 +55,7 @@ check('a request signed here verifies', () => {
 const { receiver, context, sealed, secret } = read('sealed')
 
 check('the sealed secret opens', () => {
+  assert.equal(passwordContext('reader', 'orders', { id: 'm-1', exp: 1800000000.5 }), context)
   assert.equal(open(sealed, identities[receiver], context), secret)
   assert.throws(() => open(sealed, identities[receiver], `${context}s`))
   assert.throws(() => open(sealed, identities.catalog, context))

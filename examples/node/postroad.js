@@ -80,7 +80,10 @@ export class Client {
     throw new Error(`cannot connect to the broker: ${reasons.join('; ')}`)
   }
 
-  /** Send a request, and give its reply; an error is a ServiceError with its `code`. */
+  /**
+   * Send a request, and give its reply; an error is a ServiceError with its `code`. Where something
+   * is sealed for this one request, `request` is a function of its `id` and deadline `exp`.
+   */
   async call(method, request = {}, { timeoutMs = 5000, token, correlationId } = {}) {
     this.#keys.refresh()
     if (!isCovered(method, this.#keys.peer(this.#keys.service).calls)) {
@@ -198,11 +201,13 @@ export class Client {
 
   #publish(line, call, id, request, { timeoutMs, token, correlationId = id }) {
     const now = Date.now()
-    const body = Buffer.from(JSON.stringify(request))
+    const exp = (now + timeoutMs) / 1000
+    const content = typeof request === 'function' ? request({ id, exp }) : request
+    const body = Buffer.from(JSON.stringify(content))
     const signature = signRequest(this.#keys, call.service, body, {
       op: call.method,
       iat: now / 1000,
-      exp: (now + timeoutMs) / 1000,
+      exp,
       jti: id,
       cid: correlationId,
       rto: line.replies,

@@ -18,6 +18,10 @@ const KEM = Buffer.from([...Buffer.from('KEM'), 0x00, 0x20]) // DHKEM(X25519, HK
 // that, HKDF-SHA256 and AES-128-GCM
 const SUITE = Buffer.from([...Buffer.from('HPKE'), 0x00, 0x20, 0x00, 0x01, 0x00, 0x01])
 
+/** The context of a password: of one request to sign in, and of no other. */
+export const passwordContext = (username, caller, { id, exp }) =>
+  `auth.sessions.create ${caller} ${id} ${exp.toFixed(3)} ${username}`
+
 /** Encrypt a secret to a service's sealing key; it opens for the same context only. */
 export function seal(secret, receiver, context) {
   const recipient = publicKey(keyInUse(receiver.keys, 'sealing'))

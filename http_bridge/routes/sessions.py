@@ -19,12 +19,11 @@ from postroad.contracts.auth import (
     EndSession,
     RefreshSession,
     Session,
-    password_context,
 )
 from postroad.contracts.errors import InvalidRefreshToken, TooManyAttempts
 from postroad.messaging.reply import Reply
 from postroad.security.keyring import KeyRing
-from postroad.security.sealing import seal, unseal
+from postroad.security.sealing import SignIn, seal, unseal
 
 SECRET_MAX = 1000  # characters
 COOKIES_MAX = 4  # of one name that are tried; each is a call
@@ -85,18 +84,16 @@ async def sign_in(request: HttpRequest, backend: Backend) -> HttpResponse:
     """Sign in."""
     backend.site.check_host(request)
     credentials = await read_json(request, Credentials.model_validate_json, backend.body_max_bytes)
-    context = password_context(credentials.username)
     device_token = _device_token(request)
     who = (credentials.username, request.client_address, device_token)
     backend.lockouts.check(who)
     try:
         reply = await backend.calls.call(
-            CreateSession(
+            SignIn(
                 username=credentials.username,
-                sealed_password=_seal(credentials.password, context=context, keys=backend.keys),
                 client_address=request.client_address,
                 device_token=device_token,
-            ),
+            ).with_password(credentials.password, backend.keys.trust),
             correlation_id=request.request_id,
             address=request.client_address,
         )

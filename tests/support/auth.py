@@ -95,10 +95,12 @@ class AuthUnderTest:
         *,
         caller: str = "bridge",
         message_id: str | None = None,
+        deadline: float | None = None,
         user: AccessToken | None = None,
     ) -> Any:
         """Hand a request to its handler; the same ``message_id`` makes it a redelivery."""
-        call = RequestContext(caller, message_id or new_id(), "request-1", time() + 10, user)
+        deadline = deadline or time() + 10
+        call = RequestContext(caller, message_id or new_id(), "request-1", deadline, user)
 
         def answer() -> Any:
             current_context.set(call)
@@ -115,19 +117,18 @@ class AuthUnderTest:
         device: str | None = None,
         caller: str = "bridge",
     ) -> Session:
-        sealed = seal(
-            password,
-            to="auth",
-            context=password_context(username),
-            trust=self.keys["bridge"].trust,
+        message_id, deadline = new_id(), round(time() + 10, 3)
+        context = password_context(
+            username, caller=caller, message_id=message_id, deadline=deadline
         )
+        sealed = self.seal(password, context)
         request = CreateSession(
             username=username,
             sealed_password=sealed,
             client_address=address,
             device_token=device,
         )
-        answer: Session = self.ask(request, caller=caller)
+        answer: Session = self.ask(request, caller=caller, message_id=message_id, deadline=deadline)
         return answer
 
     def refresh(
@@ -141,9 +142,9 @@ class AuthUnderTest:
         sealed = None if token is None else self.seal(token)
         self.ask(EndSession(sealed_refresh_token=sealed), user=user)
 
-    def seal(self, token: str) -> str:
+    def seal(self, secret: str, context: str = REFRESH_CONTEXT) -> str:
         trust = self.keys["bridge"].trust
-        return seal(token, to="auth", context=REFRESH_CONTEXT, trust=trust)
+        return seal(secret, to="auth", context=context, trust=trust)
 
     def refresh_token(self, session: Session, *, caller: str = "bridge") -> str:
         """Open a session's refresh token as the caller does."""

@@ -289,7 +289,9 @@ def _refused(accepted: dict[str, Vector]) -> list[Vector]:
 
 
 def _sealed() -> Vector:
-    context = password_context("reader")
+    context = password_context(
+        "reader", caller="orders", message_id="m-1", deadline=1_800_000_000.5
+    )
     secret = "pässword"  # of nobody
     try:
         kept: Vector = read("sealed")

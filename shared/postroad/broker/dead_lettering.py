@@ -4,6 +4,7 @@ The broker bounds the bytes of bodies in a queue, not those of headers, and a la
 many small ones out. So whoever reads a queue publishes a copy of what is too large, and acks it.
 """
 
+import re
 from collections.abc import Mapping
 from time import time
 from typing import Any
@@ -17,6 +18,7 @@ KEPT_BODY_BYTES = 4096  # of what nobody has signed
 KEPT_HEADERS_BYTES = 8192
 _NEVER_SIGNED = (Reason.UNSIGNED, Reason.MALFORMED, Reason.UNKNOWN_KEY, Reason.BAD_SIGNATURE)
 _FIRST_KEPT = ("signature", "authorization", "traceparent")
+_SEALED = re.compile(rb'("sealed_\w+"\s*:\s*)"[^"]*"?')  # a field that nobody is to keep
 _PERSISTENT = 2
 
 
@@ -29,13 +31,14 @@ class DeadLetters:
         self._service = service
 
     def take(self, delivery: Delivery, reason: str) -> None:
-        """Dead-letter a delivery: whole, or a cut copy.
+        """Dead-letter a delivery: whole, or a cut copy, without what was sealed in it.
 
         ``reason`` says why: a refusal's, or "rejected". Where the copy is not confirmed, the
         broker dead-letters all of it.
         """
         kept = delivery.body[:KEPT_BODY_BYTES] if reason in _NEVER_SIGNED else delivery.body
-        is_whole = len(kept) == len(delivery.body)
+        kept = _SEALED.sub(rb'\1""', kept)
+        is_whole = kept == delivery.body
         if is_whole and _size(delivery.properties.headers or {}) <= KEPT_HEADERS_BYTES:
             delivery.dead_letter()
             return

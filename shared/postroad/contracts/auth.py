@@ -40,9 +40,10 @@ class CreateSession(
 ):
     """Sign a user in.
 
-    The password is sealed to the auth service's key for ``password_context(username)`` (see
+    The password is sealed to the auth service's key for ``password_context`` (see
     ``postroad.security.sealing``), so that nobody reads it in a queue, nor moves it to another
-    name. One that is sealed to a key which the service does not hold is an invalid request.
+    name or request. One that is sealed to a key which the service does not hold, or for another
+    request, is an invalid request.
     ``client_address`` is where the user's own request came from, and ``device_token`` the one of
     that client's last session: with it, others who fail in the user's name keep nobody out. A
     second delivery makes a second session, which is harmless.
@@ -116,6 +117,11 @@ class ListRevocations(Request[RevocationList], method="auth.revocations.list"):
 REFRESH_CONTEXT = "auth refresh token"
 
 
-def password_context(username: str) -> str:
-    """Give the context to which a user's password is sealed."""
+def password_context(username: str, *, caller: str, message_id: str, deadline: float) -> str:
+    """Return the context to which a user's password is sealed: of one request, and of no other."""
+    return f"{CreateSession.method} {caller} {message_id} {deadline:.3f} {username}"
+
+
+def former_password_context(username: str) -> str:
+    """Return the context to which callers before 0.2 seal a password."""
     return f"{CreateSession.method} {username}"

@@ -40,6 +40,7 @@ from postroad.observability.trace_context import ongoing_trace
 from postroad.security.access_tokens import AccessToken
 from postroad.security.claims import Refused
 from postroad.security.keyring import KeyRing
+from postroad.security.sealing import SealedAsSent
 from postroad.security.signatures import Signer, Verifier, token_hash
 from postroad.topology.names import RPC_EXCHANGE
 
@@ -248,7 +249,9 @@ class Client:
             raise ValueError("a correlation id is 1 to 128 characters of A-Z a-z 0-9 - _ . :")
         now, request = time(), waiting.request
         reply_to = self._replies.address or ""
-        body = request.as_json
+        deadline, body = now + timeout_s, request.as_json
+        if isinstance(request, SealedAsSent):
+            body = request.body_for(self._service, message_id, deadline)
         if len(body) > REQUEST_MAX_BYTES:
             raise InvalidRequest(str(TooLarge(body, REQUEST_MAX_BYTES)))
         token, hashed = _text_and_hash(user) if user is not None else (None, None)
@@ -260,7 +263,7 @@ class Client:
                 message_id=message_id,
                 correlation_id=correlation_id,
                 reply_to=reply_to,
-                deadline=now + timeout_s,
+                deadline=deadline,
                 token_hash=hashed,
             )
         }

@@ -1,8 +1,12 @@
 """Secrets that travel through a queue, readable by one service alone (HPKE, RFC 9180)."""
 
+from typing import Self
+
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+from pydantic import PrivateAttr, SecretStr
 
+from postroad.contracts.auth import CreateSession, password_context
 from postroad.security.keys import (
     Identity,
     TrustBundle,
@@ -24,6 +28,35 @@ def seal(secret: str, *, to: str, context: str, trust: TrustBundle) -> str:
     """
     key = trust.services[to].key("sealing").agreement()
     return unpadded_b64encode(_SUITE.encrypt(secret.encode(), key, info=context.encode()))
+
+
+class SealedAsSent:
+    """A request in which something is sealed for its one message, when it is sent."""
+
+    def body_for(self, caller: str, message_id: str, deadline: float) -> bytes:
+        raise NotImplementedError
+
+
+class SignIn(CreateSession, SealedAsSent, abstract=True):
+    """A sign-in that knows the password, and seals it as it is sent."""
+
+    sealed_password: str = "-"  # noqa: S105  # until it is sent
+    _password: SecretStr = PrivateAttr()
+    _trust: TrustBundle = PrivateAttr()
+
+    def with_password(self, password: SecretStr, trust: TrustBundle) -> Self:
+        """Give the password, and whom it may be sealed to."""
+        self._password, self._trust = password, trust
+        return self
+
+    def body_for(self, caller: str, message_id: str, deadline: float) -> bytes:
+        """Return the JSON of one message, with the password sealed for it alone."""
+        context = password_context(
+            self.username, caller=caller, message_id=message_id, deadline=deadline
+        )
+        secret = self._password.get_secret_value()
+        sealed = seal(secret, to=self.service, context=context, trust=self._trust)
+        return self.model_copy(update={"sealed_password": sealed}).as_json
 
 
 def unseal(text: str, *, context: str, identity: Identity) -> str:

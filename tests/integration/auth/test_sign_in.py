@@ -12,7 +12,7 @@ from auth_worker.devices import Devices
 from auth_worker.passwords import Passwords
 from auth_worker.sign_in import SignIn
 from auth_worker.tables import sessions, sign_in_failures, users
-from postroad.contracts.auth import CreateSession
+from postroad.contracts.auth import CreateSession, former_password_context, password_context
 from postroad.contracts.errors import InvalidCredentials, InvalidRequest, TooManyAttempts
 from postroad.contracts.events import LoginFailed, LoginSucceeded
 from postroad.security.keyring import KeyRing
@@ -173,6 +173,31 @@ def test_a_password_sealed_to_another_name_is_no_valid_request(auth: AuthUnderTe
         auth.ask(CreateSession(username="reader", sealed_password=auth.seal(PASSWORD)))
 
     assert rows(auth.database, sign_in_failures) == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"caller": "catalog"}, {"message_id": "m-2"}, {"deadline": 9_000_000_001.0}]
+)
+def test_a_password_sealed_for_one_request_opens_in_no_other(
+    auth: AuthUnderTest, changes: dict[str, Any]
+) -> None:
+    auth.add_user("reader")
+    asked: dict[str, Any] = {"caller": "bridge", "message_id": "m-1", "deadline": 9_000_000_000.0}
+    sealed = auth.seal(PASSWORD, password_context("reader", **asked))
+    request = CreateSession(username="reader", sealed_password=sealed)
+
+    assert auth.ask(request, **asked)
+    with pytest.raises(InvalidRequest, match="sealed_password"):
+        auth.ask(request, **(asked | changes))
+
+
+def test_a_password_sealed_by_a_caller_of_the_version_before_is_taken(
+    auth: AuthUnderTest,
+) -> None:
+    auth.add_user("reader")
+    sealed = auth.seal(PASSWORD, former_password_context("reader"))
+
+    assert auth.ask(CreateSession(username="reader", sealed_password=sealed))
 
 
 def test_after_five_failures_even_the_right_password_is_not_checked(
