@@ -1,28 +1,39 @@
 """Whether the services can change anything now, asked when somebody wants to know."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
+from typing import Any
 
 import structlog
 
 from postroad.contracts.base import Request
 from postroad.contracts.errors import ServiceError
-from postroad.contracts.probes import ProbeSessions, ProbeSyncs, Readiness
+from postroad.contracts.probes import Readiness
+from postroad.contracts.registry import CONTRACTS
 from postroad.messaging.client import Client
 
 log = structlog.get_logger()
 
 FRESH_S = 1.0
 TIMEOUT_S = 4.0  # a service says within it that its database does not answer
-_PROBES = (ProbeSessions(), ProbeSyncs())
 
 
 class ServiceProbes:
-    """Asks each service that has a database; however many want to know, each second at most."""
+    """Asks each service that has a database; however many want to know, each second at most.
 
-    def __init__(self, client: Client, *, clock: Callable[[], float] = monotonic) -> None:
+    Those services are the ones with a contract whose reply is ``Readiness``.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        contracts: Iterable[type[Request[Any]]] = CONTRACTS.values(),
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self._client = client
+        self._probes = [contract() for contract in contracts if contract.reply is Readiness]
         self._clock = clock
         self._asked_at = 0.0
         self._asking: asyncio.Task[list[str]] | None = None
@@ -40,7 +51,7 @@ class ServiceProbes:
         return await asyncio.shield(self._asking)
 
     async def _ask(self) -> list[str]:
-        found = await asyncio.gather(*map(self._problem, _PROBES))
+        found = await asyncio.gather(*map(self._problem, self._probes))
         return [problem for problem in found if problem is not None]
 
     async def _problem(self, probe: Request[Readiness]) -> str | None:

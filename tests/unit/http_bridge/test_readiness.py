@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from http_bridge.calls.probes import FRESH_S, ServiceProbes
+from postroad.contracts.base import Request
+from postroad.contracts.catalog import GetProduct
 from postroad.contracts.errors import InternalError
 from postroad.contracts.probes import ProbeSessions, ProbeSyncs, Readiness
 from postroad.messaging.client import Client
@@ -59,6 +61,21 @@ async def test_a_service_whose_database_takes_no_change_makes_it_not_ready(
     assert of_all.status == 503
     assert of_all.json()["detail"] == f"auth: {READ_ONLY}"
     assert of_bridge.status == 200
+
+
+async def test_a_service_that_declares_a_probe_is_asked(
+    memory_broker: MemoryUnderTest, keys: dict[str, KeyRing]
+) -> None:
+    class ProbeDoors(Request[Readiness], method="catalog.doors.probe"):
+        """Whether a door could be opened."""
+
+    def shut(_: ProbeDoors) -> Readiness:
+        return Readiness(problem=READ_ONLY)
+
+    async with running(memory_broker, keys, {}, {ProbeDoors: shut}) as client:
+        probes = ServiceProbes(client, contracts=[GetProduct, ProbeDoors])
+
+        assert await probes.problems() == [f"catalog: {READ_ONLY}"]
 
 
 async def test_a_service_that_does_not_say_is_taken_for_ready(
