@@ -103,8 +103,11 @@ class _Session:
         holder = self._broker.browser(queues)
         try:
             letters = await self._read(holder)
-            if self._options.act in ("list", "show"):
-                return self._look(letters)
+            if self._options.act == "list":
+                list_letters(letters, self._options)
+                return 0
+            if self._options.act == "show":
+                return self._show(letters)
             return await self._move(letters[: self._options.limit], holder)
         finally:
             await holder.close()
@@ -125,22 +128,6 @@ class _Session:
 
     def _is_movable(self, letter: DeadLetter) -> bool:
         return self._options.act != "quarantine" or letter.queue != QUARANTINE
-
-    def _look(self, letters: list[DeadLetter]) -> int:
-        options, now = self._options, time()
-        if options.act == "show":
-            return self._show(letters)
-        if options.json:
-            for letter in letters:
-                print(json.dumps(dead_letters_view.as_json(letter)))
-        elif not letters:
-            print(
-                "no dead letters" + (" are like that" if _is_choosy(options) else ": all is well")
-            )
-        else:
-            view = dead_letters_view.each if options.each else dead_letters_view.groups
-            show(view(letters[: options.limit], now))
-        return 0
 
     def _show(self, letters: list[DeadLetter]) -> int:
         number = self._options.n or 1
@@ -180,6 +167,20 @@ class _Session:
             return await asyncio.to_thread(_says_yes, question)
         print("run it again with --yes")
         return False
+
+
+def list_letters(letters: list[DeadLetter], options: Namespace) -> None:
+    """Print letters, or that there are none: for programs, on standard error."""
+    if not letters:
+        where = sys.stderr if options.json else sys.stdout
+        found = " are like that" if _is_choosy(options) else ": all is well"
+        print(f"no dead letters{found}", file=where)
+    elif options.json:
+        for letter in letters:
+            print(json.dumps(dead_letters_view.as_json(letter)))
+    else:
+        view = dead_letters_view.each if options.each else dead_letters_view.groups
+        show(view(letters[: options.limit], time()))
 
 
 def _says_yes(question: str) -> bool:

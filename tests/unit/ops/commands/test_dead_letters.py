@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.commands.dead_letters import _says_yes
-from ops.commands.dispatch import run_command
+from ops.commands.dead_letters import _says_yes, list_letters
+from ops.commands.dispatch import parse, run_command
 from ops.dead_letters.letter import REASONS
 from ops.dead_letters.plan import Audit
 from ops.dead_letters.report import ADVICE
@@ -58,3 +58,11 @@ def test_whoever_has_no_name_is_noted_by_number(
     monkeypatch.setattr("os.getuid", lambda: 4_000_000_000)
 
     assert Audit(tmp_path / "audit").who == "uid 4000000000"
+
+
+def test_programs_are_told_beside_the_output_that_there_are_none(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    list_letters([], parse(["dead-letters", "list", "--json"]))
+
+    assert capsys.readouterr() == ("", "no dead letters: all is well\n")
