@@ -8,6 +8,7 @@ from auth_worker.tables import SCHEMA
 from postroad.security.keyring import KeyRing
 from postroad.storage.database import Database
 from postroad.storage.migrate import migrate
+from tests.integration.auth.counting import Counted
 from tests.support.auth import AuthUnderTest, make_keys
 
 
@@ -28,3 +29,9 @@ def keys() -> dict[str, KeyRing]:
 @pytest.fixture
 def auth(database: Database, keys: dict[str, KeyRing]) -> AuthUnderTest:
     return AuthUnderTest(database, keys)
+
+
+@pytest.fixture
+def counted(auth: AuthUnderTest) -> Counted:
+    auth.add_user("reader")
+    return Counted(auth)
