@@ -1,5 +1,7 @@
 """What the auth service does: one function for each contract. They run in threads."""
 
+from contextlib import suppress
+
 from auth_worker.refresh_tokens import name_use
 from auth_worker.sessions import Sessions, Tokens
 from auth_worker.sign_in import SignIn
@@ -33,6 +35,7 @@ def create_session(request: CreateSession, *, sign_in: SignIn, keys: KeyRing) ->
         password,
         request.client_address,
         device_token=request.device_token,
+        replaces=_replaced(request.sealed_refresh_token, keys),
         deadline=current_context.get().deadline,
     )
     return _session(tokens, keys)
@@ -96,6 +99,13 @@ def _unseal_password(request: CreateSession, keys: KeyRing) -> str:
         except CannotUnseal as error:
             refusal = error
     raise InvalidRequest(f"sealed_password: {refusal}") from refusal
+
+
+def _replaced(sealed: str | None, keys: KeyRing) -> str | None:
+    if sealed is not None:
+        with suppress(InvalidRefreshToken):  # whose session is over, or none of ours
+            return _unseal_refresh_token(sealed, keys)
+    return None
 
 
 def _unseal_refresh_token(sealed: str, keys: KeyRing) -> str:

@@ -10,7 +10,7 @@ from postroad.contracts.events import SessionRevoked
 from postroad.storage.database import Transaction
 from postroad.storage.outbox import Messages
 
-EndReason = Literal["signed_out", "token_reused", "disabled", "new_password"]
+EndReason = Literal["signed_out", "token_reused", "disabled", "new_password", "replaced"]
 
 
 def end_sessions(

@@ -3,9 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import time
-from typing import Any
-
-from sqlalchemy import Row
 
 from auth_worker.devices import Devices
 from auth_worker.refresh_tokens import (
@@ -39,6 +36,23 @@ class Tokens:
     device_token: str
 
 
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """How long what a session gives is good, and the session itself."""
+
+    access_s: int
+    refresh_s: int
+    session_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A session that has not ended, and when it does in any case."""
+
+    id: str
+    ends_at: float
+
+
 class Sessions:
     """Sessions in the database.
 
@@ -55,7 +69,7 @@ class Sessions:
         issuer: TokenIssuer,
         rotation: Rotation,
         devices: Devices,
-        refresh_lifetime_s: int,
+        lifetimes: Lifetimes,
         clock: Callable[[], float] = time,
     ) -> None:
         self._database = database
@@ -64,7 +78,7 @@ class Sessions:
         self._issuer = issuer
         self._rotation = rotation
         self._devices = devices
-        self._refresh_lifetime_s = refresh_lifetime_s
+        self._lifetimes = lifetimes
         self._clock = clock
 
     def begin(self, transaction: Transaction, user: User) -> Tokens:
@@ -75,7 +89,8 @@ class Sessions:
                 id=session_id, user_id=user.id, created_at=now, access_until=now, refresh_until=now
             )
         )
-        return self._hand_out(transaction, user, session_id, new_token())
+        session = _Open(session_id, now + self._lifetimes.session_s)
+        return self._hand_out(transaction, user, session, new_token())
 
     def refresh(self, token: str, use: str) -> Tokens:
         """Trade a refresh token for new tokens; ``use`` names the request that does.
@@ -83,7 +98,8 @@ class Sessions:
         A second use of a token by another request ends the session.
 
         Raises:
-            InvalidRefreshToken: it is not one of ours, has expired, or has been used.
+            InvalidRefreshToken: it is not one of ours, has expired, or has been used, or its
+                session is as old as one may be.
         """
         with self._database.writing() as transaction:
             tokens = self._refresh(transaction, token, use)
@@ -110,6 +126,13 @@ class Sessions:
             which = sessions.c.id == found.session_id
             end_sessions(transaction, which, "signed_out", events=self._events)
 
+    def replace(self, transaction: Transaction, token: str) -> None:
+        """End the session of a refresh token for another one; what is none of ours is left."""
+        found = find_token(transaction, token)
+        if found is not None:
+            which = sessions.c.id == found.session_id
+            end_sessions(transaction, which, "replaced", events=self._events)
+
     def user_of(self, session_id: str) -> User | None:
         """Give the user of a session that has not ended."""
         query = sessions.select().where(sessions.c.id == session_id, sessions.c.ended_at.is_(None))
@@ -132,78 +155,77 @@ class Sessions:
         if found is None:
             return None
         user = self._users.lock(transaction, found.user_id)
-        is_open = _lock_open(transaction, found.session_id)
-        if user is None or user.is_disabled or not is_open:
+        session = self._lock_open(transaction, found.session_id)
+        if user is None or user.is_disabled or session is None:
             return None
         row = find_token(transaction, token)  # as it is now that nobody else can use it
         if row is None or (row.used_at is None and row.expires_at <= self._clock()):
             return None
         if row.used_at is None:
-            return self._rotate(transaction, user, row, token, use)
+            return self._rotate(transaction, user, session, token, use)
         if row.used_by == use:
-            return self._repeat(transaction, user, row, token, use)
+            return self._repeat(transaction, user, session, token, use)
         which = sessions.c.id == row.session_id
         end_sessions(transaction, which, "token_reused", events=self._events)
         return None
 
     def _rotate(
-        self, transaction: Transaction, user: User, row: Row[Any], token: str, use: str
+        self, transaction: Transaction, user: User, session: _Open, token: str, use: str
     ) -> Tokens:
         mark_used(transaction, token, at=self._clock(), use=use)
         new = self._rotation.next(token, use)
-        return self._hand_out(transaction, user, row.session_id, new)
+        return self._hand_out(transaction, user, session, new)
 
     def _repeat(
-        self, transaction: Transaction, user: User, row: Row[Any], token: str, use: str
+        self, transaction: Transaction, user: User, session: _Open, token: str, use: str
     ) -> Tokens | None:
         """Answer a request again; none if the key that made its token is no more."""
         for new in self._rotation.possible(token, use):
             stored = find_token(transaction, new)
             if stored is not None:
-                left_s = max(0, int(stored.expires_at - self._clock()))
-                return self._issue(transaction, user, row.session_id, new, left_s)
+                return self._issue(transaction, user, session, new, stored.expires_at)
         return None
 
-    def _hand_out(
-        self, transaction: Transaction, user: User, session_id: str, token: str
-    ) -> Tokens:
+    def _hand_out(self, transaction: Transaction, user: User, session: _Open, token: str) -> Tokens:
         """Make a refresh token the session's newest, and give it with an access token."""
-        expires_at = self._clock() + self._refresh_lifetime_s
-        store_token(transaction, token, session_id=session_id, expires_at=expires_at)
+        expires_at = min(self._clock() + self._lifetimes.refresh_s, session.ends_at)
+        store_token(transaction, token, session_id=session.id, expires_at=expires_at)
         transaction.connection.execute(
-            sessions.update().where(sessions.c.id == session_id).values(refresh_until=expires_at)
+            sessions.update().where(sessions.c.id == session.id).values(refresh_until=expires_at)
         )
-        return self._issue(transaction, user, session_id, token, self._refresh_lifetime_s)
+        return self._issue(transaction, user, session, token, expires_at)
 
     def _issue(
         self,
         transaction: Transaction,
         user: User,
-        session_id: str,
+        session: _Open,
         refresh_token: str,
-        refresh_expires_in: int,
+        refresh_until: float,
     ) -> Tokens:
         now = int(self._clock())
-        expires_in = self._issuer.lifetime_s
+        expires_in = max(1, min(self._lifetimes.access_s, int(session.ends_at) - now))
         transaction.connection.execute(
             sessions.update()
-            .where(sessions.c.id == session_id)
+            .where(sessions.c.id == session.id)
             .values(access_until=now + expires_in)
         )
-        access_token = self._issuer.issue(user, session_id, now=now)
+        access_token = self._issuer.issue(user, session.id, now=now, lifetime_s=expires_in)
         return Tokens(
-            session_id,
+            session.id,
             user.id,
             access_token,
             expires_in,
             refresh_token,
-            refresh_expires_in,
+            max(0, round(refresh_until - self._clock())),
             self._devices.issue(user),
         )
 
-
-def _lock_open(transaction: Transaction, session_id: str) -> bool:
-    """Keep everybody else from a session; false if it has ended."""
-    query = sessions.select().where(sessions.c.id == session_id).with_for_update(key_share=True)
-    session = transaction.connection.execute(query).one_or_none()
-    return session is not None and session.ended_at is None
+    def _lock_open(self, transaction: Transaction, session_id: str) -> _Open | None:
+        """Keep everybody else from a session; none if it has ended, or is too old."""
+        query = sessions.select().where(sessions.c.id == session_id).with_for_update(key_share=True)
+        row = transaction.connection.execute(query).one_or_none()
+        if row is None or row.ended_at is not None:
+            return None
+        ends_at = row.created_at + self._lifetimes.session_s
+        return _Open(session_id, ends_at) if ends_at > self._clock() else None

@@ -15,6 +15,7 @@ class AuthSettings(DatabaseSettings):
 
     ``token_lifetime_s``, ``refresh_token_lifetime_s``: how long an access token is good, which is
     no longer than a key is accepted after it was replaced, and a refresh token that is not used.
+    ``session_lifetime_s``: when a session ends, however often its tokens are refreshed.
 
     ``argon2_time_cost`` (passes), ``argon2_memory_kib``, ``argon2_parallelism`` (lanes): what a
     password check costs. The defaults are the second recommended option of RFC 9106 section 4.
@@ -31,6 +32,7 @@ class AuthSettings(DatabaseSettings):
 
     token_lifetime_s: int = Field(default=900, ge=1, le=int(OVERLAP_S))
     refresh_token_lifetime_s: int = Field(default=30 * _DAY_S, ge=1, le=400 * _DAY_S)
+    session_lifetime_s: int = Field(default=90 * _DAY_S, ge=1, le=400 * _DAY_S)
     argon2_time_cost: int = Field(default=3, ge=1)
     argon2_memory_kib: int = Field(default=65_536, ge=8)
     argon2_parallelism: int = Field(default=4, ge=1)

@@ -46,11 +46,13 @@ class SignIn:
         address: str | None,
         *,
         device_token: str | None = None,
+        replaces: str | None = None,
         deadline: float,
     ) -> Tokens:
         """Begin a session, or say no more than that it cannot be.
 
-        ``device_token`` is one that an earlier session of the same client gave.
+        ``device_token`` is one that an earlier session of the same client gave; the session of
+        the refresh token ``replaces`` ends with it.
 
         Raises:
             InvalidCredentials: no such user, not the password, or the user is disabled.
@@ -61,25 +63,35 @@ class SignIn:
         device = self._devices.read(device_token, user) if device_token else None
         attempt = self._attempts.begin(username, address, device=device, deadline=deadline)
         try:
-            return self._finish(attempt, user, password, address)
+            return self._finish(attempt, user, password, address, replaces)
         except (Unavailable, OutcomeUnknown):
             self._attempts.interrupt(attempt)
             raise
 
     def _finish(
-        self, attempt: Attempt, user: User | None, password: str, address: str | None
+        self,
+        attempt: Attempt,
+        user: User | None,
+        password: str,
+        address: str | None,
+        replaces: str | None,
     ) -> Tokens:
         known_hash = user.password_hash if user else None
         if not self._passwords.matches(password, known_hash) or user is None:
             reason: Reason = "wrong_password" if user else "unknown_user"
             self._fail(attempt, user, address, reason)
-        begun = self._begin_session(attempt, user, password, address)
+        begun = self._begin_session(attempt, user, password, address, replaces)
         if not isinstance(begun, Tokens):
             self._fail(attempt, user, address, begun)
         return begun
 
     def _begin_session(
-        self, attempt: Attempt, user: User, password: str, address: str | None
+        self,
+        attempt: Attempt,
+        user: User,
+        password: str,
+        address: str | None,
+        replaces: str | None,
     ) -> Tokens | Reason:
         """Begin a session, unless the user is disabled, or has another password since a moment."""
         if user.is_disabled:  # before more is hashed: that would tell by its time who was right
@@ -95,6 +107,8 @@ class SignIn:
                 self._users.renew_hash(transaction, user, new_hash)
             self._attempts.succeed(transaction, attempt)
             tokens = self._sessions.begin(transaction, current)
+            if replaces is not None:
+                self._sessions.replace(transaction, replaces)
             succeeded = LoginSucceeded(
                 user_id=user.id,
                 session_id=tokens.session_id,

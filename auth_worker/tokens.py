@@ -11,11 +11,10 @@ from postroad.security.keyring import KeyRing
 class TokenIssuer:
     """Issues tokens with the auth key; ``postroad.security.access_tokens`` checks them."""
 
-    def __init__(self, keys: KeyRing, *, lifetime_s: int) -> None:
+    def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
-        self.lifetime_s = lifetime_s
 
-    def issue(self, user: User, session_id: str, *, now: int) -> str:
+    def issue(self, user: User, session_id: str, *, now: int, lifetime_s: int) -> str:
         """Issue an access token, good until ``now + lifetime_s`` (seconds since 1970)."""
         key = self._keys.identity.key("tokens")
         claims = {
@@ -24,7 +23,7 @@ class TokenIssuer:
             "aud": AUDIENCE,
             "scope": " ".join(user.scopes),  # RFC 8693 section 4.2
             "iat": now,
-            "exp": now + self.lifetime_s,
+            "exp": now + lifetime_s,
             "jti": new_id(),
             "sid": session_id,
             "user_id": user.id,

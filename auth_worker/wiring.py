@@ -16,7 +16,7 @@ from auth_worker.handlers import (
 )
 from auth_worker.passwords import Passwords
 from auth_worker.refresh_tokens import Rotation
-from auth_worker.sessions import Sessions
+from auth_worker.sessions import Lifetimes, Sessions
 from auth_worker.settings import AuthSettings
 from auth_worker.sign_in import SignIn
 from auth_worker.tables import outbox as outbox_table
@@ -68,10 +68,14 @@ def build_service(
         database,
         outbox,
         users=users,
-        issuer=TokenIssuer(keys, lifetime_s=settings.token_lifetime_s),
+        issuer=TokenIssuer(keys),
         rotation=Rotation(keys),
         devices=devices,
-        refresh_lifetime_s=settings.refresh_token_lifetime_s,
+        lifetimes=Lifetimes(
+            access_s=settings.token_lifetime_s,
+            refresh_s=settings.refresh_token_lifetime_s,
+            session_s=settings.session_lifetime_s,
+        ),
     )
     attempts = Attempts(database, settings)
     sign_in = SignIn(

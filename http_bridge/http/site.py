@@ -44,25 +44,28 @@ class Site:
     def check_same_site(self, request: HttpRequest) -> None:
         """Refuse a request that another site's page made with our cookies.
 
-        A browser says where a request comes from (``Sec-Fetch-Site``, else ``Origin``); who says
-        neither is no browser, and nobody's cookies are sent without their doing.
-
         Raises:
             CrossSite: it comes from elsewhere.
+        """
+        if not self.is_same_site(request):
+            raise CrossSite("cookies are not taken from another site's page")
+
+    def is_same_site(self, request: HttpRequest) -> bool:
+        """Whether no other site's page made a request.
+
+        A browser says where a request comes from (``Sec-Fetch-Site``, else ``Origin``); who says
+        neither is no browser, and nobody's cookies are sent without their doing.
         """
         site = request.headers.get(b"sec-fetch-site")
         origin = request.headers.get(b"origin")
         if site is not None:
-            is_own = site in (b"same-origin", b"none")
-        elif origin is not None:
+            return site in (b"same-origin", b"none")
+        if origin is not None:
             scheme = b"https" if request.is_https else b"http"
             asked = _read_origin(b"%b://%b" % (scheme, request.headers.get(b"host", b"")))
             found = _read_origin(origin)
-            is_own = found is not None and found in (self._public, asked)
-        else:
-            is_own = True
-        if not is_own:
-            raise CrossSite("cookies are not taken from another site's page")
+            return found is not None and found in (self._public, asked)
+        return True
 
     def _is_known(self, host: _Host) -> bool:
         if isinstance(host, IPv6Address) or (self._public and host == self._public[1]):

@@ -27,6 +27,7 @@ from postroad.security.sealing import SignIn, seal, unseal
 
 SECRET_MAX = 1000  # characters
 COOKIES_MAX = 4  # of one name that are tried; each is a call
+REPLACED_MAX = 100  # characters; ours have 43
 DEVICE_COOKIE_S = 90 * 86_400
 
 
@@ -93,6 +94,7 @@ async def sign_in(request: HttpRequest, backend: Backend) -> HttpResponse:
                 username=credentials.username,
                 client_address=request.client_address,
                 device_token=device_token,
+                sealed_refresh_token=_replaced(request, backend),
             ).with_password(credentials.password, backend.keys.trust),
             correlation_id=request.request_id,
             address=request.client_address,
@@ -179,6 +181,14 @@ async def _sealed_refresh_tokens(request: HttpRequest, backend: Backend) -> list
         body = await read_json(request, RefreshToken.model_validate_json, backend.body_max_bytes)
         tokens = [body.refresh_token]
     return [_seal(token, context=REFRESH_CONTEXT, keys=backend.keys) for token in tokens]
+
+
+def _replaced(request: HttpRequest, backend: Backend) -> str | None:
+    """Seal the refresh token of the session that a page of ours has, and gives up."""
+    found = [cookie for cookie in REFRESH.values(request) if len(cookie) <= REPLACED_MAX]
+    if not found or not backend.site.is_same_site(request):
+        return None
+    return _seal(SecretStr(found[0]), context=REFRESH_CONTEXT, keys=backend.keys)
 
 
 def _device_token(request: HttpRequest) -> str | None:

@@ -115,6 +115,7 @@ class AuthUnderTest:
         *,
         address: str | None = ADDRESS,
         device: str | None = None,
+        replaces: str | None = None,
         caller: str = "bridge",
     ) -> Session:
         message_id, deadline = new_id(), round(time() + 10, 3)
@@ -127,6 +128,7 @@ class AuthUnderTest:
             sealed_password=sealed,
             client_address=address,
             device_token=device,
+            sealed_refresh_token=None if replaces is None else self.seal(replaces),
         )
         answer: Session = self.ask(request, caller=caller, message_id=message_id, deadline=deadline)
         return answer

@@ -45,7 +45,8 @@ class CreateSession(
     name or request. One that is sealed to a key which the service does not hold, or for another
     request, is an invalid request.
     ``client_address`` is where the user's own request came from, and ``device_token`` the one of
-    that client's last session: with it, others who fail in the user's name keep nobody out. A
+    that client's last session: with it, others who fail in the user's name keep nobody out. The
+    session of ``sealed_refresh_token`` ends, if the new one begins: the client gives it up. A
     second delivery makes a second session, which is harmless.
     """
 
@@ -53,6 +54,7 @@ class CreateSession(
     sealed_password: str = Field(min_length=1, max_length=SEALED_MAX)
     client_address: str | None = Field(default=None, max_length=ADDRESS_MAX)
     device_token: str | None = Field(default=None, max_length=DEVICE_TOKEN_MAX)
+    sealed_refresh_token: str | None = Field(default=None, max_length=512)
 
 
 class RefreshSession(

@@ -18,7 +18,7 @@ class SessionRevoked(Event, name="auth.session.revoked"):
     user_id: int
     until: float
     at: float | None = None  # null from a service older than these two
-    reason: str | None = None  # signed_out, token_reused, disabled or new_password
+    reason: str | None = None  # signed_out, token_reused, disabled, new_password or replaced
 
 
 class LoginSucceeded(Event, name="auth.login.succeeded"):

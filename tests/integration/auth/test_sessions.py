@@ -8,7 +8,7 @@ import pytest
 
 from auth_worker.cleaning import Cleaner
 from auth_worker.refresh_tokens import Rotation, hash_token
-from auth_worker.sessions import Sessions
+from auth_worker.sessions import Lifetimes, Sessions
 from auth_worker.tables import outbox, refresh_tokens, sessions, sign_in_failures
 from auth_worker.tokens import TokenIssuer
 from postroad.contracts.auth import GetOwnUser, ListRevocations, RefreshSession
@@ -36,10 +36,10 @@ def other_sessions(auth: AuthUnderTest, rotation: Rotation, *, lifetime_s: int =
         auth.database,
         auth.service.outbox,
         users=auth.service.users,
-        issuer=TokenIssuer(auth.keys["auth"], lifetime_s=lifetime_s),
+        issuer=TokenIssuer(auth.keys["auth"]),
         rotation=rotation,
         devices=auth.service.devices,
-        refresh_lifetime_s=86_400,
+        lifetimes=Lifetimes(access_s=lifetime_s, refresh_s=86_400, session_s=86_400),
     )
 
 

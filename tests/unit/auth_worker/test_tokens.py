@@ -24,7 +24,7 @@ def call(caller: str = "bridge", message_id: str = "m") -> RequestContext:
 def test_an_access_token_says_who_may_do_what_and_for_how_long() -> None:
     now = int(time())
 
-    text = TokenIssuer(KEYS["auth"], lifetime_s=900).issue(ALICE, "session-1", now=now)
+    text = TokenIssuer(KEYS["auth"]).issue(ALICE, "session-1", now=now, lifetime_s=900)
 
     token = TokenVerifier(KEYS["catalog"], Revocations()).verify(text)
     assert (token.username, token.user_id, token.session_id) == ("reader", 7, "session-1")
@@ -33,7 +33,7 @@ def test_an_access_token_says_who_may_do_what_and_for_how_long() -> None:
 
 
 def test_an_access_token_has_every_claim_and_its_type() -> None:
-    text = TokenIssuer(KEYS["auth"], lifetime_s=900).issue(ALICE, "s", now=int(time()))
+    text = TokenIssuer(KEYS["auth"]).issue(ALICE, "s", now=int(time()), lifetime_s=900)
 
     claims = jwt.decode(text, options={"verify_signature": False})
     header = jwt.get_unverified_header(text)
@@ -44,7 +44,7 @@ def test_an_access_token_has_every_claim_and_its_type() -> None:
 
 
 def test_a_token_of_a_service_that_issues_none_is_refused() -> None:
-    text = TokenIssuer(KEYS["catalog"], lifetime_s=900).issue(ALICE, "s", now=int(time()))
+    text = TokenIssuer(KEYS["catalog"]).issue(ALICE, "s", now=int(time()), lifetime_s=900)
 
     with pytest.raises(InvalidToken):
         TokenVerifier(KEYS["bridge"], Revocations()).verify(text)

@@ -11,7 +11,7 @@ from postroad.contracts.auth import REFRESH_CONTEXT, CreateSession, Ended, EndSe
 from postroad.contracts.errors import InvalidCredentials, ServiceError, TooManyAttempts
 from postroad.messaging.rpc_worker import Handlers
 from postroad.security.keyring import KeyRing
-from postroad.security.sealing import seal
+from postroad.security.sealing import seal, unseal
 from postroad.testing import calling, serving
 from tests.support.auth import Clock
 from tests.support.bridges import Answer, ask, make_bridge
@@ -69,8 +69,11 @@ async def sign_in(
     password: str = "secret",
     cookie: str | None = None,
     address: str = "192.0.2.77",
+    origin: str | None = None,
 ) -> Answer:
     headers = [(b"content-type", b"application/json")]
+    if origin is not None:
+        headers.append((b"origin", origin.encode()))
     if cookie is not None:
         headers.append((b"cookie", cookie.encode()))
     body = orjson.dumps({"username": username, "password": password})
@@ -164,3 +167,24 @@ async def test_nobody_is_told_how_long_a_sign_in_took(
 
     assert answer.status == (401 if refusal else 200)
     assert b"server-timing" not in answer.headers
+
+
+async def test_the_session_that_a_client_has_is_replaced(
+    bridge: Bridge, auth: Auth, keys: dict[str, KeyRing]
+) -> None:
+    await sign_in(bridge)
+    await sign_in(bridge, cookie="refresh_token=old")
+    await sign_in(bridge, cookie=f"refresh_token={'x' * 5000}")
+
+    first, second, third = [each.sealed_refresh_token for each in auth.asked]
+    identity = keys["auth"].identity
+    assert second is not None
+    assert unseal(second, context=REFRESH_CONTEXT, identity=identity) == "old"
+    assert first is None
+    assert third is None
+
+
+async def test_another_site_s_page_ends_no_session(bridge: Bridge, auth: Auth) -> None:
+    await sign_in(bridge, cookie="refresh_token=old", origin="https://elsewhere.example")
+
+    assert [each.sealed_refresh_token for each in auth.asked] == [None]
