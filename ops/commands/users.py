@@ -6,12 +6,14 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from getpass import getpass
 from pathlib import Path
 
 from pydantic import SecretStr, ValidationError
 
 from auth_worker.audit.trail import AuditTrail, Entry
+from auth_worker.password_policy import hash_new
 from auth_worker.passwords import Passwords
 from auth_worker.roles import DEFAULT_ROLE, ROLES
 from auth_worker.settings import AuthSettings
@@ -104,7 +106,7 @@ def _add(options: Namespace) -> None:
     with _opened(options) as (settings, _, users):
         if users.find(options.username) is not None:
             raise UserExists(f"there is a user {options.username}")
-        password_hash = Passwords(settings).hash(_read_password(options))
+        password_hash = hash_new(Passwords(settings), _read_password(options))
         roles = tuple(options.role or (DEFAULT_ROLE,))
         try:
             users.add(options.username, password_hash, roles=roles)
@@ -142,7 +144,7 @@ def _set_password(options: Namespace) -> None:
     with _opened(options) as (settings, _, users):
         if users.find(options.username) is None:
             raise NoSuchUser(f"no user {options.username}")
-        password_hash = Passwords(settings).hash(_read_password(options))
+        password_hash = hash_new(Passwords(settings), _read_password(options))
         ended = users.set_password(options.username, password_hash)
     print(f"set the password of {options.username}, and ended {_sessions(ended)}")
 
@@ -150,7 +152,7 @@ def _set_password(options: Namespace) -> None:
 def _import(options: Namespace) -> None:
     found = read_users(options.file)
     with _opened(options) as (settings, database, _):
-        done = import_users(database, found, hash_password=Passwords(settings).hash)
+        done = import_users(database, found, hash_password=partial(hash_new, Passwords(settings)))
     print(f"added {len(done.added)} of {len(found)} users")
     for what, names in (("already there", done.known), ("with a new id", done.renumbered)):
         if names:

@@ -106,14 +106,14 @@ def test_disabling_enabling_and_a_new_password_are_told_in_a_sentence(
 
     assert command("disable", "reader") == 0
     assert command("enable", "reader") == 0
-    assert command("set-password", "reader", "--password-stdin", stdin="another\n") == 0
+    assert command("set-password", "reader", "--password-stdin", stdin="another one\n") == 0
 
     assert capsys.readouterr().out.splitlines() == [
         "disabled reader, and ended 1 session",
         "enabled reader",
         "set the password of reader, and ended no sessions",
     ]
-    assert auth.sign_in("reader", "another").access_token
+    assert auth.sign_in("reader", "another one").access_token
 
 
 def test_a_file_is_imported(
@@ -137,6 +137,8 @@ def test_a_file_is_imported(
         (["add", "writer", "--password-stdin"], "x" * 1001, "a password has 1 to 1000 characters"),
         (["add", "writer", "--password-stdin"], "a\tb", "no control characters"),
         (["set-password", "reader", "--password-stdin"], "a\tb", "no control characters"),
+        (["add", "writer", "--password-stdin"], "seven!!", "at least 8 characters"),
+        (["set-password", "reader", "--password-stdin"], "password", "most common"),
         (["add", "writer"], WRONG, "--password-stdin"),
         (["disable", "nobody"], "", "no user nobody"),
         (["set-password", "nobody", "--password-stdin"], WRONG, "no user nobody"),
