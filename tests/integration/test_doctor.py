@@ -18,9 +18,15 @@ from ops.local.ports import LOOPBACK, is_listening
 from ops.local.running import addresses
 from ops.services import programs
 from ops.state.folder import StateFolder
-from postroad.contracts.events import SessionRevoked
+from postroad.contracts.events import LoginSucceeded, SessionRevoked
 from postroad.testing import eventually
-from postroad.topology.names import EVENTS_EXCHANGE, REPLIES_EXCHANGE, VHOST, rpc_queue
+from postroad.topology.names import (
+    EVENTS_EXCHANGE,
+    REPLIES_EXCHANGE,
+    RPC_EXCHANGE,
+    VHOST,
+    rpc_queue,
+)
 from postroad.topology.services import load_services
 
 pytestmark = pytest.mark.integration
@@ -160,6 +166,26 @@ def test_what_somebody_changed_by_hand_is_found(broker: PrivateBroker, looked: L
         "the queue dead.work.auth.audit",
     } <= problems
     assert found["unseen"] == []
+
+
+def test_what_a_service_left_at_the_broker_is_found(
+    state: StateFolder, broker: PrivateBroker, looked: Looked
+) -> None:
+    event = LoginSucceeded.name
+    credentials = pika.PlainCredentials("bridge", state.password("bridge"))
+    parameters = pika.ConnectionParameters(LOOPBACK, broker.ports.amqp, VHOST, credentials)
+    with pika.BlockingConnection(parameters) as connection:
+        channel = connection.channel()
+        queue = channel.queue_declare("", durable=True).method.queue
+        channel.exchange_bind(RPC_EXCHANGE, EVENTS_EXCHANGE, event)
+
+        _, found = looked()
+
+    problems = {finding["problem"].partition(" is ")[0] for finding in found["findings"]}
+    assert {
+        f"the queue {queue}",
+        f"the binding of the exchange {RPC_EXCHANGE} to {EVENTS_EXCHANGE} by {event}",
+    } <= problems
 
 
 def test_a_broker_that_has_gone_is_not_called_well(

@@ -34,6 +34,7 @@ def exported(wanted: Definitions) -> Definitions:
     found["policies"].append({"name": "theirs", "vhost": "/", "pattern": ".*"})
     bind("rpc.replies", "amq.gen-1", "reply.x.1")(found)
     bind("events", "amq.gen-2", "auth.#")(found)
+    add("queues", name="amq.gen-1", type="classic", durable=False, auto_delete=True)(found)
     return found
 
 
@@ -94,6 +95,22 @@ def test_a_broker_as_it_was_generated_has_nothing_wrong(topology: Definitions) -
         (
             bind("events", "rpc", "auth.#", to="exchange"),
             "the binding of the exchange rpc to events by auth.# is none of ours",
+        ),
+        (
+            add("exchanges", name="reply.shop.x", type="topic", durable=True, arguments={}),
+            "the exchange reply.shop.x is none of ours",
+        ),
+        (
+            put("exchanges", {"name": "events"}, arguments={"alternate-exchange": "rpc"}),
+            "exchange events: arguments is {'alternate-exchange': 'rpc'}",
+        ),
+        (
+            add("queues", name="amq.gen-2", type="classic", durable=True, auto_delete=False),
+            "the queue amq.gen-2 is none of ours",
+        ),
+        (
+            add("queues", name="listen.shop.x", type="classic", durable=True, auto_delete=True),
+            "the queue listen.shop.x is none of ours",
         ),
         (drop("policies", name="dead"), "the policy dead is missing"),
         (put("policies", {"name": "rpc"}, pattern=".*"), "policy rpc: pattern is '.*'"),
