@@ -5,14 +5,18 @@ from contextlib import suppress
 from auth_worker.refresh_tokens import name_use
 from auth_worker.sessions import Sessions, Tokens
 from auth_worker.sign_in import SignIn
+from auth_worker.users import User
 from postroad.context import current_context
 from postroad.contracts.auth import (
     REFRESH_CONTEXT,
     CreateSession,
     Ended,
+    EndOwnSession,
     EndSession,
     GetOwnUser,
+    ListOwnSessions,
     ListRevocations,
+    OwnSessionList,
     RefreshSession,
     RevocationList,
     Session,
@@ -22,6 +26,7 @@ from postroad.contracts.auth import (
 )
 from postroad.contracts.errors import InvalidRefreshToken, InvalidRequest, NotAuthenticated
 from postroad.contracts.probes import ProbeSessions, Readiness
+from postroad.security.access_tokens import AccessToken
 from postroad.security.keyring import KeyRing
 from postroad.security.sealing import CannotUnseal, seal, unseal
 from postroad.storage.database import Database
@@ -61,18 +66,26 @@ def end_session(request: EndSession, *, sessions: Sessions, keys: KeyRing) -> En
 
 def get_own_user(_request: GetOwnUser, *, sessions: Sessions) -> UserProfile:
     """Say who the user is, from the database: their token may be a quarter of an hour old."""
-    token = current_context.get().user
-    if token is None:
-        raise NotAuthenticated("no access token")
-    user = sessions.user_of(token.session_id)
-    if user is None:
-        raise NotAuthenticated("the session has ended")
+    _, user = _signed_in(sessions)
     return UserProfile(
         user_id=user.id,
         username=user.username,
         roles=list(user.roles),
         scopes=list(user.scopes),
     )
+
+
+def list_own_sessions(_request: ListOwnSessions, *, sessions: Sessions) -> OwnSessionList:
+    """List the user's sessions that have not ended."""
+    token, user = _signed_in(sessions)
+    return OwnSessionList(data=sessions.open_of(user, current=token.session_id))
+
+
+def end_own_session(request: EndOwnSession, *, sessions: Sessions) -> Ended:
+    """End a session of the user's, and of nobody else's; one that has ended stays so."""
+    _, user = _signed_in(sessions)
+    sessions.end_of(user, request.session_id)
+    return Ended()
 
 
 def list_revocations(_request: ListRevocations, *, sessions: Sessions) -> RevocationList:
@@ -82,6 +95,17 @@ def list_revocations(_request: ListRevocations, *, sessions: Sessions) -> Revoca
 
 def probe_sessions(_request: ProbeSessions, *, database: Database) -> Readiness:
     return Readiness(problem=database.problem())
+
+
+def _signed_in(sessions: Sessions) -> tuple[AccessToken, User]:
+    """Return the request's access token, and the user whose session has not ended."""
+    token = current_context.get().user
+    if token is None:
+        raise NotAuthenticated("no access token")
+    user = sessions.user_of(token.session_id)
+    if user is None:
+        raise NotAuthenticated("the session has ended")
+    return token, user
 
 
 def _unseal_password(request: CreateSession, keys: KeyRing) -> str:

@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import time
+from typing import Any
+
+from sqlalchemy import Row, and_, or_, select
 
 from auth_worker.devices import Devices
 from auth_worker.refresh_tokens import (
@@ -13,11 +16,12 @@ from auth_worker.refresh_tokens import (
     store_token,
 )
 from auth_worker.revocation import end_sessions
-from auth_worker.tables import sessions
+from auth_worker.tables import audit, sessions
 from auth_worker.tokens import TokenIssuer
 from auth_worker.users import User, UserStore
-from postroad.contracts.auth import Revocation
-from postroad.contracts.errors import InvalidRefreshToken
+from postroad.contracts.auth import SESSIONS_LISTED, OwnSession, Revocation
+from postroad.contracts.errors import InvalidRefreshToken, SessionNotFound
+from postroad.contracts.events import LoginSucceeded
 from postroad.ids import new_id
 from postroad.storage.database import Database, Transaction
 from postroad.storage.outbox import Messages
@@ -141,6 +145,45 @@ class Sessions:
         user = self._users.get(session.user_id) if session else None
         return None if user is None or user.is_disabled else user
 
+    def open_of(self, user: User, *, current: str) -> list[OwnSession]:
+        """Give a user's sessions that have not ended, the last refreshed first.
+
+        Where each began is in the audit, whose entries are found by user: they are indexed so.
+        """
+        now = self._clock()
+        is_entry = and_(
+            audit.c.user_id == sessions.c.user_id,
+            audit.c.session_id == sessions.c.id,
+            audit.c.what == LoginSucceeded.name,
+        )
+        query = (
+            select(sessions, audit.c.client_network)
+            .outerjoin(audit, is_entry)
+            .where(
+                sessions.c.user_id == user.id,
+                sessions.c.ended_at.is_(None),
+                sessions.c.created_at > now - self._lifetimes.session_s,
+                or_(sessions.c.access_until > now, sessions.c.refresh_until > now),
+            )
+            .order_by(sessions.c.access_until.desc(), sessions.c.id)
+            .limit(SESSIONS_LISTED)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        return [self._told(row, current) for row in rows]
+
+    def end_of(self, user: User, session_id: str) -> None:
+        """End a session of a user's, unless it has ended.
+
+        Raises:
+            SessionNotFound: there is none, or it is another user's.
+        """
+        which = (sessions.c.id == session_id) & (sessions.c.user_id == user.id)
+        with self._database.writing() as transaction:
+            if transaction.connection.execute(select(sessions.c.id).where(which)).first() is None:
+                raise SessionNotFound(f"no session {session_id}")
+            end_sessions(transaction, which, "signed_out", events=self._events)
+
     def revoked(self) -> list[Revocation]:
         """Give the sessions that ended before the last of their access tokens expires."""
         query = sessions.select().where(
@@ -149,6 +192,16 @@ class Sessions:
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
         return [Revocation(session_id=row.id, until=row.access_until) for row in rows]
+
+    def _told(self, row: Row[Any], current: str) -> OwnSession:
+        """Say what its user sees of a session; tokens are handed out together."""
+        return OwnSession(
+            session_id=row.id,
+            created_at=row.created_at,
+            refreshed_at=max(row.created_at, row.access_until - self._lifetimes.access_s),
+            client_network=row.client_network,
+            is_current=row.id == current,
+        )
 
     def _refresh(self, transaction: Transaction, token: str, use: str) -> Tokens | None:
         found = find_token(transaction, token)

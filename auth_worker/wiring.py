@@ -8,8 +8,10 @@ from auth_worker.cleaning import Cleaner
 from auth_worker.devices import Devices
 from auth_worker.handlers import (
     create_session,
+    end_own_session,
     end_session,
     get_own_user,
+    list_own_sessions,
     list_revocations,
     probe_sessions,
     refresh_session,
@@ -24,8 +26,10 @@ from auth_worker.tokens import TokenIssuer
 from auth_worker.users import UserStore
 from postroad.contracts.auth import (
     CreateSession,
+    EndOwnSession,
     EndSession,
     GetOwnUser,
+    ListOwnSessions,
     ListRevocations,
     RefreshSession,
 )
@@ -100,6 +104,8 @@ def build_handlers(service: AuthService) -> Handlers:
         RefreshSession: partial(refresh_session, sessions=sessions, keys=keys),
         EndSession: partial(end_session, sessions=sessions, keys=keys),
         GetOwnUser: partial(get_own_user, sessions=sessions),
+        ListOwnSessions: partial(list_own_sessions, sessions=sessions),
+        EndOwnSession: partial(end_own_session, sessions=sessions),
         ListRevocations: partial(list_revocations, sessions=sessions),
         ProbeSessions: partial(probe_sessions, database=service.database),
     }

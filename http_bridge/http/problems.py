@@ -24,6 +24,7 @@ HTTP_STATUS = {
     "not_authorised": HTTPStatus.FORBIDDEN,
     "cross_site": HTTPStatus.FORBIDDEN,
     "not_found": HTTPStatus.NOT_FOUND,
+    "session_not_found": HTTPStatus.NOT_FOUND,
     "product_not_found": HTTPStatus.NOT_FOUND,
     "sync_not_found": HTTPStatus.NOT_FOUND,
     "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,

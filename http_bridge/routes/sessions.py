@@ -29,6 +29,8 @@ SECRET_MAX = 1000  # characters
 COOKIES_MAX = 4  # of one name that are tried; each is a call
 REPLACED_MAX = 100  # characters; ours have 43
 DEVICE_COOKIE_S = 90 * 86_400
+# Not "cookies": that deletes the device's, and those of neighbours in the domain.
+CLEAR_SITE_DATA = (b"clear-site-data", b'"cache", "storage"')
 
 
 def _check_fits(secret: SecretStr) -> SecretStr:
@@ -148,7 +150,10 @@ async def sign_out(request: HttpRequest, backend: Backend) -> HttpResponse:
             refusals.append(error)
     if not replies:
         raise refusals[0]
-    headers = [JSON, NO_STORE, ACCESS.header(request, "", 0), REFRESH.header(request, "", 0)]
+    headers = [
+        *(JSON, NO_STORE, CLEAR_SITE_DATA),
+        *(cookie.header(request, "", 0) for cookie in (ACCESS, REFRESH)),
+    ]
     body = SignedOut(message="signed out").model_dump_json()
     return HttpResponse(HTTPStatus.OK, body.encode(), headers, replies[0].timing)
 

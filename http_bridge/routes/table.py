@@ -10,7 +10,14 @@ from http_bridge.routes import docs, health, live, page, sessions
 from http_bridge.routes.backend import HandlerRoute
 from http_bridge.routes.products import no_products
 from http_bridge.routes.routing import ContractRoute, Route
-from postroad.contracts.auth import CreateSession, EndSession, GetOwnUser, RefreshSession
+from postroad.contracts.auth import (
+    CreateSession,
+    EndOwnSession,
+    EndSession,
+    GetOwnUser,
+    ListOwnSessions,
+    RefreshSession,
+)
 from postroad.contracts.catalog import GetProduct, ListCategories, ListProducts
 from postroad.contracts.errors import NotAuthenticated, NotAuthorised, Unavailable
 from postroad.contracts.syncs import GetSync, StartSync
@@ -58,6 +65,8 @@ ROUTES: tuple[Route, ...] = (
         is_secured=True,
     ),
     ContractRoute("GET", "/auth/me", GetOwnUser, link="own_user"),
+    ContractRoute("GET", "/auth/sessions", ListOwnSessions, link="own_sessions"),
+    ContractRoute("DELETE", "/auth/sessions/{session_id}", EndOwnSession),
     HandlerRoute("GET", "/.well-known/jwks.json", sessions.keys, link="keys", gives=_JSON),
     ContractRoute(
         "GET", "/products", ListProducts, link="products", conditional=True, empty=no_products

@@ -5,9 +5,13 @@ from collections.abc import Mapping
 from postroad.contracts.auth import (
     CreateSession,
     Ended,
+    EndOwnSession,
     EndSession,
     GetOwnUser,
+    ListOwnSessions,
     ListRevocations,
+    OwnSession,
+    OwnSessionList,
     RefreshSession,
     Revocation,
     RevocationList,
@@ -42,6 +46,13 @@ _SYNC_ID = "019a2b70-9d35-7c18-8a46-f1b3720c9d5e"
 _AT = 1767225600.0  # 2026-01-01T00:00:00Z
 _SEALED = "l3Zc0mXyTq8dKf2VbH7uWj5RsAe1NgPi"  # what is sealed is text like this, only longer
 _DEVICE = "1775001600.019a2b6e-4c1d-7b53-9f0e-2d7c51a8e604.l3Zc0mXyTq8dKf2V"  # and longer
+_OWN_SESSION = OwnSession(
+    session_id=_SESSION_ID,
+    created_at=_AT,
+    refreshed_at=_AT + 900,
+    client_network="192.0.2.0/24",
+    is_current=True,
+)
 _LAMP = Product(
     id=7,
     title="Desk Lamp, Brass",
@@ -74,6 +85,9 @@ EXAMPLES: Mapping[type[Message], Message] = {
         ),
         EndSession(sealed_refresh_token=_SEALED),
         Ended(),
+        ListOwnSessions(),
+        OwnSessionList(data=[_OWN_SESSION]),
+        EndOwnSession(session_id=_SESSION_ID),
         GetOwnUser(),
         UserProfile(user_id=3, username="reader", roles=["user"], scopes=["catalog:read"]),
         ListRevocations(),

@@ -7,6 +7,7 @@ from postroad.contracts.errors import (
     InvalidCredentials,
     InvalidRefreshToken,
     NotAuthenticated,
+    SessionNotFound,
     TooManyAttempts,
 )
 
@@ -14,6 +15,7 @@ ADDRESS_MAX = 64  # an address is at most 45 characters (RFC 4291 section 2.2), 
 SEALED_MAX = 4096  # characters of base64url
 SECRET_MAX_BYTES = 3000  # sealing adds 48 bytes, and base64url a third
 DEVICE_TOKEN_MAX = 200  # characters
+SESSIONS_LISTED = 100
 
 
 class Session(Message):
@@ -82,6 +84,49 @@ class EndSession(
     """
 
     sealed_refresh_token: str | None = Field(default=None, max_length=SEALED_MAX)
+
+
+class OwnSession(Message):
+    """A session of the user's that has not ended; times are seconds since 1970.
+
+    ``refreshed_at`` is when its tokens were last handed out. ``client_network`` is where its
+    sign-in came from, cut to its network, as the audit has it: null before it has, and after.
+    """
+
+    session_id: str
+    created_at: float
+    refreshed_at: float
+    client_network: str | None
+    is_current: bool  # that of the request's own access token
+
+
+class OwnSessionList(Message):
+    """The user's sessions, the last refreshed first, at most 100."""
+
+    data: list[OwnSession]
+
+
+class ListOwnSessions(
+    Request[OwnSessionList],
+    method="auth.sessions.list",
+    needs_user=True,
+    errors=(NotAuthenticated,),
+):
+    """The sessions of the user whose access token the request carries."""
+
+
+class EndOwnSession(
+    Request[Ended],
+    method="auth.sessions.end_own",
+    needs_user=True,
+    errors=(NotAuthenticated, SessionNotFound),
+):
+    """End a session of the user whose access token the request carries.
+
+    One that has ended stays so, and is found for as long as it is known.
+    """
+
+    session_id: str = Field(pattern=r"^[0-9a-f-]{36}$")
 
 
 class UserProfile(Message):

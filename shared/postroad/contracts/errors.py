@@ -172,6 +172,13 @@ class NotAuthorised(ServiceError):
     title = "The token does not allow this"
 
 
+class SessionNotFound(ServiceError):
+    """The user has no session with this id."""
+
+    code = "session_not_found"
+    title = "No such session"
+
+
 class ProductNotFound(ServiceError):
     """There is no product with this id."""
 

@@ -6,8 +6,10 @@ from typing import Any, TypeVar
 
 from postroad.contracts.auth import (
     CreateSession,
+    EndOwnSession,
     EndSession,
     GetOwnUser,
+    ListOwnSessions,
     ListRevocations,
     RefreshSession,
 )
@@ -52,8 +54,10 @@ CONTRACTS: dict[str, type[Request[Any]]] = by_name(
     attrgetter("method"),
     (
         CreateSession,
+        EndOwnSession,
         EndSession,
         GetOwnUser,
+        ListOwnSessions,
         ListRevocations,
         ProbeSessions,
         RefreshSession,
