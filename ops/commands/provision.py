@@ -21,7 +21,8 @@ from postroad.topology.services import Services
 from postroad.urls import read_host
 
 DATABASES = ("auth", "catalog")  # whose services keep things in PostgreSQL
-BROKER_HOSTS = ("broker", "broker-2", "broker-3", "localhost")  # as docker-compose.yml names them
+# As docker-compose.yml names them, and deploy/kubernetes for who asks from another namespace.
+BROKER_HOSTS = ("broker", "broker-2", "broker-3", "broker.postroad.svc", "localhost")
 
 
 def add_arguments(parser: ArgumentParser) -> None:

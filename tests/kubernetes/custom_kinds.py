@@ -20,7 +20,7 @@ class Metadata(_Strict):
 
 
 class SecretTarget(_Strict):
-    parameter: Literal["host", "username", "password"]
+    parameter: Literal["host", "tls", "ca", "username", "password"]
     name: str
     key: str
 
@@ -101,6 +101,12 @@ class RabbitConfiguration(_Strict):
     additional_config: str
 
 
+class BrokerTls(_Strict):
+    secret_name: str
+    ca_secret_name: str
+    disable_non_tls_listeners: bool = Field(alias="disableNonTLSListeners")
+
+
 class StatefulSetOverride(_Strict):
     spec: dict[str, Any]  # of a StatefulSet
 
@@ -114,6 +120,7 @@ class RabbitmqClusterSpec(_Strict):
     image: str
     persistence: Persistence
     resources: dict[str, Any]  # of a container
+    tls: BrokerTls
     rabbitmq: RabbitConfiguration
     affinity: dict[str, Any]  # of a pod
     override: Override

@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings
 from auth_worker.settings import AuthMessagingSettings, AuthSettings
 from catalog_worker.settings import CatalogSettings, StoreSettings
 from http_bridge.settings import BridgeSettings
+from ops.commands.provision import BROKER_HOSTS
+from ops.state.certificates import Authority
 from postroad.limits import LONGEST_DEADLINE_S
 from postroad.settings import LogSettings, MessagingSettings
 from tests.kubernetes.manifests import (
@@ -125,7 +127,9 @@ def test_a_trigger_asks_the_manifests_own_broker_with_existing_keys() -> None:
     namespace = kustomization(FOLDER)["namespace"]
 
     assert wanted == generated(SECRETS_FOLDER, "secretGenerator")["scaler"]
-    assert f"host=http://{name_of(cluster)}.{namespace}.svc:15672/" in scaler["literals"]
+    host = f"{name_of(cluster)}.{namespace}.svc"
+    assert {f"host=https://{host}:15671/", "tls=enable"} <= set(scaler["literals"])
+    assert host in BROKER_HOSTS  # of its certificate
 
 
 @every_deployment
@@ -162,7 +166,7 @@ def test_a_pod_mounts_its_own_secrets_only(deployment: Manifest) -> None:
     maps = {each["configMap"]["name"] for each in volumes if "configMap" in each}
 
     assert secrets == ({"bridge"} if service == "bridge" else {service, f"{service}-database"})
-    assert maps == {"trust"}
+    assert maps == ({"trust"} if service == "bridge" else {"trust", "database-ca"})
     assert secrets <= generated(SECRETS_FOLDER, "secretGenerator").keys()
     assert maps <= generated(SECRETS_FOLDER, "configMapGenerator").keys()
 
@@ -185,19 +189,26 @@ def test_every_file_that_a_setting_names_is_mounted(deployment: Manifest) -> Non
             if mount["name"] != "tmp"
             for key in volumes[mount["name"]]
         }
-        named = {value for key, value in environment(container).items() if key.endswith("_FILE")}
+        named = {
+            value
+            for key, value in environment(container).items()
+            if key.endswith("_FILE") or key == "PGSSLROOTCERT"
+        }
         assert named == files
 
 
 @every_deployment
 def test_a_service_takes_its_settings(
-    deployment: Manifest, monkeypatch: pytest.MonkeyPatch
+    deployment: Manifest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    service = SERVICES[name_of(deployment)]
+    Authority(tmp_path).keep(tmp_path, service)  # certificates are read at once
     (container,) = pod(deployment)["containers"]
     for name, value in environment(container).items():
-        monkeypatch.setenv(name, value)
+        own = value.replace(f"/var/lib/postroad/services/{service}", str(tmp_path))
+        monkeypatch.setenv(name, own)
 
-    all_settings: list[type[BaseSettings]] = [LogSettings, *SETTINGS[SERVICES[name_of(deployment)]]]
+    all_settings: list[type[BaseSettings]] = [LogSettings, *SETTINGS[service]]
     assert all(settings() for settings in all_settings)
 
 

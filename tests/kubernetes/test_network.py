@@ -30,11 +30,11 @@ def test_what_no_policy_names_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "reached"),
     [
-        ("http-bridge", {53, 5672, 4318}),
-        ("auth-worker", {53, 5672, 5432, 4318}),
-        ("auth-audit", {53, 5672, 5432, 4318}),
-        ("catalog-worker", {53, 5672, 5432, 443, 4318}),
-        ("catalog-sync", {53, 5672, 5432, 443, 4318}),
+        ("http-bridge", {53, 5671, 4318}),
+        ("auth-worker", {53, 5671, 5432, 4318}),
+        ("auth-audit", {53, 5671, 5432, 4318}),
+        ("catalog-worker", {53, 5671, 5432, 443, 4318}),
+        ("catalog-sync", {53, 5671, 5432, 443, 4318}),
         ("broker", {53, 4369, 25672, 35672}),
     ],
 )
@@ -54,7 +54,7 @@ def test_the_broker_lets_a_service_in_at_the_port_of_messages_only(name: str) ->
         for port in ports(rule)
     }
 
-    assert opened == {5672}
+    assert opened == {5671}
 
 
 def test_a_labelled_namespace_of_another_team_reaches_the_broker() -> None:
@@ -65,10 +65,10 @@ def test_a_labelled_namespace_of_another_team_reaches_the_broker() -> None:
     others = [
         rule["from"]
         for rule in rules("broker", "ingress")
-        if 5672 in ports(rule) and both not in rule["from"]
+        if 5671 in ports(rule) and both not in rule["from"]
     ]
 
-    assert opened == [{5672}]
+    assert opened == [{5671}]
     assert others == [[{"podSelector": {"matchLabels": {"app.kubernetes.io/part-of": "postroad"}}}]]
 
 

@@ -129,6 +129,7 @@ def test_the_secrets_are_what_provision_made(tmp_path: Path) -> None:
     shutil.copytree(SECRETS_FOLDER, folder, ignore=shutil.ignore_patterns("state"))
     assert run_command(["provision", "--state", str(folder / "state")]) == 0
     state = StateFolder(folder / "state")
+    (state.database_folder / "ca.pem").write_text("whom PostgreSQL's certificate is of")
 
     rendered = render(folder)
 
@@ -142,14 +143,25 @@ def test_the_secrets_are_what_provision_made(tmp_path: Path) -> None:
             service: {
                 "identity.json": state.identity_file(service).read_text(),
                 "broker.password": state.password(service),
+                **{
+                    name: (state.own_folder(service) / "tls" / name).read_text()
+                    for name in ("ca.pem", "certificate.pem", "key.pem")
+                },
             }
             for service in ("bridge", "auth", "catalog")
         },
         "auth-database": {"password": state.database_password("auth")},
         "catalog-database": {"password": state.database_password("catalog")},
         "broker-definitions": {"definitions.json": state.definitions_file.read_text()},
+        "broker-tls": {
+            "ca.crt": (state.broker_folder / "tls" / "ca.pem").read_text(),
+            "tls.crt": (state.broker_folder / "tls" / "certificate.pem").read_text(),
+            "tls.key": (state.broker_folder / "tls" / "key.pem").read_text(),
+        },
         SCALER: {
-            "host": "http://broker.postroad.svc:15672/",
+            "host": "https://broker.postroad.svc:15671/",
+            "tls": "enable",
+            "ca": (state.broker_folder / "tls" / "ca.pem").read_text(),
             "username": SCALER,
             "password": state.password(SCALER),
         },
