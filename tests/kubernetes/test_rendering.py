@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from base64 import b64decode
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -104,8 +105,22 @@ def test_the_kustomization_in_the_readme_is_one(tmp_path: Path) -> None:
     settings = [each["configMapRef"]["name"] for each in container["envFrom"]]
     data = only(rendered, "ConfigMap", settings[1])["data"]
     assert container["image"] == "REGISTRY/postroad:0.1.0"
-    assert data["AUTH_DATABASE_URL"].startswith("postgresql://auth@HOST/auth")
+    assert data["AUTH_DATABASE_URL"] == "postgresql://auth@HOST/auth"
+    assert data["PGSSLMODE"] == "verify-full"  # whatever the URL is
     assert only(rendered, "Ingress", "http-bridge")
+
+
+def test_an_image_is_named_by_its_digest_as_the_readme_says(tmp_path: Path) -> None:
+    text = (FOLDER / "README.md").read_text()
+    example = yaml.safe_load(dedent(text.split("```yaml\n")[2].split("```")[0]))
+
+    rendered = overlay(tmp_path, **example)
+
+    (container,) = pod(only(rendered, "Deployment", "http-bridge"))["containers"]
+    broker = only(rendered, "RabbitmqCluster", "broker")["spec"]["image"]
+    (ours,) = [each["spec"]["image"] for each in objects() if each["kind"] == "RabbitmqCluster"]
+    assert container["image"] == "REGISTRY/postroad@sha256:…"
+    assert broker == f"{ours}@sha256:…"
 
 
 def test_with_the_ingress_only_its_controller_reaches_the_bridge(tmp_path: Path) -> None:
