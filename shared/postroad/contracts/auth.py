@@ -117,7 +117,7 @@ class ListOwnSessions(
 
 class EndOwnSession(
     Request[Ended],
-    method="auth.sessions.end_own",
+    method="auth.sessions.revoke",
     needs_user=True,
     errors=(NotAuthenticated, SessionNotFound),
 ):
@@ -126,7 +126,7 @@ class EndOwnSession(
     One that has ended stays so, and is found for as long as it is known.
     """
 
-    session_id: str = Field(pattern=r"^[0-9a-f-]{36}$")
+    session_id: str = Field(max_length=36, pattern=r"^[0-9a-f-]{36}$")
 
 
 class UserProfile(Message):
