@@ -1,7 +1,9 @@
 """What the auth service does: one function for each contract. They run in threads."""
 
 from contextlib import suppress
+from functools import partial
 
+from auth_worker.passwords import BadPassword
 from auth_worker.refresh_tokens import name_use
 from auth_worker.sessions import Sessions, Tokens
 from auth_worker.sign_in import SignIn
@@ -9,6 +11,7 @@ from auth_worker.users import User
 from postroad.context import current_context
 from postroad.contracts.auth import (
     REFRESH_CONTEXT,
+    ChangePassword,
     CreateSession,
     Ended,
     EndOwnSession,
@@ -17,11 +20,13 @@ from postroad.contracts.auth import (
     ListOwnSessions,
     ListRevocations,
     OwnSessionList,
+    PasswordChanged,
     RefreshSession,
     RevocationList,
     Session,
     UserProfile,
     former_password_context,
+    new_password_context,
     password_context,
 )
 from postroad.contracts.errors import InvalidRefreshToken, InvalidRequest, NotAuthenticated
@@ -86,6 +91,34 @@ def end_own_session(request: EndOwnSession, *, sessions: Sessions) -> Ended:
     _, user = _signed_in(sessions)
     sessions.end_of(user, request.session_id)
     return Ended()
+
+
+def change_password(
+    request: ChangePassword, *, sign_in: SignIn, sessions: Sessions, keys: KeyRing
+) -> PasswordChanged:
+    """Change the user's password, and end all their other sessions."""
+    token, user = _signed_in(sessions)
+    asked = current_context.get()
+    context = partial(
+        new_password_context,
+        caller=asked.caller,
+        message_id=asked.message_id,
+        deadline=asked.deadline,
+    )
+    try:
+        return sign_in.change_password(
+            user,
+            unseal(request.sealed_password, context=context("current"), identity=keys.identity),
+            unseal(request.sealed_new_password, context=context("new"), identity=keys.identity),
+            request.client_address,
+            session_id=token.session_id,
+            device_token=request.device_token,
+            deadline=asked.deadline,
+        )
+    except CannotUnseal as error:
+        raise InvalidRequest(f"a sealed password: {error}") from error
+    except BadPassword as error:
+        raise InvalidRequest(f"the new password: {error}") from error
 
 
 def list_revocations(_request: ListRevocations, *, sessions: Sessions) -> RevocationList:

@@ -7,7 +7,7 @@ Passwords from before are left as they are, and so is the development sign-in.
 from functools import cache
 from pathlib import Path
 
-from auth_worker.passwords import BadPassword, Passwords, prepare
+from auth_worker.passwords import BadPassword, Passwords, check
 
 LENGTH_MIN = 8
 
@@ -20,12 +20,21 @@ def hash_new(passwords: Passwords, text: str) -> str:
     Raises:
         BadPassword: it cannot be one, is too short, or is one of the most common.
     """
-    prepared = prepare(text)
+    check_new(text)
+    return passwords.hash(text)
+
+
+def check_new(text: str) -> None:
+    """Refuse what may not be chosen for a password.
+
+    Raises:
+        BadPassword: it cannot be one, is too short, or is one of the most common.
+    """
+    prepared = check(text)
     if len(prepared) < LENGTH_MIN:
         raise BadPassword(f"a password has at least {LENGTH_MIN} characters")
     if prepared.casefold() in _common():
         raise BadPassword("this password is one of the 10,000 most common: choose another")
-    return passwords.hash(text)
 
 
 @cache

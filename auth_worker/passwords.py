@@ -38,6 +38,18 @@ def prepare(text: str) -> str:
     return prepared
 
 
+def check(text: str) -> str:
+    """Return a password prepared, if it can be one with which its user can sign in.
+
+    Raises:
+        BadPassword: it cannot; or it is too long.
+    """
+    prepared = prepare(text)
+    if len(text.encode()) > SECRET_MAX_BYTES:
+        raise BadPassword(f"a password has at most {SECRET_MAX_BYTES} bytes in UTF-8")
+    return prepared
+
+
 def _forms(text: str) -> list[str]:
     """Return the forms in which a password may have been hashed: prepared, or else as typed."""
     try:
@@ -72,10 +84,7 @@ class Passwords:
         Raises:
             BadPassword: it cannot be one, or nobody could sign in with it: it is too long.
         """
-        prepared = prepare(password)
-        if len(password.encode()) > SECRET_MAX_BYTES:
-            raise BadPassword(f"a password has at most {SECRET_MAX_BYTES} bytes in UTF-8")
-        return self._hasher.hash(prepared)
+        return self._hasher.hash(check(password))
 
     def expect(self, hashes: Iterable[str]) -> None:
         """Make each check cost as much as with any of some hashes, and with a new one."""

@@ -1,6 +1,6 @@
 """Users: who may sign in, and as what."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import time
 from typing import Any
 
@@ -121,13 +121,25 @@ class UserStore:
         Raises:
             NoSuchUser: there is no user of that name.
         """
-        values = {
-            "password_hash": password_hash,
-            "password_version": users.c.password_version + 1,
-        }
         with self._database.writing() as transaction:
-            user = self._change(transaction, username, values)
+            user = self._change(transaction, username, _new_password(password_hash))
             return self._end_sessions(transaction, user, "new_password")
+
+    def change_password(
+        self, transaction: Transaction, user: User, password_hash: str, *, keeps: str
+    ) -> tuple[User, int]:
+        """Replace the password of a user who is locked, and end all their sessions but one.
+
+        It gives the user as they are then, and how many sessions that ended.
+        """
+        values = _new_password(password_hash)
+        transaction.connection.execute(users.update().where(users.c.id == user.id).values(values))
+        which = (sessions.c.user_id == user.id) & (sessions.c.id != keeps)
+        count = end_sessions(transaction, which, "new_password", events=self._events)
+        changed = replace(
+            user, password_hash=password_hash, password_version=user.password_version + 1
+        )
+        return changed, count
 
     def renew_hash(self, transaction: Transaction, user: User, password_hash: str) -> None:
         """Replace the hash of an unchanged password."""
@@ -179,6 +191,14 @@ def new_user(
         "is_disabled": False,
         "for_development": for_development,
         "created_at": time(),
+    }
+
+
+def _new_password(password_hash: str) -> dict[str, Any]:
+    """Give what a new password changes in its user's row."""
+    return {
+        "password_hash": password_hash,
+        "password_version": users.c.password_version + 1,
     }
 
 

@@ -7,6 +7,7 @@ from auth_worker.attempts import Attempts
 from auth_worker.cleaning import Cleaner
 from auth_worker.devices import Devices
 from auth_worker.handlers import (
+    change_password,
     create_session,
     end_own_session,
     end_session,
@@ -25,6 +26,7 @@ from auth_worker.tables import outbox as outbox_table
 from auth_worker.tokens import TokenIssuer
 from auth_worker.users import UserStore
 from postroad.contracts.auth import (
+    ChangePassword,
     CreateSession,
     EndOwnSession,
     EndSession,
@@ -98,14 +100,15 @@ def build_service(
 
 def build_handlers(service: AuthService) -> Handlers:
     """Pair each contract with what answers it."""
-    sessions, keys = service.sessions, service.keys
+    sessions, keys, sign_in = service.sessions, service.keys, service.sign_in
     return {
-        CreateSession: partial(create_session, sign_in=service.sign_in, keys=keys),
+        CreateSession: partial(create_session, sign_in=sign_in, keys=keys),
         RefreshSession: partial(refresh_session, sessions=sessions, keys=keys),
         EndSession: partial(end_session, sessions=sessions, keys=keys),
         GetOwnUser: partial(get_own_user, sessions=sessions),
         ListOwnSessions: partial(list_own_sessions, sessions=sessions),
         EndOwnSession: partial(end_own_session, sessions=sessions),
+        ChangePassword: partial(change_password, sign_in=sign_in, sessions=sessions, keys=keys),
         ListRevocations: partial(list_revocations, sessions=sessions),
         ProbeSessions: partial(probe_sessions, database=service.database),
     }

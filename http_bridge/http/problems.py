@@ -38,7 +38,7 @@ HTTP_STATUS = {
     "peer_error": HTTPStatus.BAD_GATEWAY,
     "unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "overloaded": HTTPStatus.SERVICE_UNAVAILABLE,
-    "outcome_unknown": HTTPStatus.SERVICE_UNAVAILABLE,  # every method so far may be repeated
+    "outcome_unknown": HTTPStatus.SERVICE_UNAVAILABLE,  # repeating changes nothing, so far
     "upstream_busy": HTTPStatus.SERVICE_UNAVAILABLE,
     "reply_timeout": HTTPStatus.GATEWAY_TIMEOUT,
 }

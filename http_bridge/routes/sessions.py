@@ -87,7 +87,7 @@ async def sign_in(request: HttpRequest, backend: Backend) -> HttpResponse:
     """Sign in."""
     backend.site.check_host(request)
     credentials = await read_json(request, Credentials.model_validate_json, backend.body_max_bytes)
-    device_token = _device_token(request)
+    device_token = find_device_token(request)
     who = (credentials.username, request.client_address, device_token)
     backend.lockouts.check(who)
     try:
@@ -196,7 +196,8 @@ def _replaced(request: HttpRequest, backend: Backend) -> str | None:
     return _seal(SecretStr(found[0]), context=REFRESH_CONTEXT, keys=backend.keys)
 
 
-def _device_token(request: HttpRequest) -> str | None:
+def find_device_token(request: HttpRequest) -> str | None:
+    """Return the token of a client that somebody has signed in from."""
     found = DEVICE.values(request)
     return next((cookie for cookie in found if len(cookie) <= DEVICE_TOKEN_MAX), None)
 

@@ -6,11 +6,12 @@ A contract that is only passed on takes one line; what a route can say is in ``r
 from collections.abc import Iterable
 
 from http_bridge.http.problems import CrossSite, UnknownHost
-from http_bridge.routes import docs, health, live, page, sessions
+from http_bridge.routes import docs, health, live, page, passwords, sessions
 from http_bridge.routes.backend import HandlerRoute
 from http_bridge.routes.products import no_products
 from http_bridge.routes.routing import ContractRoute, Route
 from postroad.contracts.auth import (
+    ChangePassword,
     CreateSession,
     EndOwnSession,
     EndSession,
@@ -67,6 +68,15 @@ ROUTES: tuple[Route, ...] = (
     ContractRoute("GET", "/auth/me", GetOwnUser, link="own_user"),
     ContractRoute("GET", "/auth/sessions", ListOwnSessions, link="own_sessions"),
     ContractRoute("DELETE", "/auth/sessions/{session_id}", EndOwnSession),
+    HandlerRoute(
+        *("POST", "/auth/password", passwords.change_password),
+        link="change_password",
+        contract=ChangePassword,
+        takes=passwords.NewPassword,
+        gives=passwords.NewPasswordSet,
+        errors=(CrossSite,),
+        is_secured=True,
+    ),
     HandlerRoute("GET", "/.well-known/jwks.json", sessions.keys, link="keys", gives=_JSON),
     ContractRoute(
         "GET", "/products", ListProducts, link="products", conditional=True, empty=no_products

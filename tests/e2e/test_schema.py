@@ -38,8 +38,12 @@ schema.config.generation.with_security_parameters = False  # the token that we g
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
-    """A system of these tests' own: its store is filled, and it answers when upstream does not."""
-    async with running_system(tmp_path_factory.mktemp("system")) as system:
+    """A system of these tests' own: its store is filled, and it answers when upstream does not.
+
+    Wrong passwords that are generated lock nobody out.
+    """
+    many = {"AUTH_ATTEMPTS_PER_USER": "1000", "AUTH_ATTEMPTS_PER_ADDRESS": "10000"}
+    async with running_system(tmp_path_factory.mktemp("system"), **many) as system:
         yield system
 
 

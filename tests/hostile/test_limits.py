@@ -111,8 +111,9 @@ def largest(schema: dict[str, Any]) -> int:
             return max(map(largest, choices))
         case {"type": "object", "properties": fields}:
             return sum(2 * len(name) + 5 + largest(field) for name, field in fields.items())
-        case {"type": "string", "maxLength": most}:
-            return 2 + 6 * int(most)  # \\u0000
+        case {"type": "string", "maxLength": most, **more}:
+            is_plain = more.get("pattern") == "^[A-Za-z0-9_-]+$"
+            return 2 + int(most) * (1 if is_plain else 6)  # \\u0000
         case {"enum": values}:
             return 2 + max(len(str(value)) for value in values)
         case {"type": "string", "pattern": "^[a-z0-9-]{1,64}$"}:

@@ -19,10 +19,13 @@ from auth_worker.wiring import AuthService, build_handlers, build_service
 from postroad.context import RequestContext, current_context
 from postroad.contracts.auth import (
     REFRESH_CONTEXT,
+    ChangePassword,
     CreateSession,
     EndSession,
+    PasswordChanged,
     RefreshSession,
     Session,
+    new_password_context,
     password_context,
 )
 from postroad.contracts.base import Event, Request
@@ -131,6 +134,34 @@ class AuthUnderTest:
             sealed_refresh_token=None if replaces is None else self.seal(replaces),
         )
         answer: Session = self.ask(request, caller=caller, message_id=message_id, deadline=deadline)
+        return answer
+
+    def change_password(
+        self,
+        user: AccessToken | None,
+        password: str,
+        new: str,
+        *,
+        address: str | None = ADDRESS,
+        device: str | None = None,
+        message_id: str | None = None,
+        deadline: float | None = None,
+    ) -> PasswordChanged:
+        sealed_for = message_id or new_id(), deadline or round(time() + 10, 3)
+        names = {"caller": "bridge", "message_id": sealed_for[0]}
+        contexts = [
+            new_password_context(which, **names, deadline=sealed_for[1])
+            for which in ("current", "new")
+        ]
+        request = ChangePassword(
+            sealed_password=self.seal(password, contexts[0]),
+            sealed_new_password=self.seal(new, contexts[1]),
+            client_address=address,
+            device_token=device,
+        )
+        answer: PasswordChanged = self.ask(
+            request, message_id=sealed_for[0], deadline=sealed_for[1], user=user
+        )
         return answer
 
     def refresh(

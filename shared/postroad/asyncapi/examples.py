@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from postroad.contracts.auth import (
+    ChangePassword,
     CreateSession,
     Ended,
     EndOwnSession,
@@ -12,6 +13,7 @@ from postroad.contracts.auth import (
     ListRevocations,
     OwnSession,
     OwnSessionList,
+    PasswordChanged,
     RefreshSession,
     Revocation,
     RevocationList,
@@ -88,6 +90,13 @@ EXAMPLES: Mapping[type[Message], Message] = {
         ListOwnSessions(),
         OwnSessionList(data=[_OWN_SESSION]),
         EndOwnSession(session_id=_SESSION_ID),
+        ChangePassword(
+            sealed_password=_SEALED,
+            sealed_new_password=_SEALED,
+            client_address="192.0.2.7",
+            device_token=_DEVICE,
+        ),
+        PasswordChanged(device_token=_DEVICE, ended_sessions=1),
         GetOwnUser(),
         UserProfile(user_id=3, username="reader", roles=["user"], scopes=["catalog:read"]),
         ListRevocations(),

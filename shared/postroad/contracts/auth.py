@@ -1,5 +1,7 @@
 """What the auth service answers."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from postroad.contracts.base import Message, Request
@@ -16,6 +18,8 @@ SEALED_MAX = 4096  # characters of base64url
 SECRET_MAX_BYTES = 3000  # sealing adds 48 bytes, and base64url a third
 DEVICE_TOKEN_MAX = 200  # characters
 SESSIONS_LISTED = 100
+
+_BASE64URL = "^[A-Za-z0-9_-]+$"
 
 
 class Session(Message):
@@ -129,6 +133,35 @@ class EndOwnSession(
     session_id: str = Field(max_length=36, pattern=r"^[0-9a-f-]{36}$")
 
 
+class PasswordChanged(Message):
+    """The user has a new password; ``device_token`` replaces their former ones, which are void."""
+
+    device_token: str
+    ended_sessions: int
+
+
+class ChangePassword(
+    Request[PasswordChanged],
+    method="auth.passwords.change",
+    needs_user=True,
+    idempotent=False,
+    errors=(NotAuthenticated, InvalidCredentials, TooManyAttempts),
+):
+    """Change the password of the user whose access token the request carries; who knows it may.
+
+    All other sessions of theirs end. Both passwords are sealed to the auth service's key, each
+    for its ``new_password_context``. A new one that is too short or too common is an invalid
+    request. A wrong current one counts as a sign-in that failed, and ``client_address`` and
+    ``device_token`` are those of ``CreateSession``. A second delivery changes nothing, but is
+    refused: the current password is another by then.
+    """
+
+    sealed_password: str = Field(pattern=_BASE64URL, max_length=SEALED_MAX)
+    sealed_new_password: str = Field(pattern=_BASE64URL, max_length=SEALED_MAX)
+    client_address: str | None = Field(default=None, max_length=ADDRESS_MAX)
+    device_token: str | None = Field(default=None, max_length=DEVICE_TOKEN_MAX)
+
+
 class UserProfile(Message):
     """Who a user is, and what they may do."""
 
@@ -167,6 +200,13 @@ REFRESH_CONTEXT = "auth refresh token"
 def password_context(username: str, *, caller: str, message_id: str, deadline: float) -> str:
     """Return the context to which a user's password is sealed: of one request, and of no other."""
     return f"{CreateSession.method} {caller} {message_id} {deadline:.3f} {username}"
+
+
+def new_password_context(
+    which: Literal["current", "new"], *, caller: str, message_id: str, deadline: float
+) -> str:
+    """Return the context to which a password is sealed that is changed, or that replaces it."""
+    return f"{ChangePassword.method} {which} {caller} {message_id} {deadline:.3f}"
 
 
 def former_password_context(username: str) -> str:

@@ -31,8 +31,9 @@ class LoginSucceeded(Event, name="auth.login.succeeded"):
 
 
 class LoginFailed(Event, name="auth.login.failed"):
-    """A sign-in failed. The name that was given is left out: people type passwords there.
+    """A sign-in failed, or a change of password for want of the current one.
 
+    The name that was given is left out: people type passwords there.
     ``locked_out`` follows the failure after which no more may fail for a while, and says how many
     ``attempts`` that took; those that are refused from then on are not told one by one.
     """

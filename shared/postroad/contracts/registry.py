@@ -5,6 +5,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from postroad.contracts.auth import (
+    ChangePassword,
     CreateSession,
     EndOwnSession,
     EndSession,
@@ -53,6 +54,7 @@ def by_name(
 CONTRACTS: dict[str, type[Request[Any]]] = by_name(
     attrgetter("method"),
     (
+        ChangePassword,
         CreateSession,
         EndOwnSession,
         EndSession,

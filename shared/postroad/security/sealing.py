@@ -1,12 +1,17 @@
 """Secrets that travel through a queue, readable by one service alone (HPKE, RFC 9180)."""
 
-from typing import Self
+from typing import Literal, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from pydantic import PrivateAttr, SecretStr
 
-from postroad.contracts.auth import CreateSession, password_context
+from postroad.contracts.auth import (
+    ChangePassword,
+    CreateSession,
+    new_password_context,
+    password_context,
+)
 from postroad.security.keys import (
     Identity,
     TrustBundle,
@@ -57,6 +62,37 @@ class SignIn(CreateSession, SealedAsSent, abstract=True):
         secret = self._password.get_secret_value()
         sealed = seal(secret, to=self.service, context=context, trust=self._trust)
         return self.model_copy(update={"sealed_password": sealed}).as_json
+
+
+class PasswordChange(ChangePassword, SealedAsSent, abstract=True):
+    """A change of password that knows both, and seals them as it is sent."""
+
+    sealed_password: str = "-"  # noqa: S105  # until it is sent
+    sealed_new_password: str = "-"  # noqa: S105  # likewise
+    _current: SecretStr = PrivateAttr()
+    _new: SecretStr = PrivateAttr()
+    _trust: TrustBundle = PrivateAttr()
+
+    def with_passwords(self, current: SecretStr, new: SecretStr, trust: TrustBundle) -> Self:
+        """Give the passwords, and whom they may be sealed to."""
+        self._current, self._new, self._trust = current, new, trust
+        return self
+
+    def body_for(self, caller: str, message_id: str, deadline: float) -> bytes:
+        """Return the JSON of one message, with both passwords sealed for it alone."""
+
+        def sealed(which: Literal["current", "new"], password: SecretStr) -> str:
+            context = new_password_context(
+                which, caller=caller, message_id=message_id, deadline=deadline
+            )
+            secret = password.get_secret_value()
+            return seal(secret, to=self.service, context=context, trust=self._trust)
+
+        update = {
+            "sealed_password": sealed("current", self._current),
+            "sealed_new_password": sealed("new", self._new),
+        }
+        return self.model_copy(update=update).as_json
 
 
 def unseal(text: str, *, context: str, identity: Identity) -> str:
