@@ -4,7 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -278,13 +278,28 @@ def test_without_files_of_ours_it_must_be_a_server_that_the_system_trusts(
         greet(node, LOOPBACK)
 
 
-def greet(node: TlsNode, name: str) -> str | None:
+def greet(node: TlsNode, name: str, context: ssl.SSLContext | None = None) -> str | None:
     """Shake hands with the broker as one that is called by this name; give the version of TLS."""
     with (
         socket.create_connection((LOOPBACK, node.port), timeout=5) as plain,
-        public_context().wrap_socket(plain, server_hostname=name) as encrypted,
+        (context or public_context()).wrap_socket(plain, server_hostname=name) as encrypted,
     ):
         return encrypted.version()
+
+
+@pytest.mark.parametrize(
+    ("ciphers", "is_taken"), [("ECDHE+AESGCM", True), ("ECDHE+AES:!AESGCM", False)]
+)
+def test_the_broker_takes_ciphers_that_authenticate_alone(
+    node: TlsNode, ciphers: str, is_taken: bool
+) -> None:
+    context = node.context("bridge")
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(ciphers)
+
+    refusal = pytest.raises(ssl.SSLError, match="INSUFFICIENT_SECURITY|HANDSHAKE_FAILURE")
+    with nullcontext() if is_taken else refusal:
+        assert greet(node, LOOPBACK, context) == "TLSv1.2"
 
 
 def test_a_certificate_does_not_do_instead_of_the_password(node: TlsNode) -> None:
