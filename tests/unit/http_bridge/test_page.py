@@ -96,6 +96,18 @@ async def test_the_page_asks_for_its_own_parts_only(bridge: Bridge) -> None:
     assert not re.search(r"<style|\bstyle=|\bon[a-z]+=|<script(?! type=\"module\" src=)", html)
 
 
+async def test_passwords_are_masked_and_may_be_pasted(bridge: Bridge) -> None:
+    html = (await part(bridge, "/")).body.decode()
+
+    fields = re.findall(r"<input[^>]*password[^>]*>", html)
+    assert fields
+    for field in fields:
+        assert 'type="password"' in field
+        assert re.search(r'autocomplete="(current|new)-password"', field)
+    for path in PATHS:
+        assert not re.search(rb"\b(on)?(paste|beforeinput)\b", (await part(bridge, path)).body)
+
+
 async def test_no_part_is_there_for_nothing(bridge: Bridge) -> None:
     bodies = {path: (await part(bridge, path)).body.decode() for path in ["/", *PATHS]}
 
