@@ -17,7 +17,7 @@ from ops.local.ports import LOOPBACK
 from ops.local.processes import command_line, settle
 from ops.local.supervisor import Program, Supervisor
 
-SLEEPER = (sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)")
+SLEEPER = (sys.executable, "-c", "import os, time; os.write(1, b'up\\n'); time.sleep(600)")
 IGNORE_SIGTERM = """
 import signal, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -201,7 +201,8 @@ def test_workers_die_with_a_killed_supervisor() -> None:
         "    supervisor = Supervisor()\n"
         f"    supervisor.start(Program('worker', {SLEEPER!r}, {{}}))\n"
         f"    await settle(lambda: supervisor.pids('worker'), timeout_s={DEADLINE_S})\n"
-        "    print(supervisor.pids('worker')[0], flush=True)\n"
+        "    sys.stdout.write(f\"{supervisor.pids('worker')[0]}\\n\")\n"  # a line at once
+        "    sys.stdout.flush()\n"
         "    await asyncio.Event().wait()\n"
         "asyncio.run(main())\n"
     )
