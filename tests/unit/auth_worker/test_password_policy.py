@@ -23,7 +23,9 @@ def test_a_password_that_everybody_tries_first_is_refused(password: str) -> None
         hash_new(passwords, password)
 
 
-@pytest.mark.parametrize("password", [PASSWORD, "\u00e9" * 8, "\U0001f600" * 8, "x7#kq0Lm"])
+@pytest.mark.parametrize(
+    "password", [PASSWORD, "\u00e9" * 8, "\U0001f600" * 8, "x7#kq0Lm", "long enough " * 83]
+)
 def test_any_other_password_is_taken(password: str) -> None:
     assert passwords.matches(password, hash_new(passwords, password))
 

@@ -14,7 +14,9 @@ from http_bridge.routes.backend import Backend, HandlerRoute
 from http_bridge.routes.table import ROUTES
 from postroad.contracts.errors import InvalidRequest
 from postroad.security.keyring import KeyRing
+from postroad.security.keys import Identity
 from postroad.testing import eventually
+from postroad.testing.keys import token_text
 from tests.support.bridges import ask, make_bridge, make_test_backend
 from tests.support.brokers import MemoryUnderTest
 from tests.support.scraping import Scrape
@@ -95,6 +97,22 @@ async def test_a_start_that_fails_is_one_sentence(
 
     said = "cannot start: METRICS_PORT: Address already in use"
     assert sent == [{"type": "lifespan.startup.failed", "message": said}]
+
+
+async def test_a_refusal_is_logged_with_its_reason(
+    bridge: Bridge, identities: dict[str, Identity]
+) -> None:
+    token = token_text(identities["auth"], scope="catalog:read").encode()
+    forged = token_text(identities["catalog"]).encode()
+
+    with capture_logs() as logs:
+        for text in (token, forged):
+            await ask(bridge, "GET", "/live", headers=[(b"authorization", b"Bearer " + text)])
+        headers = [(b"cookie", b"refresh_token=x"), (b"origin", b"https://evil.example")]
+        await ask(bridge, "POST", "/auth/logout", headers=headers)
+
+    seen = [(line["status"], line["outcome"]) for line in logs if line["event"] == "http"]
+    assert seen == [(403, "not_authorised"), (401, "not_authenticated"), (403, "cross_site")]
 
 
 async def test_of_a_long_path_a_log_has_its_beginning(bridge: Bridge) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -33,6 +34,22 @@ def test_what_cannot_be_written_is_escaped(format: str, encoding: str) -> None: 
     assert r"\udcff" in lines[0]
     if format == "json":
         assert json.loads(lines[0])["event"] == "Grüße"
+
+
+def test_a_line_of_json_says_when_in_utc_and_who_wrote_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOG.format(format="json")],
+        env={**os.environ, "TZ": "XXX+9"},  # nine hours behind
+        capture_output=True,
+        check=True,
+    )
+
+    for line in map(json.loads, done.stdout.splitlines()):
+        assert line["time"].endswith("Z")
+        written = datetime.fromisoformat(line["time"])
+        assert abs(datetime.now(UTC) - written) < timedelta(hours=1)
+        assert line["service"] == "auth"
+        assert line["level"] in ("info", "warning")
 
 
 @pytest.mark.parametrize("format", ["'console'", "'json'", "LogSettings().format"])
