@@ -23,6 +23,12 @@ def test_a_password_that_everybody_tries_first_is_refused(password: str) -> None
         hash_new(passwords, password)
 
 
+@pytest.mark.parametrize("password", ["postroad", "Postroad-2026!", "1rabbitmq1", "admin12345"])
+def test_a_word_of_this_system_with_figures_is_refused(password: str) -> None:
+    with pytest.raises(BadPassword, match="with figures and signs"):
+        hash_new(passwords, password)
+
+
 @pytest.mark.parametrize(
     "password", [PASSWORD, "\u00e9" * 8, "\U0001f600" * 8, "x7#kq0Lm", "long enough " * 83]
 )
