@@ -131,6 +131,7 @@ async def test_another_worker_answers_what_a_killed_one_held(
         await holds_a_request(process)
         async with serving(rabbit_broker, keys["auth"], {CreateSession: sign_in}) as other:
             process.kill()
+            await process.wait()  # a second kill would take its status from asyncio
 
             assert await call == SESSION
             await eventually(lambda: other.counts == {"ok": 1})  # counted after it has answered
