@@ -12,6 +12,7 @@ from ops.commands.errors import CommandError
 from ops.local.running import absence
 from ops.services import grants, programs
 from ops.state.folder import StateFolder
+from postroad.plain_text import plain
 from postroad.security.rotation import LEAD_S
 from postroad.topology.services import Service, load_services
 
@@ -126,9 +127,12 @@ def _env(options: Namespace, state: StateFolder) -> None:
 
 
 def _revoke(options: Namespace, state: StateFolder) -> None:
-    is_running = asyncio.run(grants.revoke(state, options.name))
+    deleted = asyncio.run(grants.revoke(state, options.name))
+    is_running = deleted is not None
     done = "and its connections are closed" if is_running else "and has no keys any more"
     print(f"{options.name} is revoked {done}")
+    for leaving in deleted or ():
+        print(plain(f"deleted at the broker: {leaving}"))
     if not is_running and grants.is_provisioned(state):
         print(f"its connections end at the broker, by 'rabbitmqctl delete_user {options.name}'")
 

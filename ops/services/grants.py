@@ -7,16 +7,17 @@ others run is not ours to tell: for it the definitions are written that it has t
 import asyncio
 import json
 import os
+from collections.abc import Mapping
 from time import monotonic
 
 from ops.local.broker import BrokerError, PrivateBroker
 from ops.local.running import listens, reachable_broker, running_broker
-from ops.services import programs
+from ops.services import leavings, programs
 from ops.state import credentials
 from ops.state.folder import StateFolder
 from postroad.security.files import write_private
 from postroad.security.key_watch import WATCH_INTERVAL_S
-from postroad.topology.definitions import Definitions
+from postroad.topology.definitions import Definitions, definitions
 from postroad.topology.services import Service, Services, load_services
 
 _SPREAD_S = WATCH_INTERVAL_S + 0.5  # until everybody has read a changed trust bundle
@@ -98,8 +99,10 @@ def note(state: StateFolder, name: str, service: Service) -> Services:
     return allowed
 
 
-async def revoke(state: StateFolder, name: str) -> bool:
-    """Take a service's rights, user and keys away; say whether anything runs that has to learn.
+async def revoke(state: StateFolder, name: str) -> list[str] | None:
+    """Take a service's rights, user and keys away, and delete what it has left at the broker.
+
+    Return what that was, or None if nothing runs that has to learn of it.
 
     Raises:
         GrantError: it was never added, what runs has to be stopped first, or the broker's
@@ -126,17 +129,21 @@ async def revoke(state: StateFolder, name: str) -> bool:
         if broker is None or not listens(broker):  # it forgets them once it is back
             if is_provisioned(state):
                 _write(state, programs.broker_definitions(state, allowed))
-            return False
+            return None
         began = monotonic()
-        await forget_revoked(state, broker)
+        deleted = await forget_revoked(state, broker, added.root)
     await asyncio.sleep(max(0.0, began + _SPREAD_S - monotonic()))
-    return True
+    return deleted
 
 
-async def forget_revoked(state: StateFolder, broker: PrivateBroker) -> None:
+async def forget_revoked(
+    state: StateFolder, broker: PrivateBroker, rights: Mapping[str, Service] | None = None
+) -> list[str]:
     """Delete the broker users of those who have been revoked, with their connections.
 
-    Not of those that are services again by now: they have been given new passwords.
+    Not of those that are services again by now: they have been given new passwords. What they have
+    left at the broker is deleted too, and returned: by their ``rights`` where those are still
+    known, else by their names.
 
     Raises:
         BrokerError: the broker did not do it.
@@ -146,14 +153,18 @@ async def forget_revoked(state: StateFolder, broker: PrivateBroker) -> None:
         *load_services(programs.SERVICES_FILE).names,
         *programs.noted_services(state).names,
     }
+    deleted: list[str] = []
+    wanted = definitions(load_services(programs.SERVICES_FILE))
     for name in sorted(state.revoked() - known):
         try:
             await broker.ctl("delete_user", name)
         except BrokerError as error:
             if "does not exist" not in str(error):
                 raise
+        deleted += await leavings.delete(broker, name, (rights or {}).get(name, Service()), wanted)
     if state.revoked():
         state.write_revoked(set())
+    return deleted
 
 
 def _check_not_ours(name: str) -> None:
@@ -161,11 +172,9 @@ def _check_not_ours(name: str) -> None:
         raise GrantError(f"{name} is one of our own services: see {programs.SERVICES_FILE.name}")
 
 
-async def _import(
-    state: StateFolder, broker: PrivateBroker, definitions: dict[str, object]
-) -> None:
+async def _import(state: StateFolder, broker: PrivateBroker, granted: dict[str, object]) -> None:
     file = state.broker_folder / "grant.json"
-    write_private(file, json.dumps(definitions))
+    write_private(file, json.dumps(granted))
     try:
         await broker.ctl("import_definitions", str(file))
         await broker.keep_definitions()

@@ -16,9 +16,9 @@ from ops.commands.provision import provision
 from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK, is_listening
 from ops.local.running import addresses
-from ops.services import programs
+from ops.services import grants, programs
 from ops.state.folder import StateFolder
-from postroad.contracts.events import LoginSucceeded, SessionRevoked
+from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
 from postroad.testing import eventually
 from postroad.topology.names import (
     EVENTS_EXCHANGE,
@@ -27,7 +27,7 @@ from postroad.topology.names import (
     VHOST,
     rpc_queue,
 )
-from postroad.topology.services import load_services
+from postroad.topology.services import Service, load_services
 
 pytestmark = pytest.mark.integration
 
@@ -186,6 +186,40 @@ def test_what_a_service_left_at_the_broker_is_found(
         f"the queue {queue}",
         f"the binding of the exchange {RPC_EXCHANGE} to {EVENTS_EXCHANGE} by {event}",
     } <= problems
+
+
+def test_what_a_revoked_service_left_is_deleted_and_said(
+    state: StateFolder,
+    broker: PrivateBroker,
+    looked: Looked,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    event, address = LoginFailed.name, 'reply.shop."]).'
+    shop = Service(calls=("catalog.products.*",), listens=(event,))
+    asyncio.run(grants.add(state, "shop", shop))
+    credentials = pika.PlainCredentials("shop", state.password("shop"))
+    parameters = pika.ConnectionParameters(LOOPBACK, broker.ports.amqp, VHOST, credentials)
+    with pika.BlockingConnection(parameters) as connection:
+        channel = connection.channel()
+        queue = channel.queue_declare("", durable=True).method.queue
+        channel.exchange_bind(RPC_EXCHANGE, EVENTS_EXCHANGE, event)
+        channel.queue_bind(rpc_queue("catalog"), EVENTS_EXCHANGE, event, {"x": "y"})
+        channel.queue_bind(rpc_queue("catalog"), REPLIES_EXCHANGE, address)
+
+    status = run_command(["services", "revoke", "shop", "--state", str(state.folder)])
+
+    assert status == 0
+    left = {
+        f"the queue {queue}",
+        f"the binding of the exchange {RPC_EXCHANGE} to {EVENTS_EXCHANGE} by {event}",
+        f"the binding of the queue {rpc_queue('catalog')} to {EVENTS_EXCHANGE} by {event}",
+        f"the binding of the queue {rpc_queue('catalog')} to {REPLIES_EXCHANGE} by {address}",
+    }
+    said = capsys.readouterr().out.splitlines()
+    assert {f"deleted at the broker: {each}" for each in left} <= set(said)
+    _, found = looked()
+    problems = {finding["problem"].partition(" is ")[0] for finding in found["findings"]}
+    assert not left & problems
 
 
 def test_a_broker_that_has_gone_is_not_called_well(
