@@ -40,12 +40,14 @@ _KINDS = {
 
 
 def missing_topology(wanted: Definitions, found: Definitions) -> Iterator[Finding]:
-    """Find exchanges, queues and bindings that are missing or of another type, or not ours."""
+    """Find exchanges, queues and bindings that are missing or of another type, or not ours.
+
+    A client's own queue is exclusive, and those are not exported.
+    """
     advice = "find out who made it; then delete it"
-    without_own = found | {"queues": [q for q in found["queues"] if not _is_own_queue(q)]}
     for kind in ("exchanges", "queues"):
         yield from _changed("topology", kind, wanted, found, IMPORT)
-        yield from _strange("topology", kind, wanted, without_own, advice)
+        yield from _strange("topology", kind, wanted, found, advice)
     types = {each["name"]: each.get("type") for each in _ours(found, "queues")}
     for queue in wanted["queues"]:
         name, wants = queue["name"], queue["arguments"]["x-queue-type"]
@@ -121,11 +123,6 @@ def _binding(entry: Entry) -> tuple[str, str, str, str]:
     arguments = str(sorted((entry.get("arguments") or {}).items()))
     destination = f"{entry['destination_type']} {entry['destination']}"
     return entry["source"], destination, entry["routing_key"], arguments
-
-
-def _is_own_queue(queue: Entry) -> bool:
-    """Say whether a queue is as a client declares its own: one that stays is none."""
-    return queue["name"].startswith("amq.gen-") and bool(queue.get("auto_delete"))
 
 
 def _is_clients_own(binding: tuple[str, str, str, str]) -> bool:

@@ -3,13 +3,17 @@
 It is refused: not answered, dead-lettered, and counted under its reason.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from time import time
 
 import pytest
+from pika import BasicProperties
+from pika.exceptions import ChannelClosedByBroker
 
 from postroad.broker.interfaces import Outcome
+from postroad.contracts.auth import ListRevocations
 from postroad.contracts.catalog import GetProduct, Product
 from postroad.messaging.rpc_worker import Worker
 from postroad.security.access_tokens import AccessToken
@@ -18,7 +22,7 @@ from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle
 from postroad.security.signatures import Signer, Verifier
 from postroad.testing import access_token, eventually, serving
-from postroad.topology.names import dead_queue, rpc_queue
+from postroad.topology.names import RPC_EXCHANGE, dead_queue, rpc_queue
 from tests.support.brokers import RabbitUnderTest
 from tests.support.letters import Letter, claims_of, forge, write
 from tests.support.services import LAMP
@@ -28,6 +32,7 @@ pytestmark = pytest.mark.integration
 
 DEAD_LETTERS = dead_queue(rpc_queue("catalog"))
 REQUEST = GetProduct(product_id=7)
+ACCESS_REFUSED = 403
 
 
 @dataclass(frozen=True)
@@ -264,6 +269,33 @@ async def test_a_worker_refuses_a_caller_without_the_right(
 
     assert dead.body == letter.body
     assert worker.counts == {f"refused.{Reason.CALLER_NOT_ALLOWED}": 1}
+
+
+async def test_what_comes_by_a_hidden_copy_under_a_key_of_another_is_refused(
+    rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing]
+) -> None:
+    """The header BCC goes past topic permissions before RabbitMQ 4, and leaves no trace."""
+    letter = write(keys["catalog"], REQUEST, reply_to="reply.catalog.x")
+    headers = letter.headers | {"BCC": [REQUEST.method]}
+    sent = BasicProperties(**(letter.properties | {"headers": headers}))
+
+    def refused_by_broker() -> bool:
+        with rabbit_broker.connect("catalog") as connection:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            try:
+                channel.basic_publish(RPC_EXCHANGE, ListRevocations.method, letter.body, sent)
+            except ChannelClosedByBroker as refusal:
+                return bool(refusal.reply_code == ACCESS_REFUSED)
+            return False
+
+    async with serving(rabbit_broker, keys["catalog"], {GetProduct: get_product}) as worker:
+        if await asyncio.to_thread(refused_by_broker):  # RabbitMQ 4 checks these keys too
+            return
+        (dead,) = await waiting_in(rabbit_broker, DEAD_LETTERS)
+        assert dead.body == letter.body
+        await eventually(lambda: sum(worker.counts.values()) > 0)
+        assert worker.counts == {f"refused.{Reason.CALLER_NOT_ALLOWED}": 1}
 
 
 async def test_a_late_request_is_dropped_without_an_answer(scene: Scene) -> None:

@@ -34,7 +34,6 @@ def exported(wanted: Definitions) -> Definitions:
     found["policies"].append({"name": "theirs", "vhost": "/", "pattern": ".*"})
     bind("rpc.replies", "amq.gen-1", "reply.x.1")(found)
     bind("events", "amq.gen-2", "auth.#")(found)
-    add("queues", name="amq.gen-1", type="classic", durable=False, auto_delete=True)(found)
     return found
 
 
@@ -107,6 +106,10 @@ def test_a_broker_as_it_was_generated_has_nothing_wrong(topology: Definitions) -
         (
             add("queues", name="amq.gen-2", type="classic", durable=True, auto_delete=False),
             "the queue amq.gen-2 is none of ours",
+        ),
+        (
+            add("queues", name="amq.gen-3", type="classic", durable=False, auto_delete=True),
+            "the queue amq.gen-3 is none of ours",
         ),
         (
             add("queues", name="listen.shop.x", type="classic", durable=True, auto_delete=True),
