@@ -28,7 +28,7 @@ RUN groupadd --gid 10001 postroad \
         /var/lib/postroad/services/catalog /var/lib/postroad/services/bridge \
         /var/lib/postroad/services/scaler \
  && install -d -o postroad -g postroad -m 755 /var/lib/postroad/broker /var/lib/postroad/database \
- && printf '#!/bin/sh\nexec python -m ops.cli "$@"\n' >/usr/local/bin/postroad \
+ && printf '#!/bin/sh\nexec python -P -m ops.cli "$@"\n' >/usr/local/bin/postroad \
  && chmod 755 /usr/local/bin/postroad
 
 COPY --from=dependencies /venv /venv

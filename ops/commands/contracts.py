@@ -9,6 +9,7 @@ from typing import Any
 from ops.commands.errors import CommandError
 from ops.compatibility.contracts import Severity, breaks, changes
 from ops.services.programs import SERVICES_FILE
+from ops.terminal.text import show
 from postroad.asyncapi.document import build_document, describe_error
 from postroad.contracts.errors import ERRORS
 
@@ -109,13 +110,12 @@ def _diff(options: Namespace) -> int:
     new = _load(options.new) if options.new else build_document()
     try:
         found = changes(old, new)
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
         which = f"{options.old} or {options.new}" if options.new else options.old
         raise CommandError(
             f"{which} is no AsyncAPI 3.0 document of contracts (at {error})", UNREADABLE
         ) from error
-    for change in found:
-        print(f"{_MARKS[change.severity]:7} {change.sentence}")
+    show(f"{_MARKS[change.severity]:7} {change.sentence}" for change in found)
     if not found:
         print("nothing has changed")
     return 1 if breaks(found) else 0
@@ -191,7 +191,7 @@ def _load(path: Path) -> Document:
         document = json.loads(path.read_bytes())
     except OSError as error:
         raise CommandError(f"cannot read {path}: {error.strerror}", UNREADABLE) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # or it is nested without end
         raise CommandError(f"{path} is no JSON", UNREADABLE) from error
     if not isinstance(document, dict) or not {"operations", "components"} <= document.keys():
         raise CommandError(f"{path} is no AsyncAPI document of contracts", UNREADABLE)

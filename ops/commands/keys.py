@@ -1,6 +1,7 @@
 """`postroad keys`: which keys the services have, and new ones without a request refused."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from contextlib import suppress
 from datetime import UTC, datetime
 from time import time
 
@@ -10,6 +11,8 @@ from ops.state.folder import StateFolder
 from postroad.security.files import write_private
 from postroad.security.keys import Identity, PublicKey, TrustBundle
 from postroad.security.rotation import LEAD_S, OVERLAP_S, rotate, trust_rotated
+
+_LEAD_MAX_S = 86_400
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -26,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     rotating.add_argument("service", nargs="?", help="the service (all of them)")
     rotating.add_argument(
         "--lead",
-        type=float,
+        type=_lead,
         default=LEAD_S,
         metavar="SECONDS",
         help="time for the new files to reach everybody, before which no new key is used "
@@ -35,6 +38,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     rotating.set_defaults(action=_rotate)
     for action in (listing, rotating):
         add_state_argument(action)
+
+
+def _lead(text: str) -> float:
+    with suppress(ValueError):
+        if 0 <= (seconds := float(text)) <= _LEAD_MAX_S:  # NaN is not
+            return seconds
+    raise ArgumentTypeError(f"must be from 0 to {_LEAD_MAX_S} seconds, not {text!r}")
 
 
 def run(options: Namespace) -> int:
@@ -58,12 +68,14 @@ def _rotate(options: Namespace, state: StateFolder, trust: TrustBundle) -> None:
         raise CommandError(f"no service {unknown[0]}; there are {', '.join(trust.services)}")
     with state.changing():
         trust = TrustBundle.load(state.trust_file)
+        identities = {name: Identity.load(state.identity_file(name)) for name in names}
         for name in names:
-            path = state.identity_file(name)
-            renewed = rotate(Identity.load(path), lead_s=options.lead)
-            renewed.save(path)  # first: its owner must be able to read what others send
+            renewed = rotate(identities[name], lead_s=options.lead)
+            # first: its owner must be able to read what others send
+            renewed.save(state.identity_file(name))
             trust = trust_rotated(trust, renewed)
-        write_private(state.trust_file, trust.model_dump_json(indent=1))
+            # at once: nobody may sign with a key that others never hear of
+            write_private(state.trust_file, trust.model_dump_json(indent=1))
     print(f"new keys for {', '.join(names)}, in use in {options.lead:.0f} s")
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import shlex
+import string
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,6 +31,8 @@ A right is a whole name, or a prefix that ends in '.*'. Added services are kept 
 for the next 'postroad up' or 'provision' too. What runs learns of them at once, but for a broker
 that others run: the command says what to do there.
 """
+
+_AS_IT_IS = string.ascii_letters + string.digits + "/-._:@"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -118,6 +122,8 @@ def _env(options: Namespace, state: StateFolder) -> None:
     if options.inline:
         contents = _contents(state, options.name) if options.name else _all_contents(state)
         for variable, content in contents.items():
+            if not (content.isascii() and content.isprintable()):
+                raise CommandError(f"{variable} is not one line of ASCII: it has to stay a file")
             print(f"{variable}={content}")
         return
     environment = grants.environment(state, options.name)
@@ -139,7 +145,17 @@ def _revoke(options: Namespace, state: StateFolder) -> None:
 
 def _show(environment: Mapping[str, str], *, indent: str = "") -> None:
     for variable, value in environment.items():
-        print(f"{indent}export {variable}={shlex.quote(value)}")
+        print(f"{indent}export {variable}={_quoted(value)}")
+
+
+def _quoted(value: str) -> str:
+    """Quote a value so that any shell reads the same, whatever standard output can show."""
+    if value.isascii() and value.isprintable():
+        return shlex.quote(value)
+    octal = (
+        f"\\{byte:03o}" if chr(byte) not in _AS_IT_IS else chr(byte) for byte in os.fsencode(value)
+    )
+    return f"\"$(printf '{''.join(octal)}')\""
 
 
 def _all_contents(state: StateFolder) -> dict[str, str]:

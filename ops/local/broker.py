@@ -165,6 +165,7 @@ class PrivateBroker:
             str(find_program("rabbitmqctl")),
             *("--quiet", *arguments),
             env=self._node.environment(),
+            cwd=self._node.folder,  # Erlang loads code from where it runs
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -189,7 +189,7 @@ def _program(
     others = dict.fromkeys((content.upper() for content in CONTENTS), "")  # its keys are in files
     return Program(
         name,
-        (sys.executable, "-m", module, *arguments),
+        (sys.executable, "-P", "-m", module, *arguments),  # -P: imports nothing from where we are
         {**os.environ, **ours, **others, **env},
         has_metrics,
     )

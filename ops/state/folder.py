@@ -59,7 +59,12 @@ class StateFolder:
     """A state folder, made when missing, readable by its owner only."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder.resolve()
+        try:
+            self.folder = folder.resolve()
+        except RuntimeError as error:
+            raise StateError(
+                f"cannot use {folder}: its links lead in a circle; choose another with --state"
+            ) from error
         self.services_file = self.folder / "services.toml"
         self.trust_file = self.folder / "trust" / "trust.json"
         self.users_file = self.folder / "users.db"
@@ -123,8 +128,9 @@ class StateFolder:
         """Return who runs on the folder, as ``held`` was told, none when nobody does.
 
         Raises:
-            StateError: the folder cannot be read.
+            StateError: the folder cannot be read, or is another user's.
         """
+        self._check_owner()
         with (
             self.usable(self._lock_file),
             suppress(FileNotFoundError),
@@ -159,7 +165,17 @@ class StateFolder:
         with self.usable(self.folder):
             for folder in ("", "log", "broker"):
                 make_folder(self.folder / folder)
+                self._check_owner()
             self.folder.chmod(0o700)  # it may have been made by another program
+
+    def _check_owner(self) -> None:
+        """Refuse a folder whose owner could put other files into it than ours."""
+        with self.usable(self.folder), suppress(FileNotFoundError):
+            if self.folder.stat().st_uid not in (os.geteuid(), 0):
+                raise StateError(
+                    f"{self.folder} belongs to another user, who could change the keys in it; "
+                    "choose another folder with --state"
+                )
 
     def password(self, service: str) -> str:
         """Give a service's password at the broker, made the first time.

@@ -147,7 +147,7 @@ def read_messages(text: str) -> list[CapturedMessage]:
     """
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # nested without end
         raise CannotRead(f"this is no JSON: {error}") from error
     messages = found if isinstance(found, list) else [found]
     if not messages:

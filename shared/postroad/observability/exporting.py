@@ -1,6 +1,7 @@
 """Sending spans to a collector while a process runs, if its environment names one."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from threading import Thread
@@ -29,11 +30,14 @@ async def exporting_spans(service: str, settings: TracingSettings) -> AsyncItera
     try:
         with needs("tracing"):
             from postroad.observability.otel import OtelRecorder  # noqa: PLC0415  # memory and time
+        recorder = OtelRecorder(service)
     except ImportError as error:
         log.error(f"no traces: {error}")  # noqa: G004  # one sentence
         yield
         return
-    recorder = OtelRecorder(service)
+    except ValueError as error:  # OpenTelemetry's own variables, some of which it reads at import
+        print(f"cannot start: OTEL_…: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2) from None
     record_with(recorder)
     log.info("traces are exported", to=settings.endpoint)
     try:

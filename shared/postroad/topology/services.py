@@ -110,20 +110,22 @@ class Services(RootModel[dict[str, Service]]):
         """Read services.toml, whether or not there is what it grants.
 
         Raises:
-            ServicesFileError: it is not TOML, or has other fields.
+            ServicesFileError: it is not TOML, has other fields, or a bad name.
         """
         try:
-            return cls.model_validate(tomllib.loads(text))
+            services = cls.model_validate(tomllib.loads(text))
         except tomllib.TOMLDecodeError as error:
             raise ServicesFileError(str(error)) from error
         except ValidationError as error:
             raise ServicesFileError(explain(error)) from error
+        for name in services.root:  # each names a folder
+            _check_name(name)
+        return services
 
     def check(self) -> None:
-        """Raise ``ServicesFileError`` for a bad name, or a right to what no contract offers."""
+        """Raise ``ServicesFileError`` for a name of ours, or a right to what no contract offers."""
         offers = self.offers
         for name, service in self.root.items():
-            _check_name(name)
             if name == SCALER:
                 raise ServicesFileError(f"{name} is the name of a broker user of our own")
             for field, contracts in offers.items():

@@ -1,5 +1,6 @@
 """Whether spans are recorded, and what that costs a process that does not want them."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -177,6 +178,34 @@ def test_another_protocol_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatc
 
     with pytest.raises(ValueError, match="http/protobuf"):
         TracingSettings()
+
+
+@pytest.mark.parametrize(
+    "variable", ["OTEL_BSP_MAX_QUEUE_SIZE=1", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=many"]
+)
+def test_what_the_sdk_refuses_is_one_sentence_at_the_start(variable: str) -> None:
+    code = """if True:
+        import asyncio
+        from postroad.observability.exporting import exporting_spans
+        from postroad.settings import TracingSettings
+        async def main():
+            async with exporting_spans("shop", TracingSettings()):
+                pass
+        asyncio.run(main())"""
+    name, _, value = variable.partition("=")
+    there = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{LOOPBACK}:4318", name: value}
+
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | there,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 2
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("cannot start: OTEL_")
 
 
 def send() -> Span | None:

@@ -209,3 +209,27 @@ def test_a_minor_before_1_0_and_a_major_after_it_may_break(
     released: str, present: str, may: bool
 ) -> None:
     assert may_break(released, present) is may
+
+
+def test_what_another_team_wrote_is_no_order_to_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = build_document()
+    operations = {**document["operations"], "x\x1b]0;owned\x07\nnew     y": {}}
+    first = next(iter(document["operations"].values()))
+    operations["x\x1b]0;owned\x07\nnew     y"] = first
+    new = write(tmp_path / "new.json", {**document, "operations": operations})
+    old = write(tmp_path / "old.json", document)
+
+    run_command(["contracts", "diff", str(old), str(new)])
+
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.isprintable()
+
+
+def test_a_document_that_is_nested_without_end_is_no_document(tmp_path: Path) -> None:
+    deep = tmp_path / "deep.json"
+    deep.write_text("[" * 200_000)
+
+    assert run_command(["contracts", "diff", str(deep)]) == 2
+    assert run_command(["explain", str(deep), "--state", str(tmp_path)]) == 1
