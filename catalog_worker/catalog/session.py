@@ -82,6 +82,10 @@ class _Socket(socket.socket):
 
 
 class _TlsSocket(ssl.SSLSocket):
+    def do_handshake(self, block: bool = False) -> None:
+        with _within_the_deadline(self):
+            super().do_handshake(block)
+
     def recv_into(self, *arguments: Any) -> int:  # noqa: ANN401 - the base's own
         with _within_the_deadline(self):
             return super().recv_into(*arguments)

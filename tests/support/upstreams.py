@@ -22,6 +22,7 @@ from sample_api.faults import Faults
 from sample_api.server import build_app
 
 START_TIMEOUT_S = 10.0
+BAD_FOR_S = 6.0  # longer than a test waits: a client without a deadline fails, and hangs not
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +59,16 @@ class ScriptedServer(ThreadingHTTPServer):
 
     def silence(self, _: Asked | None = None) -> Pieces:
         """Say nothing for longer than anybody waits."""
-        self.is_leaving.wait(30)
+        self.is_leaving.wait(BAD_FOR_S)
         yield b""
 
     def trickle(self, head: bytes) -> Script:
-        """Begin an answer, and go on with it a space at a time."""
+        """Begin an answer, and go on with it a space at a time, for longer than anybody waits."""
 
         def script(_: Asked) -> Pieces:
             yield head
-            while not self.is_leaving.wait(0.02):
+            ends_at = monotonic() + BAD_FOR_S
+            while not self.is_leaving.wait(0.02) and monotonic() < ends_at:
                 yield b" "
 
         return script

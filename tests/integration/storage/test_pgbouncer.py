@@ -38,6 +38,7 @@ def test_through_pgbouncer_transactions_at_once_all_come_about(auth: AuthUnderTe
     def read_and_write(number: int) -> None:
         for _ in range(EACH):
             assert auth.service.users.find("reader")
+        for _ in range(EACH):  # one after the other: a roll-back undoes what the driver prepares
             with auth.database.writing() as transaction:
                 transaction.connection.execute(users.update().values(created_at=number))
 

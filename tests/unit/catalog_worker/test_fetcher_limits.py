@@ -17,6 +17,7 @@ from postroad.contracts.errors import UpstreamFailed
 from postroad.testing import eventually
 from tests.support.fetching import BROKEN, CHUNKED, GOOD, Serve, failure, fetcher_of, get
 from tests.support.upstreams import (
+    BAD_FOR_S,
     Asked,
     Pieces,
     Script,
@@ -34,7 +35,8 @@ GRACE_S = 1.0  # of a busy machine; less than any other time-out here
 def endless(head: bytes, piece: bytes) -> Script:
     def script(_: Asked) -> Pieces:
         yield head
-        while True:
+        ends_at = monotonic() + BAD_FOR_S
+        while monotonic() < ends_at:
             yield piece
 
     return script

@@ -6,11 +6,12 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from time import monotonic
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from time import monotonic, sleep
 
 import pytest
 import structlog
@@ -21,10 +22,19 @@ from ops.state.certificates import Authority
 from postroad.settings import SettingsError, settings_from_environment
 from postroad.testing import eventually
 from tests.support.fetching import GOOD, Serve, failure, fetcher_of, get
-from tests.support.upstreams import Script, ScriptedServer, answering, scripted
+from tests.support.upstreams import (
+    BAD_FOR_S,
+    Asked,
+    Pieces,
+    Script,
+    ScriptedServer,
+    answering,
+    scripted,
+)
 
 PROXIED = "products.example"  # found by nobody but a proxy
 DEADLINE_S, GRACE_S = 0.5, 1.0
+HANDSHAKE = b"\x16\x03\x03\x40\x00"  # the head of a record of 16 KiB (RFC 8446 section 5.1)
 NOT_TRUSTED = "the product source has a certificate that is not trusted: "
 
 ServeTls = Callable[..., ScriptedServer]
@@ -192,6 +202,36 @@ def test_a_head_that_trickles_over_tls_ends_at_the_deadline(
     assert monotonic() - began < DEADLINE_S + GRACE_S
 
 
+class Handshake(StreamRequestHandler):
+    """Begins a record of TLS, and goes on with it a byte at a time."""
+
+    def handle(self) -> None:
+        ends_at = monotonic() + BAD_FOR_S
+        with suppress(OSError):  # the client hangs up
+            self.wfile.write(HANDSHAKE)
+            while monotonic() < ends_at:
+                sleep(0.02)
+                self.wfile.write(b" ")
+
+
+def test_a_handshake_that_trickles_ends_at_the_deadline(authority: Path) -> None:
+    authority.mkdir()
+    Authority(authority)
+    with ThreadingTCPServer((LOOPBACK, 0), Handshake) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        url = f"https://{LOOPBACK}:{server.server_address[1]}"
+        fetcher = fetcher_of(url, upstream_ca_file=authority / "ca.pem")
+        began = monotonic()
+        with answering(within_s=DEADLINE_S):
+            failed = failure(fetcher)
+        took_s = monotonic() - began
+        server.shutdown()
+
+    assert str(failed) == "the product source is too slow"
+    assert took_s < DEADLINE_S + GRACE_S
+
+
 # Proxies
 
 
@@ -285,3 +325,25 @@ async def test_a_proxy_whose_answer_trickles_ends_at_the_deadline(
 
     assert monotonic() - began < deadline_s + GRACE_S
     await eventually(lambda: proxy.asked)  # by a thread that may come to it later
+
+
+def test_a_handshake_in_a_tunnel_has_what_is_left_of_the_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deadline_s = 5 * DEADLINE_S  # most of it goes by before the tunnel is there
+
+    def late(asked: Asked) -> Pieces:
+        proxy.is_leaving.wait(deadline_s - 1.5 * DEADLINE_S)
+        yield b"HTTP/1.1 200 Established\r\n\r\n"
+        proxy.is_leaving.wait(0.1)  # or the client takes what follows for more of this answer
+        yield from proxy.trickle(HANDSHAKE)(asked)
+
+    with scripted(late) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        began = monotonic()
+        with answering(within_s=deadline_s):
+            failed = failure(fetcher_of(f"https://{PROXIED}", upstream_connect_timeout_s=60))
+        took_s = monotonic() - began
+
+    assert str(failed) == "the product source is too slow"
+    assert took_s < deadline_s + GRACE_S
