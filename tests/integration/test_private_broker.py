@@ -156,6 +156,12 @@ async def test_rabbitmqctl_reports_its_own_failure(running: PrivateBroker) -> No
         await running.ctl("no_such_command")
 
 
+async def test_names_beyond_ascii_reach_rabbitmqctl_and_come_back(running: PrivateBroker) -> None:
+    await running.ctl("add_vhost", "Ünser")
+
+    assert "Ünser" in (await running.ctl("list_vhosts", "name")).splitlines()
+
+
 async def test_messages_and_ports_survive_a_restart(broker: PrivateBroker) -> None:
     ports = broker.ports
     send_letter(broker, b"dear reader")
