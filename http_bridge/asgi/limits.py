@@ -7,6 +7,7 @@ from http_bridge.asgi.messages import HttpResponse
 from postroad.contracts.errors import ServiceError
 
 HEADERS_MAX = 100
+WAITING_MAX = 16  # requests of a connection, behind the one that is being answered
 
 
 @dataclass(frozen=True, slots=True)

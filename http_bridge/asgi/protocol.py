@@ -7,7 +7,7 @@ from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from http_bridge.asgi.irregular import RequestTimeout, fault, hang_up, ignore_offer, too_much
-from http_bridge.asgi.limits import HEADERS_MAX, Limits
+from http_bridge.asgi.limits import HEADERS_MAX, WAITING_MAX, Limits
 from postroad.contracts.errors import InvalidRequest, ServiceError
 
 UNSENT_MAX_BYTES = 64 * 1024  # more is sent at once, so that a slow client is noticed
@@ -57,9 +57,9 @@ class LimitedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol, with bounds where it has none.
 
     A malformed or too long request is answered with 400, one that is not whole in time with 408,
-    the first of a connection included. Who does not take an answer in time is dropped. Beyond the
-    most connections, the one that has had no request for longest gives way to a new one, so that
-    idle clients keep nobody out. Offers to speak another protocol are ignored.
+    the first of a connection included; so are too many that wait for their turn. Who does not take
+    an answer in time is dropped. Beyond the most connections, the one that has had no request for
+    longest gives way to a new one. Offers to speak another protocol are ignored.
     """
 
     limits: ClassVar[Limits]
@@ -116,7 +116,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value))
-        super().on_header(name, value)
+        if not self._is_in_body:  # else it is a trailer, which is no header (RFC 9110 section 6.5)
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         version = self.parser.get_http_version()
@@ -129,6 +130,8 @@ class LimitedProtocol(HttpToolsProtocol):
             raise InvalidRequest("HTTP/1.0 has no Transfer-Encoding")  # section 6.1
         if self.parser.get_method() == b"CONNECT":
             raise InvalidRequest("CONNECT is for proxies")
+        if len(self.pipeline) >= WAITING_MAX:  # each takes 50 times the memory of its bytes
+            raise InvalidRequest(f"at most {WAITING_MAX} requests may wait on a connection")
         self._is_offer = self.parser.should_upgrade()
         if not self._is_offer:
             super().on_headers_complete()

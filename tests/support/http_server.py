@@ -38,7 +38,10 @@ SOME, MUCH = b"x" * 40_000, b"x" * 200_000  # of which uvicorn waits for the lat
 
 
 class App:
-    """Echoes each body when it may, but for ``/early``; keeps count of clients that went away."""
+    """Echoes each body when it may, but for ``/early``; ``/headers`` echoes those.
+
+    It keeps count of clients that went away.
+    """
 
     def __init__(self) -> None:
         self.gone = 0
@@ -58,7 +61,9 @@ class App:
             return
         self.answering += 1
         await eventually(self.may_answer.is_set)
-        answer = {"/some": SOME, "/much": MUCH}.get(request.path, body or b"nothing")
+        heads = repr(request.headers).encode()
+        fixed = {"/some": SOME, "/much": MUCH, "/headers": heads}
+        answer = fixed.get(request.path, body or b"nothing")
         await HttpResponse(200, answer).send(send, "a-request")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from http_bridge.asgi.limits import HEADERS_MAX
+from http_bridge.asgi.limits import HEADERS_MAX, WAITING_MAX
 from postroad.testing import eventually
 from tests.support.http_server import LIMITS, Peer, Server, connected, serving
 
@@ -262,3 +262,29 @@ async def test_what_does_not_end_is_refused_and_the_answer_arrives(
         sending.cancel()
 
     assert statuses(answer) == [400]
+
+
+# what comes at the wrong place, or too often
+
+
+async def test_a_trailer_is_no_header(server: Server) -> None:
+    trailers = b"X-Forwarded-For: 192.0.2.1\r\nHost: there\r\n\r\n"
+    request = post(b"A: b\r\n", CHUNKED, body=CHUNKS.removesuffix(b"\r\n") + trailers)
+
+    async with asking(server, request.replace(b"POST /", b"POST /headers"), GET) as peer:
+        answer = await peer.answer()
+
+        assert statuses(await peer.answer()) == [200]
+
+    assert b"b'host': b'here', b'a': b'b'" in answer
+    assert b"192.0.2.1" not in answer
+
+
+async def test_few_requests_wait_on_a_connection(server: Server) -> None:
+    server.app.may_answer.clear()
+
+    async with asking(server, GET * (WAITING_MAX + 500)) as peer:
+        await eventually(lambda: server.app.answering)
+        server.app.may_answer.set()
+
+        assert statuses(await peer.rest()) == [200] * (WAITING_MAX + 1) + [400]
