@@ -13,13 +13,13 @@ class Revocations:
     """Remembers ended sessions until the last of their access tokens expires."""
 
     def __init__(self) -> None:
-        self._until: dict[str, float] = {}
+        self._until: OrderedDict[str, float] = OrderedDict()  # about in the order of their times
 
     def add(self, session_id: str, until: float) -> None:
         """Note that a session has ended; ``until`` is in seconds since 1970."""
         now = time()
-        for expired in [known for known, end in self._until.items() if end <= now]:
-            del self._until[expired]
+        while self._until and next(iter(self._until.values())) <= now:  # a user may end thousands
+            self._until.popitem(last=False)
         if until > now:
             self._until[session_id] = until
 

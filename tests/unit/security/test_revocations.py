@@ -50,6 +50,22 @@ def test_a_session_is_forgotten_once_its_tokens_have_expired(clock: Clock) -> No
     assert revocations.is_revoked("second")
 
 
+def test_thousands_that_end_at_once_cost_no_more_than_each_alone(clock: Clock) -> None:
+    compared = 0
+
+    class Until(float):
+        def __le__(self, other: float) -> bool:
+            nonlocal compared
+            compared += 1
+            return super().__le__(other)
+
+    revocations = Revocations()
+    for number in range(1000):
+        revocations.add(str(number), Until(clock.now + 900))
+
+    assert compared < 2000
+
+
 def test_what_does_not_matter_any_more_is_not_kept(clock: Clock) -> None:
     revocations = Revocations()
 
