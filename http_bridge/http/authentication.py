@@ -1,9 +1,11 @@
 """The user's token in an HTTP request."""
 
+from collections.abc import Callable
+
 from http_bridge.asgi.messages import HttpRequest
 from http_bridge.http.cookies import ACCESS
 from http_bridge.http.problems import NOTHING_GIVEN
-from postroad.contracts.errors import NotAuthenticated
+from postroad.contracts.errors import NotAuthenticated, Unavailable
 from postroad.security.access_tokens import AccessToken, InvalidToken
 from postroad.security.token_verifier import TokenVerifier
 
@@ -11,25 +13,17 @@ from postroad.security.token_verifier import TokenVerifier
 class RequestTokens:
     """Finds and verifies tokens: ``Authorization: Bearer`` (RFC 6750), else a valid cookie."""
 
-    def __init__(self, verifier: TokenVerifier) -> None:
+    def __init__(self, verifier: TokenVerifier, *, is_known: Callable[[], bool]) -> None:
+        """``is_known``: whether it is known, or was until lately, which sessions have ended."""
         self._verifier = verifier
+        self._is_known = is_known
 
     def require(self, request: HttpRequest) -> AccessToken:
         """Return the request's verified token.
 
         Raises:
             NotAuthenticated: there is none, or it is malformed, expired or forged.
-        """
-        token = self.find(request)
-        if token is None:
-            raise NotAuthenticated(NOTHING_GIVEN)
-        return token
-
-    def find(self, request: HttpRequest) -> AccessToken | None:
-        """Return the request's verified token, if there is one.
-
-        Raises:
-            NotAuthenticated: it is malformed, expired or forged.
+            Unavailable: nobody can say whether its session has ended.
         """
         authorization = request.headers.get(b"authorization")
         if authorization is not None:
@@ -39,6 +33,8 @@ class RequestTokens:
             texts = [text] if (text := token.strip().decode("latin-1")) else []
         else:
             texts = ACCESS.values(request)
+        if texts and not self._is_known():
+            raise Unavailable("it has not been known for a while which sessions have ended")
         refusals = []
         for text in texts:
             try:
@@ -47,4 +43,4 @@ class RequestTokens:
                 refusals.append(error)
         if refusals:
             raise NotAuthenticated(str(refusals[0])) from refusals[0]
-        return None
+        raise NotAuthenticated(NOTHING_GIVEN)

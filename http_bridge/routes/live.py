@@ -8,7 +8,7 @@ import orjson
 from http_bridge.asgi.messages import NO_STORE, HttpRequest, HttpResponse
 from http_bridge.asgi.stream import Stream
 from http_bridge.routes.backend import Backend
-from postroad.contracts.errors import NotAuthenticated, NotAuthorised
+from postroad.contracts.errors import NotAuthenticated, NotAuthorised, Unavailable
 
 SCOPE = "operations:read"
 RETRY_MS = 2000
@@ -33,15 +33,23 @@ async def live(request: HttpRequest, backend: Backend) -> HttpResponse | Stream:
     if request.method == "HEAD":
         return HttpResponse(200, headers=_HEADERS)
     parts = _parts(request, backend, token.user_id)
+    await anext(parts)  # takes the place: who asks in the same moment finds it taken
     return Stream(parts, request.receive, _HEADERS, ends_after_s=token.expires_at - time())
 
 
 async def _parts(
     request: HttpRequest, backend: Backend, user_id: int
 ) -> AsyncGenerator[bytes, None]:
-    """Yield what is new, as it is by then: a slow reader misses what was in between."""
+    """Yield what is new, as it is by then: a slow reader misses what was in between.
+
+    The first part is empty.
+
+    Raises:
+        Overloaded: there is no room, of this user or at all.
+    """
     last, monitor = 0, backend.monitor
     with monitor.listening(user_id):
+        yield b""
         yield b"retry: %d\n\n" % RETRY_MS
         while not monitor.is_stopped and _is_signed_in(request, backend):
             if monitor.sight is not None:
@@ -55,7 +63,7 @@ async def _parts(
 def _is_signed_in(request: HttpRequest, backend: Backend) -> bool:
     try:
         backend.tokens.require(request)
-    except NotAuthenticated:
+    except (NotAuthenticated, Unavailable):
         return False
     return True
 

@@ -1,7 +1,9 @@
 """Following which sessions have been ended, in a process that checks tokens."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
+from time import monotonic
 
 from postroad.broker.interfaces import Broker
 from postroad.contracts.auth import ListRevocations, Revocation
@@ -18,6 +20,8 @@ log = get_logger(__name__)
 
 RETRY_S = 1.0
 INTERVAL_S = 60.0
+LOOK_S = 1.0
+LATELY_S = 60.0  # as long as an end that nobody noticed was missed may stay unknown
 
 
 class RevocationFeed:
@@ -28,7 +32,13 @@ class RevocationFeed:
     """
 
     def __init__(
-        self, revocations: Revocations, *, broker: Broker, keys: KeyRing, client: Client
+        self,
+        revocations: Revocations,
+        *,
+        broker: Broker,
+        keys: KeyRing,
+        client: Client,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._revocations = revocations
         self._client = client
@@ -41,7 +51,9 @@ class RevocationFeed:
         )
         self._wanted = asyncio.Event()
         self._keys = keys
-        self._following: asyncio.Task[None] | None = None
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._clock = clock
+        self._current_at = clock()
         self._is_known = False
         self._has_missed = True
 
@@ -50,17 +62,23 @@ class RevocationFeed:
         """Whether it is known which sessions have ended."""
         return self._is_known and self._listener.is_open
 
+    @property
+    def was_current_lately(self) -> bool:
+        """Whether it is current, or was within the last minute, or began in it."""
+        return self._clock() - self._current_at <= LATELY_S
+
     async def start(self) -> None:
         """Begin to connect; does not wait for the broker."""
         self._keys.on_renewal.append(self._wanted.set)
         await self._listener.start()
-        self._following = asyncio.create_task(self._follow())
+        self._tasks = (asyncio.create_task(self._follow()), asyncio.create_task(self._look()))
 
     async def close(self) -> None:
         """Follow no more."""
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
             self._keys.on_renewal.remove(self._wanted.set)
         await self._listener.close()
 
@@ -92,6 +110,12 @@ class RevocationFeed:
             with suppress(TimeoutError):
                 async with asyncio.timeout(INTERVAL_S):
                     await self._wanted.wait()
+
+    async def _look(self) -> None:
+        while True:
+            if self.is_current:
+                self._current_at = self._clock()
+            await asyncio.sleep(LOOK_S)
 
     def _catch_up(self, missed: list[Revocation]) -> None:
         for revocation in missed:

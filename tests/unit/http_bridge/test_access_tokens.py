@@ -1,16 +1,18 @@
 """Access tokens as clients send them: in several cookies, in several headers."""
 
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 
 import pytest
 
 from http_bridge.app import Bridge
+from http_bridge.routes.table import ROUTES
 from postroad.contracts.auth import GetOwnUser, UserProfile
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity
 from postroad.testing import calling, serving
 from postroad.testing.keys import token_text
-from tests.support.bridges import ask, cookies, make_bridge
+from tests.support.bridges import ask, cookies, make_bridge, make_test_backend
 from tests.support.brokers import MemoryUnderTest
 
 STALE = "eyJhbGciOiJFZERTQSJ9.e30.AA"
@@ -71,3 +73,21 @@ async def test_of_two_tokens_in_headers_neither_is_taken(
 
     for headers in (tokens, tokens[::-1]):
         assert (await ask(bridge, "GET", "/auth/me", headers=headers)).status == 401
+
+
+async def test_while_nobody_knows_which_sessions_ended_no_token_is_taken(
+    memory_broker: MemoryUnderTest, keys: dict[str, KeyRing], good: str
+) -> None:
+    backend = make_test_backend(
+        memory_broker.as_user("bridge"), keys["bridge"], was_current_lately=lambda: False
+    )
+    bridge = Bridge(ROUTES, backend, lifespan=nullcontext)
+
+    refused = [
+        await ask(bridge, "GET", path, headers=cookies(f"token={good}"))
+        for path in ("/products", "/auth/me", "/live")
+    ]
+    nothing = await ask(bridge, "GET", "/products")
+
+    assert [(each.status, each.json()["code"]) for each in refused] == [(503, "unavailable")] * 3
+    assert nothing.status == 401

@@ -62,7 +62,12 @@ class Line:
     def __init__(self, broker: Broker, keys: KeyRing, issuer: Identity) -> None:
         self.issuer = issuer
         self.revocations = Revocations()
-        self._backend = make_test_backend(broker, keys, revocations=self.revocations)
+        self.is_known = True
+        self._backend = make_test_backend(
+            *(broker, keys),
+            revocations=self.revocations,
+            was_current_lately=lambda: self.is_known,
+        )
         self.watch = self._backend.monitor
 
     async def ask(
@@ -227,6 +232,24 @@ async def test_one_user_does_not_take_the_room_of_all(line: Line) -> None:
         assert isinstance(await line.ask(Visitor(), user_id=8), Stream)
 
     assert isinstance(await line.ask(Visitor(), user_id=7), Stream)
+
+
+async def test_who_asks_many_times_at_once_takes_no_more_room(line: Line) -> None:
+    answers = [line.ask(Visitor(), user_id=7) for _ in range(6)]
+
+    found = await asyncio.gather(*answers, return_exceptions=True)
+
+    assert [type(each) for each in found] == [Stream] * 4 + [Overloaded] * 2
+
+
+async def test_a_stream_ends_when_nobody_knows_any_more_who_may_see_it(line: Line) -> None:
+    visitor = Visitor()
+
+    async with line.showing(visitor):
+        await eventually(lambda: visitor.parts("queues"))
+        line.is_known = False
+
+        await eventually(lambda: visitor.is_at_the_end)
 
 
 async def test_head_is_answered_at_once(line: Line) -> None:

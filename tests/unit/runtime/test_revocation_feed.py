@@ -8,7 +8,7 @@ from postroad.contracts.auth import ListRevocations, Revocation, RevocationList
 from postroad.contracts.errors import Unavailable
 from postroad.messaging.publishing import MessagePublisher
 from postroad.runtime import revocation_feed
-from postroad.runtime.revocation_feed import RevocationFeed
+from postroad.runtime.revocation_feed import LATELY_S, RevocationFeed
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle
 from postroad.security.token_verifier import Revocations
@@ -43,6 +43,7 @@ class Auth:
 @pytest.fixture
 def auth(monkeypatch: pytest.MonkeyPatch) -> Auth:
     monkeypatch.setattr(revocation_feed, "RETRY_S", 0.01)
+    monkeypatch.setattr(revocation_feed, "LOOK_S", 0.01)
     return Auth()
 
 
@@ -51,16 +52,37 @@ def revocations() -> Revocations:
     return Revocations()
 
 
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
 @pytest.fixture
 async def feed(
-    memory_broker: MemoryUnderTest, keys: Keys, auth: Auth, revocations: Revocations
+    memory_broker: MemoryUnderTest,
+    keys: Keys,
+    auth: Auth,
+    revocations: Revocations,
+    clock: Clock,
 ) -> AsyncIterator[RevocationFeed]:
     async with (
         serving(memory_broker, keys["auth"], {ListRevocations: auth.list}),
         calling(memory_broker, keys["bridge"]) as client,
     ):
         feed = RevocationFeed(
-            revocations, broker=memory_broker.as_user("bridge"), keys=keys["bridge"], client=client
+            revocations,
+            broker=memory_broker.as_user("bridge"),
+            keys=keys["bridge"],
+            client=client,
+            clock=clock,
         )
         await feed.start()
         await eventually(lambda: feed.is_current)
@@ -146,6 +168,29 @@ async def test_it_is_not_current_while_its_listener_is_refused(
     memory_broker.broker.is_away = False
     await eventually(lambda: feed.is_current)
     assert revocations.is_revoked(session_id)
+
+
+async def test_a_process_that_is_not_current_was_so_lately_for_a_minute(
+    memory_broker: MemoryUnderTest, feed: RevocationFeed, clock: Clock
+) -> None:
+    memory_broker.broker.is_away = True
+    feed._listener._consumer._link.fail()  # type: ignore[attr-defined]
+
+    clock.now += LATELY_S
+    assert feed.was_current_lately
+    clock.now += 1
+    assert not feed.was_current_lately
+
+    memory_broker.broker.is_away = False
+    await eventually(lambda: feed.was_current_lately)
+
+
+async def test_a_process_that_is_current_stays_so_for_as_long_as_it_is(
+    feed: RevocationFeed, clock: Clock
+) -> None:
+    clock.now += 10 * LATELY_S
+
+    await eventually(lambda: feed.was_current_lately)
 
 
 async def test_it_is_current_once_the_auth_service_s_keys_have_come(
