@@ -121,9 +121,9 @@ def change_password(
         raise InvalidRequest(f"the new password: {error}") from error
 
 
-def list_revocations(_request: ListRevocations, *, sessions: Sessions) -> RevocationList:
+def list_revocations(request: ListRevocations, *, sessions: Sessions) -> RevocationList:
     """List the sessions whose access tokens are void."""
-    return RevocationList(data=sessions.revoked())
+    return RevocationList(data=sessions.revoked(after=request.after, limit=request.limit))
 
 
 def probe_sessions(_request: ProbeSessions, *, database: Database) -> Readiness:

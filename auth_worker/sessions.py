@@ -26,6 +26,8 @@ from postroad.ids import new_id
 from postroad.storage.database import Database, Transaction
 from postroad.storage.outbox import Messages
 
+SESSIONS_MAX = 1000  # of a user; each one's end is an event, all of which wait for one another
+
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
@@ -86,7 +88,14 @@ class Sessions:
         self._clock = clock
 
     def begin(self, transaction: Transaction, user: User) -> Tokens:
-        """Begin a session of a user who has proved who they are, and is locked."""
+        """Begin a session of a user who has proved who they are, and is locked.
+
+        Beyond ``SESSIONS_MAX``, those that were refreshed longest ago end.
+        """
+        newest_first = select(sessions.c.id).order_by(sessions.c.access_until.desc(), sessions.c.id)
+        is_open = (sessions.c.user_id == user.id) & sessions.c.ended_at.is_(None)
+        surplus = sessions.c.id.in_(newest_first.where(is_open).offset(SESSIONS_MAX - 1))
+        end_sessions(transaction, surplus, "replaced", events=self._events)
         session_id, now = new_id(), self._clock()
         transaction.connection.execute(
             sessions.insert().values(
@@ -184,10 +193,17 @@ class Sessions:
                 raise SessionNotFound(f"no session {session_id}")
             end_sessions(transaction, which, "signed_out", events=self._events)
 
-    def revoked(self) -> list[Revocation]:
-        """Give the sessions that ended before the last of their access tokens expires."""
-        query = sessions.select().where(
-            sessions.c.ended_at.is_not(None), sessions.c.access_until > self._clock()
+    def revoked(self, *, after: str = "", limit: int | None = None) -> list[Revocation]:
+        """Give the sessions that ended before the last of their access tokens expires, by id."""
+        query = (
+            sessions.select()
+            .where(
+                sessions.c.ended_at.is_not(None),
+                sessions.c.access_until > self._clock(),
+                sessions.c.id > after,
+            )
+            .order_by(sessions.c.id)
+            .limit(limit)
         )
         with self._database.reading() as connection:
             rows = connection.execute(query).all()

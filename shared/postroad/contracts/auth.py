@@ -18,6 +18,7 @@ SEALED_MAX = 4096  # characters of base64url
 SECRET_MAX_BYTES = 3000  # sealing adds 48 bytes, and base64url a third
 DEVICE_TOKEN_MAX = 200  # characters
 SESSIONS_LISTED = 100
+REVOCATIONS_LISTED = 10_000  # at most 900 KB
 
 _BASE64URL = "^[A-Za-z0-9_-]+$"
 
@@ -185,13 +186,21 @@ class Revocation(Message):
 
 
 class RevocationList(Message):
-    """All revocations that still matter."""
+    """Revocations that still matter, by session id."""
 
     data: list[Revocation]
 
 
 class ListRevocations(Request[RevocationList], method="auth.revocations.list"):
-    """What a service has to catch up with, when it has not heard ``auth.session.revoked``."""
+    """What a service has to catch up with, when it has not heard ``auth.session.revoked``.
+
+    Without ``limit``, all of it, which a reply may be too small for. With it, as many at most, of
+    session ids that follow ``after``: the last of one reply is the ``after`` of the next request,
+    until a reply has not as many.
+    """
+
+    after: str = Field(default="", max_length=36)
+    limit: int | None = Field(default=None, ge=1, le=REVOCATIONS_LISTED)
 
 
 REFRESH_CONTEXT = "auth refresh token"

@@ -6,7 +6,7 @@ from contextlib import suppress
 from time import monotonic
 
 from postroad.broker.interfaces import Broker
-from postroad.contracts.auth import ListRevocations, Revocation
+from postroad.contracts.auth import REVOCATIONS_LISTED, ListRevocations, Revocation
 from postroad.contracts.errors import ServiceError
 from postroad.contracts.events import SessionRevoked
 from postroad.logger import get_logger
@@ -99,17 +99,29 @@ class RevocationFeed:
         while True:
             self._wanted.clear()
             try:
-                missed = await self._client.call(ListRevocations())
+                missed = await self._list()
             except (ServiceError, UnknownKey) as error:
                 log.debug("revocations not known yet", reason=str(error))
                 self._is_known = self._is_known and not self._has_missed
                 self._wanted.set()
             else:
-                self._catch_up(missed.data)
+                self._catch_up(missed)
             await asyncio.sleep(RETRY_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(INTERVAL_S):
                     await self._wanted.wait()
+
+    async def _list(self) -> list[Revocation]:
+        """Ask for all, page by page; an auth service before 0.2 gives them all at once."""
+        missed: list[Revocation] = []
+        after = ""
+        while True:
+            asked = ListRevocations(after=after, limit=REVOCATIONS_LISTED)
+            page = (await self._client.call(asked)).data
+            missed += page
+            if len(page) != REVOCATIONS_LISTED or page[-1].session_id == after:
+                return missed
+            after = page[-1].session_id
 
     async def _look(self) -> None:
         while True:

@@ -71,6 +71,27 @@ def test_a_new_sign_in_on_top_ends_the_old_session(auth: AuthUnderTest) -> None:
     assert auth.refresh(auth.refresh_token(new)).access_token
 
 
+def test_a_user_has_so_many_sessions_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, auth: AuthUnderTest, database: Database
+) -> None:
+    monkeypatch.setattr("auth_worker.sessions.SESSIONS_MAX", 3)
+    auth.add_user("writer")
+    others = auth.sign_in("writer")
+    first, second, third = (auth.access_token(auth.sign_in()).session_id for _ in range(3))
+    with database.writing() as transaction:  # as if that one was refreshed last
+        later = update(sessions).where(sessions.c.id == first)
+        transaction.connection.execute(later.values(access_until=time() + 2000))
+        sooner = update(sessions).where(sessions.c.id == second)
+        transaction.connection.execute(sooner.values(access_until=time() + 100))
+
+    fourth = auth.access_token(auth.sign_in()).session_id
+
+    told = [event for event in auth.events() if isinstance(event, SessionRevoked)]
+    assert [(event.session_id, event.reason) for event in told] == [(second, "replaced")]
+    open_ones = {row.id for row in rows(database, sessions) if row.ended_at is None}
+    assert open_ones == {first, third, fourth, auth.access_token(others).session_id}
+
+
 def test_a_sign_in_that_fails_ends_no_session(auth: AuthUnderTest) -> None:
     old = auth.sign_in()
 

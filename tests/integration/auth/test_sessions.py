@@ -305,6 +305,19 @@ def test_revocations_are_listed_until_their_access_tokens_expire(auth: AuthUnder
     ]
 
 
+def test_revocations_are_listed_page_by_page(auth: AuthUnderTest) -> None:
+    auth.add_user("reader")
+    gone = [auth.access_token(auth.sign_in("reader")) for _ in range(3)]
+    for user in gone:
+        auth.sign_out(user=user)
+
+    first = [each.session_id for each in auth.ask(ListRevocations(limit=2)).data]
+    second = [each.session_id for each in auth.ask(ListRevocations(limit=2, after=first[-1])).data]
+
+    assert first + second == sorted(user.session_id for user in gone)
+    assert len(first) == 2
+
+
 def test_cleaning_deletes_what_has_expired_and_nothing_else(auth: AuthUnderTest) -> None:
     auth.add_user("reader")
     kept = auth.refresh_token(auth.sign_in("reader"))

@@ -1,6 +1,7 @@
 """Following which sessions have ended, where an event was refused or the listener is lost."""
 
 from collections.abc import AsyncIterator
+from operator import attrgetter
 
 import pytest
 
@@ -25,6 +26,7 @@ class Auth:
     def __init__(self) -> None:
         self.ended: list[Revocation] = []
         self.is_away = False
+        self.knows_pages = True
         self.times_asked = 0
 
     def end(self) -> str:
@@ -33,11 +35,15 @@ class Auth:
         self.ended.append(Revocation(session_id=event.session_id, until=event.until))
         return event.session_id
 
-    async def list(self, _request: ListRevocations) -> RevocationList:
+    async def list(self, request: ListRevocations) -> RevocationList:
         self.times_asked += 1
         if self.is_away:
             raise Unavailable("the user database is away")
-        return RevocationList(data=self.ended)
+        if not self.knows_pages:
+            return RevocationList(data=self.ended)
+        ended = sorted(self.ended, key=attrgetter("session_id"))
+        rest = [each for each in ended if each.session_id > request.after]
+        return RevocationList(data=rest[: request.limit])
 
 
 @pytest.fixture
@@ -142,6 +148,27 @@ async def test_it_asks_every_minute_though_nothing_was_missed(
     await eventually(lambda: revocations.is_revoked(session_id))
     times = auth.times_asked
     await eventually(lambda: auth.times_asked > times + 1)
+
+
+@pytest.mark.parametrize("knows_pages", [True, False], ids=["pages", "all at once"])
+@pytest.mark.parametrize("count", [3, 4, 5])
+async def test_it_reads_a_list_of_any_length(
+    monkeypatch: pytest.MonkeyPatch,
+    feed: RevocationFeed,
+    auth: Auth,
+    revocations: Revocations,
+    count: int,
+    *,
+    knows_pages: bool,
+) -> None:
+    monkeypatch.setattr(revocation_feed, "REVOCATIONS_LISTED", 4 if not knows_pages else 2)
+    auth.knows_pages = knows_pages
+    ended = [auth.end() for _ in range(count)]
+
+    feed._wanted.set()
+
+    await eventually(lambda: all(map(revocations.is_revoked, ended)))
+    await eventually(lambda: feed.is_current)
 
 
 async def test_it_stays_current_while_the_auth_service_is_away(
