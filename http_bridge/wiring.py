@@ -79,7 +79,6 @@ def build_bridge(
         revocations=revocations,
         monitor=monitor,
         is_current=lambda: feed.is_current,
-        was_current_lately=lambda: feed.was_current_lately,
         is_development=read_settings(EnvironmentSettings).is_development,
     )
     bridge = Bridge(routes, backend, lifespan=lifespan)
@@ -95,7 +94,6 @@ def make_backend(
     revocations: Revocations,
     monitor: BrokerMonitor,
     is_current: Callable[[], bool],
-    was_current_lately: Callable[[], bool],
     is_development: bool,
 ) -> Backend:
     """Put together what the handlers of a table of routes answer with."""
@@ -105,7 +103,7 @@ def make_backend(
         client=client,
         keys=keys,
         site=Site(settings.public_url, host=settings.host, is_development=is_development),
-        tokens=RequestTokens(TokenVerifier(keys, revocations), is_known=was_current_lately),
+        tokens=RequestTokens(TokenVerifier(keys, revocations), revocations),
         lockouts=Lockouts(),
         monitor=monitor,
         probes=ServiceProbes(client),

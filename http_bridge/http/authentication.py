@@ -1,22 +1,21 @@
 """The user's token in an HTTP request."""
 
-from collections.abc import Callable
+from time import monotonic
 
 from http_bridge.asgi.messages import HttpRequest
 from http_bridge.http.cookies import ACCESS
 from http_bridge.http.problems import NOTHING_GIVEN
 from postroad.contracts.errors import NotAuthenticated, Unavailable
 from postroad.security.access_tokens import AccessToken, InvalidToken
-from postroad.security.token_verifier import TokenVerifier
+from postroad.security.token_verifier import Revocations, TokenVerifier
 
 
 class RequestTokens:
     """Finds and verifies tokens: ``Authorization: Bearer`` (RFC 6750), else a valid cookie."""
 
-    def __init__(self, verifier: TokenVerifier, *, is_known: Callable[[], bool]) -> None:
-        """``is_known``: whether it is known, or was until lately, which sessions have ended."""
+    def __init__(self, verifier: TokenVerifier, revocations: Revocations) -> None:
         self._verifier = verifier
-        self._is_known = is_known
+        self._revocations = revocations
 
     def require(self, request: HttpRequest) -> AccessToken:
         """Return the request's verified token.
@@ -33,7 +32,7 @@ class RequestTokens:
             texts = [text] if (text := token.strip().decode("latin-1")) else []
         else:
             texts = ACCESS.values(request)
-        if texts and not self._is_known():
+        if texts and monotonic() > self._revocations.known_until:
             raise Unavailable("it has not been known for a while which sessions have ended")
         refusals = []
         for text in texts:

@@ -1,6 +1,6 @@
 """The bridge in a test's own process, asked as an ASGI server does."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +52,6 @@ def make_test_backend(
     *,
     client: Client | None = None,
     revocations: Revocations | None = None,
-    was_current_lately: Callable[[], bool] = lambda: True,
     routes: Sequence[Route] = ROUTES,
     public_url: str | None = None,
     is_development: bool = False,
@@ -66,7 +65,6 @@ def make_test_backend(
         revocations=Revocations() if revocations is None else revocations,
         monitor=BrokerMonitor(broker, keys, services=SERVICES, interval_s=0.01),
         is_current=lambda: True,
-        was_current_lately=was_current_lately,
         is_development=is_development,
     )
 

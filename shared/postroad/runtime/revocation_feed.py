@@ -21,7 +21,7 @@ log = get_logger(__name__)
 RETRY_S = 1.0
 INTERVAL_S = 60.0
 LOOK_S = 1.0
-LATELY_S = 60.0  # as long as an end that nobody noticed was missed may stay unknown
+KNOWN_FOR_S = 60.0  # as long as an end that nobody noticed was missed may stay unknown
 
 
 class RevocationFeed:
@@ -53,7 +53,7 @@ class RevocationFeed:
         self._keys = keys
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._clock = clock
-        self._current_at = clock()
+        revocations.known_until = clock() + KNOWN_FOR_S
         self._is_known = False
         self._has_missed = True
 
@@ -61,11 +61,6 @@ class RevocationFeed:
     def is_current(self) -> bool:
         """Whether it is known which sessions have ended."""
         return self._is_known and self._listener.is_open
-
-    @property
-    def was_current_lately(self) -> bool:
-        """Whether it is current, or was within the last minute, or began in it."""
-        return self._clock() - self._current_at <= LATELY_S
 
     async def start(self) -> None:
         """Begin to connect; does not wait for the broker."""
@@ -126,7 +121,7 @@ class RevocationFeed:
     async def _look(self) -> None:
         while True:
             if self.is_current:
-                self._current_at = self._clock()
+                self._revocations.known_until = self._clock() + KNOWN_FOR_S
             await asyncio.sleep(LOOK_S)
 
     def _catch_up(self, missed: list[Revocation]) -> None:

@@ -14,6 +14,7 @@ class Revocations:
 
     def __init__(self) -> None:
         self._until: OrderedDict[str, float] = OrderedDict()  # about in the order of their times
+        self.known_until = float("inf")  # by `monotonic`; a feed says until when, and again
 
     def add(self, session_id: str, until: float) -> None:
         """Note that a session has ended; ``until`` is in seconds since 1970."""

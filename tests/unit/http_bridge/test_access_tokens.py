@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
+from time import monotonic
 
 import pytest
 
@@ -10,6 +11,7 @@ from http_bridge.routes.table import ROUTES
 from postroad.contracts.auth import GetOwnUser, UserProfile
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity
+from postroad.security.token_verifier import Revocations
 from postroad.testing import calling, serving
 from postroad.testing.keys import token_text
 from tests.support.bridges import ask, cookies, make_bridge, make_test_backend
@@ -78,8 +80,10 @@ async def test_of_two_tokens_in_headers_neither_is_taken(
 async def test_while_nobody_knows_which_sessions_ended_no_token_is_taken(
     memory_broker: MemoryUnderTest, keys: dict[str, KeyRing], good: str
 ) -> None:
+    unknown = Revocations()
+    unknown.known_until = monotonic() - 1
     backend = make_test_backend(
-        memory_broker.as_user("bridge"), keys["bridge"], was_current_lately=lambda: False
+        memory_broker.as_user("bridge"), keys["bridge"], revocations=unknown
     )
     bridge = Bridge(ROUTES, backend, lifespan=nullcontext)
 

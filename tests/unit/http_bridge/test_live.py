@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from time import time
+from time import monotonic, time
 from typing import Any
 
 import pytest
@@ -62,12 +62,7 @@ class Line:
     def __init__(self, broker: Broker, keys: KeyRing, issuer: Identity) -> None:
         self.issuer = issuer
         self.revocations = Revocations()
-        self.is_known = True
-        self._backend = make_test_backend(
-            *(broker, keys),
-            revocations=self.revocations,
-            was_current_lately=lambda: self.is_known,
-        )
+        self._backend = make_test_backend(broker, keys, revocations=self.revocations)
         self.watch = self._backend.monitor
 
     async def ask(
@@ -247,7 +242,7 @@ async def test_a_stream_ends_when_nobody_knows_any_more_who_may_see_it(line: Lin
 
     async with line.showing(visitor):
         await eventually(lambda: visitor.parts("queues"))
-        line.is_known = False
+        line.revocations.known_until = monotonic() - 1
 
         await eventually(lambda: visitor.is_at_the_end)
 

@@ -9,7 +9,7 @@ from postroad.contracts.auth import ListRevocations, Revocation, RevocationList
 from postroad.contracts.errors import Unavailable
 from postroad.messaging.publishing import MessagePublisher
 from postroad.runtime import revocation_feed
-from postroad.runtime.revocation_feed import LATELY_S, RevocationFeed
+from postroad.runtime.revocation_feed import KNOWN_FOR_S, RevocationFeed
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle
 from postroad.security.token_verifier import Revocations
@@ -198,26 +198,26 @@ async def test_it_is_not_current_while_its_listener_is_refused(
 
 
 async def test_a_process_that_is_not_current_was_so_lately_for_a_minute(
-    memory_broker: MemoryUnderTest, feed: RevocationFeed, clock: Clock
+    memory_broker: MemoryUnderTest, feed: RevocationFeed, clock: Clock, revocations: Revocations
 ) -> None:
     memory_broker.broker.is_away = True
     feed._listener._consumer._link.fail()  # type: ignore[attr-defined]
 
-    clock.now += LATELY_S
-    assert feed.was_current_lately
+    clock.now += KNOWN_FOR_S
+    assert clock.now <= revocations.known_until
     clock.now += 1
-    assert not feed.was_current_lately
+    assert clock.now > revocations.known_until
 
     memory_broker.broker.is_away = False
-    await eventually(lambda: feed.was_current_lately)
+    await eventually(lambda: clock.now <= revocations.known_until)
 
 
 async def test_a_process_that_is_current_stays_so_for_as_long_as_it_is(
-    feed: RevocationFeed, clock: Clock
+    feed: RevocationFeed, clock: Clock, revocations: Revocations
 ) -> None:
-    clock.now += 10 * LATELY_S
+    clock.now += 10 * KNOWN_FOR_S
 
-    await eventually(lambda: feed.was_current_lately)
+    await eventually(lambda: clock.now <= revocations.known_until)
 
 
 async def test_it_is_current_once_the_auth_service_s_keys_have_come(
