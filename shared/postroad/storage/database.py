@@ -21,6 +21,7 @@ log = structlog.get_logger()
 
 PATIENCE_S = 10  # for a lock that another holds, and for one statement; less, of a request
 _REMEMBERED_S = 8  # less than a system takes that is to be well ten seconds after its database
+_NOWHERE = "/nowhere/postroad"  # a folder without a socket: libpq checks its options, and fails
 _BAD_CHARACTER = re.compile(r"[\x00-\x1f\x7f]|^\s|\s$")
 _ADDRESS = re.compile(r"[^:]+://(?:[^:/@]*(?::[^@]*)?@)?([^/?]*)")  # where SQLAlchemy finds it
 _ALL_IN_USE = "all connections to the database are in use"
@@ -211,17 +212,20 @@ def _check_postgresql(url: URL, given: str) -> None:
             check_address(each)
     except ValueError as error:
         raise InvalidDatabaseUrl(f"it {error}") from None
-    from psycopg import ProgrammingError, conninfo  # noqa: PLC0415  # memory; SQLite has no use
+    from psycopg import ProgrammingError, conninfo, pq  # noqa: PLC0415  # memory; SQLite has no use
 
     try:
         _, options = url.get_dialect()().create_connect_args(url)
     except sql_errors.ArgumentError:  # of ?port=
         raise InvalidDatabaseUrl("it must have a port from 1 to 65535") from None
     try:
-        conninfo.make_conninfo("", **options)
+        nowhere = {**options, "host": _NOWHERE, "hostaddr": None, "port": None}
+        attempt = pq.PGconn.connect_start(conninfo.make_conninfo("", **nowhere).encode())
         conninfo.timeout_from_conninfo(dict(options))
     except ProgrammingError as error:
         raise InvalidDatabaseUrl(str(error).strip()) from None
+    if _NOWHERE not in (complaint := attempt.error_message.decode(errors="replace")):
+        raise InvalidDatabaseUrl(complaint.strip())  # of a value, before any attempt to connect
     for host in str(options.get("host", "")).split(","):
         if not host.startswith("/"):  # a folder with a socket
             _check_host(host)

@@ -87,6 +87,15 @@ def test_a_password_file_that_is_no_text_is_named(tmp_path: Path) -> None:
         ("sqlite:////var/lib/auth.db ", "a space at its beginning or end"),
         ("postgresql://u:secret@/auth?host=a:5432&host=b:99999", "from 1 to 65535"),
         ("postgresql://u:secret@db/auth?sslmod=require", 'invalid connection option "sslmod"'),
+        ("postgresql://u:secret@db/auth?sslmode=on", 'invalid sslmode value: "on"'),
+        (
+            "postgresql://u:secret@db/auth?target_session_attrs=writable",
+            'invalid target_session_attrs value: "writable"',
+        ),
+        (
+            "postgresql://u:secret@db:5432/auth?ssl_min_protocol_version=1",
+            'invalid "ssl_min_protocol_version" value: "1"',
+        ),
         ("postgresql://u:secret@/auth?host=db..example", "its host must be a name or an address"),
         (f"postgresql://u:secret@{'d' * 64}.example/auth", "a host that is not a name"),
         ("postgresql://u:secret@db/auth?connect_timeout=soon", "bad value for connect_timeout"),
