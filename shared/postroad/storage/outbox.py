@@ -10,9 +10,11 @@ from typing import Protocol
 
 from sqlalchemy import Table, func, or_, select
 
+from postroad.broker.interfaces import TooLarge
 from postroad.context import current_context
 from postroad.contracts.base import Event, Job
 from postroad.ids import new_id
+from postroad.limits import MESSAGE_MAX_BYTES
 from postroad.messaging.publishing import Kind
 from postroad.observability.metrics import Metric, Values, number
 from postroad.observability.trace_context import TraceContext, current_trace, parse
@@ -52,7 +54,11 @@ class Outbox:
         self.add_all(transaction, [message])
 
     def add_all(self, transaction: Transaction, messages: Iterable[Event | Job]) -> None:
-        """Write messages, to be sent in this order."""
+        """Write messages, to be sent in this order.
+
+        Raises:
+            TooLarge: no broker would take one of them.
+        """
         now, correlation_id, trace = time(), _correlation_id(), current_trace.get()
         rows = [
             {
@@ -68,6 +74,9 @@ class Outbox:
         ]
         if not rows:
             return
+        for body in [str(row["body"]).encode() for row in rows]:
+            if len(body) > MESSAGE_MAX_BYTES:
+                raise TooLarge(body)
         transaction.connection.execute(self.table.insert(), rows)
         for listener in self._listeners:
             transaction.after_commit(listener)

@@ -6,6 +6,7 @@ import pytest
 
 from auth_worker.tables import outbox, refresh_tokens, sessions, sign_in_failures, users
 from auth_worker.users import UserStore
+from postroad.broker.interfaces import TooLarge
 from postroad.context import RequestContext, current_context
 from postroad.contracts.base import Event, Job
 from postroad.contracts.errors import InvalidCredentials
@@ -90,6 +91,17 @@ def test_an_event_carries_the_id_of_the_request_that_caused_it(auth: AuthUnderTe
     auth.sign_in("reader")
 
     assert [row.correlation_id for row in rows(auth.database, outbox)] == ["request-1"]
+
+
+def test_a_message_that_no_broker_would_take_is_not_kept(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("postroad.storage.outbox.MESSAGE_MAX_BYTES", 10)
+
+    with pytest.raises(TooLarge, match="at most"):
+        write(database, 1)
+
+    assert rows(database, outbox) == []
 
 
 def test_a_request_id_that_is_no_text_for_a_database_does_no_harm(database: Database) -> None:
