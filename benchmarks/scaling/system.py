@@ -89,8 +89,9 @@ async def running(
 
 def _upstream(port: int, *, products: int, delay_ms: int) -> Program:
     program = programs.sample_upstream(port)
-    python, option, _, *rest = program.argv
-    argv = [python, option, "benchmarks.scaling.upstream", *rest, "--products", str(products)]
+    arguments = program.argv[program.argv.index("sample_api") + 1 :]
+    module = ("-m", "benchmarks.scaling.upstream")  # not installed: found in the current folder
+    argv = [program.argv[0], *module, *arguments, "--products", str(products)]
     return replace(
         program, argv=argv, env={**program.env, "SAMPLE_UPSTREAM_DELAY_MS": str(delay_ms)}
     )

@@ -6,7 +6,7 @@ import socket
 import httpx
 import pytest
 
-from http_bridge.asgi.limits import HEADERS_MAX
+from http_bridge.asgi.limits import HEADERS_MAX, WAITING_MAX
 from tests.e2e.system import System
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
@@ -97,7 +97,10 @@ REQUESTS: dict[str, tuple[bytes, list[int]]] = {
     "two hosts": (get(b"/healthz", b"Host: other\r\n"), [400]),
     # much of something
     "many headers": (get(b"/healthz", *[b"a:\r\n"] * HEADERS_MAX), [400]),
-    "many requests at once": (get().replace(END, b"\r\n") * 50 + get(), [200] * 51),
+    "many requests at once": (
+        get().replace(END, b"\r\n") * WAITING_MAX + get(),
+        [200] * (WAITING_MAX + 1),
+    ),
     "a body a thousand deep": (sized(b"[" * 10_000), [400]),
     # what is well-formed, and nonsense
     "text that is none": (sized(b'{"username":"\\ud800","password":"x"}'), [400]),
