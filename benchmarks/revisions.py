@@ -105,9 +105,9 @@ def by_role(command_lines: Mapping[int, Sequence[str]]) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {"bridge": [], "worker": [], "rabbitmq": []}
     for pid, line in command_lines.items():
         match line:
-            case [_, "-m", "http_bridge"]:
+            case [*_, "-m", "http_bridge"]:
                 found["bridge"].append(pid)
-            case [_, "-m", "catalog_worker"]:
+            case [*_, "-m", "catalog_worker"]:
                 found["worker"].append(pid)
             case [program, *_] if program.endswith("/beam.smp"):
                 found["rabbitmq"].append(pid)

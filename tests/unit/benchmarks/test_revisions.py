@@ -98,7 +98,7 @@ def test_before_measures_requests_alone_and_keeps_the_usual_results(
 
 def test_the_processes_of_a_listing_are_told_by_their_command_lines() -> None:
     lines = {
-        1: ["/a/python", "-m", "http_bridge"],
+        1: ["/a/python", "-P", "-m", "http_bridge"],
         2: ["/a/python", "-m", "catalog_worker"],
         3: ["/a/python", "-m", "catalog_worker.sync"],
         4: ["/usr/lib/erlang/bin/beam.smp", "-W", "w"],
