@@ -194,7 +194,7 @@ class Sessions:
             end_sessions(transaction, which, "signed_out", events=self._events)
 
     def revoked(self, *, after: str = "", limit: int | None = None) -> list[Revocation]:
-        """Give the sessions that ended before the last of their access tokens expires, by id."""
+        """Return ended sessions whose last access token has not expired yet, sorted by id."""
         query = (
             sessions.select()
             .where(

@@ -168,13 +168,18 @@ def test_what_somebody_changed_by_hand_is_found(broker: PrivateBroker, looked: L
     assert found["unseen"] == []
 
 
+def connect(state: StateFolder, broker: PrivateBroker, service: str) -> pika.BlockingConnection:
+    credentials = pika.PlainCredentials(service, state.password(service))
+    return pika.BlockingConnection(
+        pika.ConnectionParameters(LOOPBACK, broker.ports.amqp, VHOST, credentials)
+    )
+
+
 def test_what_a_service_left_at_the_broker_is_found(
     state: StateFolder, broker: PrivateBroker, looked: Looked
 ) -> None:
     event = LoginSucceeded.name
-    credentials = pika.PlainCredentials("bridge", state.password("bridge"))
-    parameters = pika.ConnectionParameters(LOOPBACK, broker.ports.amqp, VHOST, credentials)
-    with pika.BlockingConnection(parameters) as connection:
+    with connect(state, broker, "bridge") as connection:
         channel = connection.channel()
         queue = channel.queue_declare("", durable=True).method.queue
         channel.exchange_bind(RPC_EXCHANGE, EVENTS_EXCHANGE, event)
@@ -197,9 +202,7 @@ def test_what_a_revoked_service_left_is_deleted_and_said(
     event, address = LoginFailed.name, 'reply.shop."]).'
     shop = Service(calls=("catalog.products.*",), listens=(event,))
     asyncio.run(grants.add(state, "shop", shop))
-    credentials = pika.PlainCredentials("shop", state.password("shop"))
-    parameters = pika.ConnectionParameters(LOOPBACK, broker.ports.amqp, VHOST, credentials)
-    with pika.BlockingConnection(parameters) as connection:
+    with connect(state, broker, "shop") as connection:
         channel = connection.channel()
         queue = channel.queue_declare("", durable=True).method.queue
         channel.exchange_bind(RPC_EXCHANGE, EVENTS_EXCHANGE, event)
