@@ -103,9 +103,7 @@ def broker(state: StateFolder, bridge: str) -> Iterator[PrivateBroker]:
 
 def _be_a_client(connections: ExitStack, broker: PrivateBroker, state: StateFolder) -> None:
     """Have queues of one's own, as the bridge does."""
-    credentials = pika.PlainCredentials("bridge", state.password("bridge"))
-    parameters = pika.ConnectionParameters(LOOPBACK, broker.ports.amqp, VHOST, credentials)
-    channel = connections.enter_context(pika.BlockingConnection(parameters)).channel()
+    channel = connections.enter_context(connect(state, broker, "bridge")).channel()
     for exchange, key in (
         (REPLIES_EXCHANGE, "reply.bridge.x"),
         (EVENTS_EXCHANGE, SessionRevoked.name),
