@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from contextlib import closing
 
+import psycopg
 import pytest
 import structlog
-from sqlalchemy import text
+from psycopg.sql import SQL
 
 from catalog_worker.tables import SCHEMA, products
 from postroad.storage.database import Database
@@ -27,29 +28,26 @@ def database(postgres: Server) -> Iterator[Database]:
     postgres.drop_database(url)
 
 
-def set_read_only(database: Database, value: str) -> None:
-    with database.engine.connect() as connection:
-        connection.execute(text("SET default_transaction_read_only = off"))
-        connection.commit()
+def set_read_only(postgres: Server, database: Database, value: str) -> None:
+    with psycopg.connect(postgres.database("postgres"), autocommit=True) as connection:
         name = database.url.database
         connection.execute(
-            text(f"ALTER DATABASE {name} SET default_transaction_read_only = {value}")
+            SQL(f"ALTER DATABASE {name} SET default_transaction_read_only = {value}")
         )
-        connection.commit()
-    database.close()
 
 
 async def test_a_page_is_stored_once_the_database_can_be_written_again(
-    database: Database,
+    postgres: Server, database: Database
 ) -> None:
     catalog = CatalogUnderTest(database)
     catalog.listing.products = [make_product(number) for number in range(1, 6)]
     (job,) = catalog.start_and_split()
-    set_read_only(database, "on")
+    set_read_only(postgres, database, "on")
+    database.close()
 
     with structlog.testing.capture_logs() as logged, beside(lambda: catalog.deliver(job)):
         await eventually(lambda: "waiting" in [line["event"] for line in logged])
         stored_meanwhile = rows(database, products)
-        set_read_only(database, "off")
+        set_read_only(postgres, database, "off")
 
     assert (len(stored_meanwhile), len(rows(database, products))) == (0, 5)
