@@ -37,7 +37,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from ops.state.files import make_folder
+from ops.state.files import find_of_others, make_folder
 from postroad.security.files import write_private
 
 SHARED_MODE = 0o644  # for the users of RabbitMQ and PostgreSQL; the state folder itself is closed
@@ -163,10 +163,16 @@ class StateFolder:
                 "a line break, or bytes that are not UTF-8; choose another folder with --state"
             )
         with self.usable(self.folder):
-            for folder in ("", "log", "broker"):
-                make_folder(self.folder / folder)
-                self._check_owner()
+            make_folder(self.folder)
+            self._check_owner()
             self.folder.chmod(0o700)  # it may have been made by another program
+            if (path := find_of_others(self.folder)) is not None:  # put there while it was open
+                raise StateError(
+                    f"{path} belongs to another user, who could change what services trust; "
+                    "delete it, or choose another folder with --state"
+                )
+            for folder in ("log", "broker"):
+                make_folder(self.folder / folder)
 
     def _check_owner(self) -> None:
         """Refuse a folder whose owner could put other files into it than ours."""

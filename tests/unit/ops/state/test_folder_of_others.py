@@ -27,6 +27,20 @@ def test_a_folder_of_another_user_is_refused_and_left(
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of others")
+@pytest.mark.parametrize("planted", ["trust", "services/auth", "broker/advanced.config"])
+def test_what_another_user_put_into_the_folder_is_refused(tmp_path: Path, planted: str) -> None:
+    (tmp_path / planted).mkdir(parents=True)
+    os.chown(tmp_path / planted, 65534, -1)
+    tmp_path.chmod(0o777)
+    state = StateFolder(tmp_path)
+
+    for use in (state.changing(), state.held("http://127.0.0.1:8000")):
+        with pytest.raises(StateError, match=f"{planted} belongs to another user"), use:
+            pass
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+
+
 def test_parents_that_are_made_are_closed_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
