@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from http_bridge.asgi.headers import cookies
 from http_bridge.asgi.messages import HttpRequest
 
+COOKIES_MAX = 4  # of one name that are tried: each is a signature to verify, or a call
+
 
 @dataclass(frozen=True, slots=True)
 class Cookie:
@@ -21,8 +23,9 @@ class Cookie:
     same_site: str
 
     def values(self, request: HttpRequest) -> list[str]:
-        """Return the values that a request has, each once; the most specific comes first."""
-        return cookies(request.headers, self.secure_name if request.is_https else self.name)
+        """Return the first few values that a request has, each once; the most specific first."""
+        name = self.secure_name if request.is_https else self.name
+        return cookies(request.headers, name)[:COOKIES_MAX]
 
     def header(self, request: HttpRequest, value: str, max_age_s: int) -> tuple[bytes, bytes]:
         """Return the header that sets it, or with no time left deletes it."""

@@ -26,7 +26,6 @@ from postroad.security.keyring import KeyRing
 from postroad.security.sealing import SignIn, seal, unseal
 
 SECRET_MAX = 1000  # characters
-COOKIES_MAX = 4  # of one name that are tried; each is a call
 REPLACED_MAX = 100  # characters; ours have 43
 DEVICE_COOKIE_S = 90 * 86_400
 # Not "cookies": that deletes the device's, and those of neighbours in the domain.
@@ -179,7 +178,7 @@ async def _sealed_refresh_tokens(request: HttpRequest, backend: Backend) -> list
     """Find refresh tokens: in cookies, for a request from our own pages, or one in the body."""
     if found := [cookie for cookie in REFRESH.values(request) if len(cookie) <= SECRET_MAX]:
         backend.site.check_same_site(request)
-        tokens = [SecretStr(cookie) for cookie in found[:COOKIES_MAX]]
+        tokens = [SecretStr(cookie) for cookie in found]
     elif b"content-type" not in request.headers:
         tokens = []
     else:

@@ -7,6 +7,8 @@ from time import monotonic
 import pytest
 
 from http_bridge.app import Bridge
+from http_bridge.asgi.messages import Headers
+from http_bridge.http.cookies import COOKIES_MAX
 from http_bridge.routes.table import ROUTES
 from postroad.contracts.auth import GetOwnUser, UserProfile
 from postroad.security.keyring import KeyRing
@@ -65,6 +67,16 @@ async def test_of_cookies_of_which_none_is_valid_the_first_is_refused(bridge: Br
     assert (expired.status, nothing.status) == (401, 401)
     assert b"invalid_token" in expired.headers[b"www-authenticate"]
     assert b"invalid_token" not in nothing.headers[b"www-authenticate"]
+
+
+async def test_a_request_can_try_few_access_tokens(bridge: Bridge, good: str) -> None:
+    def among(number: int) -> Headers:
+        return cookies(
+            "; ".join([*(f"token={each}.{STALE}" for each in range(number)), f"token={good}"])
+        )
+
+    assert (await ask(bridge, "GET", "/auth/me", headers=among(COOKIES_MAX - 1))).status == 200
+    assert (await ask(bridge, "GET", "/auth/me", headers=among(COOKIES_MAX))).status == 401
 
 
 @pytest.mark.parametrize("other", [b"Bearer x", b"Basic eDp5"])
