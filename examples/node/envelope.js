@@ -185,7 +185,7 @@ const isText = (value) => typeof value === 'string'
 const isPlainId = (value) => isText(value) && PLAIN_ID.test(value)
 const isMoment = (value) => Number.isFinite(value)
 const areMicroseconds = (value) =>
-  Array.isArray(value) && [2, 3].includes(value.length) && value.every((us) => Number.isInteger(us) && us >= 0)
+  Array.isArray(value) && [2, 3].includes(value.length) && value.every((us) => Number.isSafeInteger(us) && us >= 0)
 const isOptional = (check) => (value) => value === undefined || value === null || check(value)
 
 const CLAIMS = {

@@ -11,6 +11,7 @@ import pika
 import pytest
 from pika import BasicProperties
 
+from postroad.broker.dead_lettering import KEPT_BODY_BYTES
 from postroad.contracts.catalog import GetProduct, Product
 from postroad.limits import MESSAGE_MAX_BYTES
 from postroad.messaging.rpc_worker import Worker
@@ -105,6 +106,8 @@ ODD_TABLE_VALUES = (
     nested(50),
     nested(5_000),  # nor so deep
 )
+ODD_NAMES = (b"", b"\0", b"\xff", b"\xff" * 255, b"a" * 255, b"dead-letter", b"\xc3\xa9" * 127)
+LARGE_BODY = b"x" * 2 * KEPT_BODY_BYTES  # of which nobody keeps the whole
 
 
 Message = tuple[bytes, BasicProperties]
@@ -186,6 +189,8 @@ def messages(keys: KeyRing, user: AccessToken, *, sender: str = "bridge") -> Ite
             changed = letter()
             fields = [(b"signature", text(changed.headers["signature"])), (header, odd_value)]
             yield changed.body, RawHeaders(fields, **(changed.properties | {"headers": None}))
+    plain = letter().properties | {"headers": None}
+    yield from ((LARGE_BODY, RawHeaders([(name, b"V")], **plain)) for name in ODD_NAMES)
 
 
 @pytest.fixture

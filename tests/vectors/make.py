@@ -255,6 +255,7 @@ def _refused(accepted: dict[str, Vector]) -> list[Vector]:
         ("b64_true", "catalog", "request", QUERY, signed(b64=True), Reason.MALFORMED),
         ("crit_more", "catalog", "request", QUERY, signed(crit=["b64", "x"]), Reason.MALFORMED),
         ("negative_time", "catalog", "request", QUERY, signed(tms=[1, -1]), Reason.MALFORMED),
+        ("endless_time", "catalog", "request", QUERY, signed(tms=[10**400, 1]), Reason.MALFORMED),
         ("one_time", "catalog", "request", QUERY, signed(tms=[1]), Reason.MALFORMED),
         ("exp_as_text", "catalog", "request", QUERY, signed(exp="9e9"), Reason.MALFORMED),
         ("no_jti", "catalog", "request", QUERY, signed(jti=""), Reason.MALFORMED),

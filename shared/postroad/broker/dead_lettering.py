@@ -81,15 +81,19 @@ def _size(headers: Mapping[str, Any]) -> int:
     return sum(len(str(name)) + len(str(value)) for name, value in headers.items())
 
 
-def _cut(headers: Mapping[str, Any]) -> dict[str, str | bool | None]:
-    """Keep as many headers as there is room for, what a diagnosis needs first; tables as text."""
+def _cut(headers: Mapping[str | bytes, Any]) -> dict[str, str | bool | None]:
+    """Keep as many headers as there is room for, what a diagnosis needs first; tables as text.
+
+    A name that is no UTF-8 comes as bytes, which written out might be too long for a name.
+    """
     kept: dict[str, str | bool | None] = {}
     left = KEPT_HEADERS_BYTES
-    for name in sorted(headers, key=lambda name: name not in _FIRST_KEPT):
+    names = [name for name in headers if isinstance(name, str)]
+    for name in sorted(names, key=lambda name: name not in _FIRST_KEPT):
         value = headers[name]
         text = value if isinstance(value, str | bool | None) else str(value)
-        taken = len(str(name)) + len(str(text))
+        taken = len(name) + len(str(text))
         if taken <= left:
-            kept[str(name)] = text
+            kept[name] = text
             left -= taken
     return kept

@@ -56,7 +56,7 @@ class Refused(Exception):
         self.detail = detail
 
 
-Microseconds = Annotated[int, Field(ge=0)]
+Microseconds = Annotated[int, Field(ge=0, lt=2**53)]  # what any reader of JSON holds exactly
 # what a reply repeats of its request: plain, since it is written into JSON as it is
 PlainId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from operator import attrgetter
+from time import time
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from postroad.security.signatures import Signer, Verifier
 from postroad.testing import eventually
 from postroad.topology.names import REPLIES_EXCHANGE
 from tests.support.brokers import MemoryUnderTest
+from tests.support.letters import claims_of, forge
 from tests.support.services import (
     SESSION,
     SESSION_BODY,
@@ -160,6 +162,24 @@ async def test_an_unsigned_reply_is_refused(
 
     assert await call == SESSION
     assert client.counts == {f"refused.{Reason.UNSIGNED}": 1}
+
+
+async def test_a_reply_whose_times_no_number_holds_is_refused(
+    client: Client, requests: Inbox, worker: Answering, keys: Keys
+) -> None:
+    call = in_the_background(client)
+    request = await requests.next()
+    now, rid = time(), request.properties.message_id
+    claims = claims_of((request.properties.headers or {})["signature"])
+    claims |= {"typ": "reply", "iss": "auth", "aud": "bridge", "rid": rid, "exp": now + 5}
+    claims |= {"kid": keys["auth"].sending_key("bridge")[0], "tms": [10**400, 1]}
+
+    signature = forge(keys["auth"], "bridge", SESSION_BODY, claims)
+    await worker.send(request, SESSION_BODY, {"signature": signature})
+    await worker.answer(request, SESSION_BODY)
+
+    assert await call == SESSION
+    assert client.counts == {f"refused.{Reason.MALFORMED}": 1}
 
 
 async def test_a_reply_by_another_service_is_refused(
