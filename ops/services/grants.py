@@ -114,6 +114,7 @@ async def revoke(state: StateFolder, name: str) -> list[str] | None:
         added = programs.noted_services(state)
         if name not in added.root:
             _check_not_ours(name)
+        if name not in {*added.names, *state.revoked()}:  # the broker may still know the latter
             raise GrantError(f"no service {name} was added; there are {_listed(added.names)}")
         ours = load_services(programs.SERVICES_FILE).root
         broker = running_broker(state)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -52,6 +53,24 @@ async def test_what_was_cut_short_while_it_was_revoked_can_be_revoked_again(
     assert programs.added_services(state).names == []
     await grants.add(state, "shop", SHOP)
     assert credentials.identity(state, "shop") != before
+
+
+async def test_what_the_broker_was_not_told_of_can_be_revoked_again(
+    state: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await grants.add(state, "shop", SHOP)
+    broker = Deleting(state.broker_folder)
+    monkeypatch.setattr(grants, "running_broker", lambda _: broker)
+    monkeypatch.setattr(grants, "listens", lambda _: True)
+    with monkeypatch.context() as cut:
+        cut.setattr(broker, "ctl", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            await grants.revoke(state, "shop")
+
+    await grants.revoke(state, "shop")
+
+    assert broker.deleted == ["shop"]
+    assert state.revoked() == set()
 
 
 async def test_the_user_of_a_service_that_was_added_again_is_not_deleted(
