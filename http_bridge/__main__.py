@@ -54,11 +54,12 @@ def main() -> None:
 
 
 def outside_of(settings: BridgeSettings) -> dict[str, Any]:
-    """Return uvicorn's settings of proxies that are believed, and of headers of every answer."""
+    """Return uvicorn's settings of proxies, which are believed, and of headers of every answer."""
     is_https = settings.public_url is not None and settings.public_url.startswith("https:")
     return {
         "proxy_headers": bool(settings.forwarded_allow_ips),
         "forwarded_allow_ips": settings.forwarded_allow_ips,
+        "timeout_keep_alive": settings.keep_alive_s,
         "headers": [HSTS] if is_https else [],
     }
 

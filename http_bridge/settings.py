@@ -32,6 +32,7 @@ class BridgeSettings(BaseSettings):
     connections_max: int = Field(default=4000, ge=1)
     receive_timeout_s: float = Field(default=10.0, gt=0, le=LONGEST_WAIT_S)
     send_timeout_s: float = Field(default=10.0, gt=0, le=LONGEST_WAIT_S)
+    keep_alive_s: int = Field(default=75, ge=1, le=int(LONGEST_WAIT_S))
     drain_timeout_s: int = Field(default=15, ge=1, le=int(LONGEST_WAIT_S))
 
     @field_validator("forwarded_allow_ips")

@@ -75,6 +75,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(JoinedWrites(transport))  # type: ignore[arg-type]  # in all but name
+        transport.set_write_buffer_limits(0)  # whatever is not taken pauses, and is timed
         self.idle[self] = None
         self._expect_request()
         if len(self.connections) > self.limits.connections_max:

@@ -69,7 +69,7 @@ class ContractRoute:
             message = read_parameters(self.contract, request.parameters, request.query)
         reply = await backend.calls.call(message, user=user, correlation_id=request.request_id)
         if self.empty is not None and self.empty(message, reply):
-            return HttpResponse(HTTPStatus.NO_CONTENT, b"", [], reply.timing)
+            return HttpResponse(HTTPStatus.NO_CONTENT, b"", [PRIVATE_NO_STORE], reply.timing)
         body = b'{"data":%b}' % reply.body if self.wrapped else reply.body
         if self.conditional:
             return fresh_response(request, reply, body)

@@ -13,7 +13,7 @@ from http_bridge.routes.routing import ContractRoute, Route, Router
 from http_bridge.routes.table import ROUTES, SERVICES, shown
 from http_bridge.settings import BridgeSettings
 from postroad.contracts.base import Request
-from postroad.contracts.catalog import GetProduct, ListProducts
+from postroad.contracts.catalog import GetProduct, ListProducts, ProductPage
 from postroad.contracts.errors import ProductNotFound
 from postroad.contracts.message import Message
 from postroad.messaging.rpc_worker import Handlers
@@ -74,13 +74,21 @@ async def set_stock(request: SetStock) -> Stock:
 @pytest.fixture
 async def bridge(memory_broker: MemoryUnderTest, keys: dict[str, KeyRing]) -> AsyncIterator[Bridge]:
     """A bridge whose table has the new lines, and a worker that answers them."""
-    handlers: Handlers = {GetStock: get_stock, SetStock: set_stock}
+    handlers: Handlers = {
+        GetStock: get_stock,
+        SetStock: set_stock,
+        ListProducts: list_nothing,
+    }
     async with (
         serving(memory_broker, keys["catalog"], handlers),
         calling(memory_broker, keys["bridge"]) as client,
     ):
         user = memory_broker.as_user("bridge")
         yield make_bridge(user, keys["bridge"], client=client, routes=(*ROUTES, *NEW))
+
+
+async def list_nothing(_: ListProducts) -> ProductPage:
+    return ProductPage(data=[], total=0, skip=0, limit=0)
 
 
 @pytest.fixture
@@ -109,6 +117,15 @@ async def test_one_line_asks_for_a_token_before_it_looks_at_anything(bridge: Bri
     ]
 
     assert [answer.status for answer in answers] == [401, 401]
+
+
+async def test_no_cache_keeps_that_there_is_nothing_for_this_user(
+    bridge: Bridge, signed_in: Headers
+) -> None:
+    answer = await ask(bridge, "GET", "/products", headers=signed_in)
+
+    assert (answer.status, answer.body) == (204, b"")
+    assert answer.headers[b"cache-control"] == b"private, no-store"
 
 
 async def test_one_line_is_linked_counted_and_documented(

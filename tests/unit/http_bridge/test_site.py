@@ -262,6 +262,19 @@ async def test_nobody_is_believed_of_whom_a_request_is_unless_named(
     assert (seen[0]["client"][0], seen[0]["scheme"]) == (client, scheme)
 
 
+@pytest.mark.parametrize("wanted_s", [75, 620])
+def test_a_load_balancer_lets_go_of_an_idle_connection_before_we_do(
+    monkeypatch: pytest.MonkeyPatch, wanted_s: int
+) -> None:
+    """Else it sends a request into one that is just being closed, and tells its client 502."""
+    if wanted_s != 75:  # more than the 60 s of most
+        monkeypatch.setenv("BRIDGE_KEEP_ALIVE_S", str(wanted_s))
+
+    config = uvicorn.Config(lambda: None, log_config=None, **outside_of(BridgeSettings()))
+
+    assert config.timeout_keep_alive == wanted_s
+
+
 @pytest.mark.parametrize(
     "url",
     ["shop.example", "ftp://shop.example", "https://shop.example/shop", "https://bücher.example"],

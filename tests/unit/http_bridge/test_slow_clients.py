@@ -101,6 +101,31 @@ async def test_who_does_not_read_the_answer_is_dropped(server: Server, asked: by
     assert await is_served(server)
 
 
+async def test_who_does_not_read_the_answer_is_not_taken_for_idle() -> None:
+    with serving(LIMITS, keep_alive_s=60) as server:
+        async with connected(server) as peer:
+            peer.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a read transport too
+            await peer.send(GET_SOME)
+            await eventually(lambda: server.app.answering)
+
+            await eventually(lambda: server.connections == 0, timeout_s=TIMEOUT_S + LATE_S)
+
+
+async def test_who_reads_the_answer_late_but_in_time_is_kept() -> None:
+    with serving(replace(LIMITS, send_timeout_s=2), keep_alive_s=60) as server:
+        async with connected(server) as peer:
+            peer.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a read transport too
+            await peer.send(GET_MUCH)
+            await eventually(lambda: server.app.answering)
+            await asyncio.sleep(1)
+            peer.writer.transport.resume_reading()  # type: ignore[attr-defined]  # the same
+            assert (await peer.answer()).startswith(b"HTTP/1.1 200")
+            await asyncio.sleep(2)
+
+            await peer.send(GET)
+            assert (await peer.answer()).startswith(b"HTTP/1.1 200")
+
+
 async def test_who_waits_for_long_for_an_answer_is_not_taken_for_slow(server: Server) -> None:
     server.app.may_answer.clear()
     async with connected(server) as peer:
