@@ -20,6 +20,7 @@ log = structlog.get_logger()
 PATH = "/metrics"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 HEAD_MAX_BYTES = 16 * 1024
+CONNECTIONS_MAX = 16  # who asks without end takes no files that the process needs
 PATIENCE_S = 10.0  # Prometheus' own, by default
 
 
@@ -37,7 +38,7 @@ async def serving_metrics(
     if settings.port is None:
         yield
         return
-    answer = partial(_answer, _reader_of(metrics))
+    answer = partial(_answer, _reader_of(metrics), {})
     try:
         server = await asyncio.start_server(
             answer, settings.host, settings.port, limit=HEAD_MAX_BYTES
@@ -61,9 +62,20 @@ def _reader_of(metrics: Iterable[Metric]) -> Callable[[], bytes]:
 
 
 async def _answer(
-    read: Callable[[], bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    read: Callable[[], bytes],
+    open_now: dict[asyncio.StreamWriter, None],
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
 ) -> None:
-    """Answer one request, and close: who asks does so every few seconds."""
+    """Answer one request, and close: who asks does so every few seconds.
+
+    Beyond the most connections, the oldest gives way.
+    """
+    open_now[writer] = None
+    if len(open_now) > CONNECTIONS_MAX:
+        oldest = next(iter(open_now))
+        del open_now[oldest]
+        oldest.transport.abort()
     try:
         with suppress(
             TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError
@@ -71,9 +83,11 @@ async def _answer(
             async with asyncio.timeout(PATIENCE_S):
                 head = await reader.readuntil(b"\r\n\r\n")
                 writer.write(await _response(read, head))
-                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
     finally:
-        writer.close()
+        open_now.pop(writer, None)
+        writer.transport.abort()  # closing would wait for who does not take it
 
 
 async def _response(read: Callable[[], bytes], head: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """What is counted is told as Prometheus reads it, and to nobody who does not ask properly."""
 
 import asyncio
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from prometheus_client import Histogram as PrometheusHistogram
 from http_bridge.http.metrics import HttpMetrics
 from ops.local.ports import LOOPBACK, free_ports
 from postroad.contracts.errors import Unavailable
+from postroad.observability import metrics_server
 from postroad.observability.metrics import (
     BUCKETS_S,
     Histogram,
@@ -20,8 +22,13 @@ from postroad.observability.metrics import (
     by_label,
     number,
 )
-from postroad.observability.metrics_server import HEAD_MAX_BYTES, serving_metrics
+from postroad.observability.metrics_server import (
+    CONNECTIONS_MAX,
+    HEAD_MAX_BYTES,
+    serving_metrics,
+)
 from postroad.settings import MetricsSettings
+from postroad.testing import eventually
 from tests.support.scraping import Scrape, scrape
 
 DURATIONS_S = (0.0, 0.0004, 0.0005, 0.00051, 0.02, 0.05, 0.07, 1.0, 59.0, 60.0, 61.0, 7200.0)
@@ -153,6 +160,35 @@ async def test_who_asks_for_something_else_gets_nothing_and_harms_nobody(head: b
         assert b"things" not in answer
         assert answer == b"" or answer.startswith(b"HTTP/1.1 404 ")
         assert (await scrape(port)).value("things_total") == 1
+
+
+async def test_who_connects_without_end_takes_no_more_than_a_few_files() -> None:
+    (port,) = free_ports(1)
+
+    async with serving_metrics(MetricsSettings(port=port), [counting(1)]):
+        before = open_files()
+        silent = [await asyncio.open_connection(LOOPBACK, port) for _ in range(200)]
+
+        assert (await scrape(port)).value("things_total") == 1
+        await eventually(
+            lambda: open_files() <= before + len(silent) + CONNECTIONS_MAX, timeout_s=2
+        )
+        for _, writer in silent:
+            writer.close()
+
+
+async def test_who_does_not_take_the_answer_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_server, "PATIENCE_S", 0.3)
+    (port,) = free_ports(1)
+    much = Metric("counter", "things_total", "x" * 8_000_000, number(lambda: 1))
+
+    async with serving_metrics(MetricsSettings(port=port), [much]):
+        before = open_files()
+        with socket.create_connection((LOOPBACK, port)) as client:
+            client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+
+            await eventually(lambda: open_files() == before + 2)
+            await eventually(lambda: open_files() == before + 1, timeout_s=5)
 
 
 def test_methods_that_are_none_of_ours_share_one_label() -> None:
