@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from postroad.observability.metrics import Histograms, Metric, by_label, known, number
 
-METHODS = ("GET", "HEAD", "POST")
+METHODS = ("DELETE", "GET", "HEAD", "POST")
 
 
 class HttpMetrics:

@@ -10,7 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Histogram as PrometheusHistogram
 
-from http_bridge.http.metrics import HttpMetrics
+from http_bridge.http.metrics import METHODS, HttpMetrics
+from http_bridge.routes.table import ROUTES
 from ops.local.ports import LOOPBACK, free_ports
 from postroad.contracts.errors import Unavailable
 from postroad.observability import metrics_server
@@ -189,6 +190,10 @@ async def test_who_does_not_take_the_answer_is_let_go(monkeypatch: pytest.Monkey
 
             await eventually(lambda: open_files() == before + 2)
             await eventually(lambda: open_files() == before + 1, timeout_s=5)
+
+
+def test_each_method_of_the_table_of_routes_has_its_own_label() -> None:
+    assert {route.method for route in ROUTES} <= set(METHODS)
 
 
 def test_methods_that_are_none_of_ours_share_one_label() -> None:
