@@ -9,6 +9,7 @@ import json
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
@@ -31,7 +32,8 @@ examples:
   postroad doctor             a line for each thing that is wrong, and what to do
   postroad doctor --json      for programs
 
-exit status: 0 all is well, 1 something is not, 2 there was no looking at the broker
+exit status: 0 nothing is wrong, or there are warnings alone; 1 something is; 2 there was no
+looking at the broker
 """
 FINE, UNWELL, UNSEEN = 0, 1, 2
 # A worker that is started when there is work is looked for every 5 s, at figures some seconds old.
@@ -41,10 +43,11 @@ _NEVER_SEEN = "clocks and disks of other machines, and whether workers do what t
 
 @dataclass
 class Checkup:
-    """What was looked at, what was found, and what could not be looked at."""
+    """What was looked at, what is wrong or will be some day, and what could not be looked at."""
 
     fine: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
 
     def note(self, check: str, findings: Iterable[Finding]) -> None:
@@ -127,6 +130,7 @@ async def _examine_broker(checkup: Checkup, broker: PrivateBroker, allowed: Serv
     )
     wanted = definitions(allowed)
     checkup.note("broker", checks.of_broker(status))
+    checkup.warnings += checks.of_release(str(status["rabbitmq_version"]), datetime.now(UTC).date())
     for check, compare in COMPARISONS.items():
         checkup.note(check, compare(wanted, found))
     checkup.note("queues", checks.of_queues(depths, wanted))
@@ -160,6 +164,8 @@ def _print(checkup: Checkup) -> None:
         print(f"ok  {', '.join(checkup.fine)}")
     for finding in checkup.findings:
         print(plain(f"!   {finding.check}: {finding.problem} -> {finding.advice}"))
+    for warning in checkup.warnings:
+        print(plain(f"-   {warning.check}: {warning.problem} -> {warning.advice}"))
     for line in checkup.unseen:
         print(plain(f"?   {line}"))
     print(f"not looked at: {_NEVER_SEEN}")

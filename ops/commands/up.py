@@ -9,12 +9,13 @@ import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
 
 import structlog
 
 from ops.commands.arguments import add_state_argument
 from ops.commands.errors import CommandError
-from ops.health import selfcheck
+from ops.health import releases, selfcheck
 from ops.health.selfcheck import SelfCheckError
 from ops.local import ports
 from ops.local.broker import BrokerError, PrivateBroker
@@ -33,7 +34,7 @@ from ops.state.folder import StateError, StateFolder
 from ops.terminal.colours import wants_colours
 from ops.terminal.interrupts import INTERRUPTED
 from ops.terminal.progress import say, step
-from postroad.observability.logging import configure_logging
+from postroad.observability.logging import DIM, PLAIN, configure_logging
 from postroad.observability.metrics_server import serving_metrics
 from postroad.plain_text import plain_lines
 from postroad.settings import LogSettings, MetricsSettings, read_settings
@@ -186,6 +187,9 @@ class _System:
         async with step("RabbitMQ, our own"):
             await broker.start()
             await grants.forget_revoked(self._state, broker)
+        if note := releases.in_a_line(broker.version, datetime.now(UTC).date()):
+            dim, end = (DIM, PLAIN) if wants_colours() else ("", "")
+            say(f"           {dim}{note}{end}")
         return broker
 
     async def _start_services(

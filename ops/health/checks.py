@@ -4,10 +4,12 @@ import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from time import time
 from typing import Any
 
+from ops.health import releases
 from ops.health.drift import Finding
 from ops.state.folder import StateFolder
 from postroad.limits import LEEWAY_S
@@ -48,6 +50,14 @@ def of_broker(status: dict[str, Any]) -> Iterator[Finding]:
             f"an alarm is on, and nobody can publish: {alarm}",
             "free memory or disk; consumers go on, so queues can be emptied",
         )
+    for problem, advice in releases.faults(version):
+        yield Finding("broker", problem, advice)
+
+
+def of_release(version: str, today: date) -> Iterator[Finding]:
+    """Look whether the community still mends what is found in the broker."""
+    if (said := releases.out_of_support(version, today)) is not None:
+        yield Finding("broker", said, "plan for a newer one: docs/compatibility.md")
 
 
 def of_queues(depths: Iterable[Depth], wanted: Definitions) -> Iterator[Finding]:

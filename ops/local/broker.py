@@ -20,6 +20,7 @@ from ops.local.broker_node import (
     find_program,
     has_tls,
     port_was_taken,
+    started_version,
 )
 from ops.local.ports import LOOPBACK
 
@@ -83,6 +84,11 @@ class PrivateBroker:
     @property
     def management_url(self) -> str:
         return f"http://{LOOPBACK}:{self.ports.management}"
+
+    @property
+    def version(self) -> str:
+        """The RabbitMQ that was started last, empty when its log does not say."""
+        return started_version(self.log)
 
     @property
     def pid(self) -> int | None:

@@ -178,6 +178,12 @@ def complaint(log: Path) -> str:
     return "\n  ".join([f"its log {log} says:", *(errors[:6] or lines[-15:])])
 
 
+def started_version(log: Path) -> str:
+    """Return which RabbitMQ the node's log reports, empty when it does not."""
+    found = re.search(r"Starting RabbitMQ (\S+) on Erlang", log.read_text(errors="replace"))
+    return found[1] if found else ""
+
+
 def port_was_taken(log: Path) -> bool:
     """Return whether the node's log reports that a port was already in use."""
     return "eaddrinuse" in log.read_text(errors="replace")

@@ -7,15 +7,19 @@ import re
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ops.health import releases
+from ops.local.broker_node import started_version
 from ops.local.ports import free_ports
 from ops.local.processes import command_line
 from ops.services import policies
 from ops.services.entries import PROGRAMS
+from ops.state.folder import StateFolder
 from ops.terminal.interrupts import INTERRUPTED
 from postroad.testing import eventually
 from tests.support.scraping import Scrape, scrape
@@ -82,6 +86,9 @@ async def test_a_started_system_shows_its_processes_and_leaves_none(tmp_path: Pa
     shown = output.decode()
     assert re.search(r"^\d\d:\d\d:\d\d auth +\[info +\] started ", shown, re.MULTILINE), shown
     assert '"level":' not in shown
+    version = started_version(StateFolder(tmp_path).broker_log)
+    if note := releases.in_a_line(version, datetime.now(UTC).date()):
+        assert [line for line in shown.splitlines() if "RabbitMQ " in line] == [f"{'':11}{note}"]
     logged = {path.name for path in (tmp_path / "log" / "programs").iterdir()}
     assert {f"{name}.log" for name, program in running.items() if program["pids"]} <= logged
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import Any, ClassVar
@@ -13,6 +15,7 @@ import pytest
 
 from ops.commands.dispatch import run_command
 from ops.commands.provision import provision
+from ops.health import releases
 from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK, is_listening
 from ops.local.running import addresses
@@ -129,7 +132,27 @@ Looked = Callable[[], tuple[int, dict[str, Any]]]
 
 
 def test_a_running_system_is_well(looked: Looked) -> None:
-    assert looked() == (0, {"fine": FINE, "findings": [], "unseen": []})
+    status, found = looked()
+
+    del found["warnings"]
+    assert (status, found) == (0, {"fine": FINE, "findings": [], "unseen": []})
+
+
+def test_a_release_out_of_support_is_a_warning_and_no_failure(
+    broker: PrivateBroker, state: StateFolder, looked: Looked, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = releases.out_of_support(broker.version, datetime.now(UTC).date())
+
+    status, found = looked()
+    run_command(["doctor", "--state", str(state.folder)])
+
+    shown = capsys.readouterr().out
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", broker.version)
+    assert [warning["problem"] for warning in found["warnings"]] == ([ended] if ended else [])
+    assert status == 0
+    assert [line for line in shown.splitlines() if line.startswith("-")] == (
+        [f"-   broker: {ended} -> plan for a newer one: docs/compatibility.md"] if ended else []
+    )
 
 
 def test_a_database_that_cannot_be_written_is_named(

@@ -182,7 +182,13 @@ def test_a_queue_in_need_is_found(topology: Definitions, depth: Depth, problem: 
 
 @pytest.mark.parametrize(
     ("version", "alarms", "count"),
-    [("3.10.8", [], 0), ("4.1.0", [], 0), ("3.9.29", [], 1), ("3.10.8", ["memory"], 1)],
+    [
+        ("3.10.8", [], 0),
+        ("4.1.0", [], 0),
+        ("3.9.29", [], 1),
+        ("4.2.6", [], 1),
+        ("3.10.8", ["memory"], 1),
+    ],
 )
 def test_a_broker_in_need_is_found(version: str, alarms: list[str], count: int) -> None:
     status = {"rabbitmq_version": version, "alarms": alarms}
