@@ -4,12 +4,11 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import Any
 
 from ops.dead_letters.letter import DeadLetter
 from ops.dead_letters.report import report
-from ops.terminal.text import distance
+from ops.terminal.text import clock_time, distance
 from postroad.plain_text import plain
 
 _SECRET = re.compile("password|token|secret|sealed|credential", re.IGNORECASE)
@@ -55,7 +54,7 @@ def as_json(letter: DeadLetter) -> dict[str, Any]:
 
 def whole(letter: DeadLetter, objection: str | None) -> Iterator[str]:
     """Give all there is to know of one letter, but no secrets."""
-    died = f", died {_moment(letter.died_at)}" if letter.died_at else ""
+    died = f", died {clock_time(letter.died_at)}" if letter.died_at else ""
     yield f"{letter.message_id} in {letter.queue}{died}: {letter.reason}"
     yield from report(letter.diagnosis)
     if objection is None:
@@ -75,11 +74,11 @@ def whole(letter: DeadLetter, objection: str | None) -> Iterator[str]:
 
 def _body(body: bytes) -> Iterator[str]:
     try:
-        content = json.loads(body)
-    except ValueError:  # it may be anything, secrets too
-        yield f"  {len(body)} bytes that are no JSON"
-        return
-    for line in json.dumps(_without_secrets(content), indent=2, ensure_ascii=False).split("\n"):
+        shown = _without_secrets(json.loads(body))
+        text = json.dumps(shown, indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):  # it may be anything, secrets too
+        text = f"{len(body)} bytes that are no JSON, or are nested too deep"
+    for line in text.split("\n"):
         yield f"  {line}"
 
 
@@ -104,7 +103,3 @@ def _table(rows: Sequence[Any]) -> Iterator[str]:
 
 def _age(died_at: float, now: float) -> str:
     return distance(died_at - now) if died_at else "-"
-
-
-def _moment(died_at: float) -> str:
-    return f"{datetime.fromtimestamp(died_at).astimezone():%Y-%m-%d %H:%M:%S %z}"

@@ -5,6 +5,7 @@ whose line names the one that caused it (docs/decisions/0018-traces.md).
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from ops.logs.lines import Line
 
 KINDS = ("http", "request", "work", "event", "late request")  # canonical lines, by their event
+_LONGEST_MS = 1e12
 _EDGE = "bridge"  # the service whose requests are its "http" lines
 
 
@@ -51,8 +53,12 @@ class Step:
 def find_steps(lines: Iterable[Line], wanted: str) -> list[Step]:
     """Find the steps of a request, by its id or by a trace id, in the order in which they began."""
     known = [line.fields for line in lines if line.fields and line.fields.get("event") in KINDS]
-    ids = {fields.get("request_id") for fields in known if fields.get("trace_id") == wanted}
-    steps = [_step(fields) for fields in known if fields.get("request_id") in {wanted, *ids}]
+    ids = {str(fields.get("request_id")) for fields in known if fields.get("trace_id") == wanted}
+    steps: list[Step] = []
+    for fields in known:
+        if str(fields.get("request_id")) in {wanted, *ids}:
+            with suppress(KeyError, TypeError, ValueError):  # another program's line: none of ours
+                steps.append(_step(fields))
     first_ms = min((step.began_ms - step.waited_ms for step in steps), default=0.0)
     for step in steps:
         step.began_ms -= first_ms
@@ -63,7 +69,8 @@ def build_tree(steps: list[Step]) -> list[Step]:
     """Hang each step below the one that caused it; those without one are given."""
     roots: list[Step] = []
     for step in steps:
-        parent = next((other for other in steps if _is_cause(other, step)), None)
+        causes = (other for other in steps if _is_cause(other, step) and not _is_below(step, other))
+        parent = next(causes, None)
         (roots if parent is None else parent.children).append(step)
     return roots
 
@@ -78,10 +85,16 @@ def _is_cause(one: Step, other: Step) -> bool:
     return other.kind != "http" and one.trace_id == other.trace_id and sender == other.caller
 
 
+def _is_below(one: Step, other: Step) -> bool:
+    """Tell whether one step, as others may have written it, is a cause of what caused it."""
+    return any(child is other or _is_below(child, other) for child in one.children)
+
+
 def _step(fields: dict[str, Any]) -> Step:
-    took_ms = float(fields.get("duration_ms", 0.0))
+    took_ms = _ms(fields.get("duration_ms", 0.0))
     ended_ms = datetime.fromisoformat(fields["time"]).timestamp() * 1000
-    what = fields.get("method", fields.get("name", "?"))
+    upstream_ms = fields.get("upstream_ms")
+    what = str(fields.get("method", fields.get("name", "?")))
     if fields["event"] == "http":
         what = f"{fields['method']} {fields['path']}"
     if fields.get("attempt", 1) > 1:
@@ -95,7 +108,13 @@ def _step(fields: dict[str, Any]) -> Step:
         cause_trace_id=fields.get("cause_trace_id"),
         caller=fields.get("caller"),
         began_ms=ended_ms - took_ms,
-        waited_ms=float(fields.get("queue_ms", 0.0)),
+        waited_ms=_ms(fields.get("queue_ms", 0.0)),
         took_ms=took_ms,
-        upstream_ms=fields.get("upstream_ms"),
+        upstream_ms=None if upstream_ms is None else _ms(upstream_ms),
     )
+
+
+def _ms(value: str | float) -> float:
+    if abs(ms := float(value)) < _LONGEST_MS:
+        return ms
+    raise ValueError(f"nothing takes {value} ms")

@@ -123,6 +123,42 @@ def test_a_log_of_another_place_is_read_from_standard_input() -> None:
     assert shape(root) == {"POST /products/sync": [{"catalog.syncs.start": []}]}
 
 
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"method": 7, "path": None, "duration_ms": "long"},
+        {"duration_ms": 1.0},
+        {"time": 5},
+        {"time": "0001-01-01T00:00:00"},
+        {"request_id": ["r1"], "trace_id": {}},
+        {"name": 7, "attempt": "second"},
+        {"name": [1], "upstream_ms": "slow", "queue_ms": 1e308},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("event", ["http", "work"])
+@pytest.mark.parametrize("form", [["--json"], []], ids=["json", "tree"])
+def test_a_line_of_another_program_hides_nothing(
+    event: str, strange: dict[str, object], form: list[str]
+) -> None:
+    done = trace("r1", *form, "--from", "-", given=entry(event, 1.0, **strange) + HTTP)
+
+    assert done.stderr == b""
+    assert b"POST /products/sync" in done.stdout
+
+
+def test_steps_that_name_each_other_as_their_cause_are_shown_once() -> None:
+    one, other = "e" * 32, "f" * 32
+    lines = entry("work", 1.0, name="egg", trace_id=one, cause_trace_id=other) + entry(
+        "work", 2.0, name="hen", trace_id=other, cause_trace_id=one
+    )
+
+    done = trace("r1", "--json", "--from", "-", given=lines)
+
+    (root,) = json.loads(done.stdout)
+    assert shape(root) == {"hen": [{"egg": []}]}
+
+
 def test_a_step_whose_cause_is_not_in_the_log_stands_by_itself() -> None:
     done = trace("r1", "--json", "--from", "-", given=JOB + REQUEST)
 

@@ -140,6 +140,21 @@ def test_postroad_dead_letters_shows_it_harmless(
     assert_harmless(capsys.readouterr().out)
 
 
+@pytest.mark.parametrize("body", ["[" * 4096, "[" * 900 + "]" * 900], ids=["open", "closed"])
+def test_postroad_dead_letters_shows_what_is_nested_without_end(
+    scene: Scene, capsys: pytest.CaptureFixture[str], body: str
+) -> None:
+    letter = scene.letter()
+    letter.body = body.encode()
+    dead = DeadLetter("dead", "", cast(Delivery, None), diagnosed(scene.keys["catalog"], letter))
+
+    show(dead_letters_view.whole(dead, None))
+
+    assert f"  {len(body)} bytes that are no JSON, or are nested too deep\n" in (
+        capsys.readouterr().out
+    )
+
+
 def test_postroad_status_shows_it_harmless() -> None:
     status = status_view.Status("", "", "", [Queue(ATTACK, 0, 0, 0.0, 0.0, 0)], None)
 
