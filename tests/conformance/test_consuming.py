@@ -7,7 +7,7 @@ import pytest
 from postroad.broker.interfaces import ConnectionState, Outcome
 from postroad.testing import eventually
 from postroad.topology.definitions import Definitions
-from postroad.topology.names import RPC_EXCHANGE, dead_queue
+from postroad.topology.names import EVENTS_EXCHANGE, RPC_EXCHANGE, dead_queue, work_queue
 from tests.conformance.queues import (
     AUTH,
     AUTH_METHOD,
@@ -21,6 +21,9 @@ from tests.conformance.queues import (
 from tests.conftest import OpenBroker
 from tests.support.brokers import BrokerUnderTest
 from tests.support.traffic import Inbox, consuming, publish, publishing, send, waiting_in
+
+SYNC, SYNC_EVENT = work_queue("catalog", "sync"), "catalog.sync.requested"
+AUDIT, AUTH_EVENT = work_queue("auth", "audit"), "auth.login.succeeded"
 
 
 async def publish_all(broker: BrokerUnderTest, count: int) -> list[bytes]:
@@ -226,58 +229,59 @@ async def test_nobody_consumes_what_is_not_its_own(
 # dead letters
 
 
-async def test_a_rejected_message_goes_to_the_dead_letter_queue(broker: BrokerUnderTest) -> None:
-    async with consuming(broker, "catalog", CATALOG) as inbox:
+async def test_rejected_work_goes_to_the_dead_letter_queue(broker: BrokerUnderTest) -> None:
+    async with consuming(broker, "catalog", SYNC) as inbox:
         await publish(
             broker,
-            "bridge",
-            RPC_EXCHANGE,
-            METHOD,
+            "catalog",
+            EVENTS_EXCHANGE,
+            SYNC_EVENT,
             b"bad",
             expiration=LONG_MS,
             headers={"own": "header"},
         )
         (await inbox.next()).dead_letter()
-        (dead,) = await waiting_in(broker, DEAD_CATALOG)
+        (dead,) = await waiting_in(broker, dead_queue(SYNC))
 
     assert dead.body == b"bad"
     assert dead.properties.expiration is None
     assert dead.headers["own"] == "header"
     assert dead.headers["x-first-death-reason"] == "rejected"
-    assert dead.headers["x-first-death-queue"] == CATALOG
-    assert dead.headers["x-first-death-exchange"] == RPC_EXCHANGE
+    assert dead.headers["x-first-death-queue"] == SYNC
+    assert dead.headers["x-first-death-exchange"] == EVENTS_EXCHANGE
     (death,) = dead.headers["x-death"]
-    assert (death["queue"], death["reason"], death["count"]) == (CATALOG, "rejected", 1)
-    assert (death["exchange"], death["routing-keys"]) == (RPC_EXCHANGE, [METHOD])
+    assert (death["queue"], death["reason"], death["count"]) == (SYNC, "rejected", 1)
+    assert (death["exchange"], death["routing-keys"]) == (EVENTS_EXCHANGE, [SYNC_EVENT])
     assert death["original-expiration"] == LONG_MS
 
 
-async def test_an_expired_message_is_not_dead_lettered(broker: BrokerUnderTest) -> None:
+async def test_a_request_that_expired_or_was_rejected_is_gone(broker: BrokerUnderTest) -> None:
     await publish(broker, "bridge", RPC_EXCHANGE, METHOD, b"expired", expiration=SHORT_MS)
     await waiting_in(broker, CATALOG, count=0)
 
     async with consuming(broker, "catalog", CATALOG) as inbox:
         await publish(broker, "bridge", RPC_EXCHANGE, METHOD, b"rejected")
         (await inbox.next()).dead_letter()
-        (dead,) = await waiting_in(broker, DEAD_CATALOG)
+        await publish(broker, "bridge", RPC_EXCHANGE, METHOD, b"next")
+        assert (await inbox.next()).body == b"next"
 
-    assert dead.body == b"rejected"
+    assert await broker.depth(DEAD_CATALOG) == 0
 
 
 async def test_dead_letters_of_one_service_stay_apart_from_anothers(
     broker: BrokerUnderTest,
 ) -> None:
     async with (
-        consuming(broker, "catalog", CATALOG) as catalog,
-        consuming(broker, "auth", AUTH) as auth,
+        consuming(broker, "catalog", SYNC) as catalog,
+        consuming(broker, "auth", AUDIT) as auth,
     ):
-        await publish(broker, "bridge", RPC_EXCHANGE, METHOD, b"of catalog")
-        await publish(broker, "bridge", RPC_EXCHANGE, AUTH_METHOD, b"of auth")
+        await publish(broker, "catalog", EVENTS_EXCHANGE, SYNC_EVENT, b"of catalog")
+        await publish(broker, "auth", EVENTS_EXCHANGE, AUTH_EVENT, b"of auth")
         (await catalog.next()).dead_letter()
         (await auth.next()).dead_letter()
 
-        (of_catalog,) = await waiting_in(broker, DEAD_CATALOG)
-        (of_auth,) = await waiting_in(broker, dead_queue(AUTH))
+        (of_catalog,) = await waiting_in(broker, dead_queue(SYNC))
+        (of_auth,) = await waiting_in(broker, dead_queue(AUDIT))
 
     assert (of_catalog.body, of_auth.body) == (b"of catalog", b"of auth")
 

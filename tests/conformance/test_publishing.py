@@ -9,7 +9,12 @@ from pika import BasicProperties
 from postroad.broker.interfaces import ConnectionState, NotOpen, Outcome
 from postroad.testing import eventually
 from postroad.topology.definitions import Definitions
-from postroad.topology.names import DEAD_EXCHANGE, EVENTS_EXCHANGE, REPLIES_EXCHANGE, RPC_EXCHANGE
+from postroad.topology.names import (
+    DEAD_WORK_EXCHANGE,
+    EVENTS_EXCHANGE,
+    REPLIES_EXCHANGE,
+    RPC_EXCHANGE,
+)
 from tests.conformance.queues import (
     AUTH,
     AUTH_METHOD,
@@ -174,7 +179,7 @@ async def test_a_publisher_waits_for_the_broker_to_come_back(broker: BrokerUnder
         ("bridge", RPC_EXCHANGE, "auth.users.delete"),  # not among its methods
         ("bridge", REPLIES_EXCHANGE, "reply.bridge.x"),
         ("bridge", EVENTS_EXCHANGE, "auth.user.created"),
-        ("bridge", DEAD_EXCHANGE, ""),
+        ("bridge", DEAD_WORK_EXCHANGE, ""),
         ("bridge", "", CATALOG),
         ("bridge", "no_such_exchange", METHOD),
         ("catalog", EVENTS_EXCHANGE, REVOKED),

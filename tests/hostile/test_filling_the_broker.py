@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pika.exceptions import (
@@ -15,14 +16,14 @@ from postroad.contracts.catalog import GetProduct, Product
 from postroad.dead_letters.captured import copy_of_letter
 from postroad.limits import MESSAGE_MAX_BYTES
 from postroad.security.keyring import KeyRing
-from postroad.testing import access_token, eventually, serving
+from postroad.testing import access_token, calling, eventually, serving
 from postroad.topology.definitions import Definitions, definitions
 from postroad.topology.names import REPLIES_EXCHANGE, RPC_EXCHANGE, dead_queue, rpc_queue
 from postroad.topology.services import Service, Services
-from tests.support.brokers import BrokerUnderTest, rabbit_under_test
+from tests.support.brokers import BrokerUnderTest, RabbitUnderTest, rabbit_under_test
 from tests.support.letters import write
 from tests.support.services import LAMP
-from tests.support.traffic import publish, waiting_in
+from tests.support.traffic import publish, publishing, send, waiting_in
 from tests.support.vhosts import Vhosts
 
 REQUEST = GetProduct(product_id=7)
@@ -96,7 +97,41 @@ async def test_whoever_writes_the_header_of_a_copy_deceives_nobody(
         await publish(broker, "bridge", RPC_EXCHANGE, METHOD, headers=forged, user_id="bridge")
         (dead,) = await waiting_in(broker, DEAD_LETTERS)
 
-    assert copy_of_letter(dead.body, dead.properties) is None
+    was = copy_of_letter(dead.body, dead.properties)
+    assert was is not None
+    assert (was.died_of, was.properties.user_id) == ("unsigned", "bridge")
+
+
+@pytest.mark.integration
+async def test_no_header_of_a_sender_ends_the_queue(
+    rabbit_broker: RabbitUnderTest, keys: Keys
+) -> None:
+    death = {"queue": QUEUE, "reason": "expired", "count": "x"}
+    deaths: tuple[Any, ...] = (["x"], [death, 7], [death], {"x-death": []}, "x")
+
+    async def write(**properties: Any) -> None:
+        for each in deaths:
+            await send(publisher, RPC_EXCHANGE, METHOD, headers={"x-death": each}, **properties)
+
+    async def only_the_last_waits() -> bool:
+        return await rabbit_broker.depth(QUEUE) == 1
+
+    async with publishing(rabbit_broker, "bridge") as publisher:
+        await write(expiration="500")  # once they wait, and once they are refused
+        await send(publisher, RPC_EXCHANGE, METHOD)
+        await eventually(only_the_last_waits)
+        await write()
+
+    async with (
+        serving(rabbit_broker, keys["catalog"], {GetProduct: get_product}) as worker,
+        calling(rabbit_broker, keys["bridge"]) as client,
+    ):
+        letters = await waiting_in(rabbit_broker, DEAD_LETTERS, count=len(deaths) + 1)
+        user = access_token(keys["bridge"], keys["auth"].identity)
+        assert await client.call(REQUEST, user=user) == LAMP
+
+    assert worker.counts["refused.unsigned"] == len(deaths) + 1
+    assert all(copy_of_letter(each.body, each.properties) for each in letters)
 
 
 @pytest.mark.integration

@@ -12,7 +12,7 @@ from pika.exceptions import ChannelClosedByBroker
 
 from postroad.contracts.events import SessionRevoked, SyncRequested
 from postroad.topology.names import (
-    DEAD_EXCHANGE,
+    DEAD_WORK_EXCHANGE,
     EVENTS_EXCHANGE,
     REPLIES_EXCHANGE,
     RPC_EXCHANGE,
@@ -115,11 +115,11 @@ FORBIDDEN_TO_ALL: dict[str, Act] = {
     "publish an event of nobody": publish(EVENTS_EXCHANGE, "orders.order.created"),
     "listen in another's name": declare_queue("listen.orders.x", exclusive=True),
     "bind a request queue to the events": bind("rpc.catalog", EVENTS_EXCHANGE, "#"),
-    "publish to the dead-letter exchange": publish(DEAD_EXCHANGE, ""),
+    "publish to the dead-letter exchange": publish(DEAD_WORK_EXCHANGE, ""),
     "publish straight into a request queue": publish("", "rpc.catalog"),
     "publish straight into a dead-letter queue": publish("", "dead.rpc.catalog"),
     "bind a request queue to the requests": bind("rpc.catalog", RPC_EXCHANGE, "#"),
-    "bind a request queue to the dead letters": bind("rpc.catalog", DEAD_EXCHANGE, ""),
+    "bind a request queue to the dead letters": bind("rpc.catalog", DEAD_WORK_EXCHANGE, ""),
     "bind a request queue to everybody's replies": bind("rpc.catalog", REPLIES_EXCHANGE, "#"),
     "bind a request queue to another's replies": bind(
         "rpc.catalog", REPLIES_EXCHANGE, "reply.orders.x"
@@ -188,7 +188,7 @@ FORBIDDEN: list[tuple[str, str, Act]] = [
     ),
     ("bridge", "listen to requests", bind_own_queue(RPC_EXCHANGE, "catalog.#")),
     ("bridge", "listen to events", bind_own_queue(EVENTS_EXCHANGE, "#")),
-    ("bridge", "listen to dead letters", bind_own_queue(DEAD_EXCHANGE, "")),
+    ("bridge", "listen to dead letters", bind_own_queue(DEAD_WORK_EXCHANGE, "")),
     ("catalog", "call anybody", publish(RPC_EXCHANGE, "auth.sessions.create")),
     ("catalog", "call itself", publish(RPC_EXCHANGE, "catalog.products.get")),
     ("catalog", "reply to a queue that is no reply queue", publish(REPLIES_EXCHANGE, "catalog.x")),

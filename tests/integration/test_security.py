@@ -15,6 +15,7 @@ from pika.exceptions import ChannelClosedByBroker
 from postroad.broker.interfaces import Outcome
 from postroad.contracts.auth import ListRevocations
 from postroad.contracts.catalog import GetProduct, Product
+from postroad.dead_letters.captured import copy_of_letter
 from postroad.messaging.rpc_worker import Worker
 from postroad.security.access_tokens import AccessToken
 from postroad.security.claims import Reason
@@ -222,7 +223,9 @@ async def test_a_worker_refuses_one_who_would(
 
     assert outcome is Outcome.CONFIRMED  # the broker had no objection
     (dead,) = await waiting_in(scene.broker, DEAD_LETTERS)
-    assert (dead.body, dead.headers["x-first-death-reason"]) == (letter.body, "rejected")
+    was = copy_of_letter(dead.body, dead.properties)
+    assert was is not None
+    assert (was.body, was.died_of) == (letter.body, reason)
     assert scene.worker.counts == {f"refused.{reason}": 1}
     await assert_first_answer_is_the_honest_ones(scene)
 

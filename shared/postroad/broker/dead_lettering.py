@@ -1,9 +1,12 @@
-"""What is kept of a message that is given up: all of it, or a cut copy where that is too much.
+"""What is kept of a message that is given up: a copy, cut where all of it would be too much.
 
-The broker bounds the bytes of bodies in a queue, not those of headers, and a large message pushes
-many small ones out. So whoever reads a queue publishes a copy of what is too large, and acks it.
+Whoever reads a queue publishes the copy, and acks the message. The broker is not asked to: it
+bounds the bytes of bodies in a queue, not those of headers, and a large message pushes many small
+ones out. Before RabbitMQ 4 it also trusts the header ``x-death`` of a sender, and the queue's
+process dies of one that is malformed.
 """
 
+import asyncio
 import re
 from collections.abc import Mapping
 from time import time
@@ -20,6 +23,7 @@ _NEVER_SIGNED = (Reason.UNSIGNED, Reason.MALFORMED, Reason.UNKNOWN_KEY, Reason.B
 _FIRST_KEPT = ("signature", "authorization", "traceparent")
 _SEALED = re.compile(rb'("sealed_\w+"\s*:\s*)"[^"]*"?')  # a field that nobody is to keep
 _PERSISTENT = 2
+_PAUSE_S = 1.0
 
 
 class DeadLetters:
@@ -31,29 +35,25 @@ class DeadLetters:
         self._service = service
 
     def take(self, delivery: Delivery, reason: str) -> None:
-        """Dead-letter a delivery: whole, or a cut copy, without what was sealed in it.
+        """Keep a copy of a delivery, without what was sealed in it, and settle the delivery.
 
         ``reason`` says why: a refusal's, or "rejected". Where the copy is not confirmed, the
-        broker dead-letters all of it.
+        delivery is given back after a moment.
         """
         kept = delivery.body[:KEPT_BODY_BYTES] if reason in _NEVER_SIGNED else delivery.body
         kept = _SEALED.sub(rb'\1""', kept)
-        is_whole = kept == delivery.body
-        if is_whole and _size(delivery.properties.headers or {}) <= KEPT_HEADERS_BYTES:
-            delivery.dead_letter()
-            return
+        copy = self._properties(delivery.properties, reason, is_whole=kept == delivery.body)
 
         def settle(outcome: Outcome) -> None:
             if outcome is Outcome.CONFIRMED:
                 delivery.ack()
             else:
-                delivery.dead_letter()
+                asyncio.get_running_loop().call_later(_PAUSE_S, delivery.requeue)
 
-        copy = self._properties(delivery.properties, reason, is_whole=is_whole)
         try:
             self._publisher.publish(REFUSED_EXCHANGE, self.queue, kept, copy, settle)
         except NotOpen:
-            delivery.dead_letter()
+            settle(Outcome.LOST)
 
     def _properties(self, had: BasicProperties, reason: str, *, is_whole: bool) -> BasicProperties:
         kept = {
@@ -75,10 +75,6 @@ class DeadLetters:
             type=had.type,
             user_id=self._service,
         )
-
-
-def _size(headers: Mapping[str, Any]) -> int:
-    return sum(len(str(name)) + len(str(value)) for name, value in headers.items())
 
 
 def _cut(headers: Mapping[str | bytes, Any]) -> dict[str, str | bool | None]:

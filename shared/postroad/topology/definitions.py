@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from postroad.topology.names import (
-    DEAD_EXCHANGE,
     DEAD_WORK_EXCHANGE,
     EVENTS_EXCHANGE,
     QUARANTINE,
@@ -105,7 +104,6 @@ def definitions(
                     REFUSED_EXCHANGE,
                 )
             ),
-            _exchange(DEAD_EXCHANGE, "headers"),
             _exchange(DEAD_WORK_EXCHANGE, "direct"),
         ],
         "queues": [
@@ -116,7 +114,10 @@ def definitions(
             _queue(QUARANTINE, "quorum"),
         ],
         "bindings": [
-            *(binding for name in requests for binding in _request_bindings(name)),
+            *(
+                _binding(RPC_EXCHANGE, name, routing_key=f"{name.removeprefix(rpc_queue(''))}.#")
+                for name in requests
+            ),
             *(
                 binding
                 for name, taken in works.items()
@@ -176,26 +177,15 @@ def _queue(name: str, kind: QueueType) -> Definitions:
     }
 
 
-def _binding(
-    source: str, queue: str, *, routing_key: str = "", arguments: Definitions | None = None
-) -> Definitions:
+def _binding(source: str, queue: str, *, routing_key: str) -> Definitions:
     return {
         "source": source,
         "vhost": VHOST,
         "destination": queue,
         "destination_type": "queue",
         "routing_key": routing_key,
-        "arguments": arguments or {},
+        "arguments": {},
     }
-
-
-def _request_bindings(queue: str) -> list[Definitions]:
-    """Bind a queue of requests, and that of its dead letters."""
-    service = queue.removeprefix(rpc_queue(""))
-    return [
-        _binding(RPC_EXCHANGE, queue, routing_key=f"{service}.#"),
-        _binding(DEAD_EXCHANGE, dead_queue(queue), arguments=_rejected(queue)),
-    ]
 
 
 def _work_bindings(queue: str, taken: Iterable[str], services: Services) -> list[Definitions]:
@@ -227,15 +217,6 @@ def _binding_key(right: str) -> str:
     return right[:-1] + "#" if right.endswith(".*") else right
 
 
-def _rejected(queue: str) -> Definitions:
-    """Match what a worker rejected; an expired request has had its answer, and is let go."""
-    return {
-        "x-match": "all-with-x",
-        "x-first-death-queue": queue,
-        "x-first-death-reason": "rejected",
-    }
-
-
 def _request_policies(requests: Iterable[str]) -> list[Definitions]:
     return [
         _policy(
@@ -246,7 +227,6 @@ def _request_policies(requests: Iterable[str]) -> list[Definitions]:
                 "max-length-bytes": RPC_MAX_BYTES,
                 "overflow": "reject-publish",
                 "message-ttl": RPC_TTL_MS,
-                "dead-letter-exchange": DEAD_EXCHANGE,
             },
         ),
         _policy(

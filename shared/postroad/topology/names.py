@@ -5,8 +5,8 @@ VHOST = "postroad"
 RPC_EXCHANGE, REPLIES_EXCHANGE = "rpc", "rpc.replies"  # requests, and their replies
 EVENTS_EXCHANGE, WORK_EXCHANGE = "events", "work"  # what has happened, and what is to be done
 WAIT_EXCHANGE, RETRY_EXCHANGE = "wait", "retry"  # what failed, on its way to wait, and back
-DEAD_EXCHANGE, DEAD_WORK_EXCHANGE = "dead", "dead.work"  # what was refused or failed for good
-REFUSED_EXCHANGE = "refused"  # the same, where its reader keeps a part of it only
+DEAD_WORK_EXCHANGE = "dead.work"  # events and jobs that failed for good
+REFUSED_EXCHANGE = "refused"  # copies of what its reader gave up: of all that it refused, too
 QUARANTINE = "quarantine"  # the queue of dead letters that somebody wants to keep
 
 SCALER = "scaler"  # the broker user that asks how long the queues are, and may do nothing else

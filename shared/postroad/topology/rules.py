@@ -84,21 +84,15 @@ class Rules:
         matched = (
             binding["destination"]
             for binding in self._bindings
-            if binding["source"] == exchange and self._matches(binding, keys, headers)
+            if binding["source"] == exchange and self._matches(binding, keys)
         )
         return list(dict.fromkeys(matched))
 
-    def _matches(
-        self, binding: Mapping[str, Any], keys: list[str], headers: Mapping[str, Any]
-    ) -> bool:
-        match self._kinds[binding["source"]]:
-            case "topic":
-                pattern = binding["routing_key"].split(".")
-                return any(_matches_topic(pattern, key.split(".")) for key in keys)
-            case "headers":
-                return _matches_headers(binding["arguments"], headers)
-            case _:
-                return binding["routing_key"] in keys
+    def _matches(self, binding: Mapping[str, Any], keys: list[str]) -> bool:
+        if self._kinds[binding["source"]] == "topic":
+            pattern = binding["routing_key"].split(".")
+            return any(_matches_topic(pattern, key.split(".")) for key in keys)
+        return binding["routing_key"] in keys
 
 
 def _allows(pattern: str, name: str) -> bool:
@@ -113,14 +107,3 @@ def _matches_topic(pattern: list[str], words: list[str]) -> bool:
     if first == "#":
         return any(_matches_topic(rest, words[skip:]) for skip in range(len(words) + 1))
     return bool(words) and first in ("*", words[0]) and _matches_topic(rest, words[1:])
-
-
-def _matches_headers(arguments: Mapping[str, Any], headers: Mapping[str, Any]) -> bool:
-    """Match headers; those that begin with ``x-`` count only for ``...-with-x``."""
-    how = arguments.get("x-match", "all")
-    wanted = [
-        headers.get(name) == value
-        for name, value in arguments.items()
-        if name != "x-match" and (how.endswith("-with-x") or not name.startswith("x-"))
-    ]
-    return any(wanted) if how.startswith("any") else all(wanted)

@@ -17,13 +17,16 @@ from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK
 from ops.services import programs
 from ops.state.folder import StateFolder
+from ops.terminal.logs import hide_logs
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.contracts.events import LoginFailed
 from postroad.contracts.syncs import FetchPage
 from postroad.ids import new_id
 from postroad.messaging.background_worker import BackgroundWorker
+from postroad.messaging.rpc_worker import Worker
 from postroad.security.keyring import KeyRing
 from postroad.security.lasting_signatures import LastingSigner
+from postroad.security.token_verifier import Revocations
 from postroad.settings import MessagingSettings
 from postroad.testing import eventually
 from postroad.topology.definitions import with_passwords
@@ -183,7 +186,7 @@ class Running:
         return found
 
     def bury_request(self) -> None:
-        """Let a request die in its queue."""
+        """Let its worker refuse a request."""
         with self.connect("bridge") as connection:
             channel = connection.channel()
             properties = BasicProperties(
@@ -191,12 +194,30 @@ class Running:
             )
             body = b'{"username": "reader", "sealed_password": "xyzzy", "nested": [{"token": "t"}]}'
             channel.basic_publish(RPC_EXCHANGE, "auth.sessions.create", body, properties)
-        with self.connect("auth") as connection:
-            channel = connection.channel()
-            method, _, _ = next(channel.consume(ASKED))
-            channel.basic_reject(method.delivery_tag, requeue=False)
-            channel.cancel()
+        hide_logs()
+        asyncio.run(self._refuse())
         self._wait_for(["asked"], dead_queue(ASKED))
+
+    async def _refuse(self) -> None:
+        broker, keys = self.broker_as("auth"), self.keys("auth")
+        publisher = broker.publisher()
+        await publisher.start()
+        worker = Worker(
+            "auth", {}, broker=broker, publisher=publisher, keys=keys, revocations=Revocations()
+        )
+        await worker.start()
+        await eventually(lambda: broker.traffic.published["confirmed"] == 1)  # its copy
+        await worker.drain(2.0)
+        await publisher.close()
+
+    def broker_as(self, service: str) -> RabbitBroker:
+        settings = MessagingSettings(
+            broker_urls=(f"amqp://{self.broker.address}/{VHOST}",),
+            broker_password_file=self.state.password_file(service),
+            identity_file=self.state.identity_file(service),
+            trust_file=self.state.trust_file,
+        )
+        return RabbitBroker(settings, service)
 
     def noted(self) -> list[dict[str, Any]]:
         """Read what the audit says."""
@@ -207,13 +228,7 @@ class Running:
 
 async def worked_off(running: Running, count: int) -> dict[str, int]:
     """Let the catalogue's own kind of worker empty its queue; give what it counted."""
-    settings = MessagingSettings(
-        broker_urls=(f"amqp://{running.broker.address}/{VHOST}",),
-        broker_password_file=running.state.password_file("catalog"),
-        identity_file=running.state.identity_file("catalog"),
-        trust_file=running.state.trust_file,
-    )
-    broker = RabbitBroker(settings, "catalog")
+    broker = running.broker_as("catalog")
     publisher = broker.publisher()
     await publisher.start()
     done: list[FetchPage] = []

@@ -13,7 +13,7 @@ from postroad.messaging.background_worker import LAST_ATTEMPT
 from postroad.security.keys import Identity, TrustBundle
 from postroad.topology.definitions import Definitions, definitions, with_passwords
 from postroad.topology.names import (
-    DEAD_EXCHANGE,
+    DEAD_WORK_EXCHANGE,
     EVENTS_EXCHANGE,
     QUARANTINE,
     REFUSED_EXCHANGE,
@@ -190,23 +190,11 @@ def test_a_redrive_and_the_quarantine_have_one_queue_each(topology: Definitions)
     assert rules.route(RETRY_EXCHANGE, QUARANTINE, {}) == [QUARANTINE]
 
 
-def test_a_request_queue_refuses_when_full_and_dead_letters(topology: Definitions) -> None:
+def test_a_request_queue_refuses_when_full_and_dead_letters_nothing(topology: Definitions) -> None:
     policy = policy_of(topology, rpc_queue("catalog"))
 
     assert policy["overflow"] == "reject-publish"
-    assert policy["dead-letter-exchange"] == DEAD_EXCHANGE
-
-
-@pytest.mark.parametrize(("reason", "is_kept"), [("rejected", True), ("expired", False)])
-def test_rejected_messages_are_kept_and_expired_ones_are_not(
-    topology: Definitions, reason: str, is_kept: bool
-) -> None:
-    queue = rpc_queue("catalog")
-    headers = {"x-first-death-queue": queue, "x-first-death-reason": reason}
-
-    routed = Rules(topology).route(DEAD_EXCHANGE, "catalog.products.get", headers)
-
-    assert routed == ([dead_queue(queue)] if is_kept else [])
+    assert "dead-letter-exchange" not in policy
 
 
 def test_every_service_is_a_user_without_tags(topology: Definitions, services: Services) -> None:
@@ -291,7 +279,7 @@ def test_a_service_that_only_answers_may_write_replies_only() -> None:
             RPC_EXCHANGE,
             REPLIES_EXCHANGE,
             EVENTS_EXCHANGE,
-            DEAD_EXCHANGE,
+            DEAD_WORK_EXCHANGE,
             REFUSED_EXCHANGE,
             "rpc.auth",
             "reply.bridge.x",

@@ -76,12 +76,12 @@ def test_a_broker_as_it_was_generated_has_nothing_wrong(topology: Definitions) -
     ("change", "problem"),
     [
         (drop("queues", name="dead.work.catalog.sync"), "the queue dead.work.catalog.sync is"),
-        (drop("exchanges", name="dead"), "the exchange dead is missing"),
+        (drop("exchanges", name="dead.work"), "the exchange dead.work is missing"),
         (put("exchanges", {"name": "rpc"}, type="fanout"), "exchange rpc: type is 'fanout'"),
         (put("queues", {"name": "rpc.auth"}, type="stream"), "the queue rpc.auth is stream"),
         (
             drop("bindings", destination="dead.rpc.auth"),
-            "the binding of the queue dead.rpc.auth to dead is missing",
+            "the binding of the queue dead.rpc.auth to refused by rpc.auth is missing",
         ),
         (
             bind("events", "rpc.auth", "#"),
