@@ -8,7 +8,7 @@ from time import time
 from ops.commands.arguments import add_state_argument
 from ops.commands.errors import CommandError
 from ops.state.folder import StateFolder
-from postroad.security.files import write_private
+from postroad.security.files import write_private_together
 from postroad.security.keys import Identity, PublicKey, TrustBundle
 from postroad.security.rotation import LEAD_S, OVERLAP_S, rotate, trust_rotated
 
@@ -71,11 +71,15 @@ def _rotate(options: Namespace, state: StateFolder, trust: TrustBundle) -> None:
         identities = {name: Identity.load(state.identity_file(name)) for name in names}
         for name in names:
             renewed = rotate(identities[name], lead_s=options.lead)
-            # first: its owner must be able to read what others send
-            renewed.save(state.identity_file(name))
             trust = trust_rotated(trust, renewed)
-            # at once: nobody may sign with a key that others never hear of
-            write_private(state.trust_file, trust.model_dump_json(indent=1))
+            # The keys first: their owner must be able to read what others send. Both or none:
+            # nobody may sign with a key that others never hear of.
+            files = {
+                state.identity_file(name): renewed.to_json(),
+                state.trust_file: trust.model_dump_json(indent=1),
+            }
+            with state.usable(state.trust_file):
+                write_private_together(files)
     print(f"new keys for {', '.join(names)}, in use in {options.lead:.0f} s")
 
 

@@ -136,8 +136,12 @@ class Identity(BaseModel):
 
     def save(self, path: Path) -> None:
         """Write the identity for its owner's eyes alone (mode 0600), whole or not at all."""
+        write_private(path, self.to_json())
+
+    def to_json(self) -> str:
+        """Give all of it, with the private keys."""
         keys = [key.public().model_dump() | {"d": key.d.get_secret_value()} for key in self.keys]
-        write_private(path, json.dumps({"service": self.service, "keys": keys}, indent=1))
+        return json.dumps({"service": self.service, "keys": keys}, indent=1)
 
     def key(self, purpose: Purpose) -> PrivateKey:
         """Give the key in use for a purpose."""

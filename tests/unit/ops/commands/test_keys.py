@@ -1,5 +1,6 @@
 """`postroad keys rotate` that is called wrongly, or cannot be finished."""
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,20 @@ def test_no_key_is_changed_when_one_cannot_be_read(state: StateFolder) -> None:
     before = contents(state)
 
     assert run_command(["keys", "rotate", "--state", str(state.folder)]) == 1
+    assert contents(state) == before
+
+
+def test_no_key_is_changed_when_the_disk_has_no_room_to_tell_others(state: StateFolder) -> None:
+    before = contents(state)
+    room = len(before[state.trust_file])  # for the new keys, but not for all that others know
+    was, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, most))
+    try:
+        status = run_command(["keys", "rotate", "bridge", "--state", str(state.folder)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (was, most))
+
+    assert status == 1
     assert contents(state) == before
 
 
