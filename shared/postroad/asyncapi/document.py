@@ -163,6 +163,7 @@ def _request_operation(request: type[Request[Any]]) -> Document:
     }
     if request.scope or request.needs_user:
         operation["security"] = [{"$ref": "#/components/securitySchemes/user_token"}]
+        operation["x-user-token"] = "required" if request.needs_user else "if-acting-for-users"
     if request.scope:
         operation["x-scope"] = request.scope
     return operation

@@ -62,7 +62,9 @@ SECURITY_SCHEMES: Document = {
         "name": "authorization",
         "in": "header",
         "description": "The AMQP header `authorization`: an access token (RFC 9068) of the user "
-        "for whom the caller acts, from `auth.sessions.create`.",
+        "for whom the caller acts, from `auth.sessions.create`. Where an operation has "
+        "`x-user-token: required`, every caller gives one; where it is `if-acting-for-users`, a "
+        "service that does not act for users (`acts_for_users` in the trust bundle) gives none.",
     },
 }
 

@@ -207,12 +207,14 @@ def test_a_request_says_what_its_contract_does(document: Document) -> None:
     assert operation["x-timeout-s"] == ListProducts.timeout_s
     assert operation["x-idempotent"] is True
     assert operation["security"] == [{"$ref": "#/components/securitySchemes/user_token"}]
+    assert operation["x-user-token"] == "if-acting-for-users"
 
 
 def test_a_method_about_the_user_asks_for_a_token_and_no_scope(document: Document) -> None:
     operation = document["operations"]["auth.profiles.get"]
 
     assert operation["security"] == [{"$ref": "#/components/securitySchemes/user_token"}]
+    assert operation["x-user-token"] == "required"
     assert "x-scope" not in operation
 
 
