@@ -9,6 +9,7 @@ from typing import Any
 from ops.dead_letters.letter import DeadLetter
 from ops.dead_letters.report import report
 from ops.terminal.text import clock_time, distance
+from postroad.dead_letters.captured import as_management
 from postroad.plain_text import plain
 
 _SECRET = re.compile("password|token|secret|sealed|credential", re.IGNORECASE)
@@ -63,9 +64,9 @@ def whole(letter: DeadLetter, objection: str | None) -> Iterator[str]:
         yield f"It cannot be redriven: {objection}."
     yield ""
     yield "headers"
-    for name, value in letter.message.headers.items():
+    for name, value in as_management(letter.message)["properties"]["headers"].items():
         is_hidden = name in ("signature", "authorization") or _SECRET.search(name)
-        shown = "present" if is_hidden else json.dumps(value, default=str, ensure_ascii=False)
+        shown = "present" if is_hidden else json.dumps(value, ensure_ascii=False)
         yield f"  {name}: {shown}"
     yield ""
     yield "body"

@@ -86,13 +86,14 @@ def report(diagnosis: Diagnosis) -> Iterator[str]:
 def _properties(message: CapturedMessage) -> Iterator[str]:
     properties = message.properties
     token = message.headers.get("authorization")
+    shown = f"present, SHA-256 {token_hash(token)}" if isinstance(token, str) else None
     for name, value in (
         ("exchange", message.exchange),
         ("routing key", message.routing_key),
         ("user_id", properties.user_id),
         ("reply_to", properties.reply_to),
         ("message_id", properties.message_id),
-        ("authorization", f"present, SHA-256 {token_hash(token)}" if token else None),
+        ("authorization", shown),
     ):
         if value:
             yield f"  {name:14}{value}"

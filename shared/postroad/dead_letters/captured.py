@@ -22,6 +22,7 @@ from postroad.topology.names import (
 
 _HEADERS = "headers"
 _DEATHS = "x-death"
+_NO_CALENDAR_S = 253_402_300_800  # the year 10000
 _KNOWN = ("type", "message_id", "correlation_id", "reply_to", "user_id", "content_type")
 
 
@@ -57,7 +58,7 @@ class CapturedMessage:
         """Say when it became a dead letter, in seconds since 1970."""
         for death in self._deaths():
             match death.get("time"):
-                case int(seconds):  # from the management
+                case int(seconds) if 0 <= seconds < _NO_CALENDAR_S:  # from the management
                     return float(seconds)
                 case datetime() as moment:  # from AMQP
                     return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
@@ -168,7 +169,9 @@ def as_management(message: CapturedMessage) -> dict[str, Any]:
         "payload_bytes": len(message.body) + (not message.is_whole),
         "exchange": message.exchange,
         "routing_key": message.routing_key,
-        "properties": {name: value for name, value in properties.items() if value is not None}
+        "properties": {
+            name: _plain(value) for name, value in properties.items() if value is not None
+        }
         | {_HEADERS: _plain(message.headers)},
     }
 
@@ -176,7 +179,7 @@ def as_management(message: CapturedMessage) -> dict[str, Any]:
 def _plain(value: object) -> object:
     """Write a header's value, of whatever type AMQP has for it, in JSON's types."""
     if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
+        return {str(name): _plain(each) for name, each in value.items()}
     if isinstance(value, list):
         return [_plain(each) for each in value]
     if isinstance(value, datetime):

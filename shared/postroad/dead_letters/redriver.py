@@ -53,7 +53,8 @@ class Redriver:
         headers = {
             name: _encodable(value)
             for name, value in message.headers.items()
-            if name not in _NOT_PASSED_ON and not name.startswith("x-")
+            if name not in _NOT_PASSED_ON
+            and not str(name).startswith("x-")  # bytes, where it is no text
         }
         headers["signature"] = self._signer.redrive(claims, audience=reader, body=message.body)
         properties = self._properties(message, headers)
@@ -109,9 +110,10 @@ class Redriver:
 
 
 def _encodable(value: object) -> object:
-    """Write as text what pika reads but cannot write: a float."""
+    """Write as text what pika reads but cannot write: a float, or what it made of a large one."""
     if isinstance(value, dict):
         return {name: _encodable(each) for name, each in value.items()}
     if isinstance(value, list):
         return [_encodable(each) for each in value]
-    return str(value) if isinstance(value, float) else value
+    is_too_large = isinstance(value, int) and not -(2**63) <= value < 2**63
+    return str(value) if isinstance(value, float) or is_too_large else value

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from ops.commands import call, dead_letters_view, status_view, tail, trace, up
+from ops.dead_letters.diagnosis import Reader
 from ops.dead_letters.letter import DeadLetter
 from ops.logs.lines import Renderer, parse_line
 from ops.logs.trace_tree import build_tree, find_steps
@@ -16,9 +17,10 @@ from ops.scaling.management_api import Queue
 from ops.terminal.text import show
 from postroad.broker.interfaces import Delivery
 from postroad.contracts.events import ProductAdded
+from postroad.dead_letters.captured import CapturedMessage, as_management
 from postroad.messaging.event_listener import ReceivedEvent
 from tests.integration.test_security import Scene
-from tests.support.explaining import diagnosed
+from tests.support.explaining import ASKED, diagnosed
 
 FAKE = "2026-01-01 00:00:00 bridge  info     all is well"
 # A window's title, a forged line, control sequences of one character, text that runs backwards.
@@ -153,6 +155,32 @@ def test_postroad_dead_letters_shows_what_is_nested_without_end(
     assert f"  {len(body)} bytes that are no JSON, or are nested too deep\n" in (
         capsys.readouterr().out
     )
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {b"\xff": "x", "table": {b"\xff": b"\xff"}},
+        {"authorization": True},
+        {"x-death": [{"queue": "rpc.catalog", "time": 10**18}]},
+    ],
+    ids=["bytes", "a token that is no text", "a time that no calendar has"],
+)
+def test_postroad_dead_letters_shows_headers_of_any_type(
+    scene: Scene, capsys: pytest.CaptureFixture[str], headers: dict[str, Any]
+) -> None:
+    letter = scene.letter()
+    letter.headers.update(headers)
+    letter.properties["message_id"] = b"\xff"
+    message = CapturedMessage(letter.body, letter.as_sent(), "", "", is_whole=True)
+    diagnosis = Reader(scene.keys["catalog"]).diagnose(message, ASKED, time())
+    dead = DeadLetter("dead", "", cast(Delivery, None), diagnosis)
+
+    show(dead_letters_view.whole(dead, None))
+    show(dead_letters_view.each([dead], time()))
+
+    assert "headers\n" in capsys.readouterr().out
+    assert json.dumps(as_management(dead.message))
 
 
 def test_postroad_status_shows_it_harmless() -> None:
