@@ -7,6 +7,7 @@ import pytest
 import structlog
 
 from postroad.context import current_context
+from postroad.contracts.catalog import ListProducts
 from postroad.contracts.errors import UpstreamFailed
 from postroad.contracts.events import LoginFailed, SyncRequested
 from postroad.contracts.syncs import FetchPage
@@ -15,7 +16,14 @@ from postroad.runtime.metrics import background_metrics
 from postroad.security.lasting_signatures import LastingSigner
 from postroad.testing import eventually, working
 from postroad.topology.definitions import DELIVERY_LIMIT, definitions
-from postroad.topology.names import WAIT_EXCHANGE, WORK_EXCHANGE, wait_queue
+from postroad.topology.names import (
+    RPC_EXCHANGE,
+    WAIT_EXCHANGE,
+    WORK_EXCHANGE,
+    dead_queue,
+    rpc_queue,
+    wait_queue,
+)
 from postroad.topology.services import Services
 from tests.conftest import OpenBroker
 from tests.support.brokers import BrokerUnderTest
@@ -223,6 +231,28 @@ async def test_what_kills_its_workers_ends_as_a_dead_letter(
         (dead,) = await waiting_in(broker, DEAD_QUEUE)
 
     assert dead.body == BODY
+
+
+async def test_a_request_that_kills_its_workers_is_let_go_in_a_cluster(
+    open_broker: OpenBroker, services: Services
+) -> None:
+    topology = definitions(services, rpc_queue_type="quorum")
+    (policy,) = (each for each in topology["policies"] if each["name"] == "rpc.quorum")
+    assert policy["definition"]["delivery-limit"] == DELIVERY_LIMIT  # a long time to wait for
+    policy["definition"]["delivery-limit"] = 2
+    broker = await open_broker(topology)
+    queue = rpc_queue("catalog")
+    for body in (b"deadly", b"harmless"):
+        await publish(broker, "bridge", RPC_EXCHANGE, ListProducts.method, body)
+
+    async with consuming(broker, "catalog", queue, prefetch=1) as inbox:
+        for _ in range(3):
+            assert (await inbox.next()).body == b"deadly"
+            broker.cut("catalog")
+        last = await inbox.next()
+
+    assert last.body == b"harmless"
+    assert await broker.depth(dead_queue(queue)) == 0
 
 
 async def test_a_worker_that_cannot_put_work_aside_holds_on_to_it(

@@ -38,7 +38,7 @@ REPLY_MAX_LENGTH = 50_000  # replies that wait for a caller that stands still
 WORK_MAX_LENGTH = 1_000_000  # events and jobs; more stay in their outbox
 WORK_TTL_MS = 30 * 86_400_000  # as long as the signature of an event or a job holds
 WAIT_TTLS_MS = (1_000, 10_000, 60_000, 600_000)  # before the 2nd, 3rd, 4th and 5th attempt
-DELIVERY_LIMIT = 20  # of work whose workers die of it; RabbitMQ 4's own default
+DELIVERY_LIMIT = 20  # of what its workers die of; RabbitMQ 4's own default, before it there is none
 DEAD_MAX_LENGTH = 100_000  # then the oldest go
 # Of the bodies in a queue, so that no sender fills the disk: as many as the lengths above of the
 # size that is usual, with room to spare.
@@ -48,7 +48,7 @@ WORK_MAX_BYTES = 2**30
 DEAD_MAX_BYTES = 256 * 2**20
 CHANNELS = 4  # that a user may have for each connection
 DEAD_TTL_MS = 14 * 86_400_000
-LOOKS = 1_000_000  # each look at a dead letter counts as a delivery, of which RabbitMQ 4 allows 20
+LOOKS = 1_000_000  # each look at what nobody works on counts as a delivery; RabbitMQ 4 allows 20
 
 Definitions = dict[str, Any]
 QueueType = Literal["classic", "quorum"]
@@ -134,7 +134,7 @@ def definitions(
             ),
         ],
         "policies": [
-            *_request_policies(requests),
+            *_request_policies(requests, rpc_queue_type),
             *(_work_policy(name) for name in works),
             *(_wait_policy(wait_queue(step), ttl_ms) for step, ttl_ms in waits),
             *_dead_policies(),
@@ -217,18 +217,25 @@ def _binding_key(right: str) -> str:
     return right[:-1] + "#" if right.endswith(".*") else right
 
 
-def _request_policies(requests: Iterable[str]) -> list[Definitions]:
+def _request_policies(requests: Iterable[str], queue_type: QueueType) -> list[Definitions]:
+    """Bound what waits for workers, and for callers.
+
+    A policy with a delivery limit counts for no classic queue, not even in what else it says. So
+    quorum queues have one of their own, and a classic one that was there before keeps the other.
+    """
+    pattern = f"^({'|'.join(map(re.escape, requests))})$"
+    bounds = {
+        "max-length": RPC_MAX_LENGTH,
+        "max-length-bytes": RPC_MAX_BYTES,
+        "overflow": "reject-publish",
+        "message-ttl": RPC_TTL_MS,
+    }
+    limited = _policy(
+        "rpc.quorum", pattern, bounds | {"delivery-limit": DELIVERY_LIMIT}, priority=1
+    )
     return [
-        _policy(
-            "rpc",
-            f"^({'|'.join(map(re.escape, requests))})$",
-            {
-                "max-length": RPC_MAX_LENGTH,
-                "max-length-bytes": RPC_MAX_BYTES,
-                "overflow": "reject-publish",
-                "message-ttl": RPC_TTL_MS,
-            },
-        ),
+        _policy("rpc", pattern, bounds),
+        *([limited] if queue_type == "quorum" else []),
         _policy(
             "replies",
             r"^(amq\.gen-|reply\.|listen\.)",  # the last two: of clients before 0.2
@@ -270,6 +277,7 @@ def _wait_policy(queue: str, ttl_ms: int) -> Definitions:
             "max-length-bytes": WORK_MAX_BYTES,
             "overflow": "reject-publish",
             "message-ttl": ttl_ms,
+            "delivery-limit": LOOKS,
             "dead-letter-exchange": RETRY_EXCHANGE,
             "dead-letter-strategy": "at-least-once",
         },
@@ -289,13 +297,13 @@ def _dead_policies() -> list[Definitions]:
     ]
 
 
-def _policy(name: str, pattern: str, definition: Definitions) -> Definitions:
+def _policy(name: str, pattern: str, definition: Definitions, *, priority: int = 0) -> Definitions:
     return {
         "vhost": VHOST,
         "name": name,
         "pattern": pattern,
         "apply-to": "queues",
-        "priority": 0,
+        "priority": priority,
         "definition": definition,
     }
 

@@ -11,7 +11,7 @@ from ops.services.operator import OPERATOR, operator_rights
 from postroad.contracts.registry import CONTRACTS
 from postroad.messaging.background_worker import LAST_ATTEMPT
 from postroad.security.keys import Identity, TrustBundle
-from postroad.topology.definitions import Definitions, definitions, with_passwords
+from postroad.topology.definitions import Definitions, QueueType, definitions, with_passwords
 from postroad.topology.names import (
     DEAD_WORK_EXCHANGE,
     EVENTS_EXCHANGE,
@@ -161,10 +161,22 @@ def test_in_quarantine_nothing_is_lost(topology: Definitions) -> None:
     assert policy["overflow"] == "reject-publish"
 
 
-def test_dead_letters_may_be_looked_at_often(topology: Definitions) -> None:
+def test_what_nobody_works_on_may_be_looked_at_often(topology: Definitions) -> None:
     # each look is a delivery, and RabbitMQ 4 drops what was delivered 20 times in vain
-    for queue in ("dead.work.catalog.sync", "dead.rpc.auth", QUARANTINE):
+    for queue in ("dead.work.catalog.sync", "dead.rpc.auth", QUARANTINE, "wait.1"):
         assert policy_of(topology, queue)["delivery-limit"] >= 1_000_000
+
+
+@pytest.mark.parametrize("queue_type", ["classic", "quorum"])
+def test_each_quorum_queue_has_a_delivery_limit_and_no_classic_one(
+    services: Services, queue_type: QueueType
+) -> None:
+    topology = definitions(services, rpc_queue_type=queue_type)
+    rules = Rules(topology)
+
+    for queue in topology["queues"]:
+        is_quorum = queue["arguments"]["x-queue-type"] == "quorum"
+        assert ("delivery-limit" in rules.policy(queue["name"])) is is_quorum, queue["name"]
 
 
 def test_only_who_redrives_reads_dead_letters_and_writes_to_the_way_back(
