@@ -37,7 +37,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from ops.state.files import find_of_others, make_folder
+from ops.state.files import find_link_of_others, find_of_others, make_folder
 from postroad.security.files import write_private
 
 SHARED_MODE = 0o644  # for the users of RabbitMQ and PostgreSQL; the state folder itself is closed
@@ -59,6 +59,7 @@ class StateFolder:
     """A state folder, made when missing, readable by its owner only."""
 
     def __init__(self, folder: Path) -> None:
+        self._given = folder.absolute()
         try:
             self.folder = folder.resolve()
         except RuntimeError as error:
@@ -162,9 +163,10 @@ class StateFolder:
                 f"RabbitMQ and SQLite cannot be run in {self.folder}: its name has a quote, $, ?, "
                 "a line break, or bytes that are not UTF-8; choose another folder with --state"
             )
+        self._check_owner()
         with self.usable(self.folder):
             make_folder(self.folder)
-            self._check_owner()
+            self._check_owner()  # somebody else may have made it meanwhile
             self.folder.chmod(0o700)  # it may have been made by another program
             if (path := find_of_others(self.folder)) is not None:  # put there while it was open
                 raise StateError(
@@ -175,7 +177,12 @@ class StateFolder:
                 make_folder(self.folder / folder)
 
     def _check_owner(self) -> None:
-        """Refuse a folder whose owner could put other files into it than ours."""
+        """Refuse a folder whose owner could put other files into it, or have chosen another."""
+        if (link := find_link_of_others(self._given)) is not None:
+            raise StateError(
+                f"{link} is a link of another user to {self.folder}; choose another folder with "
+                "--state, or name that one"
+            )
         with self.usable(self.folder), suppress(FileNotFoundError):
             if self.folder.stat().st_uid not in (os.geteuid(), 0):
                 raise StateError(

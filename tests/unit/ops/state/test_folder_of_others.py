@@ -41,6 +41,23 @@ def test_what_another_user_put_into_the_folder_is_refused(tmp_path: Path, plante
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of others")
+def test_a_folder_to_which_another_user_s_link_leads_is_refused_and_left(tmp_path: Path) -> None:
+    system = tmp_path / "etc"
+    system.mkdir()
+    system.chmod(0o755)
+    (tmp_path / "theirs").symlink_to(system)
+    os.lchown(tmp_path / "theirs", 65534, -1)
+    (tmp_path / "ours").symlink_to("theirs")
+
+    for name in ("theirs", "ours", "theirs/state"):
+        state = StateFolder(tmp_path / name)
+        with pytest.raises(StateError, match="theirs is a link of another user"), state.changing():
+            pass
+    assert list(system.iterdir()) == []
+    assert stat.S_IMODE(system.stat().st_mode) == 0o755
+
+
 def test_parents_that_are_made_are_closed_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
