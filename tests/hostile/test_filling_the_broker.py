@@ -13,12 +13,21 @@ from pika.exceptions import (
 from postroad.broker.dead_lettering import KEPT, KEPT_BODY_BYTES, KEPT_HEADERS_BYTES
 from postroad.broker.interfaces import Outcome
 from postroad.contracts.catalog import GetProduct, Product
+from postroad.contracts.events import LoginFailed
 from postroad.dead_letters.captured import copy_of_letter
 from postroad.limits import MESSAGE_MAX_BYTES
+from postroad.messaging.publishing import MessagePublisher
 from postroad.security.keyring import KeyRing
 from postroad.testing import access_token, calling, eventually, serving
 from postroad.topology.definitions import Definitions, definitions
-from postroad.topology.names import REPLIES_EXCHANGE, RPC_EXCHANGE, dead_queue, rpc_queue
+from postroad.topology.names import (
+    EVENTS_EXCHANGE,
+    REPLIES_EXCHANGE,
+    RPC_EXCHANGE,
+    dead_queue,
+    rpc_queue,
+    work_queue,
+)
 from postroad.topology.services import Service, Services
 from tests.support.brokers import BrokerUnderTest, RabbitUnderTest, rabbit_under_test
 from tests.support.letters import write
@@ -150,6 +159,24 @@ async def test_a_service_has_so_many_connections_and_channels_and_no_more(
                 broker.connect("shop")
             with pytest.raises(ConnectionClosedByBroker, match="maximum allowed user limit"):
                 second.channel()
+
+
+@pytest.mark.integration
+async def test_a_listener_who_takes_no_event_keeps_none_from_others(
+    rabbit_broker: RabbitUnderTest, keys: Keys
+) -> None:
+    takes_nothing = {"x-max-length": 0, "x-overflow": "reject-publish"}
+    with rabbit_broker.connect("bridge") as connection:
+        channel = connection.channel()
+        queue = channel.queue_declare("", exclusive=True, arguments=takes_nothing).method.queue
+        channel.queue_bind(queue, EVENTS_EXCHANGE, LoginFailed.name)
+        async with publishing(rabbit_broker, "auth") as publisher:
+            await MessagePublisher(publisher, keys["auth"]).publish(
+                "event", LoginFailed.name, b"{}", message_id="m", correlation_id="c"
+            )
+
+    kept = await waiting_in(rabbit_broker, work_queue("auth", "audit"), count=2)
+    assert {each.properties.message_id for each in kept} == {"m"}
 
 
 @pytest.mark.integration

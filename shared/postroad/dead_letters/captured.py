@@ -13,6 +13,7 @@ from postroad.broker.interfaces import BasicProperties
 from postroad.contracts.registry import JOBS
 from postroad.topology.names import (
     EVENTS_EXCHANGE,
+    EVENTS_TO_WORK_EXCHANGE,
     REPLIES_EXCHANGE,
     RETRY_EXCHANGE,
     RPC_EXCHANGE,
@@ -89,6 +90,7 @@ class CapturedMessage:
             RPC_EXCHANGE: MessageSource("request", first),
             REPLIES_EXCHANGE: MessageSource("reply", rest.partition(".")[0]),
             EVENTS_EXCHANGE: MessageSource("event", None),
+            EVENTS_TO_WORK_EXCHANGE: MessageSource("event", None),
             WORK_EXCHANGE: MessageSource("job", first, is_queue_of_work=True),
             WAIT_EXCHANGE: place_of(rest, self.properties.type),
             RETRY_EXCHANGE: place_of(rest, self.properties.type),

@@ -13,7 +13,7 @@ from postroad.observability.message_spans import sending
 from postroad.observability.trace_context import TraceContext
 from postroad.security.keyring import KeyRing
 from postroad.security.lasting_signatures import LastingSigner
-from postroad.topology.names import EVENTS_EXCHANGE, WORK_EXCHANGE
+from postroad.topology.names import EVENTS_EXCHANGE, EVENTS_TO_WORK_EXCHANGE, WORK_EXCHANGE
 
 PERSISTENT = 2  # AMQP delivery-mode: survives a restart of the broker
 
@@ -44,8 +44,8 @@ class MessagePublisher:
     ) -> None:
         """Publish an event's or a job's JSON, and wait until the broker has it.
 
-        That nobody listens to an event is fine; a job must find its queue. ``trace`` is where the
-        message was written.
+        That nobody listens to an event is fine, and that a listener does not take it; a job must
+        find its queue. ``trace`` is where the message was written.
 
         Raises:
             NotPublished: the broker is away, did not confirm, or has no queue for the job.
@@ -77,6 +77,11 @@ class MessagePublisher:
         outcome: Outcome | None = None
         try:
             outcome = await publish(self._publisher, exchange, name, body, properties)
+            if kind == "event" and outcome is Outcome.REFUSED:
+                # by one queue of all, which may be a listener's own: its events are not kept
+                outcome = await publish(
+                    self._publisher, EVENTS_TO_WORK_EXCHANGE, name, body, properties
+                )
         finally:
             if span is not None:
                 span.end(error=None if outcome is Outcome.CONFIRMED else outcome or "not_published")

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from postroad.topology.names import (
     DEAD_WORK_EXCHANGE,
     EVENTS_EXCHANGE,
+    EVENTS_TO_WORK_EXCHANGE,
     QUARANTINE,
     REFUSED_EXCHANGE,
     REPLIES_EXCHANGE,
@@ -98,6 +99,7 @@ def definitions(
                     RPC_EXCHANGE,
                     REPLIES_EXCHANGE,
                     EVENTS_EXCHANGE,
+                    EVENTS_TO_WORK_EXCHANGE,
                     WORK_EXCHANGE,
                     WAIT_EXCHANGE,
                     RETRY_EXCHANGE,
@@ -190,7 +192,11 @@ def _binding(source: str, queue: str, *, routing_key: str) -> Definitions:
 
 def _work_bindings(queue: str, taken: Iterable[str], services: Services) -> list[Definitions]:
     """Bind a work queue to what it takes, to what comes back to it, and its dead letters."""
-    contracts = {EVENTS_EXCHANGE: services.events.keys(), WORK_EXCHANGE: services.jobs.keys()}
+    contracts = {
+        EVENTS_EXCHANGE: services.events.keys(),
+        EVENTS_TO_WORK_EXCHANGE: services.events.keys(),
+        WORK_EXCHANGE: services.jobs.keys(),
+    }
     bindings = []
     for right in taken:
         exchanges = [

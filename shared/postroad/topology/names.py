@@ -4,6 +4,7 @@ VHOST = "postroad"
 
 RPC_EXCHANGE, REPLIES_EXCHANGE = "rpc", "rpc.replies"  # requests, and their replies
 EVENTS_EXCHANGE, WORK_EXCHANGE = "events", "work"  # what has happened, and what is to be done
+EVENTS_TO_WORK_EXCHANGE = "events.work"  # events that not all who listen would take; nobody listens
 WAIT_EXCHANGE, RETRY_EXCHANGE = "wait", "retry"  # what failed, on its way to wait, and back
 DEAD_WORK_EXCHANGE = "dead.work"  # events and jobs that failed for good
 REFUSED_EXCHANGE = "refused"  # copies of what its reader gave up: of all that it refused, too

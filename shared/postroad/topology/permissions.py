@@ -5,6 +5,7 @@ from typing import Any
 
 from postroad.topology.names import (
     EVENTS_EXCHANGE,
+    EVENTS_TO_WORK_EXCHANGE,
     QUARANTINE,
     REFUSED_EXCHANGE,
     REPLIES_EXCHANGE,
@@ -41,7 +42,7 @@ def permissions(name: str, service: Service) -> Entry:
         write += [re.escape(rpc_queue(called)) for called in _called_services(service)]
     write += map(re.escape, service.watches)  # by the same passive declare
     if service.publishes:
-        write += [EVENTS_EXCHANGE]
+        write += [EVENTS_EXCHANGE, re.escape(EVENTS_TO_WORK_EXCHANGE)]
     if service.listens:
         read += [EVENTS_EXCHANGE]
     if service.answers:
@@ -82,6 +83,7 @@ def topic_permissions(name: str, service: Service) -> list[Entry]:
         _topic_permission(name, RPC_EXCHANGE, write=requests, read=NOTHING),
         _topic_permission(name, REPLIES_EXCHANGE, write=replies, read=own_replies),
         _topic_permission(name, EVENTS_EXCHANGE, write=published, read=listened),
+        _topic_permission(name, EVENTS_TO_WORK_EXCHANGE, write=published, read=NOTHING),
         _topic_permission(name, WORK_EXCHANGE, write=enqueued, read=NOTHING),
         _topic_permission(name, WAIT_EXCHANGE, write=put_aside, read=NOTHING),
         _topic_permission(name, RETRY_EXCHANGE, write=redriven, read=NOTHING),
