@@ -17,6 +17,10 @@ class SelfCheckError(Exception):
     """The running system does not do its job; the message says what it answered."""
 
 
+class _RefusedError(SelfCheckError):
+    """The auth service does its job, and lets nobody in: another password, or too many failures."""
+
+
 async def answers(url: str, *, timeout_s: float, alive: Callable[[], None]) -> None:
     """Wait until a URL answers 200.
 
@@ -41,11 +45,16 @@ async def answers(url: str, *, timeout_s: float, alive: Callable[[], None]) -> N
 def check(url: str) -> str:
     """Sign in and fetch a product, as a user does; say what came of it.
 
+    Whoever has changed the password, or failed to guess it, keeps nothing from starting.
+
     Raises:
         SelfCheckError: it went wrong.
     """
     with _session() as session:
-        token = _expect(session, "POST", f"{url}/auth", json=_SIGN_IN)["access_token"]
+        try:
+            token = _expect(session, "POST", f"{url}/auth", json=_SIGN_IN)["access_token"]
+        except _RefusedError as error:
+            return f"no product was fetched, for admin / admin is refused: {error}"
         bearer = {"Authorization": f"Bearer {token}"}
         page = _expect(session, "GET", f"{url}/products?limit=1", headers=bearer)
     return f"signed in and fetched a product through the queue, one of {page.get('total', 0)}"
@@ -67,7 +76,9 @@ def _expect(
     except requests.RequestException as error:  # a body that is no JSON is one too
         raise SelfCheckError(f"self-check: {method} {url} failed: {error}") from error
     if response.status_code != HTTPStatus.OK:
-        raise SelfCheckError(
+        refusals = (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS)
+        kind = _RefusedError if response.status_code in refusals else SelfCheckError
+        raise kind(
             f"self-check: {method} {url} answered {response.status_code}: {body.get('detail')}"
         )
     return body
