@@ -28,6 +28,7 @@ examples:
 
 POLL_S = 0.2
 _USUAL = timedelta(minutes=10)
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -115,7 +116,8 @@ def _remark(options: Namespace, since: datetime | None, shown: int) -> str | Non
 
 def _since(options: Namespace) -> datetime | None:
     period = options.since or (None if options.request_id else _USUAL)
-    return datetime.now(UTC) - period if period else None
+    now = datetime.now(UTC)
+    return now - min(period, now - _BEGINNING) if period else None
 
 
 def _filter(options: Namespace, begin: datetime | None) -> Callable[[Line], bool]:

@@ -47,6 +47,7 @@ The database is that of --database, else of the system that runs on the state fo
 AUTH_DATABASE_URL, else the one that `postroad up` keeps in the folder.
 """
 
+_MOST = 2**31 - 1  # rows, as a database counts them
 _WHAT = {
     LoginSucceeded.name: "signed in",
     LoginFailed.name: "failed to sign in",
@@ -166,7 +167,7 @@ def _history(options: Namespace) -> None:
         if options.username and user is None:
             raise NoSuchUser(f"no user {options.username}")
         trail = AuditTrail(database)
-        found = trail.newest(max(1, options.limit), user_id=user.id if user else None)
+        found = trail.newest(min(max(1, options.limit), _MOST), user_id=user.id if user else None)
     if not found:
         whose = f" of {options.username}" if user else ""
         print(
@@ -229,7 +230,7 @@ def _place(options: Namespace) -> tuple[str, bool]:
 def _read_password(options: Namespace) -> str:
     if options.password_stdin:
         try:
-            password = sys.stdin.readline().rstrip("\r\n")
+            password = sys.stdin.readline(PASSWORD_MAX + 3).rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise CommandError(
                 f"the password is no text in {error.encoding}; nothing was changed"

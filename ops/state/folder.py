@@ -178,7 +178,9 @@ class StateFolder:
 
     def _check_owner(self) -> None:
         """Refuse a folder whose owner could put other files into it, or have chosen another."""
-        if (link := find_link_of_others(self._given)) is not None:
+        with self.usable(self._given):
+            link = find_link_of_others(self._given)
+        if link is not None:
             raise StateError(
                 f"{link} is a link of another user to {self.folder}; choose another folder with "
                 "--state, or name that one"

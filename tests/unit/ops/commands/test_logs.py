@@ -58,6 +58,7 @@ def shown(state: StateFolder, *arguments: str) -> list[dict[str, Any]]:
     [
         ([], ["b", "c", "d"]),
         (["--since", "1h"], ["a", "b", "c", "d"]),
+        (["--since", "999999d"], ["a", "b", "c", "d"]),  # before there was a calendar
         (["--level", "warning"], ["c"]),
         (["--service", "http_bridge"], ["d"]),
         (["--service", "catalog"], ["b", "c"]),

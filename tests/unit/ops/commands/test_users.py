@@ -66,11 +66,25 @@ def test_who_can_sign_in_to_what_runs_is_listed_and_changed(users: Users, capsys
         ("enable", "admin"): "enabled admin",
         ("set-password", "admin", "--password-stdin"): "set the password of admin",
         ("history", "admin"): "nothing has been noted of admin so far",
+        ("history", "--limit", "9" * 20): "nothing has been noted so far",
     }.items():
         assert users(*words) == 0
         assert said in capsys.readouterr().out
     assert users("add", "admin", "--password-stdin") == 1
     assert capsys.readouterr().err == "postroad: there is a user admin\n"
+
+
+@pytest.mark.usefixtures("admin")
+def test_a_password_without_end_is_not_read_to_its_end(
+    state: StateFolder, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    typed = io.StringIO("x" * 1_000_000)
+    monkeypatch.setattr(sys, "stdin", typed)
+    command = ["users", "set-password", "admin", "--password-stdin"]
+
+    assert run_command([*command, "--state", str(state.folder)]) == 1
+    assert "1 to 1000 characters; nothing was changed" in capsys.readouterr().err
+    assert typed.tell() < 2000
 
 
 @pytest.mark.usefixtures("admin")
