@@ -7,9 +7,10 @@ their module is imported, and as ``PeerError`` elsewhere.
 import re
 from typing import ClassVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from postroad.contracts.message import CallTiming, Message
+from postroad.limits import LONGEST_WAIT_S
 
 ERRORS: dict[str, type["ServiceError"]] = {}
 """Every error class by its code; a class enters by being defined."""
@@ -28,7 +29,7 @@ class Problem(Message):
     code: str
     title: str
     detail: str
-    retry_after_s: int | None = None
+    retry_after_s: int | None = Field(default=None, ge=0, le=int(LONGEST_WAIT_S))
 
 
 class ServiceError(Exception):

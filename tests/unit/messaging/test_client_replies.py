@@ -137,6 +137,20 @@ async def test_an_error_of_a_newer_worker_is_a_peer_error(
         await call
 
 
+@pytest.mark.parametrize("wait_s", [-1, 10**10, 10**400])
+async def test_an_error_says_no_wait_that_cannot_be_passed_on(
+    client: Client, requests: Inbox, worker: Answering, wait_s: int
+) -> None:
+    call = in_the_background(client)
+    error = f'{{"code":"overloaded","title":"t","detail":"d","retry_after_s":{wait_s}}}'
+
+    await worker.answer(await requests.next(), error.encode(), is_error=True)
+
+    with pytest.raises(ServiceError) as raised:
+        await call
+    assert raised.value.retry_after_s in (None, 1)
+
+
 async def test_an_error_that_cannot_be_read_is_internal(
     client: Client, requests: Inbox, worker: Answering
 ) -> None:
