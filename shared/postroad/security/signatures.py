@@ -49,18 +49,13 @@ class Signer:
         token_hash: str | None = None,
     ) -> str:
         """Sign a request; ``correlation_id`` must be plain (``is_plain_id``)."""
-        claims = f'"cid":"{correlation_id}","rto":"{reply_to}"'
+        claims = (
+            f'"op":"{method}","iat":{self._clock():.6f},"exp":{deadline:.3f},'
+            f'"jti":"{message_id}","cid":"{correlation_id}","rto":"{reply_to}"'
+        )
         if token_hash is not None:
             claims += f',"ath":"{token_hash}"'
-        return self._pairwise(
-            "request",
-            audience,
-            method,
-            message_id=message_id,
-            deadline=deadline,
-            claims=claims,
-            body=body,
-        )
+        return self._pairwise("request", audience, claims, body)
 
     def reply(
         self,
@@ -74,34 +69,19 @@ class Signer:
         times_us: Sequence[int] = (),
     ) -> str:
         """Sign the reply to a verified request."""
-        claims = f'"cid":"{request.cid}","rid":"{request.jti}"'
+        claims = (
+            f'"op":"{request.op}","iat":{self._clock():.6f},"exp":{request.exp:.3f},'
+            f'"jti":"{message_id}","cid":"{request.cid}","rid":"{request.jti}"'
+        )
         if times_us:
             claims += f',"tms":[{",".join(map(str, times_us))}]'
         if is_error:
             claims += ',"cty":"problem+json"'
         elif as_of is not None:
             claims += f',"dat":{as_of:.3f}' + (',"old":true' if is_stale else "")
-        return self._pairwise(
-            "reply",
-            request.iss,
-            request.op,
-            message_id=message_id,
-            deadline=request.exp,
-            claims=claims,
-            body=body,
-        )
+        return self._pairwise("reply", request.iss, claims, body)
 
-    def _pairwise(
-        self,
-        typ: str,
-        audience: str,
-        method: str,
-        *,
-        message_id: str,
-        deadline: float,
-        claims: str,
-        body: bytes,
-    ) -> str:
+    def _pairwise(self, typ: str, audience: str, claims: str, body: bytes) -> str:
         if self._generation != self._keys.generation:
             self._generation = self._keys.generation
             self._prefixes.clear()
@@ -114,10 +94,7 @@ class Signer:
             )
             cached = self._prefixes[typ, audience] = (prefix, key)
         prefix, key = cached
-        protected = _b64(
-            f'{prefix}"op":"{method}","iat":{self._clock():.6f},"exp":{deadline:.3f},"jti":"{message_id}",'
-            f"{claims}}}".encode()
-        )
+        protected = _b64(f"{prefix}{claims}}}".encode())
         signature = _b64(hmac.digest(key, b"%b.%b" % (protected, body), "sha256"))
         return f"{protected.decode()}..{signature.decode()}"
 
