@@ -4,8 +4,9 @@ The rule and its figures are in docs/decisions/0015-overload.md.
 """
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from time import monotonic
 
 from postroad.contracts.base import ReplyT, Request
@@ -37,8 +38,9 @@ class Calls:
     def __init__(self, client: Client, *, timeout_s: float, in_flight_max: int) -> None:
         self._client = client
         self._timeout_s = timeout_s
-        self._in_flight_max = in_flight_max
-        self._gates: dict[str, Gate] = {}
+        self._gates: defaultdict[str, Gate] = defaultdict(
+            lambda: Gate(deadline_s=timeout_s, most=in_flight_max)
+        )
 
     async def call(
         self,
@@ -55,17 +57,10 @@ class Calls:
             ServiceError: what else ``Client.call_raw`` raises.
         """
         caller = address if user is None else user.user_id
-        with self._gate(request.service).enter(caller):
+        with self._gates[request.service].enter(caller):
             return await self._client.call_raw(
                 request, timeout_s=self._timeout_s, user=user, correlation_id=correlation_id
             )
-
-    def _gate(self, service: str) -> "Gate":
-        gate = self._gates.get(service)
-        if gate is None:
-            gate = Gate(deadline_s=self._timeout_s, most=self._in_flight_max)
-            self._gates[service] = gate
-        return gate
 
 
 class Gate:
@@ -108,10 +103,9 @@ class Gate:
     def leave(self, place: "Place", *, was_answered: bool) -> None:
         """Free a place; ``was_answered`` says whether the service has sent a reply."""
         del self._places[place]
-        if self._held[place.caller] == 1:
+        self._held[place.caller] -= 1
+        if not self._held[place.caller]:
             del self._held[place.caller]
-        else:
-            self._held[place.caller] -= 1
         if was_answered:
             self._answered.add(self._clock())
 
@@ -142,15 +136,13 @@ class Gate:
         return max(FEW, min(max(recently, int(busy)), self._most))
 
 
+@dataclass(eq=False, slots=True)
 class Place:
     """A call under way. Leaves its gate at the end of a ``with`` block."""
 
-    __slots__ = ("_gate", "caller", "since")
-
-    def __init__(self, gate: Gate, caller: Hashable, since: float) -> None:
-        self._gate = gate
-        self.caller = caller
-        self.since = since
+    _gate: Gate
+    caller: Hashable
+    since: float
 
     def __enter__(self) -> None: ...
 
@@ -166,31 +158,20 @@ class _Recent:
 
     def __init__(self, window_s: float) -> None:
         self._slot_s = window_s / SLOTS
-        self._counts = [0] * SLOTS
-        self._total = 0
-        self._newest = 0
+        self._counts: Counter[int] = Counter()  # by slot, in order
 
     def add(self, now: float) -> None:
-        self._forget(now)
-        self._counts[self._newest % SLOTS] += 1
-        self._total += 1
+        self._counts[int(now / self._slot_s)] += 1
+        if len(self._counts) > SLOTS:
+            del self._counts[next(iter(self._counts))]
 
     def count(self, now: float) -> int:
-        self._forget(now)
-        return self._total
+        return self._count_from(int(now / self._slot_s) - SLOTS + 1)
 
     def rate_since(self, begin: float, now: float) -> float:
         """Return how many there were a second since ``begin``, or since the first slot if later."""
-        self._forget(now)
-        first = max(int(begin / self._slot_s), self._newest - SLOTS + 1)
-        count = sum(self._counts[slot % SLOTS] for slot in range(first, self._newest + 1))
-        return count / (now - first * self._slot_s)
+        first = max(int(begin / self._slot_s), int(now / self._slot_s) - SLOTS + 1)
+        return self._count_from(first) / (now - first * self._slot_s)
 
-    def _forget(self, now: float) -> None:
-        slot = int(now / self._slot_s)
-        if slot == self._newest:
-            return
-        for passed in range(max(self._newest, slot - SLOTS) + 1, slot + 1):
-            self._total -= self._counts[passed % SLOTS]
-            self._counts[passed % SLOTS] = 0
-        self._newest = slot
+    def _count_from(self, first: int) -> int:
+        return sum(count for slot, count in self._counts.items() if slot >= first)
