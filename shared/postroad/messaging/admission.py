@@ -7,7 +7,6 @@ else: so `postroad explain` can walk the same ones over a message that was refus
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from time import time
 from typing import Any
 
@@ -102,15 +101,6 @@ class Late(Exception):
     """The deadline has just passed: nobody waits for the answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """A request that passed every check but its body's."""
-
-    claims: Claims
-    contract: type[Request[Any]]
-    user: AccessToken | None
-
-
 class ReplayStore:
     """Remembers message ids until their deadline has passed; then the deadline refuses a copy.
 
@@ -178,8 +168,10 @@ class Admission:
             raise Late
         return claims
 
-    def authorise(self, claims: Claims, token: object) -> Admitted:
-        """Find the contract of a verified request, and check the user's right to it.
+    def authorise(
+        self, claims: Claims, token: object
+    ) -> tuple[type[Request[Any]], AccessToken | None]:
+        """Return the contract of a verified request, and its user, who has a right to it.
 
         Raises:
             InvalidRequest: no such method here.
@@ -194,11 +186,11 @@ class Admission:
             for_user = contract.scope and (caller is None or caller.acts_for_users)
             if for_user or contract.needs_user:
                 raise NotAuthenticated("no token")
-            return Admitted(claims, contract, None)
+            return contract, None
         try:
             user = self._tokens.verify(str(token))
         except InvalidToken as error:
             raise NotAuthenticated(str(error)) from error
         if contract.scope and contract.scope not in user.scopes:
             raise NotAuthorised(f"the token lacks the scope {contract.scope}")
-        return Admitted(claims, contract, user)
+        return contract, user

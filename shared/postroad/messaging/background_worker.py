@@ -97,7 +97,7 @@ class BackgroundWorker:
             broker, dead_letters, prefetch=prefetch, admit=self._admit, refused="work refused"
         )
         self._handlers = {
-            contract: self._core.awaitable(handler) for contract, handler in handlers.items()
+            each: self._core.threads.awaitable(handler) for each, handler in handlers.items()
         }
         self._contracts = {contract.name: contract for contract in handlers}
         self._publisher = publisher

@@ -86,7 +86,7 @@ class Worker:
         )
         contracts = {contract.method: contract for contract in handlers}
         self._handlers: dict[type[Request[Message]], Callable[..., Awaitable[Result]]] = {
-            contract: self._core.awaitable(handler) for contract, handler in handlers.items()
+            each: self._core.threads.awaitable(handler) for each, handler in handlers.items()
         }
         self._given = handlers
         self._admission = Admission(keys, contracts, revocations)
@@ -157,17 +157,17 @@ class Worker:
         """Authorise, parse and run the handler."""
         claims, delivery = answer.claims, answer.delivery
         token = (delivery.properties.headers or {}).get("authorization")
-        admitted = self._admission.authorise(claims, token)
+        contract, user = self._admission.authorise(claims, token)
         try:
-            request = admitted.contract.model_validate_json(delivery.body)
+            request = contract.model_validate_json(delivery.body)
         except ValidationError as error:
             raise InvalidRequest(explain(error)) from error
-        context = RequestContext(claims.iss, claims.jti, claims.cid, claims.exp, admitted.user)
-        result = await self._core.run(self._handlers[admitted.contract], request, context)
+        context = RequestContext(claims.iss, claims.jti, claims.cid, claims.exp, user)
+        result = await self._core.run(self._handlers[contract], request, context)
         if isinstance(result, Dated):
             answer.dated, result = result, result.value
-        if not isinstance(result, admitted.contract.reply):
-            raise no_reply(self._given[admitted.contract], result, admitted.contract)
+        if not isinstance(result, contract.reply):
+            raise no_reply(self._given[contract], result, contract)
         answer.body = result.as_json
         if len(answer.body) > MESSAGE_MAX_BYTES:
             raise TooLarge(answer.body)

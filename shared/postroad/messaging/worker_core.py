@@ -1,13 +1,9 @@
 """What workers of either kind do: take deliveries, refuse strangers, run handlers, drain."""
 
 import asyncio
-import contextvars
-import functools
-import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import structlog
 
@@ -15,7 +11,7 @@ from postroad.broker.dead_lettering import DeadLetters
 from postroad.broker.interfaces import Broker, Delivery
 from postroad.context import RequestContext, current_context
 from postroad.contracts.errors import ServiceError
-from postroad.messaging.handlers import unwrapped
+from postroad.messaging.handlers import HandlerThreads
 from postroad.observability.timing import Stopwatch
 from postroad.security.claims import Refused
 
@@ -49,7 +45,7 @@ class WorkerCore:
         self._admit = admit
         self._dead_letters = dead_letters
         self._refused = refused
-        self._threads = ThreadPoolExecutor(prefetch, thread_name_prefix="handler")
+        self.threads = HandlerThreads(prefetch)
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -106,18 +102,6 @@ class WorkerCore:
         if not self.unsettled:
             self._idle.set()
 
-    def awaitable(self, handler: Callable[..., Awaitable[T] | T]) -> Callable[..., Awaitable[T]]:
-        """Return a handler as one to await: an ``async def`` as it is, a plain one in a thread."""
-        if inspect.iscoroutinefunction(unwrapped(handler)):
-            return cast(Callable[..., Awaitable[T]], handler)
-        return functools.partial(self._in_thread, cast(Callable[..., T], handler))
-
-    async def _in_thread(self, handler: Callable[..., T], message: object) -> T:
-        context = contextvars.copy_context()
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, context.run, handler, message
-        )
-
     async def drain(self, timeout_s: float) -> None:
         """Take no more deliveries, finish those under way, and leave the rest to others."""
         try:
@@ -131,4 +115,4 @@ class WorkerCore:
         for task in self._tasks:
             task.cancel()
         await self.consumer.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.threads.close()
