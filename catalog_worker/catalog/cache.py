@@ -64,18 +64,16 @@ class CachedCatalog:
 
     async def list(self, request: ListProducts) -> Dated[ProductPage]:
         """Return a page of products."""
-        key = ("list", *_listing_of(request))
         return await self._answer(
-            key,
+            ("list", *_listing_of(request)),
             lambda known: self._source.list(request, known),
             lambda stored: stored.list(request),
         )
 
     async def find(self, product_id: int) -> Dated[Product | None]:
         """Return one product, if there is one."""
-        key = ("find", product_id)
         return await self._answer(
-            key,
+            ("find", product_id),
             lambda known: self._source.find(product_id, known),
             lambda stored: stored.find(product_id),
         )

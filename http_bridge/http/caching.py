@@ -8,10 +8,8 @@ from http_bridge.asgi.messages import JSON, HttpRequest, HttpResponse
 from postroad.contracts.base import Message
 from postroad.messaging.reply import Reply
 
-PRIVATE_NO_CACHE = (
-    b"cache-control",
-    b"private, no-cache",
-)  # keep it, and ask each time whether it holds
+# keep it, and ask each time whether it holds
+PRIVATE_NO_CACHE = (b"cache-control", b"private, no-cache")
 
 
 def fresh_response(request: HttpRequest, reply: Reply[Message], body: bytes) -> HttpResponse:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
 from pydantic import TypeAdapter, ValidationError
@@ -44,6 +44,7 @@ class ContractRoute:
     conditional: bool = False  # with ``ETag`` and ``Age``; 304 when the client has it already
     empty: Callable[[Any, Reply[Any]], bool] | None = None  # by request and reply: then 204
     location: str | None = None  # where to ask on, with fields of the reply; then 202
+    is_probe: ClassVar = False
 
     def __post_init__(self) -> None:
         for name in self.path_fields - self.contract.model_fields.keys():
@@ -139,10 +140,7 @@ class Router:
         self._fixed: dict[str, Resource] = {}
         self._with_parameters: dict[int, list[Resource]] = defaultdict(list)  # by segments
         for path in sorted(by_path, key=lambda path: [s.startswith("{") for s in path.split("/")]):
-            is_probe = any(
-                isinstance(route, HandlerRoute) and route.is_probe
-                for route in by_path[path].values()
-            )
+            is_probe = any(route.is_probe for route in by_path[path].values())
             resource = Resource(path, by_path[path], is_probe)
             if "{" in path:
                 self._with_parameters[len(path.split("/"))].append(resource)

@@ -2,11 +2,12 @@
 
 import asyncio
 from functools import partial
+from itertools import takewhile
 
-import pika
 from pika import BasicProperties
 from pika.channel import Channel
 from pika.frame import Method
+from pika.spec import Basic
 
 from postroad.broker.connection import Connection, Login
 from postroad.broker.interfaces import ConnectionState, NotOpen, OnOutcome, Outcome, TooLarge
@@ -96,28 +97,18 @@ class RabbitPublisher:
         self._channel = channel
 
     def _on_return(
-        self,
-        _channel: Channel,
-        _method: pika.spec.Basic.Return,
-        properties: BasicProperties,
-        _body: bytes,
+        self, _channel: Channel, _method: Basic.Return, properties: BasicProperties, _body: bytes
     ) -> None:
         self._returned.add(properties.message_id)  # its confirm follows at once
 
-    def _on_confirm(
-        self, channel: Channel, frame: Method[pika.spec.Basic.Ack | pika.spec.Basic.Nack]
-    ) -> None:
+    def _on_confirm(self, channel: Channel, frame: Method[Basic.Ack | Basic.Nack]) -> None:
         if channel is not self._channel:
             return  # it is being closed, and its messages have been given up
         confirm = frame.method
-        is_ack = isinstance(confirm, pika.spec.Basic.Ack)
+        is_ack = isinstance(confirm, Basic.Ack)
         tags = [confirm.delivery_tag]
         if confirm.multiple:
-            tags = []
-            for tag in self._unconfirmed:
-                if tag > confirm.delivery_tag:
-                    break
-                tags.append(tag)
+            tags = list(takewhile(confirm.delivery_tag.__ge__, self._unconfirmed))
         for tag in tags:
             message_id, on_outcome, _ = self._unconfirmed.pop(tag)
             if self._returned and message_id in self._returned:
@@ -130,9 +121,6 @@ class RabbitPublisher:
 
     def _on_lost(self) -> None:
         self._channel = None
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
         self._returned.clear()
         lost, self._unconfirmed = self._unconfirmed, {}
         self._traffic.published[Outcome.LOST.value] += len(lost)
