@@ -1,8 +1,8 @@
 """RPC by pika alone: no HTTP, no token, no signature, no confirm, no acknowledgement.
 
 ``raw_rpc answer`` answers with the page; ``raw_rpc ask --in-flight 64 --seconds 4`` keeps so many
-requests under way and prints what it saw. ``--joined`` puts pika on the transport of
-``postroad.broker.pika_transport``, on uvloop; without it, pika's own adapter is on asyncio's loop.
+requests under way and prints what it saw. ``--joined`` puts pika on our transport and with our
+frames (``postroad.broker.amqp``), on uvloop; without it, its own adapter is on asyncio's loop.
 """
 
 import argparse
@@ -21,7 +21,8 @@ from pika.channel import Channel
 
 from benchmarks.scaling.series import percentile
 from benchmarks.usage import memory_by_group
-from postroad.broker.pika_transport import LoopServices
+from postroad.broker.amqp.connection import Amqp
+from postroad.broker.amqp.transport import LoopServices
 
 
 def main() -> None:
@@ -89,7 +90,7 @@ async def ask(options: argparse.Namespace) -> None:
 
 async def open_channel(is_joined: bool) -> Channel:
     opened: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    connection = AsyncioConnection(
+    connection = (Amqp if is_joined else AsyncioConnection)(
         pika.URLParameters(os.environ["PEER_BROKER"]),
         on_open_callback=opened.set_result,
         on_open_error_callback=lambda _, error: opened.set_exception(error),

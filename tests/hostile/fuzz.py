@@ -10,6 +10,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from functools import partial
 from itertools import count
+from random import Random
 from time import monotonic
 
 import structlog
@@ -21,6 +22,7 @@ from postroad.contracts.base import Message
 from tests.hostile.strategies import BODIES
 from tests.hostile.test_contracts import check_contract
 from tests.hostile.test_envelopes import KINDS, check_signed, check_tampered
+from tests.hostile.wire import check_read, check_written
 
 ROUND = 200  # messages of each kind
 
@@ -36,7 +38,13 @@ def checks() -> dict[str, Check]:
             f"body of {contract.__name__}": partial(_check_body, contract=contract)
             for contract in EXAMPLES
         },
+        "frames, read by ours and by pika": lambda data: _check_frames(data, check_read),
+        "frames, written by ours and by pika": lambda data: _check_frames(data, check_written),
     }
+
+
+def _check_frames(data: st.DataObject, check: Callable[[Random], object]) -> None:
+    check(Random(data.draw(st.integers(0, 2**64))))
 
 
 def _check_body(data: st.DataObject, *, contract: type[Message]) -> None:
@@ -62,6 +70,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1.0, help="for how long (1)")
     parser.add_argument("--seed", type=int, default=0, help="where to begin, to repeat a round")
     arguments = parser.parse_args()
+    logging.disable(logging.CRITICAL)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     end = monotonic() + arguments.minutes * 60
     shown = 0

@@ -14,9 +14,9 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pydantic import SecretStr
 
+from postroad.broker.amqp.connection import Amqp
+from postroad.broker.amqp.transport import LoopServices
 from postroad.broker.interfaces import ConnectionState
-from postroad.broker.pika_connection import Amqp
-from postroad.broker.pika_transport import LoopServices
 from postroad.broker.stats import Traffic
 from postroad.logger import get_logger
 from postroad.settings import MessagingSettings

@@ -11,7 +11,8 @@ TEST_NAME_MAX = 70
 MANY_MODULES = "ops/commands"  # a module is a command
 CATCH_ALL = {
     "http_bridge/app.py",  # answers 500, and logs
-    "shared/postroad/broker/pika_connection.py",  # a sender chooses the bytes
+    "shared/postroad/broker/amqp/connection.py",  # a sender chooses the bytes
+    "shared/postroad/broker/amqp/mended.py",  # as above
     "shared/postroad/messaging/worker_core.py",  # dead-letters the message, and logs
     "shared/postroad/observability/http_spans.py",  # ends the span, and raises again
     "shared/postroad/storage/relay.py",  # tries again, and logs

@@ -14,7 +14,7 @@ from typing import Any
 
 from pika.adapters.utils import nbio_interface
 
-from postroad.broker.pika_connection import Stream
+from postroad.broker.amqp.connection import Stream
 
 _TLS_GOODBYE_S = 1.0  # for the peer's; by default a broker that is silent would be left after 30
 
