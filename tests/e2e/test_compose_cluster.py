@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from time import monotonic
 
@@ -80,7 +81,7 @@ def compose() -> Iterator[Compose]:
         yield compose
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def user(compose: Compose) -> Iterator[httpx.Client]:
     with compose.sign_in("reader", PASSWORD, role="operator") as user:
         yield user
@@ -104,8 +105,24 @@ def test_every_queue_has_a_copy_on_each_node(compose: Compose) -> None:
         assert set(queue["members"]) == set(queue["online"]) == nodes  # type: ignore[call-overload]
 
 
+def test_leaders_are_spread_over_the_nodes(compose: Compose) -> None:
+    leaders = Counter(str(queue["leader"]) for queue in queues(compose, "leader"))
+
+    even = leaders.total() / len(NODES)
+    assert max(leaders.values()) <= even + 1, leaders
+
+
 def test_an_operator_reaches_the_brokers(compose: Compose) -> None:
     assert compose.postroad("dead-letters", "list") == "no dead letters: all is well\n"
+
+
+def test_no_node_of_a_cluster_uses_what_rabbitmq_gives_up(
+    compose: Compose, user: httpx.Client
+) -> None:
+    assert user.get("/products/1").status_code == 200
+
+    for node in NODES:
+        assert compose.deprecated_features(node) <= {"management_metrics_collection"}
 
 
 async def test_a_node_that_dies_under_load_costs_seconds_and_no_job_or_event(
