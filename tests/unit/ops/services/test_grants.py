@@ -83,7 +83,7 @@ async def test_its_user_may_do_at_the_broker_what_was_granted(state: StateFolder
         "rpc": (r"^(catalog\.products\..*)$", "^$"),
         "rpc.replies": ("^$", r"^reply\.shop\."),
         "events": ("^$", r"^(auth\.login\..*)$"),
-        **dict.fromkeys(("work", "wait", "retry", "refused"), ("^$", "^$")),
+        **dict.fromkeys(("events.work", "work", "wait", "retry", "refused"), ("^$", "^$")),
     }
 
 
