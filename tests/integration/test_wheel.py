@@ -21,12 +21,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
-def test_it_has_one_top_level_name_and_types(wheel: Path) -> None:
+def test_it_has_one_top_level_name_types_and_the_licence(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.partition("/")[0] for name in names}
 
     assert {name for name in top if not name.endswith(".dist-info")} == {"postroad"}
     assert "postroad/py.typed" in names
+    assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
 
 
 def test_packages_of_the_same_names_as_ours_stay_whole(wheel: Path, tmp_path: Path) -> None:
