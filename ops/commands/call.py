@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ops.commands.arguments import add_state_argument, read_argument
+from ops.commands.arguments import add_state_argument
+from ops.commands.caller import add_caller_arguments, read_user
 from ops.commands.errors import CommandError
-from ops.services.operator import OPERATOR, settings_as
+from ops.services.operator import settings_as
 from ops.state.folder import StateFolder
 from ops.terminal.colours import wants_colours
 from ops.terminal.logs import hide_logs
@@ -20,11 +21,7 @@ from postroad.contracts.registry import CONTRACTS
 from postroad.limits import LONGEST_DEADLINE_S
 from postroad.plain_text import plain_lines
 from postroad.runtime.blocking import BlockingClient
-from postroad.security.access_tokens import AccessToken, InvalidToken
-from postroad.security.keyring import KeyRing
 from postroad.security.keys import TrustBundle
-from postroad.security.token_verifier import Revocations, TokenVerifier
-from postroad.settings import MessagingSettings
 
 EXAMPLES = """\
 examples:
@@ -48,23 +45,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = EXAMPLES + "\n".join(f"  {_usage(each)}" for each in CONTRACTS.values())
     parser.add_argument("method", metavar="METHOD", help="what to call")
     parser.add_argument("fields", metavar="FIELD=VALUE", nargs="*", help="the request's fields")
-    parser.add_argument(
-        "--as",
-        dest="service",
-        metavar="SERVICE",
-        default=OPERATOR,
-        help="call as this service (%(default)s, which is made when it is first needed)",
+    add_caller_arguments(
+        parser,
+        "call for the user whose access token is in this file; - is the standard input",
     )
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
         type=_seconds,
         help="how long to wait (the method's own time)",
-    )
-    parser.add_argument(
-        "--token-file",
-        metavar="FILE",
-        help="call for the user whose access token is in this file; - is the standard input",
     )
     add_state_argument(parser)
 
@@ -76,7 +65,7 @@ def run(options: Namespace) -> int:
     state = StateFolder(options.state)
     settings = settings_as(state, options.service)
     _check_right(state, options.service, request)
-    user = _user(options.token_file, settings) if options.token_file else None
+    user = read_user(options.token_file, settings) if options.token_file else None
     with BlockingClient(settings) as client:
         reply = client.call(request, timeout_s=options.timeout, user=user)
     print(_shown(reply.model_dump(mode="json"), in_colour=wants_colours()))
@@ -99,18 +88,6 @@ def _request(method: str, fields: list[str]) -> Request[Any]:
         return contract.model_validate_strings(values)
     except ValidationError as error:
         raise CommandError(explain(error)) from error
-
-
-def _user(file: str, settings: MessagingSettings) -> AccessToken:
-    """Read a user's token, and look at it as the bridge does before it sends it."""
-    text = read_argument(file)
-    keys = KeyRing.load(settings.identity_file, settings.trust_file)
-    try:
-        return TokenVerifier(keys, Revocations()).verify(text.strip())
-    except InvalidToken as error:
-        raise CommandError(
-            f"{file} holds no access token that would be accepted: {error}"
-        ) from error
 
 
 def _seconds(text: str) -> float:

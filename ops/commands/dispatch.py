@@ -17,6 +17,7 @@ examples:
   postroad up --upstream https://dummyjson.com  with somebody else's catalogue
   postroad status --watch                       queues, processes, and why as many
   postroad call catalog.products.list limit=5   ask a service, through the queue
+  postroad shell                                a Python prompt: await call(ListProducts(limit=2))
   postroad tail events 'auth.login.*'           see who signs in
   postroad logs --level warning                 what all processes log, and go on logging
   postroad trace 018f…                          where the time of one request went
@@ -34,6 +35,7 @@ COMMANDS = {
     "up": "run the whole system on this machine, until Ctrl-C",
     "status": "show queues, processes and scaling decisions of the running system",
     "call": "send a signed request through the running system, and print the reply",
+    "shell": "try the services from Python, with a client that is connected",
     "sync": "bring the stored catalogue up to date, and see how it goes",
     "tail": "see events as they happen, until Ctrl-C",
     "logs": "see what all processes log, until Ctrl-C",

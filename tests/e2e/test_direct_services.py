@@ -1,13 +1,17 @@
 """Services of other teams, added to a running system and revoked on it."""
 
 import asyncio
+import fcntl
 import json
 import os
+import pty
 import re
+import select
 import shlex
 import signal
 import subprocess
 import sys
+import termios
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,16 +37,18 @@ ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "direct-publishers.md").read_text()
 
 
-async def postroad(system: System, *arguments: str, **environment: str) -> tuple[int, str, str]:
+async def postroad(
+    system: System, *arguments: str, typed: str = "", **environment: str
+) -> tuple[int, str, str]:
     """Run the `postroad` command on a system; give its status and what it prints."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "ops.cli", *arguments, "--state", str(system.state.folder)),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=os.environ | environment,
     )
-    output, errors = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+    output, errors = await asyncio.wait_for(process.communicate(typed.encode()), TIMEOUT_S)
     return process.returncode or 0, output.decode(), errors.decode()
 
 
@@ -137,6 +143,75 @@ async def test_a_call_can_be_for_a_user(system: System, token: str, tmp_path: Pa
     )
 
 
+async def test_the_shell_runs_code_from_its_standard_input(
+    system: System, token: str, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text(token)
+    for_a_user = ("shell", "--as", "bridge", "--token-file", str(tmp_path / "token"))
+
+    total = await postroad(
+        system, "shell", typed="print((await call(ListProducts(limit=2))).total)"
+    )
+    unknown = await postroad(system, "shell", typed="await call(GetProduct(product_id=999999))")
+    user = await postroad(system, *for_a_user, typed="print(await call(GetOwnUser()))")
+
+    assert total[:2] == (0, "120\n")
+    assert unknown[:2] == (1, "")
+    assert unknown[2].endswith("line 1: ProductNotFound: no product 999999\n")
+    assert (user[0], user[2]) == (0, "")
+    assert "username='admin'" in user[1]
+
+
+async def test_the_shell_goes_on_after_errors_and_ctrl_c_until_ctrl_d(system: System) -> None:
+    outside, inside = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ops.cli", "shell", "--state", str(system.state.folder)),
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        env=os.environ | {"TERM": "dumb"},
+        preexec_fn=lambda: fcntl.ioctl(inside, termios.TIOCSCTTY, 0),  # Ctrl-C is for it
+        start_new_session=True,
+    )
+    os.close(inside)
+
+    def shown(*, until: bytes) -> bytes:
+        seen = b""
+        while until not in seen:
+            assert select.select([outside], [], [], TIMEOUT_S)[0], seen
+            seen += os.read(outside, 65_536)
+        return seen
+
+    async def answer(typed: bytes) -> bytes:
+        os.write(outside, typed)
+        return await asyncio.to_thread(shown, until=b"\n>>> ")
+
+    try:
+        banner = await asyncio.to_thread(shown, until=b"\n>>> ")
+        page = await answer(b"await call(ListProducts(limit=2))\n")
+        unknown = await answer(b"await call(GetProduct(product_\t999999))\n")
+        os.write(outside, b"print('wai' + 'ting'); await asyncio.sleep(60)\n")
+        await asyncio.to_thread(shown, until=b"waiting")
+        interrupted = await answer(b"\x03")
+        given_up = await answer(b"1 +\x03")
+        still = await answer(b"(await call(ListProducts())).total\n")
+        os.write(outside, b"\x04")
+        status = await asyncio.wait_for(process.wait(), TIMEOUT_S)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        os.close(outside)
+
+    assert b"Postroad, as operator. Try: await call(ListProducts(limit=2))\r\n" in banner
+    assert b"ProductPage(data=[Product(id=1, " in page
+    assert b"\nProductNotFound: no product 999999\r\n" in unknown
+    assert b"KeyboardInterrupt\r\n" in interrupted
+    assert b"KeyboardInterrupt\r\n" in given_up
+    assert b"\n120\r\n" in still
+    assert status == 0
+
+
 async def signed_in_before(listener: asyncio.subprocess.Process, visitor: AsyncClient) -> None:
     """Sign in, as soon as a script says that it listens."""
     assert listener.stdout is not None
@@ -150,14 +225,15 @@ async def signed_in_before(listener: asyncio.subprocess.Process, visitor: AsyncC
 async def test_what_the_documentation_shows_runs(
     system: System, visitor: AsyncClient, tmp_path: Path
 ) -> None:
-    commands = re.findall(r"^\$ \.venv/bin/postroad (.*)$", GUIDE, re.MULTILINE)
+    commands = re.findall(r"^\$ \.venv/bin/postroad (.*)\n((?:>>> .*\n)*)", GUIDE, re.MULTILINE)
     scripts = scripts_of_the_guide(tmp_path)
-    assert (len(commands), len(scripts)) == (3, 4)
+    assert (len(commands), len(scripts)) == (4, 4)
     installed = Environment.create(tmp_path / "venv")
     await asyncio.to_thread(installed.install, build_wheel(tmp_path))
 
-    for command in commands:
-        status, said, errors = await postroad(system, *shlex.split(command))
+    for command, prompts in commands:
+        typed = prompts.replace(">>> ", "")
+        status, said, errors = await postroad(system, *shlex.split(command), typed=typed)
         assert (status, errors) == (0, ""), command
         assert said
 

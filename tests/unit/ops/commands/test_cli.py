@@ -58,6 +58,7 @@ for command in commands:
 ENDS = {  # of commands that work, or that have nothing to work on
     "status": 1,
     "call catalog.products.list": 1,
+    "shell": 1,
     "sync": 1,
     "tail events": 1,
     "logs --no-follow": 1,
