@@ -16,8 +16,10 @@ It needs the extra ``worker``; ``postroad.testing.relaying``, for a service with
 """
 
 from postroad.broker.memory.broker import MemoryBroker
+from postroad.testing.bugs import raising_bugs
 from postroad.testing.keys import access_token, make_keys
 from postroad.testing.running import Reachable, calling, serving, working
+from postroad.testing.sending import read_body, send
 from postroad.testing.waiting import eventually
 
 __all__ = [
@@ -27,6 +29,9 @@ __all__ = [
     "calling",
     "eventually",
     "make_keys",
+    "raising_bugs",
+    "read_body",
+    "send",
     "serving",
     "working",
 ]
