@@ -1,18 +1,17 @@
 """How `postroad dead-letters` shows letters."""
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ops.dead_letters.letter import DeadLetter
+from ops.dead_letters.redaction import SECRET
 from ops.dead_letters.report import report
 from ops.terminal.text import clock_time, distance
 from postroad.dead_letters.captured import as_management
 from postroad.plain_text import plain
 
-_SECRET = re.compile("password|token|secret|sealed|credential", re.IGNORECASE)
 _HEADINGS = ("QUEUE", "NAME", "REASON", "CALLER", "COUNT", "OLDEST", "NEWEST")
 
 
@@ -65,8 +64,7 @@ def whole(letter: DeadLetter, objection: str | None) -> Iterator[str]:
     yield ""
     yield "headers"
     for name, value in as_management(letter.message)["properties"]["headers"].items():
-        is_hidden = name in ("signature", "authorization") or _SECRET.search(name)
-        shown = "present" if is_hidden else json.dumps(value, ensure_ascii=False)
+        shown = "present" if SECRET.search(name) else json.dumps(value, ensure_ascii=False)
         yield f"  {name}: {shown}"
     yield ""
     yield "body"
@@ -86,7 +84,7 @@ def _body(body: bytes) -> Iterator[str]:
 def _without_secrets(content: object) -> object:
     if isinstance(content, dict):
         return {
-            name: "(hidden)" if _SECRET.search(name) else _without_secrets(value)
+            name: "(hidden)" if SECRET.search(name) else _without_secrets(value)
             for name, value in content.items()
         }
     if isinstance(content, list):

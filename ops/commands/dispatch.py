@@ -23,6 +23,7 @@ examples:
   postroad trace 018f…                          where the time of one request went
   postroad doctor                               is anything wrong?
   postroad dead-letters list                    what was refused or failed, and why
+  postroad dead-letters show --n 1 --json | postroad test-from - > tests/unit/test_mended.py
   postroad services add shop --calls 'catalog.products.*'
   postroad users add reader --role operator     asks for the password
   postroad keys rotate                          new keys for all, while they run
@@ -43,6 +44,7 @@ COMMANDS = {
     "doctor": "say what is wrong with the running system, and what to do about it",
     "dead-letters": "look at what was refused or failed, and move it",
     "explain": "say why a captured message is refused",
+    "test-from": "write a test of the message that a handler failed on",
     "services": "let services of other teams call ours, and listen",
     "users": "add, list, disable and import who may sign in",
     "keys": "show the services' keys, or give them new ones",

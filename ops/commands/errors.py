@@ -22,6 +22,7 @@ _EXPECTED = (
     "builtins.EOFError",
     "builtins.OSError",
     "ops.commands.errors.CommandError",
+    "ops.dead_letters.handler_search.NoTestPossible",
     "ops.dead_letters.readers.UnknownReader",
     "ops.health.selfcheck.SelfCheckError",
     "ops.local.broker.BrokerError",
