@@ -142,7 +142,7 @@ def test_postroad_dead_letters_shows_it_harmless(
     assert_harmless(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("body", ["[" * 4096, "[" * 900 + "]" * 900], ids=["open", "closed"])
+@pytest.mark.parametrize("body", ["[" * 4096, "[" * 2000 + "]" * 2000], ids=["open", "closed"])
 def test_postroad_dead_letters_shows_what_is_nested_without_end(
     scene: Scene, capsys: pytest.CaptureFixture[str], body: str
 ) -> None:
