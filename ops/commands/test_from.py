@@ -6,10 +6,10 @@ from pathlib import Path
 
 from ops.commands.arguments import read_argument
 from ops.commands.errors import CommandError
-from ops.dead_letters.generated_test import Case, GeneratedTest
 from ops.dead_letters.handler_search import find_handler, load_handler, name_of
 from ops.dead_letters.readers import claims_of
 from ops.dead_letters.redaction import without_secrets
+from ops.dead_letters.regression import Case, GeneratedTest
 from postroad.dead_letters.captured import CapturedMessage, place_of, read_messages
 from postroad.security.claims import Reason
 
