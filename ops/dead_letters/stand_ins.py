@@ -1,7 +1,7 @@
 """What a test gives a handler of ours in place of its database, its upstream, or its service."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _DATABASE = '''\
 @pytest.fixture
@@ -103,6 +103,17 @@ def _database(package: str) -> StandIn:
     )
 
 
+_OF_SYNCS = StandIn(
+    _SYNCS,
+    (
+        "pydantic:SecretStr",
+        "catalog_worker.settings:StoreSettings",
+        "catalog_worker.sync.syncs:Syncs",
+        "catalog_worker.wiring:build_storage",
+    ),
+    ("catalog_database",),
+)
+
 # By the type that a handler names; those without a dot are parts of others.
 STAND_INS = {
     "auth_database": _database("auth_worker"),
@@ -141,25 +152,6 @@ STAND_INS = {
     "catalog_worker.sync.handlers.Listing": StandIn(
         _LISTING, ("catalog_worker.listing:Listed",), type_name="MemoryListing"
     ),
-    "catalog_worker.sync.syncs.Syncs": StandIn(
-        _SYNCS,
-        (
-            "pydantic:SecretStr",
-            "catalog_worker.settings:StoreSettings",
-            "catalog_worker.sync.syncs:Syncs",
-            "catalog_worker.wiring:build_storage",
-        ),
-        ("catalog_database",),
-    ),
-    "catalog_worker.handlers.SyncBook": StandIn(
-        _SYNCS,
-        (
-            "pydantic:SecretStr",
-            "catalog_worker.settings:StoreSettings",
-            "catalog_worker.sync.syncs:Syncs",
-            "catalog_worker.wiring:build_storage",
-        ),
-        ("catalog_database",),
-        type_name="Syncs",
-    ),
+    "catalog_worker.sync.syncs.Syncs": _OF_SYNCS,
+    "catalog_worker.handlers.SyncBook": replace(_OF_SYNCS, type_name="Syncs"),
 }
