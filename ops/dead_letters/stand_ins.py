@@ -84,7 +84,7 @@ class StandIn:
     type_name: str = ""  # of what the fixture returns, where the handler names a protocol
 
     def whole(self) -> Iterator["StandIn"]:
-        """Give those it is made of, and then itself."""
+        """Yield the stand-ins that it is made of, then itself."""
         for need in self.needs:
             yield from STAND_INS[need].whole()
         yield self
@@ -114,7 +114,7 @@ _OF_SYNCS = StandIn(
     ("catalog_database",),
 )
 
-# By the type that a handler names; those without a dot are parts of others.
+# By the type that a handler names; a name without a dot is a part of other stand-ins.
 STAND_INS = {
     "auth_database": _database("auth_worker"),
     "catalog_database": _database("catalog_worker"),

@@ -86,7 +86,7 @@ def _is_cause(one: Step, other: Step) -> bool:
 
 
 def _is_below(one: Step, other: Step) -> bool:
-    """Tell whether one step, as others may have written it, is a cause of what caused it."""
+    """Return whether `other` hangs below `one`: lines that anybody wrote may form a circle."""
     return any(child is other or _is_below(child, other) for child in one.children)
 
 

@@ -87,7 +87,7 @@ async def _answer(
                 await writer.wait_closed()
     finally:
         open_now.pop(writer, None)
-        writer.transport.abort()  # closing would wait for who does not take it
+        writer.transport.abort()  # closing waits for a client that does not read
 
 
 async def _response(read: Callable[[], bytes], head: bytes) -> bytes:

@@ -139,7 +139,7 @@ class Identity(BaseModel):
         write_private(path, self.to_json())
 
     def to_json(self) -> str:
-        """Give all of it, with the private keys."""
+        """Return the identity as JSON, private keys included."""
         keys = [key.public().model_dump() | {"d": key.d.get_secret_value()} for key in self.keys]
         return json.dumps({"service": self.service, "keys": keys}, indent=1)
 
