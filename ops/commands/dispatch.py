@@ -31,7 +31,7 @@ examples:
   postroad definitions --check                  is rabbitmq/definitions.json in date?
 """
 
-# Each is a module beside this one, which is imported when it is called.
+# Each has a module beside this one, which is imported when it is called.
 COMMANDS = {
     "up": "run the whole system on this machine, until Ctrl-C",
     "status": "show queues, processes and scaling decisions of the running system",
@@ -53,6 +53,8 @@ COMMANDS = {
     "contracts": "show the contracts as AsyncAPI, or what a change of them breaks",
 }
 
+_MODULES = {"test-from": "from_letter"}  # where it is not the command's name: test_… is a test
+
 
 class _Parser(ArgumentParser):
     """A parser whose errors are one sentence."""
@@ -68,6 +70,11 @@ class _Parser(ArgumentParser):
         if strange:
             self.error(f"unrecognized arguments: {' '.join(strange)}")
         return known, strange
+
+
+def module_of(command: str) -> str:
+    """Return the name of a command's module."""
+    return f"ops.commands.{_MODULES.get(command, command.replace('-', '_'))}"
 
 
 def run_command(arguments: Sequence[str]) -> int:
@@ -107,7 +114,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
             name, help=what, description=f"{what[0].upper()}{what[1:]}."
         )
         if name == called:
-            module = import_module(f"ops.commands.{name.replace('-', '_')}")
+            module = import_module(module_of(name))
             subparser.set_defaults(run=module.run, when_interrupted=None)
             module.add_arguments(subparser)
     return parser.parse_args(arguments)

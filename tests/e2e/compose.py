@@ -103,7 +103,7 @@ class Compose:
         }
 
     def deprecated_features(self, broker: str) -> set[str]:
-        """Name what a broker counts as used, and what it has warned of since it was made.
+        """Return what a broker counts as used, and what it has warned of since it was made.
 
         The first without `rabbitmqctl list_deprecated_features --used`, which never lists any on
         4.3.6; the second because prefetches of a whole connection and the metrics of the

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.commands.dispatch import COMMANDS, run_command
+from ops.commands.dispatch import COMMANDS, module_of, run_command
 from ops.local.ports import LOOPBACK
 from ops.terminal.interrupts import INTERRUPTED
 
@@ -49,7 +49,7 @@ def interrupted(code: str, *arguments: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_that_is_interrupted_while_it_is_imported_ends_at_once(command: str) -> None:
-    module = f"ops.commands.{command.replace('-', '_')}"
+    module = module_of(command)
 
     assert interrupted(AT_AN_IMPORT, module, command) == (INTERRUPTED, "")
 

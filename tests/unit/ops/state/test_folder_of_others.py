@@ -27,7 +27,7 @@ def test_a_folder_of_another_user_is_refused_and_left(
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of others")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to other users")
 @pytest.mark.parametrize("planted", ["trust", "services/auth", "broker/advanced.config"])
 def test_what_another_user_put_into_the_folder_is_refused(tmp_path: Path, planted: str) -> None:
     (tmp_path / planted).mkdir(parents=True)
@@ -41,7 +41,7 @@ def test_what_another_user_put_into_the_folder_is_refused(tmp_path: Path, plante
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of others")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to other users")
 def test_a_folder_to_which_another_user_s_link_leads_is_refused_and_left(tmp_path: Path) -> None:
     system = tmp_path / "etc"
     system.mkdir()
