@@ -30,7 +30,7 @@ from postroad.contracts.errors import OutcomeUnknown, Unavailable, explain
 from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
 from postroad.settings import EnvironmentSettings, read_settings
 from postroad.storage.database import Database, database_url
-from postroad.storage.opening import require_newest_schema
+from postroad.storage.opening import require_schema
 from postroad.storage.outbox import Outbox
 
 EXAMPLES = """\
@@ -197,7 +197,7 @@ def _opened(options: Namespace) -> Iterator[tuple[AuthSettings, Database, UserSt
         raise CommandError(f"settings AUTH_...: {explain(error)}") from None
     database = Database(url if options.database else database_url(settings))
     try:
-        require_newest_schema(database, SCHEMA)
+        require_schema(database, SCHEMA)
         yield settings, database, UserStore(database, Outbox(outbox), is_development=is_development)
     except (Unavailable, OutcomeUnknown) as error:
         reason = getattr(error.__cause__, "orig", None) or error.__cause__

@@ -123,7 +123,7 @@ def _errors(name: str, before: set[str], after: set[str]) -> Iterator[Change]:
     for code in sorted(after - before):
         yield Change(Severity.WARNING, f"{name}: may end in the error {code} now")
     for code in sorted(before - after):
-        yield Change(Severity.ADDITION, f"{name}: ends in the error {code} no more")
+        yield Change(Severity.BREAKING, f"{name}: ends in the error {code} no more")
 
 
 def _taken(name: str, before: Scope, after: Scope) -> Iterator[Change]:

@@ -1,5 +1,6 @@
-"""Opening a service's database, once its schema is the newest one."""
+"""Opening a service's database, once its schema is as this version needs it."""
 
+import re
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -19,11 +20,15 @@ from postroad.storage.tables import Schema, SchemaError
 log = structlog.get_logger()
 
 _RETRY_S = 1.0
+_NUMBERED = re.compile(r"(.*?)(\d+)")  # catalog_0003
 _VERSION = Table("alembic_version", MetaData(), Column("version_num", String))  # Alembic's own
 
 
-def require_newest_schema(database: Database, schema: Schema) -> None:
+def require_schema(database: Database, schema: Schema) -> None:
     """Make sure that the database is as this version needs it.
+
+    A newer one will do: migrations take nothing away that the version before needs, which has to
+    start, too, while services are upgraded one by one, or go back.
 
     Raises:
         SchemaError: it is not.
@@ -38,10 +43,18 @@ def require_newest_schema(database: Database, schema: Schema) -> None:
                 found = _revision(connection)
         except sql_errors.DatabaseError as error:
             raise SchemaError(f"{database} cannot be read: {error.orig}") from error
-    if found != newest:
+    if found is None or not _is_at_least(found, newest):
         raise SchemaError(
             f"the schema of {database} is {found or 'missing'}, not {newest}; run: {schema.command}"
         )
+
+
+def _is_at_least(found: str, newest: str) -> bool:
+    """Compare two revisions of one service; those of another have another name."""
+    one, other = _NUMBERED.fullmatch(found), _NUMBERED.fullmatch(newest)
+    if one is None or other is None:
+        return False
+    return one[1] == other[1] and int(one[2]) >= int(other[2])
 
 
 def open_database(settings: DatabaseSettings, schema: Schema, *, is_development: bool) -> Database:
@@ -80,7 +93,7 @@ def _look(url: str, schema: Schema, *, makes_it: bool) -> None:
     """Look at the schema, which takes no lock, and make what is missing only if it is not there."""
     with closing(Database(url)) as database:
         try:
-            require_newest_schema(database, schema)
+            require_schema(database, schema)
         except SchemaError:
             if not makes_it:
                 raise

@@ -18,7 +18,7 @@ from auth_worker.tables import SCHEMA, metadata, outbox, users
 from postroad.contracts.errors import Unavailable
 from postroad.storage.database import Database, InvalidDatabaseUrl
 from postroad.storage.migrate import _config, migrate
-from postroad.storage.opening import open_database, require_newest_schema
+from postroad.storage.opening import open_database, require_schema
 from postroad.storage.outbox import OutboxReader
 from postroad.storage.tables import SchemaError
 from tests.support.auth import AuthUnderTest, at_once, beside, make_settings, rows
@@ -69,7 +69,7 @@ def test_two_migrations_at_once_both_succeed(database_url: str) -> None:
 
     assert outcomes == [None] * 4
     with closing(Database(database_url)) as database:
-        require_newest_schema(database, SCHEMA)
+        require_schema(database, SCHEMA)
 
 
 def test_a_migration_of_a_file_waits_for_one_under_way(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_migration_of_a_file_waits_for_one_under_way(tmp_path: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_UN)
 
     with closing(Database(f"sqlite:///{file}")) as database:
-        require_newest_schema(database, SCHEMA)
+        require_schema(database, SCHEMA)
 
 
 def test_two_processes_that_migrate_at_once_both_succeed(database_url: str) -> None:
@@ -93,7 +93,7 @@ def test_two_processes_that_migrate_at_once_both_succeed(database_url: str) -> N
 
     assert [process.wait(60) for process in processes] == [0, 0]
     with closing(Database(database_url)) as database:
-        require_newest_schema(database, SCHEMA)
+        require_schema(database, SCHEMA)
 
 
 def test_a_worker_does_not_start_on_a_missing_schema_and_says_what_to_run(
@@ -111,7 +111,7 @@ def test_a_worker_does_not_start_on_a_missing_schema_and_says_what_to_run(
 def test_looking_for_a_database_file_does_not_make_one(tmp_path: Path) -> None:
     with closing(Database(f"sqlite:///{tmp_path / 'auth.db'}")) as database:
         with pytest.raises(SchemaError, match="missing"):
-            require_newest_schema(database, SCHEMA)
+            require_schema(database, SCHEMA)
         with pytest.raises(Unavailable):
             rows(database, users)
 
@@ -123,14 +123,41 @@ def test_a_worker_does_not_start_on_another_schema(database: Database) -> None:
         transaction.connection.execute(text("UPDATE alembic_version SET version_num = 'future'"))
 
     with pytest.raises(SchemaError, match="future"):
-        require_newest_schema(database, SCHEMA)
+        require_schema(database, SCHEMA)
+
+
+@pytest.mark.parametrize("revision", ["catalog_9999", "9999x", "0001"])
+def test_a_schema_of_another_service_or_an_older_one_will_not_do(
+    database: Database, revision: str
+) -> None:
+    with database.writing() as transaction:
+        transaction.connection.execute(
+            text(f"UPDATE alembic_version SET version_num = '{revision}'")
+        )
+
+    with pytest.raises(SchemaError, match=revision):
+        require_schema(database, SCHEMA)
+
+
+def test_a_worker_starts_on_the_schema_of_a_newer_version_and_leaves_it_alone(
+    database: Database, database_url: str
+) -> None:
+    with database.writing() as transaction:
+        transaction.connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    settings = make_settings(database_url=SecretStr(database_url))
+
+    for is_development in (False, True):
+        open_database(settings, SCHEMA, is_development=is_development).close()
+
+    with database.reading() as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
 
 
 def test_in_development_a_worker_makes_its_schema(database_url: str) -> None:
     settings = make_settings(database_url=SecretStr(database_url))
 
     with closing(open_database(settings, SCHEMA, is_development=True)) as database:
-        require_newest_schema(database, SCHEMA)
+        require_schema(database, SCHEMA)
 
 
 def test_a_database_of_a_newer_version_is_not_migrated(

@@ -15,7 +15,7 @@ from auth_worker.tables import SCHEMA as AUTH_SCHEMA
 from catalog_worker.tables import SCHEMA, metadata
 from postroad.storage.database import Database
 from postroad.storage.migrate import migrate
-from postroad.storage.opening import open_database, require_newest_schema
+from postroad.storage.opening import open_database, require_schema
 from postroad.storage.tables import SchemaError
 from tests.support.catalog import make_store_settings
 from tests.support.postgres import Server
@@ -38,7 +38,7 @@ def test_two_processes_that_migrate_at_once_both_succeed(database_url: str) -> N
 
     assert [process.wait(60) for process in processes] == [0, 0]
     with closing(Database(database_url)) as database:
-        require_newest_schema(database, SCHEMA)
+        require_schema(database, SCHEMA)
 
 
 def test_a_worker_does_not_start_on_a_missing_schema_and_says_what_to_run(
@@ -61,7 +61,7 @@ def test_the_database_of_another_service_is_not_taken_for_ours(database_url: str
     with pytest.raises(SchemaError, match="another service"):
         migrate(database_url, SCHEMA)
     with closing(Database(database_url)) as database, pytest.raises(SchemaError):
-        require_newest_schema(database, SCHEMA)
+        require_schema(database, SCHEMA)
 
 
 @pytest.mark.integration

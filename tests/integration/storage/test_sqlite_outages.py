@@ -17,7 +17,7 @@ from postroad.contracts.errors import Unavailable
 from postroad.contracts.probes import ProbeSessions, ProbeSyncs, Readiness
 from postroad.storage.database import Database
 from postroad.storage.migrate import migrate
-from postroad.storage.opening import require_newest_schema
+from postroad.storage.opening import require_schema
 from postroad.storage.tables import SchemaError
 from tests.support.auth import AuthUnderTest, at_once, make_keys, rows
 from tests.support.catalog import CatalogUnderTest
@@ -201,4 +201,4 @@ def test_what_is_no_database_is_said_to_be_none(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{file}")
 
     with closing(database), pytest.raises(SchemaError, match="file is not a database"):
-        require_newest_schema(database, SCHEMA)
+        require_schema(database, SCHEMA)

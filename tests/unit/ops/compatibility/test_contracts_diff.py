@@ -72,14 +72,14 @@ def test_the_scope_that_a_user_needs() -> None:
     }
 
 
-def test_a_new_error_of_a_request_is_a_warning() -> None:
+def test_a_new_error_of_a_request_is_a_warning_and_one_that_goes_breaks() -> None:
     without, with_one = asking(), asking(errors=(ProductNotFound,))
 
     assert found(without, with_one) == {
         (WARNING, f"{METHOD}: may end in the error product_not_found now")
     }
     assert found(with_one, without) == {
-        (ADDITION, f"{METHOD}: ends in the error product_not_found no more")
+        (BREAKING, f"{METHOD}: ends in the error product_not_found no more")
     }
 
 
