@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pydantic import SecretStr
@@ -116,6 +117,7 @@ def build() -> dict[str, Any]:
         "accepted": accepted,
         "refused": _refused({vector["name"]: vector for vector in accepted}),
         "sealed": _sealed(),
+        "token": _token(),
     }
 
 
@@ -287,6 +289,25 @@ def _refused(accepted: dict[str, Vector]) -> list[Vector]:
         }
         for name, receiver, typ, body, signature, reason in cases
     ]
+
+
+def _token() -> Vector:
+    """Make an access token; its claims are named here as they always were, and not in code."""
+    key = IDENTITIES["auth"].key("tokens")
+    claims = {
+        "iss": "postroad/auth",
+        "sub": "reader",
+        "aud": "postroad",
+        "scope": "catalog:read auth:admin",
+        "iat": int(RETIRED_AT),
+        "exp": 4_000_000_000,
+        "jti": EVENT_ID,
+        "sid": REQUEST_ID,
+        "user_id": 7,
+    }
+    headers = {"typ": "at+jwt", "kid": key.kid}
+    text = jwt.encode(claims, key.signer(), algorithm="EdDSA", headers=headers)
+    return {"receiver": "catalog", "token": text, "claims": claims}
 
 
 def _sealed() -> Vector:

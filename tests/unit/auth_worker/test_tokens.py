@@ -12,6 +12,7 @@ from postroad.context import RequestContext
 from postroad.security.access_tokens import CLAIMS, InvalidToken
 from postroad.security.token_verifier import Revocations, TokenVerifier
 from tests.support.auth import make_keys
+from tests.vectors.make import read
 
 KEYS = make_keys()
 ALICE = User(7, "reader", "hash", 1, ("user", "operator"), False, False)
@@ -38,7 +39,7 @@ def test_an_access_token_has_every_claim_and_its_type() -> None:
     claims = jwt.decode(text, options={"verify_signature": False})
     header = jwt.get_unverified_header(text)
 
-    assert set(claims) == set(CLAIMS)
+    assert set(claims) == set(CLAIMS) == set(read("token")["claims"])
     assert (header["alg"], header["typ"]) == ("EdDSA", "at+jwt")
     assert header["kid"] == KEYS["auth"].identity.key("tokens").kid
 

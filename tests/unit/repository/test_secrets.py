@@ -16,7 +16,7 @@ SECRET = re.compile(
     rb"|\bpypi-AgE[\w-]{40}|\bnpm_[A-Za-z0-9]{36}"
     rb"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{40,}"  # a JSON Web Token
 )
-MADE_UP = {"tests/vectors/keys.json"}  # the published test vectors' keys
+MADE_UP = {"tests/vectors/keys.json", "tests/vectors/token.json"}  # of published test vectors
 
 
 def test_no_file_holds_a_secret() -> None:

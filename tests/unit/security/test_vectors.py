@@ -9,9 +9,10 @@ from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle, unpadded_b64encode
 from postroad.security.sealing import CannotUnseal, unseal
 from postroad.security.signatures import Verifier, token_hash
+from postroad.security.token_verifier import Revocations, TokenVerifier
 from tests.vectors.make import FOLDER, build, claims_of, read
 
-FILES = ("keys", "pair_keys", "accepted", "refused", "sealed")
+FILES = ("keys", "pair_keys", "accepted", "refused", "sealed", "token")
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +87,14 @@ def test_the_sealed_secret_opens_for_its_receiver_and_context_alone(
         unseal(vector["sealed"], context=vector["context"] + "s", identity=owner)
     with pytest.raises(CannotUnseal):
         unseal(vector["sealed"], context=vector["context"], identity=other)
+
+
+def test_the_access_token_says_what_it_always_said(rings: dict[str, KeyRing]) -> None:
+    vector = read("token")
+
+    token = TokenVerifier(rings[vector["receiver"]], Revocations()).verify(vector["token"])
+
+    claims = vector["claims"]
+    assert (token.username, token.user_id) == (claims["sub"], claims["user_id"])
+    assert (token.session_id, token.expires_at) == (claims["sid"], claims["exp"])
+    assert token.scopes == {"catalog:read", "auth:admin"}
