@@ -127,7 +127,7 @@ def test_a_worker_does_not_start_on_another_schema(database: Database) -> None:
 
 
 @pytest.mark.parametrize("revision", ["catalog_9999", "9999x", "0001"])
-def test_a_schema_of_another_service_or_an_older_one_will_not_do(
+def test_a_schema_of_another_service_or_older_will_not_do(
     database: Database, revision: str
 ) -> None:
     with database.writing() as transaction:
@@ -139,7 +139,7 @@ def test_a_schema_of_another_service_or_an_older_one_will_not_do(
         require_schema(database, SCHEMA)
 
 
-def test_a_worker_starts_on_the_schema_of_a_newer_version_and_leaves_it_alone(
+def test_a_worker_starts_on_the_schema_of_a_newer_version(
     database: Database, database_url: str
 ) -> None:
     with database.writing() as transaction:

@@ -31,9 +31,7 @@ SINCE = {"auth": "0003", "catalog": "catalog_0002"}
 
 
 @pytest.mark.parametrize("schema", [AUTH, CATALOG], ids=lambda schema: schema.service)
-def test_a_migration_takes_nothing_away_that_the_version_before_needs(
-    schema: Schema, tmp_path: Path
-) -> None:
+def test_a_migration_takes_nothing_from_the_version_before(schema: Schema, tmp_path: Path) -> None:
     file = tmp_path / "some.db"
     file.touch()
     with closing(Database(f"sqlite:///{file}")) as database, database.writing() as transaction:

@@ -72,7 +72,7 @@ def test_the_scope_that_a_user_needs() -> None:
     }
 
 
-def test_a_new_error_of_a_request_is_a_warning_and_one_that_goes_breaks() -> None:
+def test_a_new_error_is_a_warning_and_one_that_goes_breaks() -> None:
     without, with_one = asking(), asking(errors=(ProductNotFound,))
 
     assert found(without, with_one) == {
