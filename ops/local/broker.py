@@ -4,7 +4,6 @@ import asyncio
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from ops.local.broker_node import (
     find_program,
     has_tls,
     port_was_taken,
+    speaks_amqp,
     started_version,
 )
 from ops.local.ports import LOOPBACK
@@ -28,8 +28,6 @@ _BOOT_TIMEOUT_S = 90.0  # an idle machine needs 3, a small and busy one half a m
 _STOP_GRACE_S = 15.0
 _MOVES = 2  # to other ports, when one that we chose was taken by somebody who does not ask
 _TLS = "listeners.ssl."
-_PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"  # AMQP 0-9-1 section 4.2.2
-_METHOD_FRAME = b"\x01"
 
 
 class BrokerError(Exception):
@@ -248,7 +246,7 @@ class PrivateBroker:
             BrokerError: the node has ended.
             PortUnavailable: a port was taken by another program.
         """
-        is_ready = await self._answers() and all(
+        is_ready = await speaks_amqp(self.ports.amqp) and all(
             has_tls(self.log, port) for port in self._tls_ports()
         )
         if self._epmd is None or self._epmd.poll() is not None:
@@ -258,16 +256,3 @@ class PrivateBroker:
             taken = port_was_taken(self.log)
             raise tcp.PortUnavailable(failure) if taken else BrokerError(failure)
         return is_ready
-
-    async def _answers(self) -> bool:
-        """Return whether the node speaks AMQP; only its TLS listener may still be missing then."""
-        with suppress(OSError):  # a time-out is one too
-            async with asyncio.timeout(5):
-                reader, writer = await asyncio.open_connection(LOOPBACK, self.ports.amqp)
-                try:
-                    writer.write(_PROTOCOL_HEADER)
-                    return await reader.read(1) == _METHOD_FRAME
-                finally:
-                    writer.close()
-                    await writer.wait_closed()
-        return False

@@ -4,12 +4,14 @@ Nothing of the system's own RabbitMQ is read or written: settings, data, logs, E
 the port mapper (epmd) are the node's own, and every port listens on loopback only.
 """
 
+import asyncio
 import json
 import os
 import re
 import secrets
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from postroad.security.files import write_private
 # bin/setup looks in the same places.
 _PLACES = ("/usr/lib/rabbitmq/bin", "/usr/local/sbin", "/usr/sbin", "/opt/rabbitmq/sbin")
 _NAME = "postroad@localhost"
+_PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"  # AMQP 0-9-1 section 4.2.2
+_METHOD_FRAME = b"\x01"
 _COMPLAINT = re.compile(r"\S+ \S+ \[(error|critical)\] <\S+> .*\w")
 _MARK = "-postroad_node"  # an argument of ours, by which a node is recognised
 
@@ -193,3 +197,17 @@ def has_tls(log: Path, port: int) -> bool:
     """Return whether the node's log reports a TLS listener on a port."""
     started = rf"started TLS \(SSL\) listener on \S+:{port}\b"
     return re.search(started, log.read_text(errors="replace")) is not None
+
+
+async def speaks_amqp(port: int) -> bool:
+    """Return whether a node answers on a port; only its TLS listener may still be missing then."""
+    with suppress(OSError):  # a time-out is one too
+        async with asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection(LOOPBACK, port)
+            try:
+                writer.write(_PROTOCOL_HEADER)
+                return await reader.read(1) == _METHOD_FRAME
+            finally:
+                writer.close()
+                await writer.wait_closed()
+    return False

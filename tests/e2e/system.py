@@ -80,12 +80,16 @@ class System:
         )
         return PrivateBroker(self.state.broker_folder, wanted)
 
+    @property
+    def amqp_port(self) -> int:
+        return self.broker.ports.amqp
+
     def connect(self, user: str = ADMIN) -> pika.BlockingConnection:
         """Connect to the broker by hand: as a service, or as one who may do everything."""
         password = ADMIN_PASSWORD if user == ADMIN else self.state.password(user)
         parameters = pika.ConnectionParameters(
             host=LOOPBACK,
-            port=self.broker.ports.amqp,
+            port=self.amqp_port,
             virtual_host=VHOST,
             credentials=pika.PlainCredentials(user, password),
         )

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.docker import docker_answers
+
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[2]
@@ -18,14 +20,44 @@ KINDS = (
 )
 
 
+OF_A_CLUSTER = (
+    "kill_leader",
+    "part_node",
+    "part_all",
+    "fill_disk",
+    "kill_broker",
+    "cut_connections",
+)
+
+
 @pytest.mark.timeout(400)
 async def test_nothing_is_lost_doubled_or_wrong_whatever_breaks(tmp_path: Path) -> None:
-    report = tmp_path / "report.md"
+    report = await campaign(tmp_path, KINDS, faults=FAULTS, minutes=MINUTES)
 
+    assert "| lost | 0 |" in report
+
+
+@pytest.mark.docker
+@pytest.mark.skipif(not docker_answers(), reason="Docker does not answer")
+@pytest.mark.timeout(900)
+async def test_nor_is_anything_in_a_cluster_of_brokers(tmp_path: Path) -> None:
+    report = await campaign(
+        tmp_path, OF_A_CLUSTER, "--brokers", "3", faults=len(OF_A_CLUSTER), minutes=5
+    )
+
+    assert "a cluster of 3 nodes" in report
+    assert "| lost | 0 |" in report
+
+
+async def campaign(
+    folder: Path, kinds: tuple[str, ...], *options: str, faults: int, minutes: float
+) -> str:
+    """Run a campaign that is to find nothing; return its report."""
+    report = folder / "report.md"
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.faults", "--faults", str(FAULTS), "--seed", str(SEED)),
-        *("--minutes", str(MINUTES), "--kinds", ",".join(KINDS)),
-        *("--report", str(report), "--folder", str(tmp_path / "run")),
+        *(sys.executable, "-m", "tests.faults", "--faults", str(faults), "--seed", str(SEED)),
+        *("--minutes", str(minutes), "--kinds", ",".join(kinds), *options),
+        *("--report", str(report), "--folder", str(folder / "run")),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -37,4 +69,4 @@ async def test_nothing_is_lost_doubled_or_wrong_whatever_breaks(tmp_path: Path) 
             process.kill()  # its children die with it
 
     assert process.returncode == 0, output.decode()
-    assert "| lost | 0 |" in report.read_text()
+    return report.read_text()

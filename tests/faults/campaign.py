@@ -13,14 +13,15 @@ from ops.local.broker import BrokerError
 from ops.terminal.progress import say
 from postroad.testing import eventually
 from postroad.topology.names import VHOST, dead_queue, work_queue
+from tests.faults.brokers.containers import left_behind
 from tests.faults.checker import HEALTHY_WITHIN_S
 from tests.faults.crowd import PATIENCE_S, crowd
 from tests.faults.effects import Effects
-from tests.faults.faults import KINDS
 from tests.faults.health import Health
+from tests.faults.kinds import ALL_KINDS
 from tests.faults.records import Fault, Records
 from tests.faults.scene import Scene
-from tests.faults.system import System, running_system
+from tests.faults.system import Choice, System, running_system
 from tests.faults.usage import left_over, usage
 
 WARM_UP_S = 5.0
@@ -28,7 +29,9 @@ SETTLE_S = 60.0  # for what was accepted to be done, after the last fault
 WORK = (work_queue("auth", "audit"), work_queue("catalog", "sync"))
 
 
-async def run(folder: Path, kinds: list[str], *, seed: int, minutes: float) -> Records:
+async def run(
+    folder: Path, kinds: list[str], choice: Choice, *, seed: int, minutes: float
+) -> Records:
     """Inject faults of these kinds, in this order, and give what is to be checked.
 
     None follows on one from which the system does not recover, nor when the time is over.
@@ -36,7 +39,9 @@ async def run(folder: Path, kinds: list[str], *, seed: int, minutes: float) -> R
     over_at = time.monotonic() + minutes * 60
     records = Records()
     async with AsyncExitStack() as context:
-        system = await context.enter_async_context(running_system(folder))
+        system = await context.enter_async_context(running_system(folder, choice))
+        records.broker = await system.brokers.describe()
+        say(records.broker)
         effects = context.enter_context(closing(Effects(system.state)))
         http = httpx.AsyncClient(base_url=system.url, timeout=PATIENCE_S, trust_env=False)
         await context.enter_async_context(http)
@@ -47,7 +52,7 @@ async def run(folder: Path, kinds: list[str], *, seed: int, minutes: float) -> R
             await asyncio.sleep(WARM_UP_S)
             records.broker_before = await system.in_broker()
             records.usage += usage(system)
-            scene = Scene(system, records, random.Random(seed))
+            scene = Scene(system, records, random.Random(seed), health.restored)
             for number, kind in enumerate(kinds, 1):
                 said = await _inject(kind, scene, health)
                 say(f"  [{number:{len(str(len(kinds)))}}/{len(kinds)}] {said}")
@@ -56,6 +61,8 @@ async def run(folder: Path, kinds: list[str], *, seed: int, minutes: float) -> R
             records.broker_after = await _in_broker(system, records.broker_before)
         await _reckon(system, effects, records)
     records.left_over = left_over(folder)
+    if choice.image:
+        records.left_over += await left_behind(system.folder_of_nodes)
     return records
 
 
@@ -70,7 +77,8 @@ def deal(kinds: list[str], count: int, *, seed: int) -> list[str]:
 
 async def _inject(kind: str, scene: Scene, health: Health) -> str:
     """Do one fault, wait until all is well again, and say what was done and how it went."""
-    chosen, began = KINDS[kind], time.monotonic()
+    chosen, began = ALL_KINDS[kind], time.monotonic()
+    scene.begin()
     try:
         what = await chosen.inject(scene)
     except (AssertionError, BrokerError) as error:
@@ -87,12 +95,15 @@ async def _inject(kind: str, scene: Scene, health: Health) -> str:
             healthy if healthy - lifted <= HEALTHY_WITHIN_S else None,
             hides_bridge=chosen.hides_bridge,
             moves_clock=chosen.moves_clock,
+            well_meanwhile_s=scene.well_meanwhile_s,
             was_the_end=bool(problem),
         )
     )
     scene.records.usage += usage(scene.system)
     after = f"after {healthy - lifted:.1f} s {problem or 'all well'}"
-    return f"{what}: {lifted - began:.1f} s, {after}"
+    meanwhile_s = scene.well_meanwhile_s
+    without = "" if meanwhile_s is None else f"well without it after {meanwhile_s:.1f} s, "
+    return f"{what}: {without}{lifted - began:.1f} s, {after}"
 
 
 async def _in_broker(system: System, before: Counter[str]) -> Counter[str]:
@@ -115,6 +126,6 @@ async def _reckon(system: System, effects: Effects, records: Records) -> None:
 
     with suppress(AssertionError):  # the checker will say so
         await eventually(lambda: asyncio.to_thread(all_done), timeout_s=SETTLE_S)
-    listed = await system.broker.ctl("list_queues", "-p", VHOST, "name", "messages")
+    listed = await system.brokers.ctl("list_queues", "-p", VHOST, "name", "messages")
     depths = dict(line.split("\t") for line in listed.splitlines())
     records.given_up = {queue: int(depths[dead_queue(queue)]) for queue in WORK}

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from tests.faults.expected import WELL_WITHOUT_S
 from tests.faults.records import OK, Fault, Records, Request, Stall, Sync, Usage
 from tests.faults.system import PAGE_SIZE, PRODUCTS
 
@@ -156,6 +157,12 @@ def _recoveries(faults: Iterable[Fault]) -> Iterator[Finding]:
     for fault in faults:
         if fault.healthy is None:
             yield Finding("unhealthy", f"not well {HEALTHY_WITHIN_S:.0f} s after: {fault.what}")
+        most_s = WELL_WITHOUT_S.get(fault.kind, HEALTHY_WITHIN_S)
+        if fault.well_meanwhile_s is not None and fault.well_meanwhile_s > most_s:
+            detail = (
+                f"not within {most_s:.0f} s but {fault.well_meanwhile_s:.1f} s without the node"
+            )
+            yield Finding("unhealthy", f"{detail}: {fault.what}")
 
 
 def _growth(usage: Iterable[Usage]) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""What the answers must be: computed from the sample data, not from what the system says."""
+"""What must be: answers, computed from the sample data, and times within which all is well."""
 
 import hashlib
 import json
@@ -9,6 +9,8 @@ from sample_api.catalogue import Catalogue
 from tests.faults.system import PRODUCTS
 
 PAGE_LIMIT = 5  # products on each page that is asked for
+# With a majority of nodes left, all is well after so many seconds though the fault is still there.
+WELL_WITHOUT_S = {"kill_leader": 15.0, "part_node": 30.0, "lose_node": 45.0}
 _PRODUCTS = [Product.model_validate(each) for each in Catalogue(PRODUCTS)]
 
 

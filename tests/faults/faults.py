@@ -36,9 +36,10 @@ async def kill_bridge(scene: Scene) -> str:
 
 
 async def kill_broker(scene: Scene) -> str:
-    scene.system.broker.kill()
+    """Kill all nodes there are at once, as a power cut does."""
+    await scene.system.brokers.kill()
     await scene.hold(0.0, 2.0)
-    await scene.system.broker.start()
+    await scene.system.brokers.start()
     return "kill -9 the broker, started again"
 
 
@@ -55,10 +56,13 @@ async def stop_bridge(scene: Scene) -> str:
 
 
 async def stop_broker(scene: Scene) -> str:
-    pid = scene.system.broker.pid
-    assert pid is not None
-    await _stopped(scene, pid)
-    return "SIGSTOP, SIGCONT the broker"
+    node = scene.node()
+    await node.freeze()
+    try:
+        await scene.hold(0.5, 5.0)
+    finally:
+        await node.thaw()
+    return f"SIGSTOP, SIGCONT {node.name}"
 
 
 async def _stopped(scene: Scene, pid: int) -> None:
@@ -106,7 +110,7 @@ async def silence_connections(scene: Scene) -> str:
 
 async def close_connections(scene: Scene) -> str:
     user = scene.chance.choice(["auth", "catalog", "bridge", "shop", "till", "gate"])
-    ctl = scene.system.broker.ctl
+    ctl = scene.system.brokers.ctl
     await ctl("close_all_user_connections", user, "closed by an operator")
     return f"an operator closes the connections of {user}"
 
@@ -117,7 +121,7 @@ async def delete_request_queue(scene: Scene) -> str:
     A queue of work is not deleted: that throws away what has been accepted, by an operator's hand.
     """
     queue = scene.chance.choice(["rpc.catalog", "rpc.auth"])
-    await scene.system.broker.ctl("delete_queue", "-p", "postroad", queue)
+    await scene.system.brokers.ctl("delete_queue", "-p", "postroad", queue)
     await scene.hold(0.5, 3.0)
     await scene.system.import_definitions()
     return f"delete {queue}, import the definitions again"
@@ -130,23 +134,23 @@ async def delete_reply_queues(scene: Scene) -> str:
 
 
 async def alarm_memory(scene: Scene) -> str:
-    ctl = scene.system.broker.ctl
-    await ctl("set_vm_memory_high_watermark", "absolute", "1")
+    node = scene.node()
+    await node.ctl("set_vm_memory_high_watermark", "absolute", "1")
     try:
         await scene.hold()
     finally:
-        await ctl("set_vm_memory_high_watermark", "0.4")
-    return "the broker is out of memory for a while"
+        await node.ctl("set_vm_memory_high_watermark", "0.4")
+    return f"{node.name} is out of memory for a while"
 
 
 async def alarm_disk(scene: Scene) -> str:
-    ctl = scene.system.broker.ctl
-    await ctl("set_disk_free_limit", "1000000GB")
+    node = scene.node()
+    await node.ctl("set_disk_free_limit", "1000000GB")
     try:
         await scene.hold()
     finally:
-        await ctl("set_disk_free_limit", "50MB")
-    return "the broker is out of disk for a while"
+        await node.ctl("set_disk_free_limit", "50MB")
+    return f"{node.name} is out of disk for a while"
 
 
 async def slow_upstream(scene: Scene) -> str:
@@ -223,7 +227,8 @@ async def restart_everything(scene: Scene) -> str:
     await eventually(
         lambda: not any(system.supervisor.draining(name) for name in before), timeout_s=drained
     )
-    await system.broker.restart()
+    await system.brokers.stop()
+    await system.brokers.start()
     for name, replicas in before.items():
         system.supervisor.scale(name, replicas)
     return "SIGTERM to everything, then start"

@@ -1,6 +1,7 @@
-"""A TCP proxy that can also stop for a while: what is sent meanwhile arrives afterwards."""
+"""TCP proxies that can also stop for a while: what is sent meanwhile arrives afterwards."""
 
 import asyncio
+from collections.abc import Sequence
 
 from tests.support import proxy
 
@@ -27,3 +28,38 @@ class Proxy(proxy.Proxy):
         await self._flows.wait()
         self.held_bytes -= len(data)
         await super().pass_on(sink, data)
+
+
+class Line:
+    """A program's way to the brokers: a proxy before each node, all disturbed together."""
+
+    def __init__(self, ports: Sequence[int]) -> None:
+        self._proxies = [Proxy(port) for port in ports]
+
+    @property
+    def ports(self) -> list[int]:
+        return [each.port for each in self._proxies]
+
+    async def open(self) -> None:
+        for each in self._proxies:
+            await each.open()
+
+    async def shut(self) -> None:
+        for each in self._proxies:
+            await each.shut()
+
+    def cut(self) -> None:
+        for each in self._proxies:
+            each.cut()
+
+    def stall(self) -> None:
+        for each in self._proxies:
+            each.stall()
+
+    def pause(self) -> None:
+        for each in self._proxies:
+            each.pause()
+
+    def resume(self) -> None:
+        for each in self._proxies:
+            each.resume()

@@ -53,6 +53,7 @@ class Fault:
     healthy: float | None  # none: not within the time there was
     hides_bridge: bool = False  # it cannot answer, nor refuse
     moves_clock: bool = False
+    well_meanwhile_s: float | None = None  # after which all was well though it was not taken back
     was_the_end: bool = False  # nothing was well again, for as long as we waited
 
 
@@ -93,6 +94,7 @@ class Stall:
 class Records:
     """All that is known of a campaign."""
 
+    broker: str = ""  # which release, and how many nodes
     requests: list[Request] = field(default_factory=list)
     accepted: list[Accepted] = field(default_factory=list)
     syncs_accepted: set[str] = field(default_factory=set)

@@ -1,12 +1,16 @@
 """What a fault has at hand, and what is known of it."""
 
 import asyncio
+import math
 import random
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from postroad.testing import eventually
+from tests.faults.brokers.container import ContainerNode
+from tests.faults.brokers.interface import Node
 from tests.faults.records import Records
 from tests.faults.system import System
 
@@ -20,6 +24,28 @@ class Scene:
     system: System
     records: Records
     chance: random.Random
+    restored: Callable[
+        [], Coroutine[Any, Any, str]
+    ]  # waits until all is well; else names what is not
+    well_meanwhile_s: float | None = None  # after which all was well, the harm being there still
+
+    def node(self) -> Node:
+        """Choose a node."""
+        return self.chance.choice(self.system.brokers.nodes)
+
+    def container(self) -> ContainerNode:
+        """Choose a node of a cluster."""
+        return self.chance.choice(self.system.nodes)
+
+    async def well_meanwhile(self) -> None:
+        """Wait until all is well though the harm has not been taken back."""
+        began = time.monotonic()
+        problem = await self.restored()
+        self.well_meanwhile_s = math.inf if problem else time.monotonic() - began
+
+    def begin(self) -> None:
+        """Forget what was of the fault before."""
+        self.well_meanwhile_s = None
 
     async def hold(self, shortest_s: float = 0.3, longest_s: float = 3.0) -> None:
         """Leave the harm as it is for a while."""

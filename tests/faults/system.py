@@ -4,8 +4,8 @@ import asyncio
 import struct
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ops.commands.provision import provision
@@ -13,10 +13,15 @@ from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK
 from ops.services import programs
 from postroad.settings import MessagingSettings
-from postroad.topology.definitions import Definitions, with_passwords
+from postroad.topology.definitions import Definitions, QueueType, with_passwords
 from postroad.topology.names import VHOST
 from tests.e2e import system as e2e
-from tests.faults.proxy import Proxy
+from tests.faults.brokers.cluster import make_whole
+from tests.faults.brokers.container import ContainerNode
+from tests.faults.brokers.containers import containers
+from tests.faults.brokers.interface import Brokers
+from tests.faults.brokers.own import OwnNode
+from tests.faults.proxy import Line
 from tests.support.nodes import ADMIN, ADMIN_PASSWORD
 
 BRIDGE = "http_bridge"
@@ -49,44 +54,81 @@ length(Owned).
 _CLOCK_FOLDER = Path(__file__).parent / "clock"
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which brokers: ``count`` nodes from containers, or without an image the machine's own."""
+
+    image: str = ""
+    count: int = 1
+
+    @property
+    def is_cluster(self) -> bool:
+        return self.count > 1
+
+
 class System(e2e.System):
     """What `postroad up` runs, and what goes between its parts."""
 
-    def __init__(self, folder: Path) -> None:
+    brokers: Brokers
+    nodes: list[ContainerNode]  # the same, when they are containers
+
+    def __init__(self, folder: Path, choice: Choice) -> None:
+        self.choice = choice
         super().__init__(folder)
         self.log = folder / "services.log"
         self.clocks = folder / "clocks"
-        self.proxies: dict[str, Proxy] = {}
+        self.folder_of_nodes = folder / "nodes"
+        self.proxies: dict[str, Line] = {}
+        self._context = AsyncExitStack()
 
     def _make_broker(self) -> PrivateBroker:
         with self.state.held("faults"):
             self.state.write_services(SERVICES)
             self.allowed = programs.allowed_services(self.state)
-            wanted = provision(self.state, self.allowed)
+            queue_type: QueueType = "quorum" if self.choice.is_cluster else "classic"
+            wanted = provision(self.state, self.allowed, rpc_queue_type=queue_type)
         _shorten_waits(wanted)
         admin = {"users": [{"name": ADMIN, "tags": []}]}
         wanted["users"] += with_passwords(admin, {ADMIN: ADMIN_PASSWORD})["users"]
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
         wanted["permissions"].append({"user": ADMIN, "vhost": VHOST, **everything})
+        self._definitions = wanted
         return PrivateBroker(self.state.broker_folder, wanted)
+
+    async def _start_brokers(self) -> None:
+        if not self.choice.image:
+            self.brokers = Brokers([OwnNode(self.broker, self.state)])
+            await self.brokers.start()
+            return
+        made = containers(
+            self.folder_of_nodes,
+            self._definitions,
+            count=self.choice.count,
+            image=self.choice.image,
+        )
+        self.nodes = await self._context.enter_async_context(made)
+        self.brokers = Brokers(self.nodes)
+        await self.brokers.start()
+        if self.choice.is_cluster:
+            await make_whole(self.nodes)
 
     async def start(self, log: Path, **settings: str) -> None:
         """Start everything; the programs log JSON to a file."""
-        await self.broker.start()
-        self.announce()
+        await self._start_brokers()
+        self._up.enter_context(self.state.held(self.url))
         self.clocks.mkdir()
         upstream = programs.sample_upstream(self.upstream_port)
         self.supervisor.start(e2e.program_with(upstream, log, {}))
         for program in programs.programs(
             self.state,
-            broker_address=self.broker.address,
+            broker_address=f"{LOOPBACK}:{self.amqp_port}",  # until the next lines
             upstream=self.upstream_url,
             host=LOOPBACK,
             port=self.port,
         ):
             self.move_clock(program.name, 0.0)
             changed = {
-                "BROKER_URLS": await self._proxied(program.name),
+                "BROKER_URLS": ",".join(await self._proxied(program.name)),
                 "FAULTS_CLOCK_FILE": str(self.clocks / program.name),
                 "PYTHONPATH": str(_CLOCK_FOLDER),
             }
@@ -98,15 +140,26 @@ class System(e2e.System):
         await self._proxied(CALLERS)
         await e2e.until_ready(self.url)
 
-    async def _proxied(self, name: str) -> str:
-        proxy = self.proxies[name] = Proxy(self.broker.ports.amqp)
-        await proxy.open()
-        return f"amqp://{LOOPBACK}:{proxy.port}/{VHOST}"
+    async def _proxied(self, name: str) -> tuple[str, ...]:
+        """Open a program's way to the brokers; return their URLs, each program's first another."""
+        ports = [node.amqp_port for node in self.brokers.nodes]
+        first = len(self.proxies) % len(ports)
+        self.proxies[name] = Line(ports[first:] + ports[:first])
+        await self.proxies[name].open()
+        return self._urls(name)
+
+    def _urls(self, name: str) -> tuple[str, ...]:
+        return tuple(f"amqp://{LOOPBACK}:{port}/{VHOST}" for port in self.proxies[name].ports)
 
     async def stop(self) -> None:
         await super().stop()
         for proxy in self.proxies.values():
             await proxy.shut()
+        await self._context.aclose()
+
+    @property
+    def amqp_port(self) -> int:
+        return self.brokers.nodes[0].amqp_port
 
     def move_clock(self, program: str, shift_s: float) -> None:
         """Put a program's clock so many seconds ahead of ours."""
@@ -119,7 +172,7 @@ class System(e2e.System):
     def settings_of(self, service: str) -> MessagingSettings:
         """Give the settings of one who calls without the bridge."""
         return MessagingSettings(
-            broker_urls=(f"amqp://{LOOPBACK}:{self.proxies[CALLERS].port}/{VHOST}",),
+            broker_urls=self._urls(CALLERS),
             broker_password_file=self.state.password_file(service),
             identity_file=self.state.identity_file(service),
             trust_file=self.state.trust_file,
@@ -127,22 +180,21 @@ class System(e2e.System):
 
     async def import_definitions(self) -> None:
         """Do what an operator does when a queue is missing."""
-        await self.broker.ctl("import_definitions", str(self.state.definitions_file))
-        await self.broker.keep_definitions()
+        await self.brokers.nodes[0].import_definitions()
 
     async def delete_reply_queues(self, prefix: str) -> int:
         """Delete queues of replies to addresses that begin so, which nobody may by AMQP; count."""
-        printed = await self.broker.ctl("eval", _DELETE.replace("PREFIX", prefix))
+        printed = await self.brokers.ctl("eval", _DELETE.replace("PREFIX", prefix))
         return int(printed)
 
     async def in_broker(self) -> Counter[str]:
         """Count the broker's connections and channels, and its queues by the first word."""
         found: Counter[str] = Counter()
-        for user in (await self.broker.ctl("list_connections", "user")).splitlines()[1:]:
+        for user in (await self.brokers.ctl("list_connections", "user")).splitlines()[1:]:
             found[f"connections of {user}"] += 1
-        for user in (await self.broker.ctl("list_channels", "user")).splitlines()[1:]:
+        for user in (await self.brokers.ctl("list_channels", "user")).splitlines()[1:]:
             found[f"channels of {user}"] += 1
-        listed = await self.broker.ctl("list_queues", "-p", VHOST, "name")
+        listed = await self.brokers.ctl("list_queues", "-p", VHOST, "name")
         for queue in listed.splitlines()[1:]:
             found[f"queues {queue.partition('.')[0]}"] += 1
         return found
@@ -156,9 +208,9 @@ def _shorten_waits(definitions: Definitions) -> None:
 
 
 @asynccontextmanager
-async def running_system(folder: Path) -> AsyncIterator[System]:
+async def running_system(folder: Path, choice: Choice) -> AsyncIterator[System]:
     """Run a system for as long as the context lasts."""
-    system = System(folder)
+    system = System(folder, choice)
     settings = {
         "BRIDGE_TIMEOUT_S": str(e2e.TIMEOUT_S),
         "CATALOG_CACHE_FRESH_S": "0",

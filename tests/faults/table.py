@@ -21,7 +21,7 @@ def report(records: Records, findings: list[Finding], *, seed: int, took_s: floa
     lines = [
         f"# {len(records.faults)} faults, seed {seed}",
         "",
-        f"{datetime.now(UTC):%Y-%m-%d}, in {took_s / 60:.0f} minutes.",
+        f"{records.broker}; {datetime.now(UTC):%Y-%m-%d}, in {took_s / 60:.0f} minutes.",
         "",
         *_by_kind(records),
         "",
@@ -40,9 +40,11 @@ def _by_kind(records: Records) -> Iterator[str]:
         for request in records.requests
         if request.is_ok and request.about.startswith(("product ", "page "))
     )
-    heads = ("injected", "requests meanwhile", "failed clearly", "longest without an answer")
+    heads = ["injected", "requests meanwhile", "failed clearly", "longest without an answer"]
+    shows_meanwhile = any(fault.well_meanwhile_s is not None for fault in records.faults)
+    heads += ["well without the node after"] * shows_meanwhile
     yield f"| fault | {' | '.join(heads)} | well again after |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+    yield f"| --- |{' ---: |' * (len(heads) + 1)}"
     for kind in sorted({fault.kind for fault in records.faults}):
         faults = [fault for fault in records.faults if fault.kind == kind]
         during = [
@@ -57,8 +59,14 @@ def _by_kind(records: Records) -> Iterator[str]:
             well = f"{max(_end(fault) - fault.lifted for fault in faults):.1f} s"
         yield (
             f"| {kind.replace('_', ' ')} | {len(faults)} | {len(during)} | {failed} |"
-            f" {gap_s:.1f} s | {well} |"
+            f" {gap_s:.1f} s |{_meanwhile(faults) if shows_meanwhile else ''} {well} |"
         )
+
+
+def _meanwhile(faults: list[Fault]) -> str:
+    """Return the cell that says after how long all was well with the harm still there."""
+    known = [each.well_meanwhile_s for each in faults if each.well_meanwhile_s is not None]
+    return f" {max(known):.1f} s |" if known else " |"
 
 
 def _totals(records: Records, counts: Counter[What]) -> Iterator[str]:

@@ -9,19 +9,19 @@ from pathlib import Path
 from tests.faults.records import Usage
 from tests.faults.system import BRIDGE, WORKERS, System
 
-BROKER = "broker"
-
 
 def usage(system: System) -> Iterator[Usage]:
-    """Look at each process of the system, the broker among them."""
+    """Look at each process of the system, the brokers among them."""
     for name in (BRIDGE, *WORKERS):
         for pid in system.supervisor.pids(name):
             yield from _usage(name, pid)
-    if system.broker.pid:
-        yield from _usage(BROKER, system.broker.pid)
+    for node in system.brokers.nodes:
+        if node.pid:
+            yield from _usage(node.name, node.pid, counts_sockets=False)
 
 
-def _usage(program: str, pid: int) -> Iterator[Usage]:
+def _usage(program: str, pid: int, *, counts_sockets: bool = True) -> Iterator[Usage]:
+    """Look at a process; a broker's sockets are its clients', who change nodes."""
     with suppress(OSError):  # it has just ended
         status = dict(
             line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -30,10 +30,17 @@ def _usage(program: str, pid: int) -> Iterator[Usage]:
             program,
             pid,
             _age_s(pid),
-            descriptors=len(list(Path(f"/proc/{pid}/fd").iterdir())),
+            descriptors=sum(counts_sockets or not is_socket for is_socket in _descriptors(pid)),
             rss_kib=int(status["VmRSS"].split()[0]),
             threads=int(status["Threads"]),
         )
+
+
+def _descriptors(pid: int) -> Iterator[bool]:
+    """Tell of each open file whether it is a socket."""
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):  # it has just been closed
+            yield str(each.readlink()).startswith("socket:")
 
 
 def _age_s(pid: int) -> float:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from postroad.testing import eventually
 from tests.faults.campaign import deal
 from tests.faults.checker import Finding
 from tests.faults.expected import answers
-from tests.faults.faults import KINDS as FAULTS
-from tests.faults.proxy import Proxy
+from tests.faults.kinds import ALL_KINDS as FAULTS
+from tests.faults.proxy import Line, Proxy
 from tests.faults.table import report
 from tests.unit.faults.test_checker import ASKED, FAULT, records
 
@@ -67,6 +68,24 @@ def test_the_table_says_that_a_kind_was_not_recovered_from() -> None:
     assert "| not in time |" in report(seen, [], seed=1, took_s=60)
 
 
+def test_the_table_shows_after_how_long_all_was_well_without_a_node() -> None:
+    seen = records()
+    assert "without the node" not in report(seen, [], seed=1, took_s=60)
+
+    seen.faults.append(replace(FAULT, kind="kill_leader", well_meanwhile_s=4.5))
+    text = report(seen, [], seed=1, took_s=60)
+
+    assert re.search(r"\| kill leader \|.*\| 4\.5 s \| 1\.5 s \|\n", text)
+    assert re.search(r"\| kill worker \|.* s \| \| 1\.5 s \|\n", text)
+
+
+def test_the_report_says_which_brokers_there_were() -> None:
+    seen = records()
+    seen.broker = "RabbitMQ 4.3.6, one node"
+
+    assert f"\n{seen.broker}; " in report(seen, [], seed=1, took_s=60)
+
+
 def test_the_report_counts_and_names_what_must_not_be() -> None:
     text = report(records(), [Finding("lost", "an event")], seed=1, took_s=60)
 
@@ -99,3 +118,30 @@ async def test_a_paused_proxy_holds_back_what_comes_and_passes_it_on_afterwards(
         await eventually(lambda: heard == b"before, after")
         writer.close()
         await proxy.shut()
+
+
+async def test_a_line_is_cut_before_each_of_its_nodes() -> None:
+    ended = []
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            await reader.read(1)
+        writer.close()
+        ended.append(writer)
+
+    async with (
+        await asyncio.start_server(hear, "127.0.0.1") as one,
+        await asyncio.start_server(hear, "127.0.0.1") as other,
+    ):
+        line = Line([server.sockets[0].getsockname()[1] for server in (one, other)])
+        await line.open()
+        opened = [await asyncio.open_connection("127.0.0.1", port) for port in line.ports]
+
+        line.cut()
+
+        for reader, writer in opened:
+            assert await reader.read(1) == b""
+            writer.close()
+            await writer.wait_closed()
+        await eventually(lambda: len(ended) == 2)
+        await line.shut()

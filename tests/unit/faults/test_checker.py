@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 from tests.faults.checker import GRACE_S, LOOKS, check
+from tests.faults.expected import WELL_WITHOUT_S
 from tests.faults.records import OK, Accepted, Fault, Records, Request, Stall, Sync, Usage
 from tests.faults.system import PAGE_SIZE, PRODUCTS
 
@@ -233,5 +234,17 @@ def test_copies_of_a_request_that_were_answered_are_doubled() -> None:
 def test_a_fault_that_could_not_be_done_proves_nothing() -> None:
     seen = records()
     seen.not_done.append("kill_broker")
+
+    assert found(seen) == ["unhealthy"]
+
+
+def test_a_cluster_that_is_not_well_without_a_node_in_time_is_unhealthy() -> None:
+    seen = records()
+    most_s = WELL_WITHOUT_S["kill_leader"]
+    fault = replace(FAULT, kind="kill_leader")
+    seen.faults.append(replace(fault, well_meanwhile_s=most_s))
+    assert found(seen) == []
+
+    seen.faults.append(replace(fault, well_meanwhile_s=most_s + 0.1))
 
     assert found(seen) == ["unhealthy"]
