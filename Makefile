@@ -28,7 +28,6 @@ check: ## lint, format, types, imports, no secrets in files, and generated files
 	$(PYTHON) -m mypy $(CHECKED)
 	$(VENV)/bin/lint-imports --no-cache --no-logo
 	$(PYTHON) -m pytest -q -p no:cacheprovider tests/unit/repository/test_secrets.py
-	$(VENV)/bin/postroad definitions --check
 	$(VENV)/bin/postroad contracts check
 
 AUDITORS := $(VENV)-auditors

@@ -17,9 +17,9 @@ from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK
 from ops.local.supervisor import Program, Supervisor
 from ops.services import programs
+from ops.services.manifests import our_services
 from ops.state.folder import StateFolder
 from postroad.topology.names import VHOST
-from postroad.topology.services import load_services
 
 READY_TIMEOUT_S = 60.0
 CREDENTIALS = {"username": "admin", "password": "admin"}
@@ -87,7 +87,7 @@ async def running(
     upstream_port, port = ports.free_ports(2)
     url = f"http://{LOOPBACK}:{port}"
     with state.held(url):
-        definitions = provision(state, load_services(programs.SERVICES_FILE))
+        definitions = provision(state, our_services())
         broker = PrivateBroker(
             state.broker_folder, with_guests(definitions, state.password(GUEST), virtual_hosts)
         )

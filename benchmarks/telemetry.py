@@ -20,7 +20,7 @@ from benchmarks.machine import Machine
 from benchmarks.system import System, running
 from benchmarks.tables import by_process, figure, table
 from ops.local.ports import LOOPBACK
-from ops.services.entries import PROGRAMS
+from ops.services.manifests import program_names
 
 CONNECTIONS = 64
 ASKED_EVERY_S = 1.0  # fifteen times as often as deploy/observability asks
@@ -77,7 +77,7 @@ async def measure_telemetry(folder: Path, *, rounds: int, seconds: float) -> Tel
 
 async def _load(folder: Path, way: Watching, collector_url: str, seconds: float) -> Result:
     traces = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector_url, **LIMITS, **(way.sampler or {})}
-    settings = dict.fromkeys(PROGRAMS, traces if way.sampler else {})
+    settings = dict.fromkeys(program_names(), traces if way.sampler else {})
     async with running(
         folder / "telemetry", settings=settings, has_metrics=way.asks_metrics
     ) as system:

@@ -1,8 +1,9 @@
 """What the bridge is made of."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import orjson
 
@@ -17,7 +18,7 @@ from http_bridge.http.lockouts import Lockouts
 from http_bridge.http.site import Site
 from http_bridge.routes.backend import Backend
 from http_bridge.routes.routing import Route
-from http_bridge.routes.table import ROUTES, SERVICES, shown
+from http_bridge.routes.table import routes_of, services_behind, shown
 from http_bridge.settings import BridgeSettings
 from postroad.asyncapi import document as asyncapi
 from postroad.broker.rabbitmq import RabbitBroker
@@ -36,18 +37,24 @@ from postroad.settings import (
     TracingSettings,
     read_settings,
 )
+from postroad.topology.manifest import Manifest, find_manifests
+from postroad.topology.names import rpc_queue, work_queue
+
+ROOT = Path(__file__).parents[1]  # the services are the packages beside ours
 
 
 def build_bridge(
     settings: BridgeSettings, messaging: MessagingSettings, metrics: MetricsSettings
 ) -> tuple[Bridge, BrokerMonitor]:
     """Put the application and what it speaks through together; nothing connects yet."""
-    routes = shown(ROUTES, has_docs=settings.docs)
+    manifests = find_manifests(ROOT)
+    routes = shown(routes_of(manifests), has_docs=settings.docs)
+    services = services_behind(routes)
     tracing = read_settings(TracingSettings)
     keys = KeyRing.load(messaging.identity_file, messaging.trust_file)
     broker = RabbitBroker(messaging, keys.service)
-    client = Client(broker, keys, watches=SERVICES)
-    monitor = BrokerMonitor(broker, keys, services=SERVICES)
+    client = Client(broker, keys, watches=services)
+    monitor = BrokerMonitor(broker, keys, queues=queues_of(manifests, services))
     revocations = Revocations()
     feed = RevocationFeed(revocations, broker=broker, keys=keys, client=client)
 
@@ -83,6 +90,12 @@ def build_bridge(
     )
     bridge = Bridge(routes, backend, lifespan=lifespan)
     return bridge, monitor
+
+
+def queues_of(manifests: Iterable[Manifest], services: Iterable[str]) -> list[str]:
+    """Return the queues that the page shows: of requests to these services, and of all work."""
+    works = [work_queue(each.name, key) for each in manifests for key in each.rights.works]
+    return [*map(rpc_queue, services), *works]
 
 
 def make_backend(

@@ -15,7 +15,8 @@ from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle
 from postroad.testing import make_keys
 from postroad.topology.definitions import Definitions, definitions
-from postroad.topology.services import Services, load_services
+from postroad.topology.manifest import find_services
+from postroad.topology.services import Services
 from tests.support.brokers import (
     BrokerUnderTest,
     MemoryUnderTest,
@@ -26,7 +27,7 @@ from tests.support.nodes import Node, running_node
 from tests.support.side_by_side import ModuleScheduling, skips, turn, watches_time, workers_for
 from tests.support.vhosts import Vhosts
 
-SERVICES_FILE = Path(__file__).parents[1] / "rabbitmq" / "services.toml"
+ROOT = Path(__file__).parents[1]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # so it is in the background of a shell, and would be for the commands that tests interrupt
@@ -90,7 +91,7 @@ def no_request_goes_on() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def services() -> Services:
-    return load_services(SERVICES_FILE)
+    return find_services(ROOT)
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from ops.local.ports import LOOPBACK
 from ops.local.supervisor import Program, Supervisor
 from ops.scaling.management_api import FRESH_DEPTHS, Management
 from ops.services import programs
+from ops.services.manifests import our_services
 from ops.state.folder import StateFolder
 from postroad.topology.names import SCALER
-from postroad.topology.services import load_services
 
 LOG = "services.log"
 _PLAIN = {
@@ -59,7 +59,7 @@ async def running(
     with state.held(url):
         broker = PrivateBroker(
             state.broker_folder,
-            provision(state, load_services(programs.SERVICES_FILE)),
+            provision(state, our_services()),
             settings=FRESH_DEPTHS,
             management=True,
         )

@@ -17,10 +17,10 @@ from ops.local.ports import LOOPBACK
 from ops.local.supervisor import Supervisor
 from ops.scaling.management_api import FRESH_DEPTHS
 from ops.services import programs
+from ops.services.manifests import our_services
 from ops.state.folder import StateFolder
 from postroad.topology.definitions import with_passwords
 from postroad.topology.names import VHOST
-from postroad.topology.services import load_services
 
 MONITOR = "monitor"  # a broker user that may look at everything, and no more
 SETTINGS = {
@@ -66,7 +66,7 @@ async def running(folder: Path) -> AsyncIterator[System]:
     upstream_port, port = ports.free_ports(2)
     url = f"http://{LOOPBACK}:{port}"
     with state.held(url):
-        wanted = provision(state, load_services(programs.SERVICES_FILE))
+        wanted = provision(state, our_services())
         monitor = {"users": [{"name": MONITOR, "tags": ["monitoring"]}]}
         wanted["users"] += with_passwords(monitor, {MONITOR: MONITOR})["users"]
         wanted["permissions"].append(

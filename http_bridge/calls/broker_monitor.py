@@ -21,9 +21,7 @@ from postroad.contracts.events import (
 )
 from postroad.messaging.event_listener import EventListener, Listeners, ReceivedEvent
 from postroad.security.keyring import KeyRing
-from postroad.topology.names import rpc_queue, work_queue
 
-WORK_QUEUES = (work_queue("auth", "audit"), work_queue("catalog", "sync"))
 LOOK_INTERVAL_S = 1.0
 LOOK_TIMEOUT_S = 2.0  # for all queues; a broker that is slower is as good as away
 EVENTS_KEPT = 50
@@ -70,11 +68,10 @@ class BrokerMonitor:
         broker: Broker,
         keys: KeyRing,
         *,
-        services: Iterable[str],
+        queues: Iterable[str],
         interval_s: float = LOOK_INTERVAL_S,
     ) -> None:
-        """``services`` are those whose queues of requests are looked at; so is ``WORK_QUEUES``."""
-        self.queues = (*map(rpc_queue, services), *WORK_QUEUES)
+        self.queues = tuple(queues)
         self._broker = broker
         self._keys = keys
         self._interval_s = interval_s

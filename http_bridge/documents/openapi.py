@@ -142,7 +142,7 @@ def _successes(route: ContractRoute, models: Models) -> Document:
     responses = {"200": success}
     if route.conditional:
         responses["304"] = {"description": "What the client has (`If-None-Match`) still holds"}
-    if route.empty is not None:
+    if route.no_content_unless is not None:
         responses["204"] = {"description": "There are none at all"}
     return responses
 

@@ -1,7 +1,7 @@
 """What a route is, how a contract is passed on, and which route answers a request."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
@@ -42,7 +42,7 @@ class ContractRoute:
     link: str | None = None  # its name in ``GET /``; none: it is not there
     wrapped: bool = False  # the reply is put into ``{"data": reply}``
     conditional: bool = False  # with ``ETag`` and ``Age``; 304 when the client has it already
-    empty: Callable[[Any, Reply[Any]], bool] | None = None  # by request and reply: then 204
+    no_content_unless: tuple[str, ...] | None = None  # 204 for an empty list, unless one is given
     location: str | None = None  # where to ask on, with fields of the reply; then 202
     is_probe: ClassVar = False
 
@@ -69,7 +69,7 @@ class ContractRoute:
         else:
             message = read_parameters(self.contract, request.parameters, request.query)
         reply = await backend.calls.call(message, user=user, correlation_id=request.request_id)
-        if self.empty is not None and self.empty(message, reply):
+        if self._is_empty(message, reply):
             return HttpResponse(HTTPStatus.NO_CONTENT, b"", [PRIVATE_NO_STORE], reply.timing)
         body = b'{"data":%b}' % reply.body if self.wrapped else reply.body
         if self.conditional:
@@ -80,6 +80,14 @@ class ContractRoute:
         location = self.location.format_map(reply.parse().model_dump())
         headers.append((b"location", location.encode()))
         return HttpResponse(HTTPStatus.ACCEPTED, body, headers, reply.timing)
+
+    def _is_empty(self, message: Request[Any], reply: Reply[Any]) -> bool:
+        """Whether there is nothing to list at all; a list that begins need not be parsed."""
+        if self.no_content_unless is None or reply.body.startswith(b'{"data":[{'):
+            return False
+        if any(getattr(message, name) is not None for name in self.no_content_unless):
+            return False
+        return bool(reply.parse().total == 0)
 
     async def _read_body(self, request: HttpRequest, max_bytes: int) -> Request[Message]:
         fields = await read_json(request, _JSON_OBJECT.validate_json, max_bytes)

@@ -1,6 +1,7 @@
 """Every route, once: dispatch, metrics, OpenAPI and ``GET /`` are made from this table.
 
-A contract that is only passed on takes one line; what a route can say is in ``routing``.
+Routes with a handler stand here. Those that only pass a contract on stand in the ``service.toml``
+of the service that answers it.
 """
 
 from collections.abc import Iterable
@@ -8,20 +9,11 @@ from collections.abc import Iterable
 from http_bridge.http.problems import CrossSite, UnknownHost
 from http_bridge.routes import docs, health, live, page, passwords, sessions
 from http_bridge.routes.backend import HandlerRoute
-from http_bridge.routes.products import no_products
 from http_bridge.routes.routing import ContractRoute, Route
-from postroad.contracts.auth import (
-    ChangePassword,
-    CreateSession,
-    EndOwnSession,
-    EndSession,
-    GetOwnUser,
-    ListOwnSessions,
-    RefreshSession,
-)
-from postroad.contracts.catalog import GetProduct, ListCategories, ListProducts
+from postroad.contracts.auth import ChangePassword, CreateSession, EndSession, RefreshSession
 from postroad.contracts.errors import NotAuthenticated, NotAuthorised, Unavailable
-from postroad.contracts.syncs import GetSync, StartSync
+from postroad.contracts.registry import CONTRACTS
+from postroad.topology.manifest import HttpRoute, Manifest
 
 _JSON = ("application/json",)
 
@@ -34,7 +26,7 @@ DOCUMENTS: tuple[Route, ...] = (
 )
 """What the API is, for people and programs; ``DOCS=off`` hides it."""
 
-ROUTES: tuple[Route, ...] = (
+HANDLERS: tuple[Route, ...] = (
     *DOCUMENTS,
     HandlerRoute("GET", "/", page.about, gives=(*_JSON, "text/html")),
     *(HandlerRoute("GET", path, page.part) for path in page.PATHS),
@@ -65,9 +57,6 @@ ROUTES: tuple[Route, ...] = (
         errors=(CrossSite,),
         is_secured=True,
     ),
-    ContractRoute("GET", "/auth/me", GetOwnUser, link="own_user"),
-    ContractRoute("GET", "/auth/sessions", ListOwnSessions, link="own_sessions"),
-    ContractRoute("DELETE", "/auth/sessions/{session_id}", EndOwnSession),
     HandlerRoute(
         *("POST", "/auth/password", passwords.change_password),
         link="change_password",
@@ -78,20 +67,6 @@ ROUTES: tuple[Route, ...] = (
         is_secured=True,
     ),
     HandlerRoute("GET", "/.well-known/jwks.json", sessions.keys, link="keys", gives=_JSON),
-    ContractRoute(
-        "GET", "/products", ListProducts, link="products", conditional=True, empty=no_products
-    ),
-    ContractRoute(
-        "GET", "/products/categories", ListCategories, link="categories", conditional=True
-    ),
-    ContractRoute("GET", "/products/{product_id}", GetProduct, wrapped=True, conditional=True),
-    ContractRoute(
-        *("POST", "/products/sync", StartSync),
-        link="sync",
-        wrapped=True,
-        location="/products/sync/{sync_id}",
-    ),
-    ContractRoute("GET", "/products/sync/{sync_id}", GetSync, wrapped=True),
     HandlerRoute(
         *("GET", "/live", live.live),
         link="live",
@@ -110,10 +85,25 @@ ROUTES: tuple[Route, ...] = (
 )
 
 
+def routes_of(manifests: Iterable[Manifest]) -> tuple[Route, ...]:
+    """Return the whole table: the handlers here, and what services offer in their manifests.
+
+    Raises:
+        ValueError: a path names a field that its contract does not have.
+    """
+    return (*HANDLERS, *(_passing_on(route) for each in manifests for route in each.http))
+
+
+def _passing_on(route: HttpRoute) -> ContractRoute:
+    options = route.model_dump(exclude={"method", "path", "contract"})
+    return ContractRoute(route.method, route.path, CONTRACTS[route.contract], **options)
+
+
 def shown(routes: Iterable[Route], *, has_docs: bool) -> tuple[Route, ...]:
     """Return the routes that there are, with or without the documents."""
     return tuple(route for route in routes if has_docs or route not in DOCUMENTS)
 
 
-SERVICES = tuple(sorted({each.contract.service for each in ROUTES if each.contract is not None}))
-"""The services that must answer before the bridge is ready."""
+def services_behind(routes: Iterable[Route]) -> tuple[str, ...]:
+    """Return the services that must answer before the bridge is ready."""
+    return tuple(sorted({each.contract.service for each in routes if each.contract is not None}))

@@ -11,13 +11,13 @@ from pydantic import ValidationError
 from ops.commands.arguments import add_state_argument
 from ops.commands.caller import add_caller_arguments, read_user
 from ops.commands.errors import CommandError
+from ops.services.manifests import requests
 from ops.services.operator import settings_as
 from ops.state.folder import StateFolder
 from ops.terminal.colours import wants_colours
 from ops.terminal.logs import hide_logs
 from postroad.contracts.base import Request
 from postroad.contracts.errors import explain
-from postroad.contracts.registry import CONTRACTS
 from postroad.limits import LONGEST_DEADLINE_S
 from postroad.plain_text import plain_lines
 from postroad.runtime.blocking import BlockingClient
@@ -42,7 +42,7 @@ _TOKEN = re.compile(
 def add_arguments(parser: ArgumentParser) -> None:
     parser.formatter_class = RawDescriptionHelpFormatter
     parser.set_defaults(when_interrupted="interrupted; the request may have been answered")
-    parser.epilog = EXAMPLES + "\n".join(f"  {_usage(each)}" for each in CONTRACTS.values())
+    parser.epilog = EXAMPLES + "\n".join(f"  {_usage(each)}" for each in requests().values())
     parser.add_argument("method", metavar="METHOD", help="what to call")
     parser.add_argument("fields", metavar="FIELD=VALUE", nargs="*", help="the request's fields")
     add_caller_arguments(
@@ -73,9 +73,9 @@ def run(options: Namespace) -> int:
 
 
 def _request(method: str, fields: list[str]) -> Request[Any]:
-    contract = CONTRACTS.get(method)
+    contract = requests().get(method)
     if contract is None:
-        raise CommandError(f"no method {method}; there are {', '.join(CONTRACTS)}")
+        raise CommandError(f"no method {method}; there are {', '.join(requests())}")
     values: dict[str, str] = {}
     for field in fields:
         name, is_given, value = field.partition("=")

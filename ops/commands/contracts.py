@@ -3,17 +3,18 @@
 import json
 import re
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ops.commands.errors import CommandError
 from ops.compatibility.contracts import Severity, breaks, changes
-from ops.services.programs import SERVICES_FILE
+from ops.services.manifests import ROOT, events, jobs, manifests, requests
 from ops.terminal.text import show
 from postroad.asyncapi.document import build_document, describe_error
 from postroad.contracts.errors import ERRORS
 
-DOCUMENT_FILE = SERVICES_FILE.parents[1] / "docs" / "asyncapi.json"
+DOCUMENT_FILE = ROOT / "docs" / "asyncapi.json"
 WIRE_FILE = DOCUMENT_FILE.with_name("wire-protocol.md")
 RELEASED_FOLDER = DOCUMENT_FILE.with_name("released")
 
@@ -72,23 +73,23 @@ def run(options: Namespace) -> int:
 
 
 def _show(_options: Namespace) -> int:
-    print(_text(build_document()), end="")
+    print(_text(_of(lambda _: True)), end="")
     return 0
 
 
 def _write(_options: Namespace) -> int:
-    for path, text in _generated(build_document()).items():
+    for path, text in _generated().items():
         path.write_text(text)
         print(f"wrote {path}")
     return 0
 
 
 def _check(_options: Namespace) -> int:
-    document = build_document()
-    for path, text in _generated(document).items():
+    for path, text in _generated().items():
         if not path.exists() or path.read_text() != text:
             raise CommandError(f"{path} is out of date; write it with 'postroad contracts write'")
         print(f"{path.name} is in date")
+    document = _of_library()
     released = last_released(RELEASED_FOLDER)
     found = changes(_load(released), document)
     if not breaks(found):
@@ -107,7 +108,7 @@ def _check(_options: Namespace) -> int:
 
 def _diff(options: Namespace) -> int:
     old = _load(options.old)
-    new = _load(options.new) if options.new else build_document()
+    new = _load(options.new) if options.new else _of_library()
     try:
         found = changes(old, new)
     except (AttributeError, KeyError, TypeError, RecursionError) as error:
@@ -122,7 +123,7 @@ def _diff(options: Namespace) -> int:
 
 
 def _release(_options: Namespace) -> int:
-    document = build_document()
+    document = _of_library()
     path = RELEASED_FOLDER / f"asyncapi-{document['info']['version']}.json"
     if path.exists() and path.read_text() != _text(document):
         raise CommandError(
@@ -134,9 +135,33 @@ def _release(_options: Namespace) -> int:
     return 0
 
 
-def _generated(document: Document) -> dict[Path, str]:
+def _generated() -> dict[Path, str]:
     """Return what is written of the contracts, by file."""
-    return {DOCUMENT_FILE: _text(document), WIRE_FILE: with_errors(WIRE_FILE.read_text())}
+    own = {
+        each.folder / DOCUMENT_FILE.name: _text(_of({each.name}.__contains__))
+        for each in manifests()
+        if each.contracts
+    }
+    return {
+        DOCUMENT_FILE: _text(_of_library()),
+        WIRE_FILE: with_errors(WIRE_FILE.read_text()),
+        **own,
+    }
+
+
+def _of_library() -> Document:
+    """Describe the contracts that the library ships: those of services without any of their own."""
+    own = {each.name for each in manifests() if each.contracts}
+    return _of(lambda service: service not in own)
+
+
+def _of(is_wanted: Callable[[str], bool]) -> Document:
+    """Describe the contracts of services."""
+    return build_document(
+        {name: each for name, each in requests().items() if is_wanted(each.service)},
+        {name: each for name, each in events().items() if is_wanted(each.service)},
+        {name: each for name, each in jobs().items() if is_wanted(each.service)},
+    )
 
 
 def with_errors(page: str) -> str:

@@ -28,7 +28,7 @@ examples:
   postroad users add reader --role operator     asks for the password
   postroad keys rotate                          new keys for all, while they run
   postroad contracts diff docs/released/asyncapi-0.1.0.json
-  postroad definitions --check                  is rabbitmq/definitions.json in date?
+  postroad definitions | jq .queues             what the broker is told
 """
 
 # Each has a module beside this one, which is imported when it is called.
@@ -49,7 +49,7 @@ COMMANDS = {
     "users": "add, list, disable and import who may sign in",
     "keys": "show the services' keys, or give them new ones",
     "provision": "make keys, passwords and broker definitions for containers, servers",
-    "definitions": "write rabbitmq/definitions.json, or check that it is in date",
+    "definitions": "print the broker's definitions, without passwords",
     "contracts": "show the contracts as AsyncAPI, or what a change of them breaks",
 }
 

@@ -27,7 +27,6 @@ _EXPECTED = (
     "ops.health.selfcheck.SelfCheckError",
     "ops.local.broker.BrokerError",
     "ops.local.ports.PortUnavailable",
-    "ops.scaling.policy.ScalingFileError",
     "ops.services.grants.GrantError",
     "ops.services.operator.CannotAct",
     "ops.state.folder.StateError",

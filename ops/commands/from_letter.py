@@ -23,7 +23,6 @@ The test hands the message to its handler by a broker in memory. Secrets are cut
 up. What the handler is given besides is a fixture: put into it what production had. It needs no
 running system and no keys.
 """
-_SERVICES = Path("rabbitmq/services.toml")
 # What RabbitMQ gives as a reason where no handler had the message.
 _NOBODY_HAD_IT = ("expired", "maxlen")
 
@@ -48,9 +47,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--services",
         type=Path,
-        default=_SERVICES,
         metavar="FILE",
-        help="services.toml, as the test finds it (%(default)s)",
+        help="services.toml of another team, as the test finds it (our own services)",
     )
 
 

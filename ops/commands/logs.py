@@ -12,7 +12,7 @@ from ops.commands.arguments import add_state_argument
 from ops.commands.errors import CommandError
 from ops.logs.lines import LEVELS, Line, Renderer
 from ops.logs.reader import LogFollower
-from ops.services.entries import PROGRAMS
+from ops.services.manifests import program_names
 from ops.state.folder import StateFolder
 from ops.terminal.colours import wants_colours
 from postroad.plain_text import plain
@@ -89,7 +89,8 @@ def _check_service(name: str | None, history: Iterable[Line]) -> None:
         return
     services = {str((line.fields or {}).get("service", line.program)) for line in history}
     logged = services | {line.program for line in history}
-    there = logged | PROGRAMS.keys() | {entry.service for entry in PROGRAMS.values()} | {"postroad"}
+    ours = program_names()
+    there = logged | ours.keys() | set(ours.values()) | {"postroad"}
     if name not in there:
         raise CommandError(
             f"no program or service {name}; there are {', '.join(sorted(there))}", exit_status=2

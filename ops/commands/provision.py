@@ -11,6 +11,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 from ops.commands.arguments import add_state_argument
 from ops.services import grants
+from ops.services.manifests import manifests
 from ops.services.operator import OPERATOR, operator_rights
 from ops.services.programs import allowed_services, broker_definitions, write_trust
 from ops.state import credentials
@@ -20,7 +21,6 @@ from postroad.topology.definitions import Definitions, QueueType
 from postroad.topology.services import Services
 from postroad.urls import read_host
 
-DATABASES = ("auth", "catalog")  # whose services keep things in PostgreSQL
 # As docker-compose.yml names them, and deploy/kubernetes for who asks from another namespace.
 BROKER_HOSTS = ("broker", "broker-2", "broker-3", "broker.postroad.svc", "localhost")
 
@@ -67,7 +67,15 @@ def run(options: Namespace) -> int:
         state.write_definitions(provision(state, services, rpc_queue_type=queue_type))
         new = credentials.certificates(state, services.names, options.broker_host or BROKER_HOSTS)
         state.server_secrets()
-        state.write_roles(roles({name: state.database_password(name) for name in DATABASES}))
+        state.write_roles(
+            roles(
+                {
+                    each.name: state.database_password(each.name)
+                    for each in manifests()
+                    if each.database is not None
+                }
+            )
+        )
     print(f"keys, passwords and broker definitions for {', '.join(services.names)} are in place")
     if new:
         print(f"new certificates for {', '.join(new)}")

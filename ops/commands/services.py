@@ -13,10 +13,11 @@ from ops.commands.arguments import add_state_argument
 from ops.commands.errors import CommandError
 from ops.local.running import absence
 from ops.services import grants, programs
+from ops.services.manifests import our_services
 from ops.state.folder import StateFolder
 from postroad.plain_text import plain
 from postroad.security.rotation import LEAD_S
-from postroad.topology.services import Service, load_services
+from postroad.topology.services import Service
 
 EXAMPLES = """\
 examples:
@@ -101,7 +102,7 @@ def _add(options: Namespace, state: StateFolder) -> None:
 def _list(_options: Namespace, state: StateFolder) -> None:
     if not state.folder.is_dir():
         raise CommandError(f"there is no folder {state.folder}; 'postroad up' makes it")
-    ours = load_services(programs.SERVICES_FILE).root
+    ours = our_services().root
     for name, service in [*ours.items(), *programs.noted_services(state).root.items()]:
         print(f"{name}{'' if service is ours.get(name) else ' (added)'}")
         for what, rights in (
@@ -161,7 +162,7 @@ def _quoted(value: str) -> str:
 def _all_contents(state: StateFolder) -> dict[str, str]:
     """Give those of our own services for one environment that all of them see."""
     found: dict[str, str] = {}
-    for name in load_services(programs.SERVICES_FILE).names:
+    for name in our_services().names:
         for variable, content in _contents(state, name).items():
             found[variable if variable == "TRUST" else f"{name.upper()}_{variable}"] = content
     return found

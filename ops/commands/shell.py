@@ -13,6 +13,7 @@ from threading import Thread
 from ops.commands.arguments import add_state_argument, read_argument
 from ops.commands.caller import add_caller_arguments, read_user
 from ops.commands.errors import CommandError
+from ops.services.manifests import events, requests
 from ops.services.operator import settings_as
 from ops.state.folder import StateFolder
 from ops.terminal.console import Console
@@ -21,7 +22,6 @@ from postroad.contracts import errors
 from postroad.contracts.catalog import ListProducts
 from postroad.contracts.errors import ServiceError
 from postroad.contracts.message import Message
-from postroad.contracts.registry import CONTRACTS, EVENTS
 from postroad.messaging.client import Client
 from postroad.runtime.connect import connect, listen
 from postroad.security.access_tokens import AccessToken
@@ -95,11 +95,11 @@ def _connected(settings: MessagingSettings) -> Iterator[tuple[Client, AbstractEv
 
 
 def _requests(rights: TrustedService) -> _Contracts:
-    return {each.__name__: each for name, each in CONTRACTS.items() if rights.may_call(name)}
+    return {each.__name__: each for name, each in requests().items() if rights.may_call(name)}
 
 
 def _events(rights: TrustedService) -> _Contracts:
-    return {each.__name__: each for name, each in EVENTS.items() if rights.may_hear(name)}
+    return {each.__name__: each for name, each in events().items() if rights.may_hear(name)}
 
 
 def _namespace(

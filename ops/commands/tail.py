@@ -12,13 +12,13 @@ from datetime import datetime
 
 from ops.commands.arguments import add_state_argument
 from ops.commands.errors import CommandError
+from ops.services.manifests import events
 from ops.services.operator import OPERATOR, settings_as
 from ops.state.folder import StateFolder
 from ops.terminal.colours import wants_colours
 from ops.terminal.logs import hide_logs
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.contracts.base import Event
-from postroad.contracts.registry import EVENTS
 from postroad.messaging.event_listener import EventListener, ReceivedEvent
 from postroad.observability.logging import BOLD, CYAN, DIM, PLAIN
 from postroad.plain_text import plain
@@ -63,9 +63,9 @@ def _chosen(pattern: str) -> list[type[Event]]:
         for word in pattern.split(".")
     )
     expression = r"\.".join(words).replace(r"\..*", r"(\..*)?")  # '#' is no word, too
-    chosen = [event for name, event in EVENTS.items() if re.fullmatch(expression, name)]
+    chosen = [event for name, event in events().items() if re.fullmatch(expression, name)]
     if not chosen:
-        raise CommandError(f"no event is like {pattern!r}; there are {', '.join(EVENTS)}")
+        raise CommandError(f"no event is like {pattern!r}; there are {', '.join(events())}")
     return chosen
 
 

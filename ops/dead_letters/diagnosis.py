@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ops.services.manifests import events, jobs, requests
 from postroad.contracts.base import Event, Job, Request
 from postroad.contracts.errors import InvalidRequest, NotAuthenticated, ServiceError, explain
-from postroad.contracts.registry import CONTRACTS, EVENTS, JOBS
 from postroad.dead_letters.captured import CapturedMessage, MessageSource
 from postroad.limits import LEEWAY_S
 from postroad.messaging import admission, work_checks
@@ -44,7 +44,10 @@ _WANTS = {
 _SIGNED = "signed with an accepted key, over exactly this body"
 _BODY = "the body keeps its contract"
 _FOREVER = float("inf")
-_WORK: dict[str, type[Event] | type[Job]] = {**EVENTS, **JOBS}
+
+
+def _work() -> dict[str, type[Event] | type[Job]]:
+    return {**events(), **jobs()}
 
 
 class CheckOutcome(StrEnum):
@@ -94,7 +97,7 @@ class Reader:
         self._verifier = Verifier(keys)
         self._admission = Admission(
             keys,
-            {name: each for name, each in CONTRACTS.items() if each.service == keys.service},
+            {name: each for name, each in requests().items() if each.service == keys.service},
             Revocations(),
         )
         self._seen = ReplayStore(leeway_s=LEEWAY_S)
@@ -116,7 +119,7 @@ class Reader:
 
     def _known(self, source: MessageSource, claims: Claims) -> MessageSource:
         """Return what waits there; where no contract here tells, what its sender may send does."""
-        if not source.is_queue_of_work or claims.op in _WORK:
+        if not source.is_queue_of_work or claims.op in _work():
             return source
         is_job = self._keys.may_send(claims.origin, "job", claims.op)
         return replace(source, typ="job" if is_job else "event")
@@ -156,7 +159,7 @@ class Reader:
                 "not a copy of an earlier one", CheckOutcome.REFUSED, Reason.REPLAYED, claims.jti
             )
         yield _attempt("the user may do it", lambda: self._authorise(message, claims))
-        contract = CONTRACTS.get(claims.op)
+        contract = requests().get(claims.op)
         if contract is not None and message.is_whole:
             yield _attempt(_BODY, lambda: _parse(contract, message.body))
 
@@ -202,7 +205,7 @@ def _parse(contract: type[Request[Any] | Event | Job], body: bytes) -> None:
 
 
 def _work_body(message: CapturedMessage, claims: Claims) -> CheckResult:
-    contract = _WORK.get(claims.op)
+    contract = _work().get(claims.op)
     if contract is None:
         return CheckResult(
             _BODY, CheckOutcome.UNKNOWN, Reason.WRONG_TYPE, f"no contract here is named {claims.op}"

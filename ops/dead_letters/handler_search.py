@@ -7,7 +7,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, TypeGuard, get_type_hints
 
-from ops.services.entries import PROGRAMS
+from ops.services.manifests import manifests
 from postroad.contracts.base import Event, Job, Request
 
 
@@ -44,7 +44,12 @@ def find_handler(service: str, name: str, queue: str) -> FoundHandler:
     Raises:
         NoTestPossible: no module ``handlers`` of the service has a function of it.
     """
-    modules = [entry.module for entry in PROGRAMS.values() if entry.service == service]
+    modules = [
+        program.module
+        for each in manifests()
+        if each.name == service
+        for program in each.programs.values()
+    ]
     modules.sort(key=lambda module: not queue.endswith(module.rpartition(".")[2]))
     for module in modules:
         for handler in _handlers_in(import_module(f"{module}.handlers")):

@@ -17,14 +17,13 @@ from ops.dead_letters.handler_search import (
 from ops.dead_letters.python_source import call, imports, literal
 from ops.dead_letters.redaction import MADE_UP
 from ops.dead_letters.stand_ins import STAND_INS, StandIn
+from ops.services.manifests import events, jobs, our_services, requests
 from postroad.contracts.base import Job, Message, Request
-from postroad.contracts.registry import CONTRACTS, EVENTS, JOBS
 from postroad.messaging.client import Client
 from postroad.security.keyring import KeyRing
 from postroad.topology.services import Services, key_pattern, load_services
 
 _IN = "    "
-_REGISTERED = {*CONTRACTS.values(), *EVENTS.values(), *JOBS.values()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +37,27 @@ class Case:
     message_id: str
     died_at: float | None
     body: object  # without secrets
-    services_file: Path
+    services_file: Path | None  # none: our own services, by their manifests
 
 
 class GeneratedTest:
     """The text of a test.
 
     Raises:
-        NoTestPossible: nobody may send the message, as services.toml has it.
-        ServicesFileError: services.toml cannot be read, or is wrong.
+        NoTestPossible: nobody may send the message.
+        ServicesFileError: the file of services cannot be read, or is wrong.
     """
 
     def __init__(self, case: Case) -> None:
         self._case = case
         self._contract = case.handler.contract
         self._function = case.handler.function
-        self._own = [] if self._contract in _REGISTERED else case.handler.contracts
-        self._services = load_services(case.services_file, self._own)
+        self._own = [] if _is_registered(self._contract) else case.handler.contracts
+        self._services = (
+            our_services()
+            if case.services_file is None
+            else load_services(case.services_file, self._own)
+        )
         self._sender = _sender(self._contract, case.sender, self._services)
         self._imports: dict[str, set[str]] = defaultdict(set)
         self._stand_ins: dict[str, StandIn] = {}
@@ -119,7 +122,6 @@ class GeneratedTest:
 
     def _constants(self) -> Iterator[str]:
         self._import("pathlib", "Path")
-        self._import("postroad.topology.services", "load_services")
         own = ""
         if self._own:
             for contract in self._own:
@@ -127,8 +129,13 @@ class GeneratedTest:
             own = f", [{', '.join(each.__name__ for each in self._own)}]"
             yield "pytestmark = pytest.mark.asyncio"
             yield ""
-        path = literal(self._case.services_file.as_posix())
-        yield from call("SERVICES = load_services(", [f"Path({path}){own}"], ")")
+        if self._case.services_file is None:
+            self._import("postroad.topology.manifest", "find_services")
+            yield "SERVICES = find_services(Path())"
+        else:
+            self._import("postroad.topology.services", "load_services")
+            path = literal(self._case.services_file.as_posix())
+            yield from call("SERVICES = load_services(", [f"Path({path}){own}"], ")")
         if MADE_UP in literal(self._case.body):
             yield "# Where it says made-up was a secret; seal another if the handler opens it."
         yield f"BODY = {literal(self._case.body, before=len('BODY = '))}"
@@ -231,7 +238,7 @@ class GeneratedTest:
 
 
 def _sender(contract: Contract, signed: str, services: Services) -> str:
-    """Return who may send it: who did, if services.toml has it, or else the first that may."""
+    """Return who may send it: who did, if it has the right, or else the first that may."""
     right = "calls" if issubclass(contract, Request) else "publishes"
     right = "enqueues" if issubclass(contract, Job) else right
     name = name_of(contract)
@@ -243,6 +250,10 @@ def _sender(contract: Contract, signed: str, services: Services) -> str:
     if not may:
         raise NoTestPossible(f"no service may send {name}: none has it in its {right}")
     return signed if signed in may else may[0]
+
+
+def _is_registered(contract: Contract) -> bool:
+    return contract in {*requests().values(), *events().values(), *jobs().values()}
 
 
 def _is_made_of_nothing(kind: type) -> bool:

@@ -30,7 +30,7 @@ ADVICE = {
     "differ by more than 5 s; a second attempt is a new message",
     Reason.DEADLINE_TOO_FAR: "give no deadline more than 60 s ahead; look at the sender's clock",
     Reason.CALLER_NOT_ALLOWED: "grant it: `calls`, `publishes` or `enqueues` in "
-    "rabbitmq/services.toml, or 'postroad services add' for another team's service",
+    "service.toml, or 'postroad services add' for another team's service",
     Reason.REPLAYED: "make a second attempt a new message, with an id and a signature of its own; "
     "if nobody sent it twice, somebody copied it",
     Reason.TOKEN_MISMATCH: "sign the hash of the very token that is sent (`ath`), or send none",

@@ -13,7 +13,7 @@ Nothing here reads a clock, waits or asks: `postroad up` and a simulation run th
 
 from dataclasses import dataclass, replace
 
-from ops.scaling.policy import Policy, Rate, Rates
+from ops.scaling.policy import Policy, Rate, ScaleDown, ScaleUp
 
 _TOLERANCE = 0.1  # --horizontal-pod-autoscaler-tolerance, its default
 
@@ -167,7 +167,7 @@ def _paced(case: _Case, wanted: int) -> int:
     return max(wanted, min(replicas, pick(_limits(case, down, -1))))
 
 
-def _limits(case: _Case, rates: Rates, sign: int) -> list[int]:
+def _limits(case: _Case, rates: ScaleUp | ScaleDown, sign: int) -> list[int]:
     """Give how far each policy lets us go from what there was when its period began."""
     if rates.select_policy == "Disabled":
         return [case.replicas]

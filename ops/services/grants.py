@@ -1,7 +1,7 @@
 """Services that are not in this repository: added to a state folder, and to what runs on it.
 
-They stand in its ``services.toml``, which has the form of ``rabbitmq/services.toml``. A broker that
-others run is not ours to tell: for it the definitions are written that it has to import.
+They stand in its ``services.toml``, a table each. A broker that others run is not ours to tell: for
+it the definitions are written that it has to import.
 """
 
 import asyncio
@@ -13,12 +13,13 @@ from time import monotonic
 from ops.local.broker import BrokerError, PrivateBroker
 from ops.local.running import listens, reachable_broker, running_broker
 from ops.services import leavings, programs
+from ops.services.manifests import our_services
 from ops.state import credentials
 from ops.state.folder import StateFolder
 from postroad.security.files import write_private
 from postroad.security.key_watch import WATCH_INTERVAL_S
 from postroad.topology.definitions import Definitions, definitions
-from postroad.topology.services import Service, Services, load_services
+from postroad.topology.services import Service, Services
 
 _SPREAD_S = WATCH_INTERVAL_S + 0.5  # until everybody has read a changed trust bundle
 _GRANTS = ("users", "permissions", "topic_permissions")
@@ -116,7 +117,7 @@ async def revoke(state: StateFolder, name: str) -> list[str] | None:
             _check_not_ours(name)
         if name not in {*added.names, *state.revoked()}:  # the broker may still know the latter
             raise GrantError(f"no service {name} was added; there are {_listed(added.names)}")
-        ours = load_services(programs.SERVICES_FILE).root
+        ours = our_services().root
         broker = running_broker(state)
         if name in ours and broker is not None:  # it may be ours that runs
             raise GrantError(f"{name} is one of our own services; stop 'postroad up' first")
@@ -151,11 +152,11 @@ async def forget_revoked(
         ServicesFileError: a file of services is wrong.
     """
     known = {
-        *load_services(programs.SERVICES_FILE).names,
+        *our_services().names,
         *programs.noted_services(state).names,
     }
     deleted: list[str] = []
-    wanted = definitions(load_services(programs.SERVICES_FILE))
+    wanted = definitions(our_services())
     for name in sorted(state.revoked() - known):
         try:
             await broker.ctl("delete_user", name)
@@ -169,8 +170,8 @@ async def forget_revoked(
 
 
 def _check_not_ours(name: str) -> None:
-    if name in load_services(programs.SERVICES_FILE).root:
-        raise GrantError(f"{name} is one of our own services: see {programs.SERVICES_FILE.name}")
+    if name in our_services().root:
+        raise GrantError(f"{name} is one of our own services: see its service.toml")
 
 
 async def _import(state: StateFolder, broker: PrivateBroker, granted: dict[str, object]) -> None:

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from ops.local.running import absence
 from ops.services import grants, programs
+from ops.services.manifests import events, requests
 from ops.state.folder import StateFolder
-from postroad.contracts.registry import CONTRACTS, EVENTS
 from postroad.settings import CONTENTS, MessagingSettings, sentences
 from postroad.topology.services import Service
 
@@ -49,7 +49,7 @@ def settings_as(state: StateFolder, service: str) -> MessagingSettings:
 
 def operator_rights() -> Service:
     """Give the rights to call everything, to hear everything, and to redrive."""
-    return Service(calls=_prefixes(CONTRACTS), listens=_prefixes(EVENTS), redrives=True)
+    return Service(calls=_prefixes(requests()), listens=_prefixes(events()), redrives=True)
 
 
 def _prefixes(names: Iterable[str]) -> tuple[str, ...]:

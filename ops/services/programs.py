@@ -3,27 +3,25 @@
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from ops.local.ports import LOOPBACK
 from ops.local.supervisor import Program
-from ops.services.entries import PROGRAMS
+from ops.services.manifests import manifests, our_services
 from ops.state import credentials
 from ops.state.folder import StateFolder
 from postroad.settings import CONTENTS
 from postroad.topology.definitions import Definitions, QueueType, definitions, with_passwords
+from postroad.topology.manifest import Manifest
 from postroad.topology.names import SCALER, VHOST
 from postroad.topology.services import (
     Services,
     ServicesFileError,
-    load_services,
     trust_bundle,
     without_stale_rights,
 )
 
 OPERATOR = "operator"  # the service that people act as; made when it is first needed
 _FOR_SUPERVISOR = {"PYTHONUNBUFFERED": "1", "LOG_FORMAT": "json"}  # it shows logs to people
-SERVICES_FILE = Path(__file__).parents[2] / "rabbitmq" / "services.toml"
 
 
 def allowed_services(state: StateFolder) -> Services:
@@ -37,7 +35,7 @@ def allowed_services(state: StateFolder) -> Services:
 
 def with_our_own(state: StateFolder, added: Services) -> Services:
     """Put our own services and added ones together, as ``allowed_services`` does."""
-    ours = load_services(SERVICES_FILE)
+    ours = our_services()
     if both := sorted(ours.root.keys() & added.root.keys()):
         raise ServicesFileError(
             f"{state.services_file}: {both[0]} is one of our own services; the keys of the one "
@@ -150,22 +148,33 @@ def sign_in_environment(state: StateFolder) -> dict[str, str]:
     }
 
 
+def development_environment(manifest: Manifest, **places: object) -> dict[str, str]:
+    """Return the settings of a service in what `postroad up` runs, as environment variables.
+
+    Raises:
+        ServicesFileError: its manifest names a place that there is not.
+    """
+    try:
+        settings = {
+            name: template.format_map(places) for name, template in manifest.development.items()
+        }
+    except (KeyError, ValueError, IndexError) as error:
+        raise ServicesFileError(
+            f"{manifest.name}: [development]: {error}; it may name {', '.join(sorted(places))}"
+        ) from error
+    return {"POSTROAD_ENV": "development"} | settings
+
+
 def programs(
     state: StateFolder, *, broker_address: str, upstream: str, host: str, port: int
 ) -> Iterator[Program]:
     """Give the programs, in the order in which they start."""
-    specific = {
-        "auth": sign_in_environment(state),
-        "catalog": {
-            "CATALOG_UPSTREAM_URL": upstream,
-            "CATALOG_DATABASE_URL": f"sqlite:///{state.catalog_file}",
-        },
-        "bridge": {"BRIDGE_HOST": host, "BRIDGE_PORT": str(port)},
-    }
-    for name, entry in PROGRAMS.items():
-        messaging = messaging_environment(state, entry.service, broker_address)
-        env = messaging | specific.get(entry.service, {})
-        yield _program(name, entry.module, env=env, has_metrics=True)
+    for each in manifests():
+        env = messaging_environment(state, each.name, broker_address) | development_environment(
+            each, state=state.folder, upstream=upstream, host=host, port=port
+        )
+        for name, program in each.programs.items():
+            yield _program(name, program.module, env=env, has_metrics=True)
 
 
 def overridden(started: Iterable[Program]) -> list[str]:

@@ -8,7 +8,6 @@ import pytest
 
 from http_bridge.calls import broker_monitor
 from http_bridge.calls.broker_monitor import BrokerMonitor, Queue, RecentEvent
-from http_bridge.routes.table import SERVICES
 from postroad.contracts.base import Event
 from postroad.contracts.errors import Overloaded
 from postroad.contracts.events import (
@@ -24,6 +23,7 @@ from postroad.testing import eventually
 from postroad.topology.names import EVENTS_EXCHANGE, RPC_EXCHANGE
 from postroad.topology.services import Services
 from tests.conformance.queues import AUTH, CATALOG, METHOD
+from tests.support.bridges import QUEUES
 from tests.support.brokers import BrokerUnderTest
 from tests.support.traffic import consuming, publish, publishing
 
@@ -38,7 +38,7 @@ LOGIN = LoginSucceeded(user_id=7, session_id="s", at=1.0, client_network="192.0.
 @pytest.fixture
 async def watch(broker: BrokerUnderTest, keys: Keys) -> AsyncIterator[BrokerMonitor]:
     watch = BrokerMonitor(
-        broker.as_user("bridge"), keys["bridge"], services=SERVICES, interval_s=INTERVAL_S
+        broker.as_user("bridge"), keys["bridge"], queues=QUEUES, interval_s=INTERVAL_S
     )
     yield watch
     await watch.close()

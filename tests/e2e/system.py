@@ -31,6 +31,7 @@ from ops.local.ports import LOOPBACK
 from ops.local.running import addresses
 from ops.local.supervisor import Program, Supervisor
 from ops.services import programs
+from ops.services.manifests import our_services
 from ops.state.folder import StateFolder
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.messaging.client import Client
@@ -43,7 +44,6 @@ from postroad.storage.tables import Schema
 from postroad.testing import eventually
 from postroad.topology.definitions import with_passwords
 from postroad.topology.names import VHOST
-from postroad.topology.services import load_services
 from tests.support.nodes import ADMIN, ADMIN_PASSWORD
 
 READY_TIMEOUT_S = 60.0
@@ -62,7 +62,7 @@ class System:
     def __init__(self, folder: Path) -> None:
         self.state = StateFolder(folder)
         self.supervisor = Supervisor(drain_grace_s=10)
-        self.allowed = load_services(programs.SERVICES_FILE)
+        self.allowed = our_services()
         self.upstream_port, self.port = ports.free_ports(2)
         self.url = f"http://{LOOPBACK}:{self.port}"
         self.upstream_url = f"http://{LOOPBACK}:{self.upstream_port}"

@@ -1,6 +1,6 @@
 """The real system grows with its queues and shrinks again, and nobody notices but by the speed.
 
-The rules are those of deploy/kubernetes/scaling.yaml, in a copy that takes less time over it.
+The rules are our own, in a copy that takes less time over it.
 """
 
 import asyncio
@@ -15,7 +15,8 @@ from benchmarks.scaling.backlog import Backlog, BacklogRun
 from benchmarks.scaling.load import Stage
 from benchmarks.scaling.series import Second
 from benchmarks.scaling.step import Step, StepRun
-from ops.scaling.policy import SCALING_FILE, Policy, load_policies
+from ops.scaling.policy import Policy, Rate, ScaleDown
+from ops.services import policies
 
 pytestmark = [
     pytest.mark.e2e,
@@ -51,27 +52,25 @@ class Runs:
 async def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Scale two systems at a time: both mostly wait, for a slow upstream."""
     folder = tmp_path_factory.mktemp("scaling")
-    rules = hasty_rules(folder)
+    rules = hasty_rules()
     async with asyncio.TaskGroup() as both:
         requests = both.create_task(scale_requests(folder / "requests", rules))
         jobs = both.create_task(scale_jobs(folder, rules))
     return Runs(requests.result(), *jobs.result())
 
 
-def hasty_rules(folder: Path) -> dict[str, Policy]:
-    """Read a copy of the scaling file in which nothing is waited for as long as usual."""
-    text = SCALING_FILE.read_text()
-    for usual, shorter in {
-        "stabilizationWindowSeconds: 60": "stabilizationWindowSeconds: 4",
-        "periodSeconds: 30": "periodSeconds: 4",
-        "cooldownPeriod: 60": "cooldownPeriod: 4",
-        "maxReplicaCount: 4 ": f"maxReplicaCount: {CONSUMERS} ",
-    }.items():
-        assert usual in text
-        text = text.replace(usual, shorter)
-    copy = folder / "scaling.yaml"
-    copy.write_text(text)
-    return load_policies(copy)
+def hasty_rules() -> dict[str, Policy]:
+    """Return our rules, in which nothing is waited for as long as usual."""
+    down = ScaleDown(stabilization_window_seconds=4, policies=(Rate("Percent", 50, 4),))
+    return {
+        name: replace(
+            rule,
+            down=down,
+            cooldown_s=4,
+            max_replicas=max(CONSUMERS, rule.max_replicas),
+        )
+        for name, rule in policies.load().items()
+    }
 
 
 async def scale_requests(folder: Path, rules: dict[str, Policy]) -> StepRun:

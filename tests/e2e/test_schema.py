@@ -17,9 +17,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from http_bridge.documents.openapi import build_document
-from http_bridge.routes.table import ROUTES
 from tests.e2e.conftest import CREDENTIALS
 from tests.e2e.system import System, running_system
+from tests.support.bridges import ROUTES
 
 pytestmark = pytest.mark.e2e
 

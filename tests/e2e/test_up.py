@@ -18,7 +18,7 @@ from ops.local.broker_node import started_version
 from ops.local.ports import free_ports
 from ops.local.processes import command_line
 from ops.services import policies
-from ops.services.entries import PROGRAMS
+from ops.services.manifests import program_names
 from ops.state.folder import StateFolder
 from ops.terminal.interrupts import INTERRUPTED
 from postroad.testing import eventually
@@ -65,7 +65,7 @@ async def test_a_started_system_shows_its_processes_and_leaves_none(tmp_path: Pa
         output, _ = await up.communicate()
 
     running = status["programs"]
-    assert running.keys() == {"upstream", *PROGRAMS}
+    assert running.keys() == {"upstream", *program_names()}
     scaled = policies.load()
     for name, program in running.items():
         least = scaled[name].min_replicas if name in scaled else None

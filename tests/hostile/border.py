@@ -34,11 +34,12 @@ from postroad.security.signatures import Signer, Verifier
 from postroad.security.token_verifier import Revocations
 from postroad.testing import access_token
 from postroad.topology.definitions import definitions
-from postroad.topology.services import Services, load_services, trust_bundle
+from postroad.topology.manifest import find_services
+from postroad.topology.services import Services, trust_bundle
 from tests.support.letters import write
 from tests.support.services import LAMP
 
-SERVICES_FILE = Path(__file__).parents[2] / "rabbitmq" / "services.toml"
+ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 30.0
 
 
@@ -104,7 +105,7 @@ class Land:
     """All borders of a system, with keys of its own."""
 
     def __init__(self) -> None:
-        ours = load_services(SERVICES_FILE)
+        ours = find_services(ROOT)
         services = Services(ours.root | {OPERATOR: operator_rights()})
         identities = {name: Identity.create(name) for name in services.root}
         trust = TrustBundle.model_validate(trust_bundle(services, identities.values()))

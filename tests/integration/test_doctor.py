@@ -19,7 +19,8 @@ from ops.health import releases
 from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK, is_listening
 from ops.local.running import addresses
-from ops.services import grants, programs
+from ops.services import grants
+from ops.services.manifests import our_services
 from ops.state.folder import StateFolder
 from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoked
 from postroad.testing import eventually
@@ -30,7 +31,7 @@ from postroad.topology.names import (
     VHOST,
     rpc_queue,
 )
-from postroad.topology.services import Service, load_services
+from postroad.topology.services import Service
 
 pytestmark = pytest.mark.integration
 
@@ -82,7 +83,7 @@ def bridge() -> Iterator[str]:
 def broker(state: StateFolder, bridge: str) -> Iterator[PrivateBroker]:
     """A broker as `postroad up` starts it, with somebody who answers."""
     with state.held("tests"):
-        wanted = provision(state, load_services(programs.SERVICES_FILE))
+        wanted = provision(state, our_services())
     broker = PrivateBroker(state.broker_folder, wanted, management=True)
     asyncio.run(broker.start())
     try:

@@ -18,7 +18,7 @@ from ops.local.running import addresses
 from ops.local.supervisor import Program, Supervisor
 from ops.scaling.autoscaler import Autoscaler
 from ops.scaling.management_api import FRESH_DEPTHS, DepthUnknown, Management
-from ops.scaling.policy import Policy, load_policies
+from ops.scaling.policy import Policy, ScaleDown
 from ops.scaling.reporter import keep_report
 from ops.services import programs
 from ops.state.folder import StateFolder
@@ -38,23 +38,6 @@ ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 30.0
 TAKES_S = 0.7
 URL = "http://127.0.0.1:1"  # where the bridge would be
-
-SCALING = """
-kind: ScaledObject
-spec:
-  scaleTargetRef: {name: slow-worker}
-  pollingInterval: 1
-  cooldownPeriod: 1
-  minReplicaCount: %d
-  maxReplicaCount: 4
-  triggers:
-    - type: rabbitmq
-      metadata: {protocol: http, mode: QueueLength, queueName: rpc.auth, value: "2"}
-  advanced:
-    horizontalPodAutoscalerConfig:
-      behavior:
-        scaleDown: {stabilizationWindowSeconds: %d}
-"""
 
 
 class Scaled:
@@ -94,9 +77,17 @@ class Scaled:
     @asynccontextmanager
     async def scaling(self, *, least: int, window_s: int) -> AsyncIterator[Autoscaler]:
         """Follow the queue as `postroad up` does, and tell other commands."""
-        file = self.state.folder / "scaling.yaml"
-        file.write_text(SCALING % (least, window_s))
-        policies: dict[str, Policy] = load_policies(file)
+        policy = Policy(
+            program="slow_worker",
+            queue="rpc.auth",
+            value=2,
+            min_replicas=least,
+            max_replicas=4,
+            polling_s=1,
+            cooldown_s=1,
+            down=ScaleDown(stabilization_window_seconds=window_s),
+        )
+        policies = {policy.program: policy}
         autoscaler = Autoscaler(
             policies.values(), depths=self.management, processes=self.supervisor
         )

@@ -26,16 +26,16 @@ from postroad.security.tls import client_context, public_context
 from postroad.settings import MessagingSettings
 from postroad.testing import calling, eventually, serving
 from postroad.topology.definitions import definitions, with_passwords
+from postroad.topology.manifest import find_services
 from postroad.topology.names import VHOST
-from postroad.topology.services import load_services
-from tests.conftest import SERVICES_FILE
+from tests.conftest import ROOT
 from tests.support.proxy import Proxy
 from tests.support.services import SESSION, SIGN_IN, sign_in
 from tests.support.vhosts import PASSWORD
 
 pytestmark = pytest.mark.integration
 
-CONF = SERVICES_FILE.with_name("rabbitmq.conf")
+CONF = ROOT / "rabbitmq" / "rabbitmq.conf"
 IN_CONTAINER = "/var/lib/postroad/broker/tls"
 HEARTBEAT_S = 2
 STALLED_S = 30.0  # heartbeats are missed after 14 s; then the goodbye, a pause, and a busy machine
@@ -50,7 +50,7 @@ class TlsNode:
         self.folder = folder
         self.renew()
         (self.port,) = free_ports(1)
-        topology = definitions(load_services(SERVICES_FILE))
+        topology = definitions(find_services(ROOT))
         passwords = {user["name"]: PASSWORD for user in topology["users"]}
         self.broker = PrivateBroker(
             folder / "node", with_passwords(topology, passwords), settings=self._settings()

@@ -12,13 +12,19 @@ from http_bridge.asgi.messages import Headers, HttpRequest, Scope
 from http_bridge.calls.broker_monitor import BrokerMonitor
 from http_bridge.routes.backend import Backend
 from http_bridge.routes.routing import Route
-from http_bridge.routes.table import ROUTES, SERVICES
+from http_bridge.routes.table import routes_of, services_behind
 from http_bridge.settings import BridgeSettings
-from http_bridge.wiring import make_backend
+from http_bridge.wiring import ROOT, make_backend, queues_of
 from postroad.broker.interfaces import Broker
 from postroad.messaging.client import Client
 from postroad.security.keyring import KeyRing
 from postroad.security.token_verifier import Revocations
+from postroad.topology.manifest import find_manifests
+
+MANIFESTS = find_manifests(ROOT)
+ROUTES = routes_of(MANIFESTS)
+SERVICES = services_behind(ROUTES)
+QUEUES = queues_of(MANIFESTS, SERVICES)
 
 
 def make_bridge(
@@ -63,7 +69,7 @@ def make_test_backend(
         client=client or Client(broker, keys),
         keys=keys,
         revocations=Revocations() if revocations is None else revocations,
-        monitor=BrokerMonitor(broker, keys, services=SERVICES, interval_s=0.01),
+        monitor=BrokerMonitor(broker, keys, queues=QUEUES, interval_s=0.01),
         is_current=lambda: True,
         is_development=is_development,
     )

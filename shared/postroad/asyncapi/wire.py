@@ -52,7 +52,7 @@ SECURITY_SCHEMES: Document = {
     "broker_user": {
         "type": "userPassword",
         "description": "Each service has a broker user of its own, which may send and read what "
-        "`rabbitmq/services.toml` grants it. Being let in is not enough: every message carries "
+        "its `service.toml` grants it. Being let in is not enough: every message carries "
         "the header `signature`, made with the service's own key, and `user_id`, which the broker "
         "checks. Requests and replies are signed with HS256 and a key that two services share by "
         "X25519 agreement; events and jobs with Ed25519.",

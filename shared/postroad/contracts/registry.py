@@ -1,4 +1,4 @@
-"""Every contract there is, by name."""
+"""Every contract there is, by name: the library's own, and those that ``register`` adds."""
 
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
@@ -87,3 +87,22 @@ EVENTS: dict[str, type[Event]] = by_name(
 )
 
 JOBS: dict[str, type[Job]] = by_name(attrgetter("name"), (FetchPage,), CONTRACTS, EVENTS)
+
+
+def register(contracts: Iterable[type[Request[Any]] | type[Event] | type[Job]]) -> None:
+    """Add contracts of a package of one's own; one that is there already changes nothing.
+
+    Raises:
+        TypeError: another contract has the name.
+    """
+    for contract in contracts:
+        name = contract.method if issubclass(contract, Request) else contract.name
+        known = CONTRACTS.get(name) or EVENTS.get(name) or JOBS.get(name)
+        if known is not None and known is not contract:
+            raise TypeError(f"{contract.__name__}: {name!r} is {known.__name__} already")
+        if issubclass(contract, Request):
+            CONTRACTS[name] = contract
+        elif issubclass(contract, Event):
+            EVENTS[name] = contract
+        else:
+            JOBS[name] = contract

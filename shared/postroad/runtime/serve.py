@@ -107,7 +107,7 @@ def consume(
 ) -> None:
     """Work off the events and jobs in one of a service's work queues, as ``serve`` does requests.
 
-    ``queue`` is a key of the service's ``works`` in services.toml.
+    ``queue`` is a key of the service's ``works`` in service.toml.
     """
 
     async def make(broker: Broker, publisher: Publisher, _: AsyncExitStack) -> _Built:

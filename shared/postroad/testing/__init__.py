@@ -1,6 +1,6 @@
 """What a service's tests need: a broker in memory, keys, and clients and workers on it.
 
-    services = load_services(Path("services.toml"))
+    services = find_services(Path(__file__).parents[1])
     broker, keys = MemoryBroker(definitions(services)), make_keys(services)
     async with (
         serving(broker, keys["catalog"], {GetProduct: get_product}),
@@ -8,8 +8,7 @@
     ):
         product = await client.call(GetProduct(product_id=7))
 
-The broker keeps to the rights in ``services.toml``, as RabbitMQ does. Contracts of one's own
-package are passed as well: ``load_services(path, [ParcelSent])``.
+The broker keeps to the rights in each ``service.toml``, as RabbitMQ does.
 
 It needs the extra ``worker``; ``postroad.testing.relaying``, for a service with an outbox,
 ``database`` as well.

@@ -38,7 +38,7 @@ async def serving(
     """Run a worker of the service whose keys these are; drain it at the end.
 
     Raises:
-        NotAuthorised: services.toml does not let the service answer.
+        NotAuthorised: service.toml does not let the service answer.
         ValueError: a handler is for a request to another service.
     """
     for contract in handlers:
@@ -72,10 +72,10 @@ async def working(
 ) -> AsyncIterator[BackgroundWorker]:
     """Work off one of a service's queues of events and jobs; drain it at the end.
 
-    ``queue`` is a key of the service's ``works`` in services.toml.
+    ``queue`` is a key of the service's ``works`` in service.toml.
 
     Raises:
-        NotAuthorised: services.toml has no such queue, or does not let it take what is handled.
+        NotAuthorised: service.toml has no such queue, or does not let it take what is handled.
     """
     whole_name = work_queue(keys.service, queue)
     _check_may_consume(broker, keys.service, whole_name, f"works.{queue}")
@@ -101,7 +101,7 @@ async def calling(
     """Run a client of the service whose keys these are.
 
     Raises:
-        NotAuthorised: services.toml does not let the service call.
+        NotAuthorised: service.toml does not let the service call.
     """
     if not keys.trust.services[keys.service].calls:
         _lacks(keys.service, "calls")
@@ -124,7 +124,7 @@ def _check_may_consume(broker: Reachable, service: str, queue: str, right: str) 
 
 
 def _lacks(service: str, right: str) -> NoReturn:
-    raise NotAuthorised(f"{service} lacks a right in services.toml: {right}")
+    raise NotAuthorised(f"{service} lacks a right in service.toml: {right}")
 
 
 @asynccontextmanager

@@ -1,4 +1,8 @@
-"""Who there is, and what each service may do: ``services.toml``, which explains its fields."""
+"""Who there is, and what each service may do.
+
+Our own say so in the ``service.toml`` of their package (``postroad.topology.manifest``), those that
+were added to a running system in the ``services.toml`` of its state folder.
+"""
 
 import re
 import tomllib
@@ -22,11 +26,11 @@ _NAME_MAX = 63
 
 
 class ServicesFileError(Exception):
-    """services.toml is missing or wrong; the message says where."""
+    """A service.toml or services.toml is missing or wrong; the message says where."""
 
 
 class Service(BaseModel):
-    """One table of services.toml, which explains the fields."""
+    """What a service may do; docs/service-toml.md explains the fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,6 +44,7 @@ class Service(BaseModel):
     acts_for_users: bool = False
     issues_tokens: bool = False
     redrives: bool = False
+    offers_http: bool = False
     connections: int = 50
 
 
@@ -119,7 +124,7 @@ class Services(RootModel[dict[str, Service]]):
         except ValidationError as error:
             raise ServicesFileError(explain(error)) from error
         for name in services.root:  # each names a folder
-            _check_name(name)
+            check_name(name)
         return services
 
     def check(self) -> None:
@@ -131,7 +136,7 @@ class Services(RootModel[dict[str, Service]]):
             for field, contracts in offers.items():
                 _check_rights(name, field, getattr(service, field), contracts)
             for queue, taken in service.works.items():
-                _check_name(queue)
+                check_name(queue)
                 _check_rights(
                     name, f"works.{queue}", taken, [*offers["publishes"], *offers["enqueues"]]
                 )
@@ -140,7 +145,8 @@ class Services(RootModel[dict[str, Service]]):
                 raise ServicesFileError(f"{name}: there is no queue {min(strange)} to watch")
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raise ``ServicesFileError`` for what cannot name a service, a queue or a program."""
     if len(name) > _NAME_MAX:
         raise ServicesFileError(
             f"{name[:_NAME_MAX]}… is no name: {len(name)} characters are more than {_NAME_MAX}"

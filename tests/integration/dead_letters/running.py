@@ -15,7 +15,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from ops.commands.provision import provision
 from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK
-from ops.services import programs
+from ops.services.manifests import our_services
 from ops.state.folder import StateFolder
 from ops.terminal.logs import hide_logs
 from postroad.broker.rabbitmq import RabbitBroker
@@ -40,7 +40,6 @@ from postroad.topology.names import (
     rpc_queue,
     work_queue,
 )
-from postroad.topology.services import load_services
 from tests.support.nodes import ADMIN, ADMIN_PASSWORD
 
 SYNC, AUDIT, ASKED = work_queue("catalog", "sync"), work_queue("auth", "audit"), rpc_queue("auth")
@@ -62,7 +61,7 @@ class Running:
     def __init__(self, folder: Path) -> None:
         self.state = StateFolder(folder)
         with self.state.held("tests"):
-            wanted = provision(self.state, load_services(programs.SERVICES_FILE))
+            wanted = provision(self.state, our_services())
         admin = {"users": [{"name": ADMIN, "tags": []}]}
         wanted["users"] += with_passwords(admin, {ADMIN: ADMIN_PASSWORD})["users"]
         wanted["permissions"].append(

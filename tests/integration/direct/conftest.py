@@ -10,8 +10,9 @@ from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity, TrustBundle
 from postroad.settings import MessagingSettings
 from postroad.topology.definitions import Definitions, definitions
-from postroad.topology.services import Service, Services, load_services, trust_bundle
-from tests.conftest import SERVICES_FILE
+from postroad.topology.manifest import find_services
+from postroad.topology.services import Service, Services, trust_bundle
+from tests.conftest import ROOT
 from tests.support.brokers import RabbitUnderTest
 from tests.support.vhosts import PASSWORD
 
@@ -35,7 +36,7 @@ class ServiceFiles:
 
 @pytest.fixture(scope="package")
 def services() -> Services:
-    return Services(load_services(SERVICES_FILE).root | {"shop": SHOP})
+    return Services(find_services(ROOT).root | {"shop": SHOP})
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ RULE = Policy(
     polling_s=5,
     down=ScaleDown(
         stabilization_window_seconds=60,
-        policies=(Rate(type="Percent", value=50, period_seconds=30),),
+        policies=(Rate("Percent", 50, 30),),
     ),
 )
 WORLD = World(

@@ -9,14 +9,13 @@ import pytest
 from http_bridge.app import Bridge
 from http_bridge.asgi.messages import Headers
 from http_bridge.http.cookies import COOKIES_MAX
-from http_bridge.routes.table import ROUTES
 from postroad.contracts.auth import GetOwnUser, UserProfile
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity
 from postroad.security.token_verifier import Revocations
 from postroad.testing import calling, serving
 from postroad.testing.keys import token_text
-from tests.support.bridges import ask, cookies, make_bridge, make_test_backend
+from tests.support.bridges import ROUTES, ask, cookies, make_bridge, make_test_backend
 from tests.support.brokers import MemoryUnderTest
 
 STALE = "eyJhbGciOiJFZERTQSJ9.e30.AA"

@@ -11,13 +11,12 @@ from structlog.testing import capture_logs
 from http_bridge.app import Bridge
 from http_bridge.asgi.messages import HttpRequest, HttpResponse, Scope
 from http_bridge.routes.backend import Backend, HandlerRoute
-from http_bridge.routes.table import ROUTES
 from postroad.contracts.errors import InvalidRequest
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity
 from postroad.testing import eventually
 from postroad.testing.keys import token_text
-from tests.support.bridges import ask, make_bridge, make_test_backend
+from tests.support.bridges import ROUTES, ask, make_bridge, make_test_backend
 from tests.support.brokers import MemoryUnderTest
 from tests.support.scraping import Scrape
 

@@ -66,7 +66,7 @@ async def test_a_service_whose_database_takes_no_change_makes_it_not_ready(
 async def test_a_service_that_declares_a_probe_is_asked(
     memory_broker: MemoryUnderTest, keys: dict[str, KeyRing]
 ) -> None:
-    class ProbeDoors(Request[Readiness], method="catalog.doors.probe"):
+    class ProbeDoors(Request[Readiness], method="catalog.syncs.probe"):
         """Whether a door could be opened."""
 
     def shut(_: ProbeDoors) -> Readiness:

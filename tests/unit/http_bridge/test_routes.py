@@ -10,7 +10,7 @@ from http_bridge.asgi.messages import Headers
 from http_bridge.documents.openapi import build_document
 from http_bridge.routes.backend import HandlerRoute
 from http_bridge.routes.routing import ContractRoute, Route, Router
-from http_bridge.routes.table import ROUTES, SERVICES, shown
+from http_bridge.routes.table import shown
 from http_bridge.settings import BridgeSettings
 from postroad.contracts.base import Request
 from postroad.contracts.catalog import GetProduct, ListProducts, ProductPage
@@ -21,7 +21,8 @@ from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity
 from postroad.testing import calling, serving
 from postroad.testing.keys import token_text
-from tests.support.bridges import ask, make_bridge
+from postroad.topology.services import Services
+from tests.support.bridges import ROUTES, SERVICES, ask, make_bridge
 from tests.support.brokers import MemoryUnderTest
 from tests.support.scraping import Scrape
 
@@ -69,6 +70,14 @@ async def get_stock(request: GetStock) -> Stock:
 
 async def set_stock(request: SetStock) -> Stock:
     return Stock(product_id=request.product_id, warehouse=request.warehouse, count=request.count)
+
+
+@pytest.fixture(scope="session")
+def services(services: Services) -> Services:
+    """Let the bridge pass on what the new lines name."""
+    bridge = services.root["bridge"]
+    more = bridge.model_copy(update={"calls": (*bridge.calls, "catalog.*")})
+    return Services(services.root | {"bridge": more})
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Histogram as PrometheusHistogram
 
 from http_bridge.http.metrics import METHODS, HttpMetrics
-from http_bridge.routes.table import ROUTES
 from ops.local.ports import LOOPBACK, free_ports
 from postroad.contracts.errors import Unavailable
 from postroad.observability import metrics_server
@@ -30,6 +29,7 @@ from postroad.observability.metrics_server import (
 )
 from postroad.settings import MetricsSettings
 from postroad.testing import eventually
+from tests.support.bridges import ROUTES
 from tests.support.scraping import Scrape, scrape
 
 DURATIONS_S = (0.0, 0.0004, 0.0005, 0.00051, 0.02, 0.05, 0.07, 1.0, 59.0, 60.0, 61.0, 7200.0)

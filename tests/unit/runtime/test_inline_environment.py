@@ -8,18 +8,18 @@ import pytest
 from ops.commands.dispatch import run_command
 from ops.commands.provision import provision
 from ops.services import programs
+from ops.services.manifests import ROOT, our_services
 from ops.services.operator import settings_as
 from ops.state.credentials import identity
 from ops.state.folder import StateFolder
 from postroad.security.keys import Identity, TrustBundle
 from postroad.settings import CONTENTS
-from postroad.topology.services import load_services
 
 
 @pytest.fixture
 def state(tmp_path: Path) -> StateFolder:
     state = StateFolder(tmp_path / "state")
-    provision(state, load_services(programs.SERVICES_FILE))
+    provision(state, our_services())
     return state
 
 
@@ -49,7 +49,7 @@ def test_without_a_name_it_is_what_the_procfile_reads(
     assert env(state, "--inline") == 0
 
     lines = printed(capsys)
-    procfile = programs.SERVICES_FILE.parents[1].joinpath("Procfile").read_text()
+    procfile = ROOT.joinpath("Procfile").read_text()
     assert lines.pop("TRUST")
     assert all(f"=${variable} " in procfile for variable in lines)
     assert procfile.count("IDENTITY=$") == procfile.count("exec ")

@@ -1,6 +1,5 @@
 import base64
 import hashlib
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,6 @@ from postroad.topology.names import (
 from postroad.topology.rules import ChannelClosed, Rules
 from postroad.topology.services import Services, ServicesFileError, load_services, trust_bundle
 
-COMMITTED = Path(__file__).parents[3] / "rabbitmq" / "definitions.json"
-
 
 def entries(topology: Definitions, kind: str, **wanted: Any) -> list[dict[str, Any]]:
     return [
@@ -47,10 +44,6 @@ def policy_of(topology: Definitions, queue: str) -> dict[str, Any]:
     (policy,) = (each for each in topology["policies"] if re.search(each["pattern"], queue))
     definition: dict[str, Any] = policy["definition"]
     return definition
-
-
-def test_the_committed_definitions_are_the_generated_ones(topology: Definitions) -> None:
-    assert json.loads(COMMITTED.read_text()) == topology, "run: postroad definitions"
 
 
 def test_every_method_is_routed_to_its_services_queue(topology: Definitions) -> None:

@@ -89,4 +89,4 @@ def test_a_command_that_waits_says_what_may_have_happened(tmp_path: Path) -> Non
 def test_a_command_that_is_to_ignore_interrupts_does_so() -> None:
     ignoring = f"import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n{AT_AN_IMPORT}"
 
-    assert interrupted(ignoring, "ops.state.folder", "definitions", "--check") == (0, "")
+    assert interrupted(ignoring, "ops.state.folder", "definitions") == (0, "")

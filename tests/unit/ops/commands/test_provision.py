@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from ops.commands.dispatch import run_command
-from ops.commands.provision import DATABASES
+from ops.services.manifests import our_services
 from ops.services.operator import OPERATOR, operator_rights
-from ops.services.programs import SERVICES_FILE, added_services
+from ops.services.programs import added_services
 from ops.state.folder import StateFolder
 from postroad.security.keys import Identity, TrustBundle
 from postroad.topology.names import SCALER
-from postroad.topology.services import load_services
 
-SERVICES = load_services(SERVICES_FILE)
+SERVICES = our_services()
+DATABASES = ("auth", "catalog")
 
 
 def run(folder: Path, *arguments: str) -> int:

@@ -18,6 +18,7 @@ import pytest
 
 from ops.commands.dispatch import run_command
 from ops.dead_letters.handler_search import find_handler
+from ops.services.manifests import manifests
 from postroad.asyncapi.examples import EXAMPLES
 from postroad.contracts.base import Job
 from postroad.contracts.errors import InternalError
@@ -331,7 +332,8 @@ def test_a_test_of_each_message_of_ours_runs_and_is_formatted(tmp_path: Path) ->
             check=False,
         )
         assert done.returncode == 0, done.stdout
-    (tmp_path / "rabbitmq").symlink_to(ROOT / "rabbitmq")
+    for each in manifests():
+        (tmp_path / each.folder.name).symlink_to(each.folder)
 
     said = run_pytest(tmp_path, "-o", "asyncio_mode=auto")
 

@@ -14,7 +14,7 @@ from ops.scaling.rule import Decision, Memory, decide
 STEP_S = 5.0
 WINDOW_S = 60
 COOLDOWN_S = 30
-NO_LIMIT = Rate(type="Pods", value=1000, period_seconds=15)
+NO_LIMIT = Rate("Pods", 1000, 15)
 UP = ScaleUp(policies=(NO_LIMIT,))
 DOWN = ScaleDown(stabilization_window_seconds=0, policies=(NO_LIMIT,))
 RPC = Policy(
@@ -96,7 +96,7 @@ def test_the_reason_names_the_tolerance() -> None:
 
 @pytest.mark.parametrize(("replicas", "wanted"), [(25, 10), (1, 2)])
 def test_a_number_that_is_not_allowed_is_put_right_at_once(replicas: int, wanted: int) -> None:
-    slow = ScaleDown(policies=(Rate(type="Pods", value=1, period_seconds=60),))
+    slow = ScaleDown(policies=(Rate("Pods", 1, 60),))
     run = Run(replace(RPC, min_replicas=2, down=slow), replicas=replicas)
 
     assert run.step(40).replicas == wanted
@@ -106,7 +106,7 @@ def test_a_number_that_is_not_allowed_is_put_right_at_once(replicas: int, wanted
 
 
 def test_pods_limit_how_many_are_added_in_a_period() -> None:
-    up = ScaleUp(policies=(Rate(type="Pods", value=2, period_seconds=15),))
+    up = ScaleUp(policies=(Rate("Pods", 2, 15),))
     run = Run(replace(RPC, up=up))
 
     decision = run.step(200)
@@ -117,15 +117,15 @@ def test_pods_limit_how_many_are_added_in_a_period() -> None:
 
 
 def test_percent_of_what_there_was_is_rounded_up() -> None:
-    up = ScaleUp(policies=(Rate(type="Percent", value=10, period_seconds=15),))
+    up = ScaleUp(policies=(Rate("Percent", 10, 15),))
 
     assert Run(replace(RPC, up=up)).step(200).replicas == 2
 
 
 def test_the_larger_of_two_policies_counts_unless_the_smaller_is_selected() -> None:
     rates = (
-        Rate(type="Percent", value=100, period_seconds=15),
-        Rate(type="Pods", value=4, period_seconds=15),
+        Rate("Percent", 100, 15),
+        Rate("Pods", 4, 15),
     )
     larger, smaller = ScaleUp(policies=rates), ScaleUp(policies=rates, select_policy="Min")
 
@@ -136,7 +136,7 @@ def test_the_larger_of_two_policies_counts_unless_the_smaller_is_selected() -> N
 def test_fewer_go_in_a_period_than_a_policy_allows() -> None:
     down = ScaleDown(
         stabilization_window_seconds=0,
-        policies=(Rate(type="Percent", value=50, period_seconds=30),),
+        policies=(Rate("Percent", 50, 30),),
     )
     run = Run(replace(RPC, down=down), replicas=8)
 
@@ -145,26 +145,26 @@ def test_fewer_go_in_a_period_than_a_policy_allows() -> None:
 
 def test_of_two_policies_down_the_larger_counts_unless_min_is_selected() -> None:
     rates = (
-        Rate(type="Percent", value=50, period_seconds=15),
-        Rate(type="Pods", value=1, period_seconds=15),
+        Rate("Percent", 50, 15),
+        Rate("Pods", 1, 15),
     )
     larger = ScaleDown(stabilization_window_seconds=0, policies=rates)
-    smaller = larger.model_copy(update={"select_policy": "Min"})
+    smaller = replace(larger, select_policy="Min")
 
     assert Run(replace(RPC, down=larger), replicas=8).step(0).replicas == 4
     assert Run(replace(RPC, down=smaller), replicas=8).step(0).replicas == 7
 
 
 def test_a_direction_can_be_disabled() -> None:
-    up = UP.model_copy(update={"select_policy": "Disabled"})
-    down = DOWN.model_copy(update={"select_policy": "Disabled"})
+    up = replace(UP, select_policy="Disabled")
+    down = replace(DOWN, select_policy="Disabled")
     run = Run(replace(RPC, up=up, down=down), replicas=3)
 
     assert run.steps(200, 0) == [3, 3]
 
 
 def test_what_was_removed_in_a_period_may_be_added_again() -> None:
-    up = ScaleUp(policies=(Rate(type="Pods", value=1, period_seconds=15),))
+    up = ScaleUp(policies=(Rate("Pods", 1, 15),))
     run = Run(replace(RPC, up=up), replicas=8)
 
     assert run.steps(60, 200) == [3, 9]
@@ -174,7 +174,7 @@ def test_what_was_removed_in_a_period_may_be_added_again() -> None:
 
 
 def test_down_goes_to_the_most_that_was_wanted_within_the_window() -> None:
-    down = DOWN.model_copy(update={"stabilization_window_seconds": WINDOW_S})
+    down = replace(DOWN, stabilization_window_seconds=WINDOW_S)
     run = Run(replace(RPC, down=down), replicas=5)
     run.steps(100, 60)
 
@@ -187,7 +187,7 @@ def test_down_goes_to_the_most_that_was_wanted_within_the_window() -> None:
 
 
 def test_up_goes_to_the_least_that_was_wanted_within_the_window() -> None:
-    up = UP.model_copy(update={"stabilization_window_seconds": WINDOW_S})
+    up = replace(UP, stabilization_window_seconds=WINDOW_S)
     run = Run(replace(RPC, up=up))
     run.steps(20, 60)
 
@@ -199,7 +199,7 @@ def test_up_goes_to_the_least_that_was_wanted_within_the_window() -> None:
 
 
 def test_who_has_just_begun_does_not_end_what_runs_within_the_window() -> None:
-    down = DOWN.model_copy(update={"stabilization_window_seconds": WINDOW_S})
+    down = replace(DOWN, stabilization_window_seconds=WINDOW_S)
 
     assert Run(replace(RPC, down=down), replicas=5).step(0).replicas == 5
 
@@ -237,7 +237,7 @@ def test_the_last_process_ends_when_nothing_was_to_do_for_the_cooldown() -> None
 
 
 def test_all_that_are_left_end_after_the_cooldown_whatever_the_window() -> None:
-    down = DOWN.model_copy(update={"stabilization_window_seconds": 300})
+    down = replace(DOWN, stabilization_window_seconds=300)
     run = Run(replace(BACKGROUND, down=down))
     run.steps(100)
 
@@ -295,23 +295,16 @@ def test_a_depth_in_between_begins_the_count_of_failures_anew() -> None:
 
 # whatever comes
 
-rates = st.fixed_dictionaries(
-    {
-        "type": st.sampled_from(["Pods", "Percent"]),
-        "value": st.integers(1, 200),
-        "period_seconds": st.integers(1, 120),
-    }
-).map(lambda fields: Rate(**fields))
-behaviors = st.fixed_dictionaries(
-    {
-        "stabilization_window_seconds": st.integers(0, 120),
-        "select_policy": st.sampled_from(["Max", "Min", "Disabled"]),
-        "policies": st.lists(rates, min_size=1, max_size=3).map(tuple),
-    }
+rates = st.builds(
+    Rate,
+    type=st.sampled_from(["Pods", "Percent"]),
+    value=st.integers(1, 200),
+    period_seconds=st.integers(1, 120),
 )
-fallbacks = st.fixed_dictionaries(
-    {"failure_threshold": st.integers(0, 3), "replicas": st.integers(0, 20)}
-).map(lambda fields: Fallback(**fields))
+windows = st.integers(0, 120)
+choices = st.sampled_from(["Max", "Min", "Disabled"])
+several = st.lists(rates, min_size=1, max_size=3).map(tuple)
+fallbacks = st.builds(Fallback, failure_threshold=st.integers(0, 3), replicas=st.integers(0, 20))
 policies = st.builds(
     Policy,
     program=st.just("catalog_worker"),
@@ -321,8 +314,12 @@ policies = st.builds(
     min_replicas=st.integers(0, 3),
     max_replicas=st.integers(3, 12),
     cooldown_s=st.integers(0, 120),
-    up=behaviors.map(lambda fields: ScaleUp(**fields)),
-    down=behaviors.map(lambda fields: ScaleDown(**fields)),
+    up=st.builds(
+        ScaleUp, stabilization_window_seconds=windows, select_policy=choices, policies=several
+    ),
+    down=st.builds(
+        ScaleDown, stabilization_window_seconds=windows, select_policy=choices, policies=several
+    ),
     fallback=st.none() | fallbacks,
 )
 moments = st.lists(
@@ -368,9 +365,9 @@ def test_none_end_that_were_wanted_within_the_window(
 def test_a_period_adds_no_more_than_the_most_generous_policy_allows(
     policy: Policy, moments: list[tuple[int | None, float]]
 ) -> None:
-    rate = Rate(type="Pods", value=2, period_seconds=60)
+    rate = Rate("Pods", 2, 60)
     policy = replace(policy, min_replicas=1, fallback=None, up=ScaleUp(policies=(rate,)))
-    policy = replace(policy, down=policy.down.model_copy(update={"select_policy": "Disabled"}))
+    policy = replace(policy, down=replace(policy.down, select_policy="Disabled"))
     run, counts = Run(policy), [(0.0, 1)]
 
     for depth, after_s in moments:

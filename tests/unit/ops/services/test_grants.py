@@ -11,12 +11,13 @@ from ops.local.broker import BrokerError, PrivateBroker
 from ops.local.running import addresses, running_broker
 from ops.services import grants, programs
 from ops.services.grants import GrantError
+from ops.services.manifests import our_services
 from ops.state import credentials
 from ops.state.folder import StateError, StateFolder
 from postroad.security.keys import TrustBundle
 from postroad.topology.definitions import definitions
 from postroad.topology.names import SCALER
-from postroad.topology.services import Service, Services, ServicesFileError, load_services
+from postroad.topology.services import Service, Services, ServicesFileError
 from tests.unit.ops.services.conftest import SHOP
 
 
@@ -40,7 +41,7 @@ async def test_the_next_start_knows_it(state: StateFolder) -> None:
 
     allowed = programs.allowed_services(StateFolder(state.folder))
 
-    ours = load_services(programs.SERVICES_FILE)
+    ours = our_services()
     assert allowed == Services(ours.root | {"shop": SHOP})
     users = programs.broker_definitions(state, allowed)["users"]
     assert [user["name"] for user in users] == [*allowed.names, SCALER]

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copy
 from unittest.mock import Mock
 
 import pytest
 
 from ops.local.broker import PrivateBroker
 from ops.local.running import addresses
-from ops.services import grants, programs
+from ops.services import grants, manifests, programs
 from ops.services.grants import GrantError
 from ops.state import credentials
 from ops.state.folder import StateError, StateFolder
@@ -126,9 +127,13 @@ def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Non
     """Take a service among our own, as somebody does who writes one."""
 
     def take(name: str) -> None:
-        file = tmp_path / "ours.toml"
-        file.write_text(f"{programs.SERVICES_FILE.read_text()}\n[{name}]\nanswers = true\n")
-        monkeypatch.setattr(programs, "SERVICES_FILE", file)
+        for each in manifests.manifests():
+            tmp_path.joinpath(each.folder.name).mkdir()
+            copy(each.folder / "service.toml", tmp_path / each.folder.name)
+        package = tmp_path / f"{name}_worker"
+        package.mkdir()
+        package.joinpath("service.toml").write_text(f"name = '{name}'\nrights.answers = true\n")
+        monkeypatch.setattr(manifests, "ROOT", tmp_path)
 
     return take
 
