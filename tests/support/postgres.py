@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from testcontainers.core.container import DockerContainer
 
+from ops.local.ports import LOOPBACK
 from tests.support.docker import docker_gives, image_of
 
 DEFAULT_IMAGE = "postgres:17-alpine"
@@ -71,13 +73,15 @@ def running_postgres() -> Iterator[Server]:
 def _container(image: str) -> Iterator[Server]:
     container = (
         DockerContainer(image)
-        .with_exposed_ports(5432)
         .with_env("POSTGRES_USER", _USER)
         .with_env("POSTGRES_PASSWORD", _USER)
         .with_env("POSTGRES_DB", "postgres")
     )
+    # On one address: Docker may choose another port for IPv6, and `localhost` means either.
+    port: Any = {"5432/tcp": (LOOPBACK, None)}
+    container.ports = port
     with container:
-        where = f"{container.get_container_host_ip()}:{container.get_exposed_port(5432)}"
+        where = f"{LOOPBACK}:{container.get_exposed_port(5432)}"
         server = Server(f"postgresql://{_USER}:{_USER}@{where}/", "")
         _await(server)
         yield server
