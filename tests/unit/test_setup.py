@@ -61,36 +61,58 @@ def test_a_folder_with_spaces_and_any_letters_is_fine(tmp_path: Path) -> None:
     assert checked(folder).returncode == 0
 
 
+FULL = 'case $2 in *_base_executable*) echo "$0";; esac'
+BARE = f"case $2 in *ensurepip*) exit 1;; esac; {FULL}"
+OLD = "exit 1"
+SHIM = "echo 'pyenv: command not found' >&2; exit 127"
+
+
 @pytest.mark.parametrize(
     ("there", "found"),
     [
-        ("python3 python3.11", "python3"),
-        ("python3.11 python3.14 python3.12", "python3.14"),
-        ("python3.10", ""),
+        ({"a/python3": FULL, "a/python3.11": FULL}, "a/python3.11"),
+        ({"a/python3.11": FULL, "a/python3.14": FULL, "a/python3.12": FULL}, "a/python3.14"),
+        ({"a/python3.14": SHIM, "a/python3.13": FULL}, "a/python3.13"),
+        ({"a/python3.14": SHIM, "b/python3.14": FULL, "b/python3.13": FULL}, "b/python3.14"),
+        ({"a/python3.14": BARE, "a/python3.13": FULL}, "a/python3.13"),
+        ({"a/python3.14": BARE, "a/python3": FULL}, "a/python3"),
+        ({"a/python3": OLD, "b/python3": FULL}, "b/python3"),
+        ({"a/python3": OLD, "a/python3.14": BARE}, ""),
     ],
 )
-def test_the_systems_python_is_taken_or_else_the_newest(
-    tmp_path: Path, there: str, found: str
+def test_the_newest_python_that_can_make_an_environment_is_taken(
+    tmp_path: Path, there: dict[str, str], found: str
 ) -> None:
-    for name in there.split():
+    for name, what_it_does in there.items():
         interpreter = tmp_path / name
-        status = int(name == "python3.10")  # of the question whether it is new enough
-        interpreter.write_text(f"#!/bin/sh\ncase $2 in *exit*) exit {status};; esac\necho {name}\n")
+        interpreter.parent.mkdir(exist_ok=True)
+        interpreter.write_text(f"#!/bin/sh\n{what_it_does}\n")
         interpreter.chmod(0o755)
 
-    done = subprocess.run(
-        [
-            shutil.which("bash") or "bash",
-            "-euc",
-            f"fail() {{ exit 1; }}; {function('find_python')}; find_python",
-        ],
-        env={"PATH": str(tmp_path)},
+    done = find_python({"PATH": f"{tmp_path / 'a'}:{tmp_path / 'b'}"})
+
+    assert done.stdout.strip() == (str(tmp_path / found) if found else "")
+
+
+def test_the_python_that_somebody_names_is_taken(tmp_path: Path) -> None:
+    named = tmp_path / "mine"
+    named.write_text(f"#!/bin/sh\n{FULL}\n")
+    named.chmod(0o755)
+
+    done = find_python({"PATH": os.environ["PATH"], "BASE_PYTHON": str(named)})
+
+    assert done.stdout.strip() == str(named)
+
+
+def find_python(environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    functions = "; ".join(map(function, ["base_of", "makes_venvs", "find_python"]))
+    return subprocess.run(
+        [shutil.which("bash") or "bash", "-euc", f"fail() {{ exit 1; }}; {functions}; find_python"],
+        env=environment,
         stdout=subprocess.PIPE,
         text=True,
         check=False,
     )
-
-    assert done.stdout.strip() == found
 
 
 def checked(folder: Path | bytes) -> "subprocess.CompletedProcess[bytes]":
