@@ -10,7 +10,7 @@ PYTHON := $(VENV)/bin/python
 export PYTHONDONTWRITEBYTECODE :=  # compiled modules make a start faster
 
 .DEFAULT_GOAL := help
-.PHONY: run test check audit sbom fuzz safeguards faults bench scaling soak lock screenshots clean help
+.PHONY: run test check audit sbom fuzz safeguards faults upgrades bench scaling soak lock screenshots clean help
 
 run: ## start everything here: make run [UPSTREAM=https://dummyjson.com] [PORT=8000]
 	@bin/setup && exec $(VENV)/bin/postroad up --port '$(PORT)' $(if $(UPSTREAM),--upstream '$(UPSTREAM)')
@@ -20,6 +20,9 @@ test: ## unit, integration (a real RabbitMQ) and end-to-end tests: make test [AR
 
 faults: ## break the running system in every way we know, and check what it promises (half an hour)
 	@bin/setup --dev && exec $(PYTHON) -m tests.faults --report tests/faults/results/campaign.md $(ARGS)
+
+upgrades: ## an older release and this one side by side under load: make upgrades [ARGS='--before REV']
+	@bin/setup --dev && exec $(PYTHON) -m tests.upgrades $(ARGS)
 
 check: ## lint, format, types, imports, no secrets in files, and generated files in date
 	@bin/setup --dev

@@ -7,15 +7,13 @@ from collections import Counter
 from contextlib import AsyncExitStack, closing, suppress
 from pathlib import Path
 
-import httpx
-
 from ops.local.broker import BrokerError
 from ops.terminal.progress import say
 from postroad.testing import eventually
 from postroad.topology.names import VHOST, dead_queue, work_queue
 from tests.faults.brokers.containers import left_behind
 from tests.faults.checker import HEALTHY_WITHIN_S
-from tests.faults.crowd import PATIENCE_S, crowd
+from tests.faults.crowd import crowd
 from tests.faults.effects import Effects
 from tests.faults.health import Health
 from tests.faults.kinds import ALL_KINDS
@@ -42,9 +40,8 @@ async def run(
         system = await context.enter_async_context(running_system(folder, choice))
         records.broker = await system.brokers.describe()
         say(records.broker)
-        effects = context.enter_context(closing(Effects(system.state)))
-        http = httpx.AsyncClient(base_url=system.url, timeout=PATIENCE_S, trust_env=False)
-        await context.enter_async_context(http)
+        effects = context.enter_context(closing(Effects(system.auth_url, system.catalog_url)))
+        http = await context.enter_async_context(system.browser())
         async with crowd(system, records, seed) as client:
             health = Health(http, client, effects)
             if problem := await health.restored():
@@ -59,7 +56,8 @@ async def run(
                 if records.faults[-1].was_the_end or time.monotonic() > over_at:
                     break
             records.broker_after = await _in_broker(system, records.broker_before)
-        await _reckon(system, effects, records)
+        await reckon(effects, records)
+        records.given_up = await _given_up(system)
     records.left_over = left_over(folder)
     if choice.image:
         records.left_over += await left_behind(system.folder_of_nodes)
@@ -115,7 +113,7 @@ async def _in_broker(system: System, before: Counter[str]) -> Counter[str]:
     return found
 
 
-async def _reckon(system: System, effects: Effects, records: Records) -> None:
+async def reckon(effects: Effects, records: Records) -> None:
     """Wait until all that was accepted has had its effect, and read what there is."""
     wanted = {(each.name, each.key) for each in records.accepted}
 
@@ -126,6 +124,9 @@ async def _reckon(system: System, effects: Effects, records: Records) -> None:
 
     with suppress(AssertionError):  # the checker will say so
         await eventually(lambda: asyncio.to_thread(all_done), timeout_s=SETTLE_S)
+
+
+async def _given_up(system: System) -> dict[str, int]:
     listed = await system.brokers.ctl("list_queues", "-p", VHOST, "name", "messages")
     depths = dict(line.split("\t") for line in listed.splitlines())
-    records.given_up = {queue: int(depths[dead_queue(queue)]) for queue in WORK}
+    return {queue: int(depths[dead_queue(queue)]) for queue in WORK}

@@ -7,8 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
-import httpx
-
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.contracts.events import LoginSucceeded
 from postroad.messaging.client import Client
@@ -16,45 +14,76 @@ from postroad.messaging.event_listener import EventListener, ReceivedEvent
 from postroad.runtime.blocking import BlockingClient
 from postroad.runtime.connect import connect
 from postroad.security.key_watch import watch_key_files
-from tests.e2e.system import TIMEOUT_S
 from tests.faults.load import PASSWORD, Caller, Visitor
 from tests.faults.records import Records, Stall
 from tests.faults.system import System
-from tests.faults.work import Door, Operator
+from tests.faults.work import SYNC_PAUSE_S, Door, Operator
 
 VISITORS = 6
 CALLERS = 3
-# more than anybody is promised, so that a late answer is seen to be one
-PATIENCE_S = TIMEOUT_S + 4.0
 _BEAT_S, _STALL_S = 0.05, 0.1
 
 
 @asynccontextmanager
 async def crowd(system: System, records: Records, seed: int) -> AsyncIterator[Client]:
     """Put load on a system; give a client with which to see whether callers are answered."""
-    names = [f"visitor{number}" for number in range(VISITORS)]
+    async with (
+        people(system, records, seed) as visitors,
+        services(system, records, seed, visitors) as client,
+    ):
+        yield client
+
+
+@asynccontextmanager
+async def people(
+    system: System,
+    records: Records,
+    seed: int,
+    *,
+    count: int = VISITORS,
+    sync_pause_s: float = SYNC_PAUSE_S,
+) -> AsyncIterator[list[Visitor]]:
+    """Let people use the bridge, and one of them renew the catalogue."""
+    names = [f"visitor{number}" for number in range(count)]
     system.add_users(dict.fromkeys(names, PASSWORD))
+    async with AsyncExitStack() as context:
+        visitors = [
+            Visitor(
+                name,
+                await context.enter_async_context(system.browser()),
+                records,
+                seed,
+                stays=number % 2 == 0,
+                timeout_s=system.timeout_s,
+            )
+            for number, name in enumerate(names)
+        ]
+        browser = await context.enter_async_context(system.browser())
+        async with running(
+            *(visitor.run() for visitor in visitors),
+            Operator(browser, records, credentials=system.operator, pause_s=sync_pause_s).run(),
+            _note_stalls(records),
+        ):
+            yield visitors
+
+
+@asynccontextmanager
+async def services(
+    system: System, records: Records, seed: int, visitors: list[Visitor], *, count: int = CALLERS
+) -> AsyncIterator[Client]:
+    """Let services call, listen and publish without the bridge; give the client of one."""
     async with AsyncExitStack() as context:
         client = await context.enter_async_context(connect(system.settings_of("shop")))
         blocking = context.enter_context(BlockingClient(system.settings_of("till")))
         await context.enter_async_context(_listening(system, records))
 
-        async def browser() -> httpx.AsyncClient:
-            made = httpx.AsyncClient(base_url=system.url, timeout=PATIENCE_S, trust_env=False)
-            return await context.enter_async_context(made)
+        def caller(name: str, acts_for: list[Visitor]) -> Caller:
+            return Caller(name, records, acts_for, seed, timeout_s=system.timeout_s)
 
-        visitors = [
-            Visitor(name, await browser(), records, seed, stays=number % 2 == 0)
-            for number, name in enumerate(names)
-        ]
-        callers = [Caller(f"caller{number}", records, visitors, seed) for number in range(CALLERS)]
         async with running(
-            *(visitor.run() for visitor in visitors),
-            *(caller.run(client) for caller in callers),
-            _in_thread(Caller("till", records, [], seed), blocking),
-            Operator(await browser(), records).run(),
+            *(caller(f"caller{number}", visitors).run(client) for number in range(count)),
+            _in_thread(caller("till", []), blocking),
             Door(system, records).run(),
-            _note_stalls(records),
         ):
             yield client
 

@@ -6,7 +6,6 @@ from sqlalchemy import func, select
 
 from auth_worker.tables import audit
 from catalog_worker.tables import syncs
-from ops.state.folder import StateFolder
 from postroad.storage.database import Database
 from tests.faults.records import Sync
 
@@ -14,9 +13,9 @@ from tests.faults.records import Sync
 class Effects:
     """The audit of sign-ins and the syncs of the catalogue."""
 
-    def __init__(self, state: StateFolder) -> None:
-        self._auth = Database(f"sqlite:///{state.users_file}")
-        self._catalog = Database(f"sqlite:///{state.catalog_file}")
+    def __init__(self, auth_url: str, catalog_url: str) -> None:
+        self._auth = Database(auth_url)
+        self._catalog = Database(catalog_url)
 
     def close(self) -> None:
         self._auth.close()
@@ -37,8 +36,13 @@ class Effects:
 
     def syncs(self) -> list[Sync]:
         """Give all syncs."""
+        columns = syncs.c
+        query = select(  # by name: the database may be that of an older version
+            *(columns.id, columns.status, columns.pages, columns.pages_done, columns.products),
+            *(columns.added, columns.removed),
+        )
         with self._catalog.reading() as connection:
-            rows = connection.execute(select(syncs)).all()
+            rows = connection.execute(query).all()
         return [
             Sync(
                 row.id,

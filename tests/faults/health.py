@@ -12,8 +12,7 @@ from postroad.contracts.errors import ServiceError
 from postroad.messaging.client import Client
 from tests.faults.effects import Effects
 from tests.faults.load import read_token
-from tests.faults.system import PRODUCTS
-from tests.faults.work import OPERATOR
+from tests.faults.system import OPERATOR, PRODUCTS
 
 GIVE_UP_S = 90.0  # a system that is not well by then will not be
 _LOOK_S = 0.1

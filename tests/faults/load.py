@@ -16,7 +16,6 @@ from postroad.messaging.client import Client
 from postroad.runtime.blocking import BlockingClient
 from postroad.security.access_tokens import AccessToken
 from postroad.security.signatures import token_hash
-from tests.e2e.system import TIMEOUT_S
 from tests.faults.expected import PAGE_LIMIT, digest
 from tests.faults.records import OK, Accepted, Records, Request
 from tests.faults.system import PRODUCTS
@@ -31,18 +30,27 @@ class Visitor:
     """A person with a browser: signs in, looks at products, signs out again."""
 
     def __init__(
-        self, name: str, http: httpx.AsyncClient, records: Records, seed: int, *, stays: bool
+        self,
+        name: str,
+        http: httpx.AsyncClient,
+        records: Records,
+        seed: int,
+        *,
+        stays: bool,
+        timeout_s: float,
     ) -> None:
         """``stays`` is one who never signs out, so that others may act for them."""
         self._name = name
         self.stays = stays
         self._http = http
         self._records = records
+        self._timeout_s = timeout_s
         self._chance = random.Random(f"{seed} {name}")
         self.token: AccessToken | None = None
 
     async def run(self) -> None:
         actions = [self._product] * 10 + [self._page] * 4 + [self._own_user] * 4
+        actions += [self._no_product]
         actions += [self._sign_in] * 2 + [self._sign_out] * (not self.stays)
         while True:
             action = self._chance.choice(actions) if self.token else self._sign_in
@@ -56,6 +64,15 @@ class Visitor:
             return f"product {answer['data']['id']}", digest(answer["data"])
 
         await self._ask(f"product {number}", "GET", f"/products/{number}", read)
+
+    async def _no_product(self) -> None:
+        number = PRODUCTS + self._chance.randint(1, PRODUCTS)
+        await self._ask(
+            f"no product {number}",
+            *("GET", f"/products/{number}"),
+            lambda problem: (str(problem["detail"]), ""),
+            expects="product_not_found",
+        )
 
     async def _page(self) -> None:
         skip = self._chance.randrange(PRODUCTS)
@@ -99,6 +116,8 @@ class Visitor:
         method: str,
         path: str,
         read: Callable[[Any], Answer],
+        *,
+        expects: str = OK,
         **given: Any,
     ) -> None:
         headers = {"Authorization": f"Bearer {self.token.text}"} if self.token else {}
@@ -110,13 +129,16 @@ class Visitor:
         else:
             self._http.cookies.clear()  # the header is enough, and says whose it is
             outcome = _outcome(response)
-            if outcome == OK:
+            if outcome == expects:
                 answered, said = read(response.json())
+                outcome = OK
             elif outcome == "not_authenticated":
                 self.token = None
         ended = time.monotonic()
         self._records.requests.append(
-            Request(self._name, "http", about, began, ended, TIMEOUT_S, outcome, answered, said)
+            Request(
+                self._name, "http", about, began, ended, self._timeout_s, outcome, answered, said
+            )
         )
 
 
@@ -151,10 +173,13 @@ def read_token(text: str) -> AccessToken:
 class Caller:
     """A service that calls without the bridge, now and then for a person."""
 
-    def __init__(self, name: str, records: Records, visitors: list[Visitor], seed: int) -> None:
+    def __init__(
+        self, name: str, records: Records, visitors: list[Visitor], seed: int, *, timeout_s: float
+    ) -> None:
         self._name = name
         self._records = records
         self._visitors = visitors
+        self._timeout_s = timeout_s
         self._chance = random.Random(f"{seed} {name}")
 
     async def run(self, client: Client) -> None:
@@ -175,7 +200,7 @@ class Caller:
             began, number = time.monotonic(), self._chance.randint(1, PRODUCTS)
             about = f"product {number}"
             try:
-                product = client.call(GetProduct(product_id=number), timeout_s=TIMEOUT_S)
+                product = client.call(GetProduct(product_id=number), timeout_s=self._timeout_s)
             except ServiceError as error:
                 self._note("blocking", about, began, error.code)
             else:
@@ -188,33 +213,33 @@ class Caller:
         kind = self._chance.randrange(4)
         if kind == 0 and signed_in:
             token = self._chance.choice(signed_in)
-            return f"user {token.username}", _own_user(client, token)
+            return f"user {token.username}", _own_user(client, token, self._timeout_s)
         if kind == 1:
             skip = self._chance.randrange(PRODUCTS)
-            return f"page {skip}", _page(client, skip)
+            return f"page {skip}", _page(client, skip, self._timeout_s)
         number = self._chance.randint(1, PRODUCTS)
-        return f"product {number}", _product(client, number)
+        return f"product {number}", _product(client, number, self._timeout_s)
 
     def _note(
         self, way: str, about: str, began: float, outcome: str, answer: Answer = ("", "")
     ) -> None:
         ended = time.monotonic()
         self._records.requests.append(
-            Request(self._name, way, about, began, ended, TIMEOUT_S, outcome, *answer)
+            Request(self._name, way, about, began, ended, self._timeout_s, outcome, *answer)
         )
 
 
-async def _own_user(client: Client, token: AccessToken) -> Answer:
-    user = await client.call(GetOwnUser(), timeout_s=TIMEOUT_S, user=token)
+async def _own_user(client: Client, token: AccessToken, timeout_s: float) -> Answer:
+    user = await client.call(GetOwnUser(), timeout_s=timeout_s, user=token)
     return f"user {user.username}", ""
 
 
-async def _page(client: Client, skip: int) -> Answer:
+async def _page(client: Client, skip: int, timeout_s: float) -> Answer:
     wanted = ListProducts(skip=skip, limit=PAGE_LIMIT)
-    page: ProductPage = await client.call(wanted, timeout_s=TIMEOUT_S)
+    page: ProductPage = await client.call(wanted, timeout_s=timeout_s)
     return f"page {page.skip}", digest(page.model_dump())
 
 
-async def _product(client: Client, number: int) -> Answer:
-    product = await client.call(GetProduct(product_id=number), timeout_s=TIMEOUT_S)
+async def _product(client: Client, number: int, timeout_s: float) -> Answer:
+    product = await client.call(GetProduct(product_id=number), timeout_s=timeout_s)
     return f"product {product.id}", digest(product.model_dump())

@@ -3,10 +3,12 @@
 import asyncio
 import struct
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import httpx
 
 from ops.commands.provision import provision
 from ops.local.broker import PrivateBroker
@@ -27,9 +29,11 @@ from tests.support.nodes import ADMIN, ADMIN_PASSWORD
 BRIDGE = "http_bridge"
 CALLERS = "callers"  # the proxy of those who call without the bridge
 WORKERS = ("auth_worker", "catalog_worker", "auth_audit", "catalog_sync")
+OPERATOR = {"username": "admin", "password": "admin"}  # of development
 PAGE_SIZE = 10
 PRODUCTS = 120
 PROGRAM_REPLICAS = {"catalog_worker": 2, "catalog_sync": 2}
+MORE_PATIENCE_S = 4.0  # so that a late answer is seen to be one
 WAITS_MS = (500, 1_000, 2_000, 10_000)  # those of the product are 1, 10, 60 and 600 s
 # `shop` and `till` call and listen, `gate` reports sign-ins at another door.
 SERVICES = """
@@ -51,6 +55,15 @@ Owned = [Q || Binding <- rabbit_binding:list_for_source(Replies),
 [rabbit_amqqueue:delete(Q, false, false, <<"faults">>) || Q <- Owned],
 length(Owned).
 """
+SETTINGS = {
+    "BRIDGE_TIMEOUT_S": str(e2e.TIMEOUT_S),
+    "CATALOG_CACHE_FRESH_S": "0",
+    "CATALOG_CACHE_REFRESH_S": "0",
+    "CATALOG_CACHE_STALE_S": "0",
+    "CATALOG_BREAKER_REST_S": "1",
+    "CATALOG_SYNC_PAGE_SIZE": str(PAGE_SIZE),
+    **{f"AUTH_{name}".upper(): str(value) for name, value in e2e.CHEAP_ARGON2.items()},
+}
 _CLOCK_FOLDER = Path(__file__).parent / "clock"
 
 
@@ -76,6 +89,10 @@ class System(e2e.System):
         self.choice = choice
         super().__init__(folder)
         self.log = folder / "services.log"
+        self.operator = OPERATOR  # who renews the catalogue
+        self.timeout_s = e2e.TIMEOUT_S  # that a caller gives
+        self.auth_url = f"sqlite:///{self.state.users_file}"
+        self.catalog_url = f"sqlite:///{self.state.catalog_file}"
         self.clocks = folder / "clocks"
         self.folder_of_nodes = folder / "nodes"
         self.proxies: dict[str, Line] = {}
@@ -87,11 +104,8 @@ class System(e2e.System):
             self.allowed = programs.allowed_services(self.state)
             queue_type: QueueType = "quorum" if self.choice.is_cluster else "classic"
             wanted = provision(self.state, self.allowed, rpc_queue_type=queue_type)
-        _shorten_waits(wanted)
-        admin = {"users": [{"name": ADMIN, "tags": []}]}
-        wanted["users"] += with_passwords(admin, {ADMIN: ADMIN_PASSWORD})["users"]
-        everything = {"configure": ".*", "write": ".*", "read": ".*"}
-        wanted["permissions"].append({"user": ADMIN, "vhost": VHOST, **everything})
+        shorten_waits(wanted, WAITS_MS)
+        let_us_in(wanted)
         self._definitions = wanted
         return PrivateBroker(self.state.broker_folder, wanted)
 
@@ -169,6 +183,12 @@ class System(e2e.System):
         with file.open("r+b") as shared:  # in place: the programs have mapped it
             shared.write(struct.pack("d", shift_s))
 
+    def browser(self) -> httpx.AsyncClient:
+        """Make a browser of somebody who waits longer than anybody is promised to have to."""
+        return httpx.AsyncClient(
+            base_url=self.url, timeout=self.timeout_s + MORE_PATIENCE_S, trust_env=False
+        )
+
     def settings_of(self, service: str) -> MessagingSettings:
         """Give the settings of one who calls without the bridge."""
         return MessagingSettings(
@@ -200,28 +220,27 @@ class System(e2e.System):
         return found
 
 
-def _shorten_waits(definitions: Definitions) -> None:
+def shorten_waits(definitions: Definitions, waits_ms: Sequence[int]) -> None:
     """Have failed work tried again sooner than the product does."""
     waits = [each for each in definitions["policies"] if each["name"].startswith("wait.")]
-    for policy, ttl_ms in zip(waits, WAITS_MS, strict=True):
+    for policy, ttl_ms in zip(waits, waits_ms, strict=True):
         policy["definition"]["message-ttl"] = ttl_ms
+
+
+def let_us_in(definitions: Definitions) -> None:
+    """Add the user as whom we look at the broker."""
+    admin = {"users": [{"name": ADMIN, "tags": []}]}
+    definitions["users"] += with_passwords(admin, {ADMIN: ADMIN_PASSWORD})["users"]
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    definitions["permissions"].append({"user": ADMIN, "vhost": VHOST, **everything})
 
 
 @asynccontextmanager
 async def running_system(folder: Path, choice: Choice) -> AsyncIterator[System]:
     """Run a system for as long as the context lasts."""
     system = System(folder, choice)
-    settings = {
-        "BRIDGE_TIMEOUT_S": str(e2e.TIMEOUT_S),
-        "CATALOG_CACHE_FRESH_S": "0",
-        "CATALOG_CACHE_REFRESH_S": "0",
-        "CATALOG_CACHE_STALE_S": "0",
-        "CATALOG_BREAKER_REST_S": "1",
-        "CATALOG_SYNC_PAGE_SIZE": str(PAGE_SIZE),
-        **{f"AUTH_{name}".upper(): str(value) for name, value in e2e.CHEAP_ARGON2.items()},
-    }
     try:
-        await system.start(system.log, **settings)
+        await system.start(system.log, **SETTINGS)
         yield system
     finally:
         await asyncio.shield(system.stop())

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 
 import httpx
@@ -14,8 +15,7 @@ from postroad.security.key_watch import watch_key_files
 from tests.faults.records import Accepted, Records
 from tests.faults.system import System
 
-OPERATOR = {"username": "admin", "password": "admin"}
-_SYNC_PAUSE_S = 0.5
+SYNC_PAUSE_S = 0.5
 _REPORT_PAUSE_S = 0.2
 _OTHER_DOOR = 1_000_000  # a user id that none of our users has
 
@@ -23,23 +23,32 @@ _OTHER_DOOR = 1_000_000  # a user id that none of our users has
 class Operator:
     """Renews the catalogue again and again."""
 
-    def __init__(self, http: httpx.AsyncClient, records: Records) -> None:
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        records: Records,
+        *,
+        credentials: Mapping[str, str],
+        pause_s: float,
+    ) -> None:
         self._http = http
+        self._credentials = dict(credentials)
         self._records = records
+        self._pause_s = pause_s
         self._headers: dict[str, str] = {}
 
     async def run(self) -> None:
         while True:
             with suppress(httpx.TransportError):  # what was not answered was not promised
                 await self._start_one()
-            await asyncio.sleep(_SYNC_PAUSE_S)
+            await asyncio.sleep(self._pause_s)
 
     async def _start_one(self) -> None:
         response = await self._http.post("/products/sync", headers=self._headers)
         if response.status_code == 202:
             self._records.syncs_accepted.add(response.json()["data"]["sync_id"])
         elif response.status_code == 401:
-            signed_in = await self._http.post("/auth", json=OPERATOR)
+            signed_in = await self._http.post("/auth", json=self._credentials)
             if signed_in.status_code == 200:
                 token = signed_in.json()["access_token"]
                 self._headers = {"Authorization": f"Bearer {token}"}
