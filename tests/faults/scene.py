@@ -37,9 +37,13 @@ class Scene:
         """Choose a node of a cluster."""
         return self.chance.choice(self.system.nodes)
 
-    async def well_meanwhile(self) -> None:
-        """Wait until all is well though the harm has not been taken back."""
+    async def well_meanwhile(self, shortest_s: float = 0.0, longest_s: float = 0.0) -> None:
+        """Wait until all is well though the harm has not been taken back, and so long at least.
+
+        What says nothing is missed only after a while: before, all seems well.
+        """
         began = time.monotonic()
+        await self.hold(shortest_s, longest_s)
         problem = await self.restored()
         self.well_meanwhile_s = math.inf if problem else time.monotonic() - began
 

@@ -210,7 +210,8 @@ FORBIDDEN: list[tuple[str, str, Act]] = [
     ("auth", "call anybody", publish(RPC_EXCHANGE, "catalog.products.get")),
     ("auth", "consume another's requests", consume("rpc.catalog")),
     ("auth", "publish another's event", publish(EVENTS_EXCHANGE, "catalog.product.created")),
-    ("auth", "have a queue of its own", own_queue),
+    ("auth", "consume a queue of its own", lambda channel: consume(own_queue(channel))(channel)),
+    ("auth", "bind a queue of its own", bind_own_queue(EVENTS_EXCHANGE, "auth.#")),
     ("auth", "write to another's queue directly", publish("", "rpc.catalog")),
 ]
 

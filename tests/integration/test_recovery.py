@@ -8,7 +8,10 @@ from time import monotonic
 from urllib.error import HTTPError
 
 import pytest
+from pika.channel import Channel
 
+from postroad.broker import isolation
+from postroad.broker.connection import Connection, Login
 from postroad.broker.interfaces import ConnectionState, Outcome
 from postroad.broker.publisher import CONFIRM_TIMEOUT_S
 from postroad.contracts.auth import CreateSession, Session
@@ -16,7 +19,7 @@ from postroad.contracts.errors import OutcomeUnknown, ServiceError, Unavailable
 from postroad.messaging.client import Client
 from postroad.messaging.rpc_worker import Worker
 from postroad.security.keyring import KeyRing
-from postroad.testing import calling, eventually, serving
+from postroad.testing import Reachable, calling, eventually, serving
 from postroad.topology.names import RPC_EXCHANGE, rpc_queue
 from tests.support.brokers import RabbitUnderTest
 from tests.support.services import (
@@ -190,6 +193,47 @@ async def test_a_missing_confirm_ends_the_wait_before_the_heartbeat_does(
 
         assert outcome is Outcome.LOST
         assert await publisher.opened(BACK_WITHIN_S)
+
+
+@pytest.mark.parametrize("user", ["auth", "bridge"])
+async def test_who_consumes_leaves_a_node_that_changes_nothing(
+    rabbit_broker: RabbitUnderTest,
+    keys: dict[str, KeyRing],
+    monkeypatch: pytest.MonkeyPatch,
+    user: str,
+) -> None:
+    """A node that is cut off from the others would answer heartbeats; this one does nothing."""
+    monkeypatch.setattr(isolation, "PAUSE_S", 0.1)
+    monkeypatch.setattr(isolation, "ANSWER_S", 1.0)
+    line = await rabbit_broker.line("silent", broker_heartbeat_s=60)
+    lines: dict[str, Reachable] = dict.fromkeys(("auth", "bridge"), rabbit_broker)
+    lines[user] = line
+    async with (
+        serving(lines["auth"], keys["auth"], {CreateSession: sign_in}),
+        calling(lines["bridge"], keys["bridge"]) as client,
+    ):
+        assert await client.call(SIGN_IN) == SESSION
+
+        rabbit_broker.stall("silent")
+
+        await eventually(lambda: is_answered(client), timeout_s=BACK_WITHIN_S)
+
+
+async def test_a_node_on_which_nothing_gets_ready_is_left(rabbit_broker: RabbitUnderTest) -> None:
+    line = await rabbit_broker.line("slow", broker_connect_timeout_s=0.1)
+    login = Login(line.settings, "bridge", line.settings.read_broker_password())
+    begun = []
+
+    async def set_up(_connection: Connection, _channel: Channel) -> None:
+        begun.append(monotonic())
+        await asyncio.Event().wait()  # as where a consumer needs a majority of nodes
+
+    connection = Connection(login, "test", set_up=set_up, on_lost=lambda: None)
+    await connection.start()
+    try:
+        await eventually(lambda: len(begun) == 2, timeout_s=BACK_WITHIN_S)
+    finally:
+        await connection.close()
 
 
 async def test_closing_waits_for_no_silent_broker(

@@ -271,6 +271,24 @@ def test_the_broker_imports_the_definitions_that_are_mounted() -> None:
     assert f"definitions.local.path = {mount['mountPath']}/{key}\n" in config
 
 
+def test_a_silent_node_is_given_up_as_soon_as_in_compose() -> None:
+    (cluster,) = of_kind("RabbitmqCluster")
+    config = cluster["spec"]["rabbitmq"]["additionalConfig"]
+    of_compose = (FOLDER.parents[1] / "rabbitmq" / "cluster.conf").read_text()
+
+    ticks = re.findall(r"^net_ticktime = \d+$", of_compose, re.MULTILINE)
+    assert ticks == re.findall(r"^net_ticktime = \d+$", config, re.MULTILINE) != []
+
+
+def test_what_a_dead_node_s_consumers_held_is_back_as_soon_as_in_compose() -> None:
+    (cluster,) = of_kind("RabbitmqCluster")
+    config = cluster["spec"]["rabbitmq"]["additionalConfig"]
+    of_compose = (FOLDER.parents[1] / "rabbitmq" / "advanced.config").read_text()
+
+    (timeout,) = re.findall(r"\{consumer_disconnected_timeout, (\d+)\}", of_compose)
+    assert f"\nconsumer_disconnected_timeout = {timeout}\n" in config
+
+
 def test_no_secret_is_in_a_manifest() -> None:
     assert not of_kind("Secret")
     ignored = (FOLDER.parents[1] / ".gitignore").read_text().splitlines()

@@ -188,9 +188,10 @@ class Connection:
         self._lost = lost = asyncio.get_running_loop().create_future()
         try:
             await self._connect(url, lost)
-            channel = await self.open_channel()
-            channel.add_on_close_callback(lambda _, error: _resolve(lost, describe(error)))
-            await self._or_lost(self._set_up(self, channel))
+            async with asyncio.timeout(self._login.settings.broker_connect_timeout_s + 5):
+                channel = await self.open_channel()
+                channel.add_on_close_callback(lambda _, error: _resolve(lost, describe(error)))
+                await self._or_lost(self._set_up(self, channel))
             self.state = ConnectionState.OPEN
             self._opened.set()
             self._login.traffic.opened[self._role] += 1

@@ -7,6 +7,7 @@ from pika.channel import Channel
 from postroad.broker.connection import Connection, ConnectionLost, Login
 from postroad.broker.deliveries import ChannelSettlement, hand_to
 from postroad.broker.interfaces import ConnectionState, OnDelivery
+from postroad.broker.isolation import IsolationWatch
 from postroad.ids import new_id
 
 
@@ -21,6 +22,7 @@ class RabbitConsumer:
         self._channel: Channel | None = None
         self._consumer_tag = ""
         self._is_stopping = False
+        self._isolation = IsolationWatch()
 
     @property
     def state(self) -> ConnectionState:
@@ -53,6 +55,8 @@ class RabbitConsumer:
             on_message_callback=hand_to(self._on_delivery, ChannelSettlement(channel)),
             consumer_tag=self._consumer_tag,
         )
+        self._isolation.start(connection)
 
     def _on_lost(self) -> None:
         self._channel = None
+        self._isolation.stop()

@@ -13,6 +13,7 @@ from pika.channel import Channel
 from postroad.broker.connection import Connection, ConnectionLost, Login
 from postroad.broker.deliveries import hand_to
 from postroad.broker.interfaces import ConnectionState, OnDelivery, QueueCount
+from postroad.broker.isolation import IsolationWatch
 from postroad.ids import new_id
 from postroad.topology.names import EVENTS_EXCHANGE, REPLIES_EXCHANGE
 
@@ -58,6 +59,7 @@ class ExclusiveQueueConsumer:
         self._on_open = on_open
         self._on_lost = on_lost
         self._watching: Channel | None = None
+        self._isolation = IsolationWatch()
         self.address: str | None = None
 
     @property
@@ -108,10 +110,12 @@ class ExclusiveQueueConsumer:
             on_message_callback=hand_to(self._on_delivery),
             auto_ack=True,
         )
+        self._isolation.start(connection)
         self.address = keys[0]
         self._on_open()
 
     def _gone(self) -> None:
         self.address = None
         self._watching = None
+        self._isolation.stop()
         self._on_lost()

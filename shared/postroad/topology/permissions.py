@@ -29,11 +29,11 @@ Entry = dict[str, Any]  # of the definitions that the broker imports
 
 def permissions(name: str, service: Service) -> Entry:
     """Say which exchanges and queues a service may configure, write and read."""
-    configure: list[str] = []
-    write: list[str] = []
-    read: list[str] = []
-    if service.calls or service.listens:
-        configure, write, read = [OWN_QUEUES], [OWN_QUEUES], [OWN_QUEUES]
+    own_queues = [OWN_QUEUES] if service.calls or service.listens else []
+    write, read = [*own_queues], [*own_queues]
+    configure = [*own_queues]
+    if service.answers or service.works:  # to see whether its node is cut off: broker/isolation.py
+        configure = configure or [OWN_QUEUES]
     if service.calls:
         write += [RPC_EXCHANGE]
         read += [re.escape(REPLIES_EXCHANGE)]
