@@ -194,7 +194,7 @@ class _Work:
         """
         sync = self.sync()
         counted = {sync.pages, sync.pages_done, sync.products, sync.added, result.stored}
-        queues = await asyncio.to_thread(self._system.management.queues)
-        [given_up] = [queue.ready for queue in queues if queue.name == dead_queue(QUEUE)]
+        depths = await asyncio.to_thread(self._system.management.depths)
+        given_up = depths[dead_queue(QUEUE)].ready
         if sync.status != "done" or counted != {self._backlog.jobs} or given_up:
             raise BacklogError(f"{sync}, {result.stored} stored, {given_up} given up")

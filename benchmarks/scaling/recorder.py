@@ -57,8 +57,9 @@ class Recorder:
         self.changes.append(Change(round(self.elapsed_s, 2), before, replicas))
 
     async def _sample(self) -> Sample:
-        queues = await asyncio.to_thread(self._system.management.queues)
-        [queue] = [each for each in queues if each.name == self._queue]
+        depths = await asyncio.to_thread(self._system.management.depths)
+        counted = await asyncio.to_thread(self._system.traffic.read)
+        queue = depths[self._queue]
         supervisor = self._system.supervisor
         return Sample(
             at_s=round(self.elapsed_s, 2),
@@ -66,7 +67,7 @@ class Recorder:
             unacked=queue.unacked,
             wanted=supervisor.replicas(self._program),
             running=len(supervisor.pids(self._program)) + supervisor.draining(self._program),
-            consuming=queue.consumers,
+            consuming=counted.consumers().get(self._queue, 0),
         )
 
 

@@ -13,7 +13,8 @@ from ops.local import ports
 from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK
 from ops.local.supervisor import Program, Supervisor
-from ops.scaling.management_api import FRESH_DEPTHS, Management
+from ops.scaling.management_api import Management
+from ops.scaling.traffic import Traffic
 from ops.services import programs
 from ops.services.manifests import our_services
 from ops.state.folder import StateFolder
@@ -36,6 +37,7 @@ class System:
     state: StateFolder
     supervisor: Supervisor
     management: Management
+    traffic: Traffic
 
 
 @asynccontextmanager
@@ -60,7 +62,6 @@ async def running(
         broker = PrivateBroker(
             state.broker_folder,
             provision(state, our_services()),
-            settings=FRESH_DEPTHS,
             management=True,
         )
         try:
@@ -81,7 +82,8 @@ async def running(
             await selfcheck.answers(f"{url}/readyz", timeout_s=READY_TIMEOUT_S, alive=lambda: None)
             token = await asyncio.to_thread(sign_in, url)
             management = Management(broker.management_url, state.password(SCALER))
-            yield System(url, token, state, supervisor, management)
+            traffic = Traffic(broker.metrics_url)
+            yield System(url, token, state, supervisor, management, traffic)
         finally:
             await supervisor.stop()
             await broker.stop()

@@ -1,6 +1,7 @@
 """The system under a long load: everything on this machine, one process of each program."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -15,14 +16,10 @@ from ops.local import ports
 from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK
 from ops.local.supervisor import Supervisor
-from ops.scaling.management_api import FRESH_DEPTHS
 from ops.services import programs
 from ops.services.manifests import our_services
 from ops.state.folder import StateFolder
-from postroad.topology.definitions import with_passwords
-from postroad.topology.names import VHOST
 
-MONITOR = "monitor"  # a broker user that may look at everything, and no more
 SETTINGS = {
     "AUTH_ATTEMPTS_PER_USER": "1000",  # of whom every fourth sign-in fails
     "AUTH_ATTEMPTS_PER_ADDRESS": "10000",
@@ -32,7 +29,9 @@ SETTINGS = {
 }
 # RabbitMQ keeps in memory what is in the log of quorum queues, until its file is full: of 512 MiB
 # by default. Here that is so many times in a run.
-BROKER = FRESH_DEPTHS | {"raft.wal_max_size_bytes": str(64 * 1024)}
+BROKER = {"raft.wal_max_size_bytes": str(64 * 1024)}
+
+_TOTALS = re.compile(r"^rabbitmq_(connections|channels|queues|consumers) (\d+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +53,8 @@ class System:
         """Count what the broker has of connections, channels, queues and consumers."""
         with requests.Session() as session:
             session.trust_env = False
-            session.auth = (MONITOR, MONITOR)
-            answer = session.get(f"{self.broker.management_url}/api/overview", timeout=5)
-        return {str(name): int(count) for name, count in answer.json()["object_totals"].items()}
+            answer = session.get(f"{self.broker.metrics_url}/metrics", timeout=5)
+        return {name: int(count) for name, count in _TOTALS.findall(answer.text)}
 
 
 @asynccontextmanager
@@ -67,11 +65,6 @@ async def running(folder: Path) -> AsyncIterator[System]:
     url = f"http://{LOOPBACK}:{port}"
     with state.held(url):
         wanted = provision(state, our_services())
-        monitor = {"users": [{"name": MONITOR, "tags": ["monitoring"]}]}
-        wanted["users"] += with_passwords(monitor, {MONITOR: MONITOR})["users"]
-        wanted["permissions"].append(
-            {"user": MONITOR, "vhost": VHOST, "configure": "", "write": "", "read": ""}
-        )
         broker = PrivateBroker(state.broker_folder, wanted, settings=BROKER, management=True)
         try:
             await broker.start()

@@ -4,13 +4,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ops.scaling.management_api import Queue
 from ops.scaling.report import Change, ProgramReport, Report
 from postroad.plain_text import plain
 from postroad.topology.names import SCALER
 
 _CHANGES_SHOWN = 10
 _BOLD, _RED, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[33m", "\x1b[0m"  # ECMA-48 SGR
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What a queue holds and how fast it moves; the rates are None when they are not known yet."""
+
+    name: str
+    ready: int
+    unacked: int
+    in_per_s: float | None
+    out_per_s: float | None
+    consumers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +80,14 @@ def page(status: Status, *, colours: bool) -> str:
 def _queue_rows(queues: Iterable[Queue]) -> Iterator[_Row]:
     yield _Row(["QUEUE", "READY", "UNACKED", "IN/S", "OUT/S", "CONSUMERS"], _BOLD)
     for queue in queues:
-        rates = (f"{rate:.1f}" for rate in (queue.in_per_s, queue.out_per_s))
+        rates = map(_rate, (queue.in_per_s, queue.out_per_s))
         dead = queue.name.startswith("dead.") and queue.ready
         counts = (str(queue.ready), str(queue.unacked), *rates, str(queue.consumers))
         yield _Row([queue.name, *counts], _RED if dead else "")
+
+
+def _rate(per_s: float | None) -> str:
+    return "-" if per_s is None else f"{per_s:.1f}"
 
 
 def _program_rows(report: Report) -> Iterator[_Row]:

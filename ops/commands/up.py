@@ -25,7 +25,7 @@ from ops.local.supervisor import Supervisor
 from ops.logs.lines import Renderer, parse_line
 from ops.logs.writer import Logbook
 from ops.scaling.autoscaler import Autoscaler
-from ops.scaling.management_api import FRESH_DEPTHS, Management
+from ops.scaling.management_api import Management
 from ops.scaling.metrics import supervisor_metrics
 from ops.scaling.policy import Policy
 from ops.scaling.reporter import keep_report
@@ -179,7 +179,6 @@ class _System:
         broker = PrivateBroker(
             self._state.broker_folder,
             definitions,
-            settings=FRESH_DEPTHS,
             management=True,
             log=self._state.broker_log,
         )

@@ -57,12 +57,12 @@ class PrivateBroker:
             definitions: what it loads at each start (RabbitMQ's definitions JSON); loading adds
                 and changes, and never deletes. Without users in it nobody can sign in.
             settings: more of rabbitmq.conf, as ``{"vm_memory_high_watermark.absolute": "64MB"}``.
-            management: serve the management UI and API too.
+            management: serve the management UI and API too, and Prometheus' metrics.
             ports: where to listen; free ones are chosen otherwise.
             log: the node's log; the one before is kept beside it as ``.1``.
         """
         folder = folder.resolve()
-        self._node = Node(folder, ports or Ports(*tcp.free_ports(4)), management)
+        self._node = Node(folder, ports or Ports(*tcp.free_ports(5)), management)
         self._moves = 0 if ports else _MOVES
         self._definitions = definitions or {}
         self._settings = settings or {}
@@ -82,6 +82,10 @@ class PrivateBroker:
     @property
     def management_url(self) -> str:
         return f"http://{LOOPBACK}:{self.ports.management}"
+
+    @property
+    def metrics_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.ports.metrics}"
 
     @property
     def version(self) -> str:
@@ -132,7 +136,7 @@ class PrivateBroker:
                 if not isinstance(error, tcp.PortUnavailable) or not self._moves:
                     raise
                 self._moves -= 1
-                self._node = replace(self._node, ports=Ports(*tcp.free_ports(4)))
+                self._node = replace(self._node, ports=Ports(*tcp.free_ports(5)))
             else:
                 return
 

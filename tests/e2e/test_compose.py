@@ -316,8 +316,7 @@ def test_three_catalogue_workers_share_the_queue(compose: Compose, reader: httpx
 
 
 def test_nothing_is_used_that_rabbitmq_gives_up(compose: Compose) -> None:
-    # these metrics come with the management plugin, which KEDA and `postroad status` ask for depths
-    assert compose.deprecated_features("broker") <= {"management_metrics_collection"}
+    assert compose.deprecated_features("broker") == set()
 
 
 async def test_a_killed_broker_is_back_by_itself_and_users_see_503_at_most(

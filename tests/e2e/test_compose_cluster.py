@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+import re
 import threading
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from time import monotonic
+from urllib.parse import quote_plus
 
 import httpx
 import jwt
@@ -117,13 +120,46 @@ def test_an_operator_reaches_the_brokers(compose: Compose) -> None:
     assert compose.postroad("dead-letters", "list") == "no dead letters: all is well\n"
 
 
+def counted_by(compose: Compose, node: str, queue: str) -> str:
+    """Return what a node answers KEDA about a queue, as an Erlang term."""
+    file = "/var/lib/postroad/services/scaler/broker.password"
+    read = ("run", "--rm", "--no-TTY", "--no-deps", "--entrypoint", "cat", "provision", file)
+    credentials = b64encode(f"scaler:{compose(*read).strip()}".encode()).decode()
+    name = quote_plus(f"^{re.escape(queue)}$")
+    asked = f"page=1&use_regex=true&pagination=false&name={name}&page_size=100"
+    url = f"http://127.0.0.1:15672/api/queues/postroad?{asked}"
+    request = (
+        f'Asked = {{"{url}", [{{"authorization", "Basic {credentials}"}}]}}, inets:start(), '
+        "{ok, {{_, 200, _}, _, Body}} = httpc:request(get, Asked, [], [{body_format, binary}]), "
+        'Found = maps:get(<<"items">>, rabbit_json:decode(Body)), '
+        '[maps:get(<<"messages">>, Each) || Each <- Found].'
+    )
+    return compose("exec", "--no-TTY", node, "rabbitmqctl", "--quiet", "eval", request).strip()
+
+
+def test_every_node_tells_keda_what_waits_whoever_leads_the_queue(
+    compose: Compose, user: httpx.Client
+) -> None:
+    compose("stop", "auth_audit")  # so that events wait
+    credentials = {"username": "reader", "password": PASSWORD}
+    assert httpx.post(f"{compose.url}/auth", json=credentials, timeout=10).status_code == 200
+
+    for node in sorted(NODES):
+
+        def is_counted(node: str = node) -> bool:
+            return counted_by(compose, node, "work.auth.audit") == "[1]"
+
+        asyncio.run(eventually(is_counted, timeout_s=60))
+    compose("start", "auth_audit")
+
+
 def test_no_node_of_a_cluster_uses_what_rabbitmq_gives_up(
     compose: Compose, user: httpx.Client
 ) -> None:
     assert user.get("/products/1").status_code == 200
 
     for node in NODES:
-        assert compose.deprecated_features(node) <= {"management_metrics_collection"}
+        assert compose.deprecated_features(node) == set()
 
 
 async def test_a_node_that_dies_under_load_costs_seconds_and_no_job_or_event(

@@ -265,7 +265,7 @@ async def test_a_broken_setting_is_reported_with_what_the_log_says(tmp_path: Pat
 async def test_a_taken_port_is_named(tmp_path: Path) -> None:
     with socket.create_server((LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]
-        broker = PrivateBroker(tmp_path, ports=Ports(port, *free_ports(3)))
+        broker = PrivateBroker(tmp_path, ports=Ports(port, *free_ports(4)))
 
         with pytest.raises(BrokerError, match=f"port {port} .* is taken"):
             await broker.start()

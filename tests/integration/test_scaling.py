@@ -8,16 +8,15 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ops.local.broker import PrivateBroker
-from ops.local.running import addresses
 from ops.local.supervisor import Program, Supervisor
 from ops.scaling.autoscaler import Autoscaler
-from ops.scaling.management_api import FRESH_DEPTHS, DepthUnknown, Management
+from ops.scaling.management_api import DepthUnknown, Management
 from ops.scaling.policy import Policy, ScaleDown
 from ops.scaling.reporter import keep_report
 from ops.services import programs
@@ -29,6 +28,7 @@ from postroad.security.keyring import KeyRing
 from postroad.settings import MessagingSettings
 from postroad.testing import eventually
 from postroad.topology.names import SCALER, VHOST
+from tests.support.provisioned import ProvisionedBroker, Setup, provisioned_broker
 from tests.support.services import SESSION, SIGN_IN
 from tests.support.slow_worker import HOLDS
 
@@ -43,7 +43,7 @@ URL = "http://127.0.0.1:1"  # where the bridge would be
 class Scaled:
     """A broker, a slow worker of `rpc.auth`, and what scales it."""
 
-    def __init__(self, state: StateFolder, broker: PrivateBroker, log: Path) -> None:
+    def __init__(self, state: StateFolder, broker: ProvisionedBroker, log: Path) -> None:
         self.state = state
         self.broker = broker
         self.log = log
@@ -106,7 +106,7 @@ class Scaled:
         return self.supervisor.replicas("slow_worker")
 
     async def counts_nothing(self) -> None:
-        """Wait until the management API forgot what an earlier test left: it is seconds behind."""
+        """Wait until what an earlier test left has expired or was taken."""
 
         async def is_empty() -> bool:
             return await self.management.depth("rpc.auth") == 0
@@ -133,21 +133,22 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StateFolder]:
 
 
 @pytest.fixture(scope="module")
-def broker(state: StateFolder) -> Iterator[PrivateBroker]:
+def broker(
+    state: StateFolder, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ProvisionedBroker]:
     """A broker such as `postroad up` starts, for all tests here."""
     allowed = programs.allowed_services(state)
     programs.write_trust(state, allowed)
     definitions = programs.broker_definitions(state, allowed)
-    broker = PrivateBroker(state.broker_folder, definitions, settings=FRESH_DEPTHS, management=True)
-    asyncio.run(broker.start())
-    state.write_running(addresses(URL, broker))
-    yield broker
-    asyncio.run(broker.stop())
+    with provisioned_broker(tmp_path_factory.mktemp("broker"), Setup(definitions)) as broker:
+        ports = asdict(broker.ports)
+        state.write_running({"http": URL, "amqp": broker.address, "broker": ports})
+        yield broker
 
 
 @pytest.fixture
 async def scaled(
-    state: StateFolder, broker: PrivateBroker, tmp_path: Path
+    state: StateFolder, broker: ProvisionedBroker, tmp_path: Path
 ) -> AsyncIterator[Scaled]:
     scaled = Scaled(state, broker, tmp_path / "worker.log")
     await scaled.counts_nothing()
@@ -239,7 +240,7 @@ async def test_watching_the_status_ends_cleanly(scaled: Scaled) -> None:
 
 async def test_the_scaler_may_count_and_do_nothing_else(scaled: Scaled) -> None:
     assert await scaled.management.depth("rpc.auth") == 0
-    with pytest.raises(DepthUnknown, match="answers 404"):
+    with pytest.raises(DepthUnknown, match=r"no queue rpc\.nobody"):
         await scaled.management.depth("rpc.nobody")
 
     granted = await scaled.broker.ctl("list_permissions", "-p", VHOST, "--no-table-headers")

@@ -45,7 +45,8 @@ class RabbitTrigger(_Strict):
 
     protocol: Literal["http"]
     vhost_name: str
-    queue_name: str
+    queue_name: str = Field(pattern=r"^\^([a-z0-9_]|\\\.)+\$$")  # one queue: ^rpc\.auth$
+    use_regex: Literal["true"]  # or a node would count only what waits in queues that it leads
     mode: Literal["QueueLength"]
     value: str = Field(pattern=r"^[1-9][0-9]*$")
     activation_value: str | None = Field(default=None, pattern=r"^[0-9]+$")
@@ -99,6 +100,7 @@ class Persistence(_Strict):
 class RabbitConfiguration(_Strict):
     additional_plugins: list[str]
     additional_config: str
+    advanced_config: str
 
 
 class BrokerTls(_Strict):

@@ -43,6 +43,11 @@ def trigger(scaled_object: Manifest) -> dict[str, str]:
     return metadata
 
 
+def queue_of(scaled_object: Manifest) -> str:
+    """Return the queue that the regular expression of its only trigger names."""
+    return trigger(scaled_object)["queueName"].strip("^$").replace("\\.", ".")
+
+
 def pod(manifest: Manifest) -> Manifest:
     """Give the `spec` of a Deployment's pods."""
     spec: Manifest = manifest["spec"]["template"]["spec"]

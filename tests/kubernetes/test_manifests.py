@@ -27,6 +27,7 @@ from tests.kubernetes.manifests import (
     of_kind,
     pod,
     pod_labels,
+    queue_of,
     trigger,
 )
 
@@ -98,8 +99,7 @@ def test_no_two_objects_have_one_name() -> None:
 
 def test_each_worker_is_scaled_by_its_own_queue_and_by_nobody_else() -> None:
     scaled = {
-        each["spec"]["scaleTargetRef"]["name"]: trigger(each)["queueName"]
-        for each in of_kind("ScaledObject")
+        each["spec"]["scaleTargetRef"]["name"]: queue_of(each) for each in of_kind("ScaledObject")
     }
 
     assert scaled == QUEUES
@@ -109,7 +109,7 @@ def test_each_worker_is_scaled_by_its_own_queue_and_by_nobody_else() -> None:
 
 @pytest.mark.parametrize("scaled", of_kind("ScaledObject"), ids=name_of)
 def test_what_answers_requests_never_goes_to_zero(scaled: Manifest) -> None:
-    is_rpc = trigger(scaled)["queueName"].startswith("rpc.")
+    is_rpc = queue_of(scaled).startswith("rpc.")
 
     assert scaled["metadata"]["labels"]["app.kubernetes.io/component"] == (
         "rpc" if is_rpc else "background"

@@ -100,7 +100,7 @@ def test_a_person_acts_with_the_files_whatever_the_environment_holds(
     for name in CONTENTS:
         monkeypatch.setenv(name.upper(), "another's")
     with state.held("tests"):
-        ports = dict.fromkeys(("amqp", "management", "distribution", "epmd"), 1)
+        ports = dict.fromkeys(("amqp", "management", "metrics", "distribution", "epmd"), 1)
         state.write_running({"http": "", "amqp": "", "broker": ports})
 
         settings = settings_as(state, "bridge")

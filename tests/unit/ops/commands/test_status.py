@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from ops.commands.dispatch import run_command
-from ops.commands.status_view import Status, page
+from ops.commands.status_view import Queue, Status, page
 from ops.local.broker import PrivateBroker
 from ops.local.running import addresses
-from ops.scaling.management_api import Queue
 from ops.scaling.report import Change, ProgramReport, Report, read_report
 from ops.state.folder import StateError, StateFolder
 

@@ -5,7 +5,7 @@ from typing import Any
 from ops.scaling.policy import Policy
 from ops.services import policies
 from ops.services.manifests import program_names
-from tests.kubernetes.manifests import name_of, of_kind, trigger
+from tests.kubernetes.manifests import name_of, of_kind, queue_of, trigger
 
 
 def test_each_program_with_a_queue_has_a_rule() -> None:
@@ -59,7 +59,7 @@ def rule_of(scaled_object: dict[str, Any]) -> dict[str, Any]:
     fallback = spec["fallback"]
     return {
         "target": spec["scaleTargetRef"]["name"],
-        "queue": asked["queueName"],
+        "queue": queue_of(scaled_object),
         "value": asked["value"],
         "activation": asked.get("activationValue", "0"),
         "polling": spec["pollingInterval"],

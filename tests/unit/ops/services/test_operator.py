@@ -39,7 +39,7 @@ def test_the_broker_is_where_the_environment_says(state: StateFolder) -> None:
 
 
 def test_a_broker_that_runs_on_the_folder_comes_first(state: StateFolder) -> None:
-    broker = PrivateBroker(state.broker_folder, ports=Ports(1, 0, 0, 0))
+    broker = PrivateBroker(state.broker_folder, ports=Ports(1, 0, 0, 0, 0))
     with state.held("tests"):
         state.write_running(addresses("", broker))
 

@@ -13,7 +13,6 @@ from ops.dead_letters.diagnosis import Reader
 from ops.dead_letters.letter import DeadLetter
 from ops.logs.lines import Renderer, parse_line
 from ops.logs.trace_tree import build_tree, find_steps
-from ops.scaling.management_api import Queue
 from ops.terminal.text import show
 from postroad.broker.interfaces import Delivery
 from postroad.contracts.events import ProductAdded
@@ -184,6 +183,6 @@ def test_postroad_dead_letters_shows_headers_of_any_type(
 
 
 def test_postroad_status_shows_it_harmless() -> None:
-    status = status_view.Status("", "", "", [Queue(ATTACK, 0, 0, 0.0, 0.0, 0)], None)
+    status = status_view.Status("", "", "", [status_view.Queue(ATTACK, 0, 0, 0.0, 0.0, 0)], None)
 
     assert_harmless(status_view.page(status, colours=False))
