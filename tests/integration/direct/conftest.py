@@ -14,6 +14,7 @@ from postroad.topology.manifest import find_services
 from postroad.topology.services import Service, Services, trust_bundle
 from tests.conftest import ROOT
 from tests.support.brokers import RabbitUnderTest
+from tests.support.typescript import Workspace, built_once
 from tests.support.vhosts import PASSWORD
 
 SHOP = Service(calls=("catalog.products.*",), listens=("auth.*",))
@@ -59,18 +60,31 @@ def keys(identities: dict[str, Identity], trust: TrustBundle) -> dict[str, KeyRi
     return {name: KeyRing(identity, trust) for name, identity in identities.items()}
 
 
-@pytest.fixture
-def shop(tmp_path: Path, rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing]) -> ServiceFiles:
-    folder = tmp_path / "shop"
-    folder.mkdir()
-    keys["shop"].identity.save(folder / "identity.json")
-    (folder / "trust.json").write_text(keys["shop"].trust.model_dump_json())
+def files_of(
+    keys: KeyRing, folder: Path, broker: RabbitUnderTest, *, port: int | None = None
+) -> ServiceFiles:
+    """Write what a service is given into a folder; ``port`` is another way to the broker."""
+    folder.mkdir(exist_ok=True)
+    keys.identity.save(folder / "identity.json")
+    (folder / "trust.json").write_text(keys.trust.model_dump_json())
     (folder / "password").write_text(PASSWORD)
     return ServiceFiles(
         {
-            "BROKER_URLS": f"amqp://127.0.0.1:{rabbit_broker.node.amqp_port}/{rabbit_broker.vhost}",
+            "BROKER_URLS": f"amqp://127.0.0.1:{port or broker.node.amqp_port}/{broker.vhost}",
             "BROKER_PASSWORD_FILE": str(folder / "password"),
             "IDENTITY_FILE": str(folder / "identity.json"),
             "TRUST_FILE": str(folder / "trust.json"),
         }
     )
+
+
+@pytest.fixture
+def shop(tmp_path: Path, rabbit_broker: RabbitUnderTest, keys: dict[str, KeyRing]) -> ServiceFiles:
+    return files_of(keys["shop"], tmp_path / "shop", rabbit_broker)
+
+
+@pytest.fixture(scope="session")
+def typescript(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Workspace:
+    """The TypeScript client and the Node example, built."""
+    base = tmp_path_factory.getbasetemp()
+    return built_once(base if worker_id == "master" else base.parent)
