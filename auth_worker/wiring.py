@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from functools import partial
 
+import structlog
+
 from auth_worker.attempts import Attempts
 from auth_worker.cleaning import Cleaner
 from auth_worker.devices import Devices
@@ -22,9 +24,10 @@ from auth_worker.refresh_tokens import Rotation
 from auth_worker.sessions import Lifetimes, Sessions
 from auth_worker.settings import AuthSettings
 from auth_worker.sign_in import SignIn
+from auth_worker.tables import SCHEMA
 from auth_worker.tables import outbox as outbox_table
 from auth_worker.tokens import TokenIssuer
-from auth_worker.users import UserStore
+from auth_worker.users import UserExists, UserStore
 from postroad.contracts.auth import (
     ChangePassword,
     CreateSession,
@@ -37,10 +40,55 @@ from postroad.contracts.auth import (
 )
 from postroad.contracts.probes import ProbeSessions
 from postroad.messaging.rpc_worker import Handlers
+from postroad.runtime.resources import Resources, Wiring
 from postroad.security.keyring import KeyRing
 from postroad.storage.database import Database
 from postroad.storage.outbox import Outbox
-from postroad.storage.relay import OutboxPublisher, Relay, relay_of
+from postroad.storage.retrying import regularly
+from postroad.storage.store import Store
+
+log = structlog.get_logger()
+
+STORE = Store(AuthSettings, SCHEMA, outbox=outbox_table)
+EXPECT_INTERVAL_S = 3600.0  # it reads all users
+WITHDRAW_INTERVAL_S = 1.0  # there is seldom something to withdraw
+DEVELOPMENT_USER = "admin"
+DEVELOPMENT_PASSWORD = "admin"  # noqa: S105  # known to all, and refused outside development
+
+
+def build(resources: Resources[AuthSettings]) -> Wiring[Handlers]:
+    """Build what answers requests, and keeps the database and its own expectations in order."""
+    service = build_service(
+        resources.settings,
+        database=resources.database,
+        outbox=resources.outbox,
+        keys=resources.keys,
+        is_development=resources.is_development,
+    )
+    if resources.is_development:
+        add_development_user(service)
+    return Wiring(
+        build_handlers(service),
+        background=[
+            build_cleaner(service=service, settings=resources.settings).run,
+            partial(
+                regularly, service.attempts.withdraw_interrupted, interval_s=WITHDRAW_INTERVAL_S
+            ),
+            partial(regularly, service.expect_hashes, interval_s=EXPECT_INTERVAL_S),
+        ],
+    )
+
+
+def add_development_user(service: "AuthService") -> None:
+    """Make the sign-in that the first run prints, unless it is there."""
+    if service.users.find(DEVELOPMENT_USER) is not None:
+        return
+    password_hash = service.passwords.hash(DEVELOPMENT_PASSWORD)
+    try:
+        service.users.add(DEVELOPMENT_USER, password_hash, roles=("admin",), for_development=True)
+    except UserExists:
+        return  # another worker was quicker
+    log.info("development sign-in made", username=DEVELOPMENT_USER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +111,14 @@ class AuthService:
 
 
 def build_service(
-    settings: AuthSettings, *, database: Database, keys: KeyRing, is_development: bool
+    settings: AuthSettings,
+    *,
+    database: Database,
+    outbox: Outbox,
+    keys: KeyRing,
+    is_development: bool,
 ) -> AuthService:
     """Put the service together; nothing connects yet."""
-    outbox = Outbox(outbox_table)
     users = UserStore(database, outbox, is_development=is_development)
     passwords = Passwords(settings)
     devices = Devices(keys)
@@ -112,13 +164,6 @@ def build_handlers(service: AuthService) -> Handlers:
         ListRevocations: partial(list_revocations, sessions=sessions),
         ProbeSessions: partial(probe_sessions, database=service.database),
     }
-
-
-def build_relay(
-    publisher: OutboxPublisher, *, service: AuthService, settings: AuthSettings
-) -> Relay:
-    """Make what takes the service's events to the broker."""
-    return relay_of(service.outbox, publisher, database=service.database, settings=settings)
 
 
 def build_cleaner(*, service: AuthService, settings: AuthSettings) -> Cleaner:

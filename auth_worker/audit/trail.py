@@ -32,10 +32,6 @@ class AuditTrail:
             insert = transaction.insert(audit).on_conflict_do_nothing()
             transaction.connection.execute(insert.values(event_id=event_id, **asdict(entry)))
 
-    def problem(self) -> str | None:
-        """Return why no entry can be added now, none if one can."""
-        return self._database.problem()
-
     def newest(self, limit: int, *, user_id: int | None = None) -> list[tuple[Entry, str | None]]:
         """Give the newest entries, of one user or of all, each with the user's name."""
         query = audit.outerjoin(users, users.c.id == audit.c.user_id).select()

@@ -39,7 +39,7 @@ def main() -> None:
     configure_logging(keys.service, read_settings(LogSettings))
     if options.role == "take":
         handlers: BackgroundHandlers = {FetchPage: do_nothing, SyncRequested: do_nothing}
-        consume(QUEUE, handlers, keys=keys, settings=settings)
+        consume(QUEUE, handlers)
     else:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(give(options.kind, options.count, keys, settings))

@@ -20,11 +20,13 @@ from benchmarks.scaling.recorder import Recorder, meanwhile, recording, scaled
 from benchmarks.scaling.series import Change, Sample
 from benchmarks.scaling.system import System, running
 from catalog_worker.settings import StoreSettings
-from catalog_worker.tables import products
-from catalog_worker.wiring import Storage, build_storage
+from catalog_worker.sync.syncs import Syncs
+from catalog_worker.tables import inbox, outbox, products
 from ops.scaling.policy import Policy
 from postroad.contracts.syncs import Sync
 from postroad.storage.database import Database
+from postroad.storage.inbox import Inbox
+from postroad.storage.outbox import Outbox
 from postroad.topology.names import dead_queue, work_queue
 
 PROGRAM = "catalog_sync"
@@ -120,10 +122,10 @@ async def _begin(
     url = f"sqlite:///{system.state.catalog_file}"
     database = context.enter_context(closing(Database(url)))
     settings = StoreSettings(database_url=SecretStr(url), sync_page_size=1)
-    storage = build_storage(database, settings)
-    sync = await asyncio.to_thread(storage.syncs.start)
+    syncs = Syncs(database, inbox=Inbox(inbox), outbox=Outbox(outbox), settings=settings)
+    sync = await asyncio.to_thread(syncs.start)
     recorder = await context.enter_async_context(recording(system, program=PROGRAM, queue=QUEUE))
-    return _Work(backlog, system, recorder, storage, sync.sync_id)
+    return _Work(backlog, system, recorder, database=database, syncs=syncs, sync_id=sync.sync_id)
 
 
 class _Work:
@@ -134,19 +136,22 @@ class _Work:
         backlog: Backlog,
         system: System,
         recorder: Recorder,
-        storage: Storage,
+        *,
+        database: Database,
+        syncs: Syncs,
         sync_id: str,
     ) -> None:
         self.recorder = recorder
         self._backlog = backlog
         self._system = system
-        self._storage = storage
+        self._database = database
+        self._syncs = syncs
         self._sync_id = sync_id
         self._progress: list[Progress] = []
         self._kills: list[float] = []
 
     def sync(self) -> Sync:
-        return self._storage.syncs.get(self._sync_id)
+        return self._syncs.get(self._sync_id)
 
     def processes(self) -> int:
         supervisor = self._system.supervisor
@@ -175,7 +180,7 @@ class _Work:
                 self._kills.append(round(self.recorder.elapsed_s, 2))
 
     def result(self) -> BacklogRun:
-        with self._storage.database.reading() as connection:
+        with self._database.reading() as connection:
             stored = connection.execute(select(func.count()).select_from(products)).scalar_one()
         return BacklogRun(
             self._progress,

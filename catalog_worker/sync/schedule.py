@@ -3,7 +3,6 @@
 from catalog_worker.settings import StoreSettings
 from catalog_worker.sync.syncs import Syncs
 from postroad.storage.database import Database
-from postroad.storage.inbox import Inbox
 from postroad.storage.retrying import regularly
 
 _LOOK_EVERY_S = 60.0
@@ -23,14 +22,11 @@ async def keep_schedule(syncs: Syncs, settings: StoreSettings) -> None:
     await regularly(look, interval_s=max(_SHORTEST_S, often_s))
 
 
-async def clean_up(
-    database: Database, *, inbox: Inbox, syncs: Syncs, settings: StoreSettings
-) -> None:
-    """Until cancelled, delete what matters no more."""
+async def forget_old_syncs(syncs: Syncs, database: Database, settings: StoreSettings) -> None:
+    """Until cancelled, delete syncs that nobody asks for any more."""
 
     def clean() -> None:
         with database.writing() as transaction:
-            inbox.clean(transaction)
             syncs.clean(transaction)
 
     await regularly(clean, interval_s=settings.clean_interval_s)

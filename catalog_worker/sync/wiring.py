@@ -7,16 +7,11 @@ from catalog_worker.sync.syncs import Syncs
 from postroad.contracts.events import SyncRequested
 from postroad.contracts.syncs import FetchPage
 from postroad.messaging.background_worker import BackgroundHandlers
-from postroad.storage.retrying import held_during_outage
 
 
 def build_handlers(*, listing: Listing, syncs: Syncs) -> BackgroundHandlers:
     """Pair each message of a sync with what is done with it."""
     return {
-        SyncRequested: held_during_outage(
-            partial(split_sync, listing=listing, syncs=syncs), outage=syncs.problem
-        ),
-        FetchPage: held_during_outage(
-            partial(fetch_page, listing=listing, syncs=syncs), outage=syncs.problem
-        ),
+        SyncRequested: partial(split_sync, listing=listing, syncs=syncs),
+        FetchPage: partial(fetch_page, listing=listing, syncs=syncs),
     }

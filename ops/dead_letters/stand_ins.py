@@ -49,7 +49,7 @@ _SYNCS = """\
 @pytest.fixture
 def syncs(database: Database) -> Syncs:
     settings = StoreSettings(database_url=SecretStr("sqlite:///unused"))
-    return build_storage(database, settings).syncs
+    return Syncs(database, inbox=Inbox(inbox), outbox=Outbox(outbox), settings=settings)
 """
 _TRAIL = """\
 @pytest.fixture
@@ -60,7 +60,13 @@ _SERVICE = """\
 @pytest.fixture
 def service(database: Database, keys: dict[str, KeyRing]) -> AuthService:
     settings = AuthSettings(database_url=SecretStr("sqlite:///unused"), argon2_memory_kib=64)
-    return build_service(settings, database=database, keys=keys["auth"], is_development=True)
+    return build_service(
+        settings,
+        database=database,
+        outbox=Outbox(outbox),
+        keys=keys["auth"],
+        is_development=True,
+    )
 """
 _SESSIONS = """\
 @pytest.fixture
@@ -109,7 +115,10 @@ _OF_SYNCS = StandIn(
         "pydantic:SecretStr",
         "catalog_worker.settings:StoreSettings",
         "catalog_worker.sync.syncs:Syncs",
-        "catalog_worker.wiring:build_storage",
+        "catalog_worker.tables:inbox",
+        "catalog_worker.tables:outbox",
+        "postroad.storage.inbox:Inbox",
+        "postroad.storage.outbox:Outbox",
     ),
     ("catalog_database",),
 )
@@ -123,8 +132,10 @@ STAND_INS = {
         (
             "pydantic:SecretStr",
             "auth_worker.settings:AuthSettings",
+            "auth_worker.tables:outbox",
             "auth_worker.wiring:AuthService",
             "auth_worker.wiring:build_service",
+            "postroad.storage.outbox:Outbox",
         ),
         ("auth_database",),
     ),

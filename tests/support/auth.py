@@ -37,6 +37,7 @@ from postroad.security.keys import Identity, TrustBundle, TrustedService
 from postroad.security.sealing import seal, unseal
 from postroad.security.token_verifier import Revocations, TokenVerifier
 from postroad.storage.database import Database
+from postroad.storage.outbox import Outbox
 
 T = TypeVar("T")
 
@@ -78,6 +79,7 @@ class AuthUnderTest:
         self.service: AuthService = build_service(
             self.settings,
             database=self.database,
+            outbox=Outbox(outbox),
             keys=self.keys["auth"],
             is_development=self.is_development,
         )

@@ -5,8 +5,6 @@ import sys
 
 from postroad.contracts.auth import CreateSession, Session
 from postroad.runtime.serve import serve
-from postroad.security.keyring import KeyRing
-from postroad.settings import MessagingSettings, read_settings
 from tests.support.services import SESSION
 
 HOLDS = b"holds a request\n"
@@ -20,6 +18,4 @@ async def answer(request: CreateSession) -> Session:
 
 
 if __name__ == "__main__":
-    settings = read_settings(MessagingSettings)
-    keys = KeyRing.load(settings.identity_file, settings.trust_file)
-    serve({CreateSession: answer}, keys=keys, settings=settings, follows_revocations=False)
+    serve({CreateSession: answer}, follows_revocations=False)

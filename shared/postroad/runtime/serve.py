@@ -1,14 +1,15 @@
 """A worker process: everything that speaks to the broker, started and stopped in order."""
 
 import asyncio
+import inspect
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, closing, nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import structlog
+from pydantic_settings import BaseSettings
 
-from postroad.broker.interfaces import Broker, Publisher
 from postroad.broker.rabbitmq import RabbitBroker
 from postroad.extras import needs
 from postroad.messaging.background_worker import BackgroundHandlers, BackgroundWorker
@@ -25,11 +26,13 @@ from postroad.runtime.metrics import (
     traffic_metrics,
     worker_metrics,
 )
+from postroad.runtime.resources import HandlersT, Resources, Wiring
 from postroad.runtime.revocation_feed import RevocationFeed
 from postroad.security.key_watch import watch_key_files
 from postroad.security.keyring import KeyRing
 from postroad.security.token_verifier import Revocations
 from postroad.settings import (
+    EnvironmentSettings,
     LogSettings,
     MessagingSettings,
     MetricsSettings,
@@ -37,92 +40,103 @@ from postroad.settings import (
     read_settings,
 )
 
+if TYPE_CHECKING:
+    from postroad.storage.store import OpenStore, Store
+
 with needs("worker"):
     import uvloop
 
 log = structlog.get_logger()
 
-Background = Callable[[MessagePublisher], Awaitable[None]]
-BuildHandlers = Callable[[Client], Handlers]
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+Build = Callable[[Resources[SettingsT]], HandlersT | Wiring[HandlersT]]
+
+
+class NoSettings(BaseSettings):
+    """The settings of a service that has none of its own."""
 
 
 def serve(
-    handlers: Handlers | BuildHandlers,
+    handlers: Handlers | Build[SettingsT, Handlers],
     *,
-    keys: KeyRing | None = None,
-    settings: MessagingSettings | None = None,
-    background: Iterable[Background] = (),
+    settings: type[SettingsT] | type[NoSettings] = NoSettings,
+    store: "Store | None" = None,
+    messaging: type[MessagingSettings] = MessagingSettings,
     follows_revocations: bool = True,
-    metrics: Iterable[Metric] = (),
 ) -> None:
     """Answer a service's requests until SIGTERM or SIGINT, then drain and return.
 
-    Handlers that call other services are given as a function of the client to call with. Settings,
-    keys and logging are what the environment says, unless the caller has seen to them.
-    ``background`` runs beside the handlers, and may publish events and jobs. Unless it is the one
-    that ends sessions, a service follows which have been ended, to refuse their tokens.
-    ``measures`` are shown to Prometheus beside those of the messages.
-    """
-    settings = settings or read_settings(MessagingSettings)
-    keys = keys or KeyRing.load(settings.identity_file, settings.trust_file)
-    if not structlog.is_configured():
-        configure_logging(keys.service, read_settings(LogSettings))
+    ``handlers`` pairs each contract with its handler, or is a function that does so with the
+    program's ``Resources``; a ``Wiring`` that it returns names what else the program does.
 
-    async def make(broker: Broker, publisher: Publisher, started: AsyncExitStack) -> _Built:
-        revocations = Revocations()
-        client = Client(broker, keys, publisher=publisher)
-        if follows_revocations or callable(handlers):
+    ``settings`` and ``messaging`` are types of settings, read from the environment. ``store`` is
+    the service's database: its outbox is sent and its inbox cleaned meanwhile. A service follows
+    which sessions have ended, to refuse their tokens, unless it is the one that ends them.
+
+    Settings that are missing or wrong end the process with one sentence.
+    """
+
+    async def make(program: _Program, started: AsyncExitStack) -> _Built:
+        revocations, client = Revocations(), program.client
+        wiring, needs_client = program.wire(handlers)
+        if follows_revocations or needs_client:
             await client.start()
             started.push_async_callback(client.close)
         if follows_revocations:
-            feed = RevocationFeed(revocations, broker=broker, keys=keys, client=client)
+            feed = RevocationFeed(
+                revocations, broker=program.broker, keys=program.keys, client=client
+            )
             await feed.start()
             started.push_async_callback(feed.close)
-        if callable(handlers):  # else a request that waits already would be told "unavailable"
-            await client.opened(settings.broker_connect_timeout_s)
-        answering = handlers(client) if callable(handlers) else handlers
+        if needs_client:  # else a request that waits already would be told "unavailable"
+            await client.opened(program.messaging.broker_connect_timeout_s)
         worker = Worker(
-            keys.service,
-            answering,
-            broker=broker,
-            publisher=publisher,
-            keys=keys,
+            program.keys.service,
+            wiring.handlers,
+            broker=program.broker,
+            publisher=program.publisher,
+            keys=program.keys,
             revocations=revocations,
-            prefetch=settings.prefetch,
+            prefetch=program.messaging.prefetch,
         )
-        fields = {"methods": [contract.method for contract in answering]}
-        return _Built(worker, fields, [*worker_metrics(worker), *client_metrics(client)])
+        fields = {"methods": [contract.method for contract in wiring.handlers]}
+        return _Built(worker, fields, [*worker_metrics(worker), *client_metrics(client)], wiring)
 
-    _run(_live(make, keys, settings, background, metrics))
+    _run(make, settings=settings, store=store, messaging=messaging)
 
 
 def consume(
     queue: str,
-    handlers: BackgroundHandlers,
+    handlers: BackgroundHandlers | Build[SettingsT, BackgroundHandlers],
     *,
-    keys: KeyRing,
-    settings: MessagingSettings,
-    background: Iterable[Background] = (),
-    metrics: Iterable[Metric] = (),
+    settings: type[SettingsT] | type[NoSettings] = NoSettings,
+    store: "Store | None" = None,
+    messaging: type[MessagingSettings] = MessagingSettings,
 ) -> None:
     """Work off the events and jobs in one of a service's work queues, as ``serve`` does requests.
 
-    ``queue`` is a key of the service's ``works`` in service.toml.
+    ``queue`` is a key of the service's ``works`` in service.toml. While the database of ``store``
+    is away, plain handlers hold their messages, and none of their attempts is used up.
     """
 
-    async def make(broker: Broker, publisher: Publisher, _: AsyncExitStack) -> _Built:
+    async def make(program: _Program, started: AsyncExitStack) -> _Built:
+        wiring, needs_client = program.wire(handlers)
+        if needs_client:
+            await program.client.start()
+            started.push_async_callback(program.client.close)
+            await program.client.opened(program.messaging.broker_connect_timeout_s)
         worker = BackgroundWorker(
             queue,
-            handlers,
-            broker=broker,
-            publisher=publisher,
-            keys=keys,
-            prefetch=settings.prefetch,
+            {contract: program.held(each) for contract, each in wiring.handlers.items()},
+            broker=program.broker,
+            publisher=program.publisher,
+            keys=program.keys,
+            prefetch=program.messaging.prefetch,
         )
-        fields = {"queue": queue, "takes": [contract.name for contract in handlers]}
-        return _Built(worker, fields, background_metrics(worker))
+        fields = {"queue": queue, "takes": [contract.name for contract in wiring.handlers]}
+        return _Built(worker, fields, background_metrics(worker), wiring)
 
-    _run(_live(make, keys, settings, background, metrics))
+    _run(make, settings=settings, store=store, messaging=messaging)
 
 
 class _Consuming(Protocol):
@@ -133,49 +147,107 @@ class _Consuming(Protocol):
 
 
 class _Built(NamedTuple):
-    """A worker, what the log says of it, and what it counts."""
+    """A worker, what the log says of it, what it counts, and what runs beside it."""
 
     worker: _Consuming
     log_fields: Mapping[str, object]
     metrics: list[Metric]
+    wiring: Wiring[Any]
 
 
-_Make = Callable[[Broker, Publisher, AsyncExitStack], Awaitable[_Built]]
+class _Program:
+    """What a process has before its handlers are built."""
+
+    def __init__(
+        self,
+        settings: BaseSettings,
+        messaging: MessagingSettings,
+        keys: KeyRing,
+        store: "OpenStore | None",
+    ) -> None:
+        self.messaging = messaging
+        self.keys = keys
+        self.store = store
+        self.broker = RabbitBroker(messaging, keys.service)
+        self.publisher = self.broker.publisher()
+        self.client = Client(self.broker, keys, publisher=self.publisher)
+        self.messages = MessagePublisher(self.publisher, keys)
+        self._settings = settings
+
+    def wire(self, handlers: Any) -> tuple[Wiring[Any], bool]:  # noqa: ANN401  # of either kind
+        """Build the handlers; return whether they need the client, too."""
+        if not callable(handlers):
+            return Wiring(handlers), False
+        resources = Resources(
+            self.keys,
+            self._settings,
+            client=self.client,
+            messages=self.messages,
+            store=self.store,
+            is_development=read_settings(EnvironmentSettings).is_development,
+        )
+        built = handlers(resources)
+        return built if isinstance(built, Wiring) else Wiring(built), resources.needs_client
+
+    def held(self, handler: Any) -> Any:  # noqa: ANN401  # of any message
+        """Return a handler that waits for the database, if it may: an async one may not block."""
+        if self.store is None or inspect.iscoroutinefunction(_function(handler)):
+            return handler
+        return self.store.held_during_outage(handler)
 
 
-def _run(life: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(life)
+def _function(handler: Any) -> Any:  # noqa: ANN401
+    return _function(handler.func) if hasattr(handler, "func") else handler
 
 
-async def _live(
+_Make = Callable[[_Program, AsyncExitStack], Coroutine[Any, Any, _Built]]
+
+
+def _run(
     make: _Make,
-    keys: KeyRing,
-    settings: MessagingSettings,
-    background: Iterable[Background],
-    metrics: Iterable[Metric],
+    *,
+    settings: type[BaseSettings],
+    store: "Store | None",
+    messaging: type[MessagingSettings],
 ) -> None:
+    """Read all settings first, so that a mistake is told before anything waits."""
+    own, ours = read_settings(settings), read_settings(messaging)
+    is_development = read_settings(EnvironmentSettings).is_development
+    keys = KeyRing.load(ours.identity_file, ours.trust_file)
+    if not structlog.is_configured():
+        configure_logging(keys.service, read_settings(LogSettings))
+    opened = store.open(is_development=is_development) if store is not None else None
+    with closing(opened) if opened is not None else nullcontext():
+        program = _Program(own, ours, keys, opened)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_live(make, program))
+
+
+async def _live(make: _Make, program: _Program) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    broker = RabbitBroker(settings, keys.service)
+    keys, messaging, store = program.keys, program.messaging, program.store
     async with AsyncExitStack() as started:  # what is started first is stopped last
         tracing = read_settings(TracingSettings)
         await started.enter_async_context(exporting_spans(keys.service, tracing))
-        publisher = broker.publisher()
-        await publisher.start()
-        started.push_async_callback(publisher.close)
-        made = await make(broker, publisher, started)
-        measured = (*made.metrics, *traffic_metrics(broker.traffic), *metrics)
+        await program.publisher.start()
+        started.push_async_callback(program.publisher.close)
+        made = await make(program, started)
+        measured = [*made.metrics, *traffic_metrics(program.broker.traffic), *made.wiring.metrics]
+        if store is not None:
+            measured += store.metrics()
         await started.enter_async_context(serving_metrics(read_settings(MetricsSettings), measured))
-        messages = MessagePublisher(publisher, keys)
-        tasks = [
-            asyncio.create_task(watch_key_files(keys, settings.identity_file, settings.trust_file)),
-            *(asyncio.ensure_future(task(messages)) for task in background),
-        ]
+        background = [watch_key_files(keys, messaging.identity_file, messaging.trust_file)]
+        if store is not None and store.outbox is not None:
+            background.append(store.relay(program.messages))
+        if store is not None and store.inbox is not None:
+            background.append(store.clean())
+        tasks = [asyncio.ensure_future(each) for each in background]
+        tasks += [asyncio.ensure_future(each()) for each in made.wiring.background]
         started.push_async_callback(_cancel, tasks)
         await made.worker.start()
-        started.push_async_callback(made.worker.drain, settings.drain_timeout_s)
+        started.push_async_callback(made.worker.drain, messaging.drain_timeout_s)
         log.info("started", **made.log_fields)
         await _first_of(stop, tasks)
     log.info("stopped")

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from auth_worker.tables import outbox
-from auth_worker.wiring import build_relay
 from postroad.contracts.errors import Unavailable
 from postroad.contracts.events import SessionRevoked
 from postroad.contracts.syncs import FetchPage
 from postroad.messaging.publishing import Kind
 from postroad.storage.database import Database
 from postroad.storage.outbox import Outbox, OutboxReader, StoredMessage
-from postroad.storage.relay import Relay
+from postroad.storage.relay import Relay, relay_of
 from postroad.testing import eventually
 from tests.integration.auth.outboxes import reader, write
 from tests.support.auth import AuthUnderTest, rows
@@ -218,7 +217,7 @@ async def test_an_event_written_here_is_sent_at_once(auth: AuthUnderTest) -> Non
     auth.add_user("reader")
     broker = FakeBroker()
     settings = auth.settings.model_copy(update={"outbox_poll_s": 3600.0})
-    relay = build_relay(broker, service=auth.service, settings=settings)
+    relay = relay_of(auth.service.outbox, broker, database=auth.database, settings=settings)
 
     async with running(relay):
         await asyncio.to_thread(auth.sign_in, "reader")
