@@ -5,6 +5,7 @@ import inspect
 import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, closing, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import structlog
@@ -127,7 +128,7 @@ def consume(
             await program.client.opened(program.messaging.broker_connect_timeout_s)
         worker = BackgroundWorker(
             queue,
-            {contract: program.held(each) for contract, each in wiring.handlers.items()},
+            held_during_outage(wiring.handlers, program.store),
             broker=program.broker,
             publisher=program.publisher,
             keys=program.keys,
@@ -189,15 +190,26 @@ class _Program:
         built = handlers(resources)
         return built if isinstance(built, Wiring) else Wiring(built), resources.needs_client
 
-    def held(self, handler: Any) -> Any:  # noqa: ANN401  # of any message
-        """Return a handler that waits for the database, if it may: an async one may not block."""
-        if self.store is None or inspect.iscoroutinefunction(_function(handler)):
-            return handler
-        return self.store.held_during_outage(handler)
+
+def held_during_outage(
+    handlers: BackgroundHandlers, store: "OpenStore | None"
+) -> BackgroundHandlers:
+    """Return handlers of which the plain ones wait for the end of an outage of the database.
+
+    An ``async def`` handler may not block the loop; it fails, and is tried again later.
+    """
+    if store is None:
+        return handlers
+    return {
+        contract: handler if _is_async(handler) else store.held_during_outage(handler)
+        for contract, handler in handlers.items()
+    }
 
 
-def _function(handler: Any) -> Any:  # noqa: ANN401
-    return _function(handler.func) if hasattr(handler, "func") else handler
+def _is_async(handler: Callable[..., object]) -> bool:
+    while isinstance(handler, partial):
+        handler = handler.func
+    return inspect.iscoroutinefunction(handler)
 
 
 _Make = Callable[[_Program, AsyncExitStack], Coroutine[Any, Any, _Built]]

@@ -13,32 +13,31 @@ from postroad.contracts.errors import OutcomeUnknown, Unavailable
 log = structlog.get_logger()
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 LOOK_EVERY_S = 1.0
 RETRY_S = 5.0
 
 
 def held_during_outage(
-    handler: Callable[[T], None],
+    handler: Callable[[T], R],
     *,
     outage: Callable[[], str | None],
     pause: Callable[[float], None] = sleep,
-) -> Callable[[T], None]:
+) -> Callable[[T], R]:
     """Return a handler that is run again after an outage of its database.
 
     Its message is held meanwhile, and none of its attempts is used up. ``outage`` returns what the
     database cannot do now; an error while it returns none counts as any other.
     """
 
-    def handle(message: T) -> None:
+    def handle(message: T) -> R:
         while True:
             try:
-                handler(message)
+                return handler(message)
             except (Unavailable, OutcomeUnknown):  # an inbox knows whether it was done
                 if not _has_passed(outage, pause):
                     raise
-            else:
-                return
 
     return handle
 

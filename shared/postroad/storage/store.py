@@ -18,6 +18,7 @@ from postroad.storage.settings import DatabaseSettings
 from postroad.storage.tables import Schema
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class OpenStore:
             with self.database.writing() as transaction:
                 self.inbox.clean(transaction)
 
-    def held_during_outage(self, handler: Callable[[T], None]) -> Callable[[T], None]:
+    def held_during_outage(self, handler: Callable[[T], R]) -> Callable[[T], R]:
         """Return a handler that waits for the end of an outage, and is run again then."""
         return held_during_outage(handler, outage=self.database.problem)
 
