@@ -43,9 +43,9 @@ from postroad.messaging.rpc_worker import Handlers
 from postroad.runtime.resources import Resources, Wiring
 from postroad.security.keyring import KeyRing
 from postroad.storage.database import Database
+from postroad.storage.opening import Store
 from postroad.storage.outbox import Outbox
 from postroad.storage.retrying import regularly
-from postroad.storage.store import Store
 
 log = structlog.get_logger()
 

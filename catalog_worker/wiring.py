@@ -29,7 +29,7 @@ from postroad.contracts.syncs import GetSync, StartSync
 from postroad.messaging.rpc_worker import Handlers
 from postroad.runtime.resources import Resources, Wiring
 from postroad.settings import read_settings
-from postroad.storage.store import Store
+from postroad.storage.opening import Store
 
 STORE = Store(StoreSettings, SCHEMA, outbox=outbox_table, inbox=inbox_table)
 

@@ -10,7 +10,7 @@ from postroad.contracts.events import LoginFailed, LoginSucceeded, SessionRevoke
 from postroad.messaging.background_worker import BackgroundHandlers
 from postroad.runtime.resources import Resources
 from postroad.runtime.serve import NoSettings
-from postroad.storage.store import Store
+from postroad.storage.opening import Store
 
 STORE = Store(AuthSettings, SCHEMA)
 

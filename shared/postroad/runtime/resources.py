@@ -12,8 +12,8 @@ from postroad.security.keyring import KeyRing
 if TYPE_CHECKING:  # a service without a database has not installed what it takes
     from postroad.storage.database import Database
     from postroad.storage.inbox import Inbox
+    from postroad.storage.opening import OpenStore
     from postroad.storage.outbox import Outbox
-    from postroad.storage.store import OpenStore
 
 HandlersT = TypeVar("HandlersT")
 SettingsT_co = TypeVar("SettingsT_co", covariant=True)

@@ -42,7 +42,7 @@ from postroad.settings import (
 )
 
 if TYPE_CHECKING:
-    from postroad.storage.store import OpenStore, Store
+    from postroad.storage.opening import OpenStore, Store
 
 with needs("worker"):
     import uvloop

@@ -17,7 +17,7 @@ from postroad.messaging.client import Client
 from postroad.runtime.resources import Resources
 from postroad.runtime.serve import held_during_outage
 from postroad.security.keyring import KeyRing
-from postroad.storage.store import OpenStore
+from postroad.storage.opening import OpenStore
 
 JOB = FetchPage(sync_id="s", skip=0, limit=1)
 
