@@ -76,6 +76,16 @@ def test_before_the_first_decision_the_page_says_so() -> None:
     assert page(quiet, colours=False).endswith("\nNothing has been scaled yet.")
 
 
+def test_a_rate_that_is_not_known_yet_is_no_number() -> None:
+    queue = Queue("rpc.auth", ready=1, unacked=2, in_per_s=None, out_per_s=None, consumers=3)
+
+    lines = page(Status("", "", "", [queue], REPORT), colours=False).splitlines()
+
+    assert [line.split() for line in lines if line.startswith("rpc.auth")] == [
+        ["rpc.auth", "1", "2", "-", "-", "3"]
+    ]
+
+
 def test_a_broker_that_does_not_answer_is_named_in_place_of_its_queues() -> None:
     silent = Status("", "", "", [], REPORT, problem="the broker does not say")
 
