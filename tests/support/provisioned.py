@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from shutil import copytree
 from typing import Any, Protocol
 
 from testcontainers.core.container import DockerContainer
@@ -83,10 +82,10 @@ class Container:
 
 @contextmanager
 def provisioned_broker(folder: Path, setup: Setup) -> Iterator[ProvisionedBroker]:
-    """Start a broker with its files in an empty folder, and remove it afterwards."""
+    """Start a broker, a private node with its files in an empty folder; remove it afterwards."""
     image = image_of("RABBITMQ_IMAGE", DEFAULT_IMAGE)
     if docker_gives(image):
-        with _container(image, folder, setup) as container:
+        with _container(image, setup) as container:
             yield container
         return
     settings = {**setup.settings, **(_tls_settings(*setup.tls) if setup.tls else {})}
@@ -99,7 +98,7 @@ def provisioned_broker(folder: Path, setup: Setup) -> Iterator[ProvisionedBroker
 
 
 @contextmanager
-def _container(image: str, folder: Path, setup: Setup) -> Iterator[Container]:
+def _container(image: str, setup: Setup) -> Iterator[Container]:
     amqp, management, metrics = free_ports(3)
     ports = Ports(amqp, management, metrics, 0, 0)
     published: Any = {
@@ -112,26 +111,22 @@ def _container(image: str, folder: Path, setup: Setup) -> Iterator[Container]:
         "definitions.import_backend": "local_filesystem",
         "definitions.local.path": f"{_FOLDER}/definitions.json",
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    files: dict[str, bytes] = {}
     if setup.tls:
         certificate, port = setup.tls
         published[f"{_TLS_PORT}/tcp"] = (LOOPBACK, port)
-        copytree(certificate, folder / "tls")
-        settings |= _tls_settings(Path(_FOLDER, "tls"), _TLS_PORT)
-    (folder / "definitions.json").write_text(json.dumps(setup.definitions))
-    (folder / "advanced.config").write_text(setup.advanced)
-    (folder / "enabled_plugins").write_text(PLUGINS)
-    lines = (f"{key} = {value}\n" for key, value in settings.items())
-    (folder / "postroad.conf").write_text("".join(lines))
-    for path in (folder, *folder.rglob("*")):  # the server has a user of its own
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    container = (
-        DockerContainer(image)
-        .with_volume_mapping(folder, _FOLDER)
-        .with_volume_mapping(folder / "postroad.conf", "/etc/rabbitmq/conf.d/50-postroad.conf")
-        .with_volume_mapping(folder / "advanced.config", "/etc/rabbitmq/advanced.config")
-        .with_volume_mapping(folder / "enabled_plugins", "/etc/rabbitmq/enabled_plugins")
-    )
+        settings |= _tls_settings(Path(_FOLDER), _TLS_PORT)
+        files |= {f"{_FOLDER}/{path.name}": path.read_bytes() for path in certificate.iterdir()}
+    conf = "".join(f"{key} = {value}\n" for key, value in settings.items())
+    files |= {
+        f"{_FOLDER}/definitions.json": json.dumps(setup.definitions).encode(),
+        "/etc/rabbitmq/conf.d/50-postroad.conf": conf.encode(),
+        "/etc/rabbitmq/advanced.config": setup.advanced.encode(),
+        "/etc/rabbitmq/enabled_plugins": PLUGINS.encode(),
+    }
+    container = DockerContainer(image)
+    for path, content in files.items():  # copied: tests may run in a container beside it
+        container.with_copy_into_container(content, path)
     container.ports = published  # as in tests/support/nodes.py
     with container:
         broker = Container(container, ports)
