@@ -16,7 +16,7 @@ from benchmarks.system import running
 from benchmarks.tables import by_process, figure, table
 from benchmarks.usage import memory_by_group
 from ops.local.ports import LOOPBACK
-from ops.local.supervisor import Program
+from ops.local.worker import Program
 
 WORKERS = (1, 2, 4)
 UPSTREAM_MS = 20

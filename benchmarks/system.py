@@ -15,7 +15,8 @@ from ops.health import selfcheck
 from ops.local import ports
 from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK
-from ops.local.supervisor import Program, Supervisor
+from ops.local.supervisor import Supervisor
+from ops.local.worker import Program
 from ops.services import programs
 from ops.services.manifests import our_services
 from ops.state.folder import StateFolder

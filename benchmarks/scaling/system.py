@@ -12,7 +12,8 @@ from ops.health import selfcheck
 from ops.local import ports
 from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK
-from ops.local.supervisor import Program, Supervisor
+from ops.local.supervisor import Supervisor
+from ops.local.worker import Program
 from ops.scaling.management_api import Management
 from ops.scaling.traffic import Traffic
 from ops.services import programs

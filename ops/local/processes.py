@@ -36,6 +36,7 @@ def spawn(
     env: Mapping[str, str],
     cwd: Path | None = None,
     output: IO[bytes] | int | None = None,
+    descriptors: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a child in a session of its own, so that Ctrl-C in the terminal is ours alone.
 
@@ -49,6 +50,7 @@ def spawn(
         stdout=output,
         stderr=None if output is None else subprocess.STDOUT,
         start_new_session=True,
+        pass_fds=descriptors,
         preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 - no other threads hold locks here
     )
 

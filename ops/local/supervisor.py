@@ -4,66 +4,33 @@ Why this is ours and not a library's: docs/decisions/0001-own-supervisor.md.
 """
 
 import asyncio
-import os
-import subprocess
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 
-import structlog
-
-from ops.local import ports, processes
-from ops.local.output import open_pipe
-
-log = structlog.get_logger()
-
-_DRAIN_GRACE_S = 30.0
-_FIRST_DELAY_S = 0.5
-_LONGEST_DELAY_S = 30.0
-_LAST_WORDS_S = 1.0  # for what a process wrote before it ended to be read
-_STEADY_S = 10.0  # a worker that lived this long is not in a crash loop
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """What a group of workers runs."""
-
-    name: str
-    argv: Sequence[str]
-    env: Mapping[str, str]
-    has_metrics: bool = False  # each process gets a port of its own for them
-
-
-@dataclass(eq=False, slots=True)
-class _Worker:
-    """One place in a group; the process in it changes when it crashes."""
-
-    label: str
-    retired: asyncio.Event = field(default_factory=asyncio.Event)
-    pid: int | None = None
-    metrics_port: int | None = None
-    keeper: asyncio.Task[None] | None = None
+from ops.local.worker import Patience, Program, Take, Worker
 
 
 @dataclass(slots=True)
 class _Group:
     program: Program
-    active: list[_Worker] = field(default_factory=list)
-    draining: set[_Worker] = field(default_factory=set)
+    active: list[Worker] = field(default_factory=list)
+    draining: set[Worker] = field(default_factory=set)
+    trials: set[Worker] = field(default_factory=set)
+    replacing: asyncio.Lock = field(default_factory=asyncio.Lock)
     crashes: int = 0
     started: int = 0
 
+    def count_crash(self) -> None:
+        self.crashes += 1
 
-def _keepers(group: _Group) -> list[asyncio.Task[None]]:
-    return [worker.keeper for worker in (*group.active, *group.draining) if worker.keeper]
+    def keepers(self) -> list[asyncio.Task[None]]:
+        return [worker.keeper for worker in (*self.active, *self.draining, *self.trials)]
 
-
-def _release_port(worker: _Worker) -> None:
-    if worker.metrics_port is not None:
-        ports.release(worker.metrics_port)
-        worker.metrics_port = None
+    def retire(self, worker: Worker) -> None:
+        """Let a worker go that is in its place no more."""
+        worker.retire()
+        if not worker.keeper.done():
+            self.draining.add(worker)
+            worker.keeper.add_done_callback(lambda _: self.draining.discard(worker))
 
 
 class Supervisor:
@@ -76,16 +43,16 @@ class Supervisor:
     def __init__(
         self,
         *,
-        drain_grace_s: float = _DRAIN_GRACE_S,
-        first_delay_s: float = _FIRST_DELAY_S,
-        take: Callable[[str, bytes], None] | None = None,
+        drain_grace_s: float = 30.0,
+        first_delay_s: float = 0.5,
+        ready_timeout_s: float = 30.0,
+        take: Take | None = None,
     ) -> None:
         """``take`` is given what each program writes, line by line; without it they write to our
         standard output.
         """
         self._groups: dict[str, _Group] = {}
-        self._drain_grace_s = drain_grace_s
-        self._first_delay_s = first_delay_s
+        self._patience = Patience(drain_grace_s, first_delay_s, ready_timeout_s)
         self._take = take
 
     def start(self, program: Program, *, replicas: int = 1) -> None:
@@ -99,14 +66,29 @@ class Supervisor:
         """Make a group this large; the newest workers are the first to go."""
         group = self._groups[name]
         while len(group.active) < replicas:
-            group.started += 1
-            worker = _Worker(f"{name}.{group.started}")
-            group.active.append(worker)
-            worker.keeper = asyncio.create_task(self._keep(worker, group), name=worker.label)
+            group.active.append(self._begin(group))
         while len(group.active) > max(replicas, 0):
-            worker = group.active.pop()
-            group.draining.add(worker)
-            worker.retired.set()
+            group.retire(group.active.pop())
+
+    async def replace(self, name: str) -> int:
+        """Start a group's processes anew, and return how many there are.
+
+        An old one goes on until a new one is ready, then drains. A program without metrics cannot
+        say when it is ready: its new process starts when the old one has ended.
+
+        Raises:
+            NotStarted: a new process ended, or did not get ready; the old one goes on.
+        """
+        group = self._groups[name]
+        async with group.replacing:
+            workers = list(group.active)
+            for worker in workers[:1]:  # alone: if it cannot start, nor can the others
+                await self._succeed(group, worker)
+            others = (self._succeed(group, worker) for worker in workers[1:])
+            for error in await asyncio.gather(*others, return_exceptions=True):
+                if error is not None:
+                    raise error
+            return len(workers)
 
     @property
     def names(self) -> list[str]:
@@ -140,71 +122,49 @@ class Supervisor:
         try:
             for name, group in reversed(self._groups.items()):
                 self.scale(name, 0)
-                await asyncio.gather(*_keepers(group))
+                for worker in group.trials:
+                    worker.retire()
+                await asyncio.gather(*group.keepers())
         finally:
-            rest = [keeper for group in self._groups.values() for keeper in _keepers(group)]
+            rest = [keeper for group in self._groups.values() for keeper in group.keepers()]
             for keeper in rest:
                 keeper.cancel()
             await asyncio.gather(*rest, return_exceptions=True)
 
-    async def _keep(self, worker: _Worker, group: _Group) -> None:
-        """Run a worker's process, again and again, until the worker is retired."""
-        delay_s = self._first_delay_s
-        try:
-            while not worker.retired.is_set():
-                began = time.monotonic()
-                try:
-                    status = await self._run(worker, group.program)
-                finally:
-                    _release_port(worker)
-                if worker.retired.is_set():
-                    break
-                group.crashes += 1
-                if time.monotonic() - began > _STEADY_S:
-                    delay_s = self._first_delay_s
-                log.warning("worker ended", worker=worker.label, status=status, again_in_s=delay_s)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(worker.retired.wait(), delay_s)
-                delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
-        finally:
-            group.draining.discard(worker)
+    def _begin(
+        self, group: _Group, *, is_trial: bool = False, after: Worker | None = None
+    ) -> Worker:
+        group.started += 1
+        return Worker(
+            group.program,
+            f"{group.program.name}.{group.started}",
+            patience=self._patience,
+            take=self._take,
+            on_crash=group.count_crash,
+            is_trial=is_trial,
+            after=after,
+        )
 
-    async def _run(self, worker: _Worker, program: Program) -> int | str:
-        """Run one process until it ends or is no longer wanted; give how it ended."""
-        env = dict(program.env)
+    async def _succeed(self, group: _Group, old: Worker) -> None:
+        """Have a new worker take the place of an old one, unless that is let go meanwhile."""
+        if old not in group.active:
+            return
+        if not group.program.has_metrics:
+            group.active[group.active.index(old)] = self._begin(group, after=old)
+            group.retire(old)
+            return
+        new = self._begin(group, is_trial=True)
+        group.trials.add(new)
         try:
-            if program.has_metrics:
-                (worker.metrics_port,) = ports.free_ports(1)
-                env |= {"METRICS_HOST": ports.LOOPBACK, "METRICS_PORT": str(worker.metrics_port)}
-            child, written = await self._spawn(program, env)
-        except (OSError, ports.PortUnavailable) as error:
-            return str(error)
-        worker.pid = child.pid
-        ended = asyncio.ensure_future(processes.ended(child))
-        retired = asyncio.ensure_future(worker.retired.wait())
-        try:
-            await asyncio.wait((ended, retired), return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done():
-                await processes.stop(child, grace_s=self._drain_grace_s)
-        finally:  # when we are cancelled too: nothing may be left
-            worker.pid = None
-            ended.cancel()
-            retired.cancel()
-            processes.kill(child)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(written, _LAST_WORDS_S)
-        return child.returncode
-
-    async def _spawn(
-        self, program: Program, env: Mapping[str, str]
-    ) -> tuple[subprocess.Popen[bytes], "asyncio.Future[None]"]:
-        """Start a process; give it, and when all that it wrote has been read."""
-        if self._take is None:
-            nothing = asyncio.get_running_loop().create_future()
-            nothing.set_result(None)
-            return processes.spawn(program.argv, env=env), nothing
-        output, written = await open_pipe(partial(self._take, program.name))
-        try:
-            return processes.spawn(program.argv, env=env, output=output), written
+            await new.ready()
+        except BaseException:
+            group.retire(new)
+            raise
         finally:
-            os.close(output)
+            group.trials.discard(new)
+        if old in group.active:
+            group.active[group.active.index(old)] = new
+            new.take_place()
+            group.retire(old)
+        else:
+            group.retire(new)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from ops.local.ports import LOOPBACK
-from ops.local.supervisor import Program
+from ops.local.worker import Program
 from ops.services.manifests import manifests, our_services
 from ops.state import credentials
 from ops.state.folder import StateFolder

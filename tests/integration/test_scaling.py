@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from ops.local.supervisor import Program, Supervisor
+from ops.local.supervisor import Supervisor
+from ops.local.worker import Program
 from ops.scaling.autoscaler import Autoscaler
 from ops.scaling.management_api import DepthUnknown, Management
 from ops.scaling.policy import Policy, ScaleDown

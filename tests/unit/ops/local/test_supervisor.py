@@ -15,7 +15,8 @@ import pytest
 
 from ops.local.ports import LOOPBACK
 from ops.local.processes import command_line, settle
-from ops.local.supervisor import Program, Supervisor
+from ops.local.supervisor import Supervisor
+from ops.local.worker import Program
 
 SLEEPER = (sys.executable, "-c", "import os, time; os.write(1, b'up\\n'); time.sleep(600)")
 IGNORE_SIGTERM = """
@@ -196,7 +197,8 @@ def test_workers_die_with_a_killed_supervisor() -> None:
     story = (
         "import asyncio, sys\n"
         "from ops.local.processes import settle\n"
-        "from ops.local.supervisor import Program, Supervisor\n"
+        "from ops.local.supervisor import Supervisor\n"
+        "from ops.local.worker import Program\n"
         "async def main():\n"
         "    supervisor = Supervisor()\n"
         f"    supervisor.start(Program('worker', {SLEEPER!r}, {{}}))\n"

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 from structlog.testing import capture_logs
 
-from ops.local.supervisor import Program, Supervisor
+from ops.local.supervisor import Supervisor
+from ops.local.worker import Program
 from ops.scaling.autoscaler import Autoscaler
 from ops.scaling.management_api import DepthUnknown
 from ops.scaling.policy import Policy, ScaleDown
