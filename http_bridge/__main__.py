@@ -40,6 +40,7 @@ def main() -> None:
         on_stop=monitor.stop,
         host=settings.host,
         port=settings.port,
+        fds=settings.fds,
         loop="uvloop",
         http=limited_protocol(limits_of(settings, bridge)),
         ws="none",

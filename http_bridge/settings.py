@@ -13,6 +13,7 @@ from postroad.urls import read_host, read_origin
 class BridgeSettings(BaseSettings):
     """Where to listen, and the limits.  Environment prefix ``BRIDGE_``; ``PORT`` works too.
 
+    ``fds``: open sockets to listen on instead, inherited from whoever starts the bridge.
     ``forwarded_allow_ips``: ``FORWARDED_ALLOW_IPS``, the proxies that are believed.
     """
 
@@ -22,6 +23,7 @@ class BridgeSettings(BaseSettings):
     port: int = Field(
         default=8000, ge=1, le=65_535, validation_alias=AliasChoices("BRIDGE_PORT", "PORT")
     )
+    fds: tuple[int, ...] = ()
     public_url: Annotated[str, AfterValidator(read_origin)] | None = None
     forwarded_allow_ips: str = Field(default="", validation_alias="FORWARDED_ALLOW_IPS")
     docs: bool = Field(default=True, validation_alias="DOCS")

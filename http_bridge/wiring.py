@@ -71,6 +71,8 @@ def build_bridge(
                 watch_key_files(keys, messaging.identity_file, messaging.trust_file)
             )
             try:
+                if settings.fds:  # another bridge may listen there too, and can answer already
+                    await client.opened(messaging.broker_connect_timeout_s)
                 yield
             finally:
                 watching.cancel()

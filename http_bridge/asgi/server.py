@@ -3,7 +3,7 @@
 import resource
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -25,11 +25,16 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def run(application: Any, *, on_stop: Callable[[], None], **settings: Any) -> None:
-    """Serve until a signal comes, as ``uvicorn.run`` does; exit when it cannot start."""
+def run(
+    application: Any, *, on_stop: Callable[[], None], fds: Iterable[int] = (), **settings: Any
+) -> None:
+    """Serve until a signal comes, as ``uvicorn.run`` does; exit when it cannot start.
+
+    ``fds`` are open sockets to listen on, instead of a host and a port.
+    """
     server = Server(uvicorn.Config(application, **settings), on_stop=on_stop)
     with suppress(KeyboardInterrupt):
-        server.run()
+        server.run([socket.socket(fileno=fd) for fd in fds] or None)
     if not server.started:
         sys.exit(STARTUP_FAILURE)
 

@@ -14,6 +14,7 @@ EXAMPLES = """\
 examples:
   postroad up                                   everything here, with a sample catalogue
   postroad up --port 8080 --max-replicas 2      on another port, on a small machine
+  postroad up --reload                          restarts programs whose code changes
   postroad up --upstream https://dummyjson.com  with somebody else's catalogue
   postroad status --watch                       queues, processes, and why as many
   postroad call catalog.products.list limit=5   ask a service, through the queue
@@ -34,6 +35,7 @@ examples:
 # Each has a module beside this one, which is imported when it is called.
 COMMANDS = {
     "up": "run the whole system on this machine, until Ctrl-C",
+    "restart": "start a program of the running system anew, and drain the old processes",
     "status": "show queues, processes and scaling decisions of the running system",
     "call": "send a signed request through the running system, and print the reply",
     "shell": "try the services from Python, with a client that is connected",

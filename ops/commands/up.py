@@ -1,42 +1,44 @@
 """`postroad up`: the whole system on this machine, until Ctrl-C."""
 
 import asyncio
-import os
-import shlex
+import math
 import signal
-import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
+from socket import socket
+from typing import Any
 
 import structlog
 
 from ops.commands.arguments import add_state_argument
 from ops.commands.errors import CommandError
+from ops.commands.up_view import show_log, welcome
 from ops.health import releases, selfcheck
 from ops.health.selfcheck import SelfCheckError
-from ops.local import ports
+from ops.local import control, ports
 from ops.local.broker import BrokerError, PrivateBroker
+from ops.local.file_changes import Changes
 from ops.local.ports import LOOPBACK, PortUnavailable
 from ops.local.running import addresses
 from ops.local.supervisor import Supervisor
-from ops.logs.lines import Renderer, parse_line
+from ops.local.worker import NotStarted
 from ops.logs.writer import Logbook
 from ops.scaling.autoscaler import Autoscaler
 from ops.scaling.management_api import Management
 from ops.scaling.metrics import supervisor_metrics
 from ops.scaling.policy import Policy
 from ops.scaling.reporter import keep_report
-from ops.services import grants, policies, programs
+from ops.services import code, grants, policies, programs
+from ops.services.reloading import keep_reloading
 from ops.state.folder import StateError, StateFolder
 from ops.terminal.colours import wants_colours
 from ops.terminal.interrupts import INTERRUPTED
 from ops.terminal.progress import say, step
 from postroad.observability.logging import DIM, PLAIN, configure_logging
 from postroad.observability.metrics_server import serving_metrics
-from postroad.plain_text import plain_lines
 from postroad.settings import LogSettings, MetricsSettings, read_settings
 from postroad.topology.names import SCALER
 from postroad.topology.services import ServicesFileError
@@ -67,6 +69,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--no-scaling", action="store_true", help="one process of each program, always"
     )
+    parser.add_argument(
+        "--reload",
+        action="store_true",
+        help="when code changes, start the programs it belongs to anew; old processes drain",
+    )
     add_state_argument(parser, "folder to keep things in")
 
 
@@ -79,7 +86,7 @@ def _count(text: str) -> int:
 def run(options: Namespace) -> int:
     """Run until Ctrl-C, SIGTERM or the end of the terminal; give the exit status."""
     state = StateFolder(options.state)
-    logbook = Logbook(state.programs_log_folder, _show)
+    logbook = Logbook(state.programs_log_folder, show_log)
     level = read_settings(LogSettings).level
     configure_logging(
         "postroad", LogSettings(level=level, format="json"), output=logbook.stream("postroad")
@@ -88,19 +95,6 @@ def run(options: Namespace) -> int:
         return asyncio.run(_System(options, state, logbook).run())
     finally:
         logbook.close()
-
-
-def _show(lines: bytes) -> None:
-    """Show lines of a log as people like them, unless ``LOG_FORMAT`` says otherwise."""
-    if os.environ.get("LOG_FORMAT", "console") == "json":
-        text = plain_lines(lines.decode(errors="replace"))
-    else:
-        render = Renderer(has_colours=wants_colours())
-        each = lines.removesuffix(b"\n").split(b"\n")
-        text = "".join(f"{render(parse_line('', line))}\n" for line in each)
-    with suppress(OSError):  # a terminal that has gone
-        sys.stdout.write(text)
-        sys.stdout.flush()
 
 
 class _System:
@@ -132,6 +126,9 @@ class _System:
         async with AsyncExitStack() as running:
             running.enter_context(self._state.held(self._url))
             running.enter_context(ports.claimed(self._options.port, self._options.host))
+            sockets = ports.bound_sockets(self._options.port, self._options.host)
+            for each in sockets:
+                running.enter_context(each)
             try:
                 if metrics.port:
                     running.enter_context(ports.claimed(metrics.port, metrics.host))
@@ -141,8 +138,15 @@ class _System:
             running.callback(say, "Stopped; nothing is left running.")
             broker = await self._start_broker(running)
             running.push_async_callback(self._supervisor.stop)
-            await self._start_services(broker, upstream, policies)
-            self._announce(broker, time.monotonic() - began)
+            changes = Changes(code.folders)
+            waiting = self._start_services(broker, upstream, policies, sockets)
+            if self._options.reload:
+                reloading = keep_reloading(self._supervisor, changes, concerned=code.concerned)
+                running.push_async_callback(_cancel, asyncio.create_task(reloading))
+            await self._until_ready(waiting)
+            self._state.write_running(addresses(self._url, broker))
+            elapsed_s = time.monotonic() - began
+            say(welcome(self._url, self._state, elapsed_s, reloads=self._options.reload))
             await self._stay(broker, policies, metrics)
 
     def _stop(self, task: asyncio.Task[int], number: int) -> None:
@@ -191,17 +195,20 @@ class _System:
             say(f"           {dim}{note}{end}")
         return broker
 
-    async def _start_services(
-        self, broker: PrivateBroker, upstream: str | None, policies: Mapping[str, Policy]
-    ) -> None:
-        began = [] if upstream else ["upstream"]
+    def _start_services(
+        self,
+        broker: PrivateBroker,
+        upstream: str | None,
+        policies: Mapping[str, Policy],
+        sockets: Sequence[socket],
+    ) -> dict[str, str]:
+        """Start all programs; return the addresses to wait for, by what is there then."""
+        waiting = {}
         if upstream is None:
             (port,) = ports.free_ports(1)
             self._supervisor.start(programs.sample_upstream(port))
             upstream = f"http://{LOOPBACK}:{port}"
-            waiting = {f"the sample upstream on {LOOPBACK}:{port}": f"{upstream}/healthz"}
-        else:
-            waiting = {}
+            waiting[f"the sample upstream on {LOOPBACK}:{port}"] = f"{upstream}/healthz"
         started = list(
             programs.programs(
                 self._state,
@@ -215,37 +222,34 @@ class _System:
             say(f"           not used, for 'postroad up' has its own: {', '.join(ignored)}")
         for program in started:
             policy = policies.get(program.name)
-            self._supervisor.start(program, replicas=policy.min_replicas if policy else 1)
-            began.append(program.name)
+            is_http = program.name in code.http_programs()
+            self._supervisor.start(
+                programs.listening_on(program, sockets) if is_http else program,
+                replicas=policy.min_replicas if policy else 1,
+            )
         waiting["the auth worker, the catalogue worker and the bridge"] = f"{self._url}/readyz"
+        return waiting
 
-        def alive() -> None:
-            for name in began:
-                if self._supervisor.crashes(name):
-                    raise CommandError(f"{name} ended while starting; the lines above say why")
-
+    async def _until_ready(self, waiting: Mapping[str, str]) -> None:
+        timeout_s = math.inf if self._options.reload else _READY_TIMEOUT_S  # code may be mended
         for what, url in waiting.items():
             async with step(what):
-                await selfcheck.answers(url, timeout_s=_READY_TIMEOUT_S, alive=alive)
+                await selfcheck.answers(url, timeout_s=timeout_s, alive=self._check_alive)
         async with step("self-check"):
             try:
                 outcome = await asyncio.to_thread(selfcheck.check, self._url)
             except SelfCheckError as error:
+                if self._options.reload:
+                    return say(f"           {error}")
+                upstream = self._options.upstream or "the sample upstream"
                 raise CommandError(f"{error} (products come from {upstream})") from error
-        say(f"           {outcome}")
+        return say(f"           {outcome}")
 
-    def _announce(self, broker: PrivateBroker, elapsed_s: float) -> None:
-        jar = shlex.quote(str(self._state.cookie_file))
-        sign_in = '{"username":"admin","password":"admin"}'
-        self._state.write_running(addresses(self._url, broker))
-        say(
-            f"\nPostroad is up at {self._url} after {elapsed_s:.1f} s."
-            " Open it in a browser, and sign in as admin / admin; or, in another terminal:\n"
-            f"\n  curl -c {jar} -H 'Content-Type: application/json' -d '{sign_in}' {self._url}/auth"
-            f"\n  curl -b {jar} '{self._url}/products?limit=3'\n"
-            "\n'postroad status' shows queues and processes, 'postroad logs' what they say."
-            f" {self._url}/docs has the API. Ctrl-C stops everything. Logs:\n"
-        )
+    def _check_alive(self) -> None:
+        """Give up when a program ends, unless its code is about to be mended."""
+        for name in self._supervisor.names:
+            if self._supervisor.crashes(name) and not self._options.reload:
+                raise CommandError(f"{name} ended while starting; the lines above say why")
 
     async def _stay(
         self, broker: PrivateBroker, policies: Mapping[str, Policy], metrics: MetricsSettings
@@ -260,11 +264,29 @@ class _System:
         )
         async with (
             serving_metrics(metrics, supervisor_metrics(self._supervisor)),
+            control.listening(self._state.control_socket, self._answer),
             asyncio.TaskGroup() as tasks,
         ):
             tasks.create_task(self._keep(broker))
             tasks.create_task(autoscaler.run())
             tasks.create_task(report)
+
+    async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Do what another command asks for."""
+        name = request.get("restart")
+        if name not in self._supervisor.names:
+            known = ", ".join(self._supervisor.names)
+            return {"error": f"there is no program {name}; there are {known}"}
+        began = time.monotonic()
+        try:
+            count = await self._supervisor.replace(name)
+        except NotStarted as error:
+            return {"error": f"{name} does not start, and its old processes go on: {error}"}
+        if not count:
+            return {"done": f"{name} has no process now; the next one starts anew"}
+        took_s = time.monotonic() - began
+        log.info("restarted", program=name, processes=count, took_s=round(took_s, 2))
+        return {"done": f"{name} was started anew in {took_s:.1f} s; the old processes drain"}
 
     async def _keep(self, broker: PrivateBroker) -> None:
         """Start the broker again whenever it ends."""
@@ -279,3 +301,8 @@ class _System:
             except (BrokerError, ServicesFileError, StateError) as error:
                 log.error("broker does not start", error=str(error), again_in_s=_BROKER_PAUSE_S)
                 await asyncio.sleep(_BROKER_PAUSE_S)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -86,6 +86,30 @@ def claimed(port: int, host: str = LOOPBACK) -> Iterator[None]:
         yield
 
 
+def bound_sockets(port: int, host: str = LOOPBACK) -> list[socket.socket]:
+    """Bind a port on all addresses of a host, for processes that inherit it and listen on it.
+
+    Raises:
+        PortUnavailable: another program has it, or the host has no address here.
+    """
+    sockets = []
+    try:
+        for family, kind, protocol, _, address in dict.fromkeys(
+            socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        ):
+            each = socket.socket(family, kind, protocol)
+            sockets.append(each)
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            each.bind(address)
+    except OSError as error:
+        for each in sockets:
+            each.close()
+        raise PortUnavailable(_explain(error, port, host)) from error
+    return sockets
+
+
 def is_listening(port: int) -> bool:
     """Return whether a server listens on a port, without binding it."""
     with socket.socket() as probe:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from ops.local.worker import Patience, Program, Take, Worker
 
+_DRAINED_S = 1.0  # who has nothing under way has ended by then, and answers no more
+
 
 @dataclass(slots=True)
 class _Group:
@@ -73,8 +75,9 @@ class Supervisor:
     async def replace(self, name: str) -> int:
         """Start a group's processes anew, and return how many there are.
 
-        An old one goes on until a new one is ready, then drains. A program without metrics cannot
-        say when it is ready: its new process starts when the old one has ended.
+        An old one goes on until a new one is ready, then drains. It is waited for, but no longer
+        than one takes that has nothing under way: then only the new code answers. A program without
+        metrics cannot say when it is ready: its new process starts when the old one has ended.
 
         Raises:
             NotStarted: a new process ended, or did not get ready; the old one goes on.
@@ -166,5 +169,6 @@ class Supervisor:
             group.active[group.active.index(old)] = new
             new.take_place()
             group.retire(old)
+            await asyncio.wait([old.keeper], timeout=_DRAINED_S)
         else:
             group.retire(new)

@@ -1,8 +1,11 @@
 """The programs of `postroad up`: how each is started, and what its environment says."""
 
+import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from socket import socket
 
 from ops.local.ports import LOOPBACK
 from ops.local.worker import Program
@@ -175,6 +178,13 @@ def programs(
         )
         for name, program in each.programs.items():
             yield _program(name, program.module, env=env, has_metrics=True)
+
+
+def listening_on(program: Program, sockets: Sequence[socket]) -> Program:
+    """Have the bridge listen on sockets that it inherits: connections wait while it is replaced."""
+    descriptors = [each.fileno() for each in sockets]
+    env = {**program.env, "BRIDGE_FDS": json.dumps(descriptors)}
+    return replace(program, env=env, descriptors=descriptors)
 
 
 def overridden(started: Iterable[Program]) -> list[str]:

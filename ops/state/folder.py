@@ -22,6 +22,7 @@
         programs/                      what each program of `postroad up` logs, for `postroad logs`
     running.json                   where the running system listens
     scaling.json                   which processes it runs, and why as many
+    control.sock                   where it is asked to restart a program
     lock                           held by the one that runs
 """
 
@@ -78,6 +79,7 @@ class StateFolder:
         self.broker_log = self.folder / "log" / "broker.log"
         self.dead_letters_log = self.folder / "log" / "dead-letters.log"
         self.programs_log_folder = self.folder / "log" / "programs"
+        self.control_socket = self.folder / "control.sock"
         self._revoked_file = self.folder / "revoked"
         self._changes_file = self.folder / "changes"
         self._running_file = self.folder / "running.json"

@@ -15,7 +15,7 @@ import httpx
 from ops.local import ports
 from ops.local.broker import PrivateBroker
 from ops.local.ports import LOOPBACK
-from ops.local.supervisor import Program
+from ops.local.worker import Program
 from ops.services import programs
 from postroad.settings import MessagingSettings
 from postroad.testing import eventually

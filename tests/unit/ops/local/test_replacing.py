@@ -92,9 +92,9 @@ async def test_all_processes_are_replaced_and_the_old_ones_end(group: Group) -> 
 
     assert replaced == len(group.pids) == 3
     assert not set(old) & set(group.pids)
-    await eventually(lambda: not any(map(alive, old)))
+    assert not any(map(alive, old))
     assert group.supervisor.crashes("worker") == 0
-    await eventually(lambda: group.supervisor.draining("worker") == 0)
+    assert group.supervisor.draining("worker") == 0
 
 
 async def test_an_old_process_goes_on_until_the_new_one_is_ready(group: Group) -> None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from ops.commands import call, dead_letters_view, status_view, tail, trace, up
+from ops.commands import call, dead_letters_view, status_view, tail, trace, up_view
 from ops.dead_letters.diagnosis import Reader
 from ops.dead_letters.letter import DeadLetter
 from ops.logs.lines import Renderer, parse_line
@@ -81,7 +81,7 @@ def test_postroad_up_shows_it_harmless(
 ) -> None:
     monkeypatch.setenv("LOG_FORMAT", log_format)
 
-    up._show(HTTP + b"\n" + STRAY + b"\n")
+    up_view.show_log(HTTP + b"\n" + STRAY + b"\n")
 
     shown = capsys.readouterr().out
     assert_harmless(shown)
