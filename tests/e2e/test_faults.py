@@ -24,9 +24,9 @@ OF_A_CLUSTER = (
     "kill_leader",
     "part_node",
     "part_all",
+    "lose_node",
     "fill_disk",
     "kill_broker",
-    "cut_connections",
 )
 
 

@@ -227,10 +227,12 @@ async def restart_everything(scene: Scene) -> str:
     await eventually(
         lambda: not any(system.supervisor.draining(name) for name in before), timeout_s=drained
     )
-    await system.brokers.stop()
-    await system.brokers.start()
-    for name, replicas in before.items():
-        system.supervisor.scale(name, replicas)
+    try:
+        await system.brokers.stop()
+        await system.brokers.start()
+    finally:
+        for name, replicas in before.items():
+            system.supervisor.scale(name, replicas)
     return "SIGTERM to everything, then start"
 
 
