@@ -10,13 +10,17 @@ PYTHON := $(VENV)/bin/python
 export PYTHONDONTWRITEBYTECODE :=  # compiled modules make a start faster
 
 .DEFAULT_GOAL := help
-.PHONY: run test check audit sbom fuzz safeguards faults upgrades bench scaling soak lock screenshots clean help
+.PHONY: run test test-matrix check audit sbom fuzz safeguards faults upgrades bench scaling soak lock \
+	screenshots clean help
 
 run: ## start everything here: make run [UPSTREAM=https://dummyjson.com] [PORT=8000]
 	@bin/setup && exec $(VENV)/bin/postroad up --port '$(PORT)' $(if $(UPSTREAM),--upstream '$(UPSTREAM)')
 
 test: ## unit, integration (a real RabbitMQ) and end-to-end tests: make test [ARGS='-k envelope']
 	@bin/setup --dev && exec $(PYTHON) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-matrix: ## unit and integration tests on each Python, RabbitMQ and PostgreSQL, in containers (hours)
+	@bin/setup --dev && exec $(PYTHON) -m tests.matrix $(ARGS)
 
 faults: ## break the running system in every way we know, and check what it promises (half an hour)
 	@bin/setup --dev && exec $(PYTHON) -m tests.faults --report tests/faults/results/campaign.md $(ARGS)
@@ -88,5 +92,5 @@ clean: ## remove everything that the other targets made: .venv, .postroad, cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## show this
-	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | \
+	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | \
 		while IFS="$$(printf '\t')" read -r name what; do printf '  make %-11s %s\n' "$$name" "$$what"; done
