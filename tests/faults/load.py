@@ -163,7 +163,7 @@ def read_token(text: str) -> AccessToken:
         text=text,
         hash=token_hash(text),
         username=claims["sub"],
-        user_id=claims["user_id"],
+        user_id=claims.get("user_id", 0),  # as whoever it means nothing to
         session_id=claims["sid"],
         scopes=frozenset(),
         expires_at=claims["exp"],
