@@ -10,7 +10,7 @@ PYTHON := $(VENV)/bin/python
 export PYTHONDONTWRITEBYTECODE :=  # compiled modules make a start faster
 
 .DEFAULT_GOAL := help
-.PHONY: run test test-matrix check audit sbom fuzz safeguards faults upgrades bench scaling soak lock \
+.PHONY: run test test-matrix check audit sbom fuzz safeguards faults upgrades move-broker bench scaling soak lock \
 	screenshots clean help
 
 run: ## start everything here: make run [UPSTREAM=https://dummyjson.com] [PORT=8000]
@@ -27,6 +27,9 @@ faults: ## break the running system in every way we know, and check what it prom
 
 upgrades: ## an older release and this one side by side under load: make upgrades [ARGS='--before REV']
 	@bin/setup --dev && exec $(PYTHON) -m tests.upgrades $(ARGS)
+
+move-broker: ## move the running system to RabbitMQ 4 and back under load, 100,000 jobs waiting (a quarter of an hour)
+	@bin/setup --dev && exec $(PYTHON) -m tests.broker_move --report tests/broker_move/results/move.md $(ARGS)
 
 check: ## lint, format, types, imports, no secrets in files, and generated files in date
 	@bin/setup --dev

@@ -29,6 +29,7 @@ examples:
   postroad users add reader --role operator     asks for the password
   postroad keys rotate                          new keys for all, while they run
   postroad contracts diff docs/released/asyncapi-0.1.0.json
+  postroad move-broker check --from amqp://old/postroad --to amqp://new/postroad
   postroad definitions | jq .queues             what the broker is told
 """
 
@@ -50,6 +51,7 @@ COMMANDS = {
     "services": "let services of other teams call ours, and listen",
     "users": "add, list, disable and import who may sign in",
     "keys": "show the services' keys, or give them new ones",
+    "move-broker": "take the running system to another broker",
     "provision": "make keys, passwords and broker definitions for containers, servers",
     "definitions": "print the broker's definitions, without passwords",
     "contracts": "show the contracts as AsyncAPI, or what a change of them breaks",

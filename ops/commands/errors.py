@@ -30,6 +30,7 @@ _EXPECTED = (
     "ops.services.grants.GrantError",
     "ops.services.operator.CannotAct",
     "ops.state.folder.StateError",
+    "postroad.broker.moving.looking.NotLetIn",
     "postroad.broker.queue_browser.CannotHold",
     "postroad.contracts.errors.ServiceError",
     "postroad.dead_letters.captured.CannotRead",

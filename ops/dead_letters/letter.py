@@ -14,6 +14,7 @@ from postroad.dead_letters.captured import (
     MessageSource,
     copy_of_letter,
     place_of,
+    with_copies,
 )
 from postroad.messaging.background_worker import ATTEMPT
 from postroad.security.claims import Reason, Refused
@@ -122,7 +123,7 @@ def read_letter(held: BrowsedMessage, readers: Readers) -> DeadLetter:
     copied = copy_of_letter(body, properties)
     if held.queue == QUARANTINE and copied is not None:
         queue = copied.died_where or queue
-    message = _with_copies(copied or CapturedMessage(body, properties, "", "", is_whole=True))
+    message = with_copies(copied or CapturedMessage(body, properties, "", "", is_whole=True))
     source = place_of(queue, properties.type) or MessageSource("event", None, is_queue_of_work=True)
     try:
         diagnosis = readers.diagnose(message, source=source)
@@ -132,17 +133,6 @@ def read_letter(held: BrowsedMessage, readers: Readers) -> DeadLetter:
         )
         diagnosis = Diagnosis(message, source, time(), claims_of(message), [gone])
     return DeadLetter(held.queue, queue, held.delivery, diagnosis)
-
-
-def _with_copies(message: CapturedMessage) -> CapturedMessage:
-    """Put a header CC back: where a policy names the routing key, the broker takes it out.
-
-    The keys that it named are noted with the death; those of a BCC are not.
-    """
-    copies = message.died_by[1:]
-    if copies:
-        message.headers.setdefault("CC", copies)
-    return message
 
 
 def objection(letter: DeadLetter, keys: KeyRing, *, force: bool = False) -> str | None:

@@ -94,8 +94,8 @@ def _changed(
             yield Finding(check, f"the {what} is missing", advice)
             continue
         for field in compared:
-            if there[key].get(field) != entry[field]:
-                problem = f"{field} is {there[key].get(field)!r}, not {entry[field]!r}"
+            if there[key].get(field) != entry.get(field):
+                problem = f"{field} is {there[key].get(field)!r}, not {entry.get(field)!r}"
                 yield Finding(check, f"{what}: {problem}", advice)
 
 

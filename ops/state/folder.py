@@ -249,6 +249,10 @@ class StateFolder:
         """Write what a broker that others run imports; of passwords it holds hashes only."""
         self._write(self.definitions_file, json.dumps(definitions, indent=1), mode=SHARED_MODE)
 
+    def write_overlay(self, name: str, definitions: Mapping[str, object]) -> None:
+        """Write what brokers import while a system moves (``ops.moving.overlays``)."""
+        self._write(self.broker_folder / name, json.dumps(definitions, indent=1), mode=SHARED_MODE)
+
     def write_roles(self, statements: str) -> None:
         """Write what PostgreSQL executes at its first start."""
         self._write(self.database_folder / "roles.sql", statements, mode=SHARED_MODE)

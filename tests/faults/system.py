@@ -101,6 +101,7 @@ class System(e2e.System):
     def _make_broker(self) -> PrivateBroker:
         with self.state.held("faults"):
             self.state.write_services(SERVICES)
+            self._note_more()
             self.allowed = programs.allowed_services(self.state)
             queue_type: QueueType = "quorum" if self.choice.is_cluster else "classic"
             wanted = provision(self.state, self.allowed, rpc_queue_type=queue_type)
@@ -108,6 +109,9 @@ class System(e2e.System):
         let_us_in(wanted)
         self._definitions = wanted
         return PrivateBroker(self.state.broker_folder, wanted)
+
+    def _note_more(self) -> None:
+        """Add services besides, for who runs the system otherwise."""
 
     async def _start_brokers(self) -> None:
         if not self.choice.image:

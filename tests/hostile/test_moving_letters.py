@@ -6,11 +6,13 @@ from typing import Any, cast
 import pytest
 from pika import BasicProperties
 
-from postroad.broker.interfaces import OnOutcome, Outcome, Publisher
+from ops.moving.parcels import pack
+from postroad.broker.interfaces import Delivery, OnOutcome, Outcome, Publisher
 from postroad.dead_letters.captured import CapturedMessage
 from postroad.dead_letters.redriver import Redriver
 from postroad.security.claims import Claims
 from postroad.security.keyring import KeyRing
+from postroad.topology.names import dead_queue
 from tests.hostile.tables import RawHeaders, byte_array, decimal, double, nested, table, text
 
 QUEUE = "work.catalog.sync"
@@ -55,4 +57,8 @@ async def test_a_letter_with_any_headers_can_be_moved(
     await redriver.quarantine(letter, QUEUE)
     await redriver.redrive(letter, CLAIMS, QUEUE, "catalog")
 
-    assert len(encoder.written) == 2
+    for queue in (QUEUE, dead_queue(QUEUE)):  # to another broker
+        _, packed = pack(queue, Delivery(b"{}", properties))
+        encoder.publish("", queue, b"{}", packed, lambda _: None)
+
+    assert len(encoder.written) == 4

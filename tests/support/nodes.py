@@ -72,6 +72,10 @@ class Management:
                     raise
         return closed
 
+    def count_connections(self, user: str) -> int:
+        """Count a user's connections; it learns of new ones a little late."""
+        return len(self._request("GET", f"/connections/username/{user}"))
+
     def messages(self, vhost: str, queue: str) -> Any:
         """Look at what waits in a queue, as a person does, and leave it there."""
         place = f"{quote(vhost, safe='')}/{quote(queue, safe='')}"

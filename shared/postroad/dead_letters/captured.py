@@ -142,6 +142,17 @@ def copy_of_letter(body: bytes, properties: BasicProperties) -> CapturedMessage 
     return CapturedMessage(body, had, "", "", is_whole=kept.get("is_whole", True))
 
 
+def with_copies(message: CapturedMessage) -> CapturedMessage:
+    """Put a header CC back: where a policy names the routing key, the broker takes it out.
+
+    The keys that it named are noted with the death; those of a BCC are not.
+    """
+    copies = message.died_by[1:]
+    if copies:
+        message.headers.setdefault("CC", copies)
+    return message
+
+
 def read_messages(text: str) -> list[CapturedMessage]:
     """Read one captured message, or a list of them.
 

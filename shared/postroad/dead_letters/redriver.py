@@ -51,13 +51,13 @@ class Redriver:
             NotMoved: the broker does not take it.
         """
         headers = {
-            name: _encodable(value)
+            name: encodable(value)
             for name, value in message.headers.items()
             if name not in _NOT_PASSED_ON
             and not str(name).startswith("x-")  # bytes, where it is no text
         }
         headers["signature"] = self._signer.redrive(claims, audience=reader, body=message.body)
-        properties = self._properties(message, headers)
+        properties = _properties(message, headers, self._service)
         properties.type = claims.op
         properties.message_id = claims.jti
         properties.correlation_id = claims.cid
@@ -72,31 +72,14 @@ class Redriver:
         Raises:
             NotMoved: the broker does not take it.
         """
-        headers = {name: value for name, value in message.headers.items() if name != "x-death"}
-        kept = {
-            "queue": queue,
-            "reason": message.died_of,
-            "since": int(message.rejected_at or 0),
-            "user_id": message.properties.user_id,
-            "reply_to": message.properties.reply_to,
-            "headers": _encodable(headers),
-            "is_whole": message.is_whole,
-        }
-        properties = self._properties(message, {KEPT: kept})
-        await self._publish(QUARANTINE, QUARANTINE, message.body, properties)
-
-    def _properties(self, message: CapturedMessage, headers: Mapping[str, Any]) -> BasicProperties:
-        had = message.properties
-        return BasicProperties(
-            content_type=had.content_type,
-            headers=dict(headers),
-            delivery_mode=PERSISTENT,
-            correlation_id=had.correlation_id,
-            message_id=had.message_id,
-            timestamp=int(time()),
-            type=had.type,
-            user_id=self._service,
+        properties = kept_copy(
+            message,
+            queue,
+            user=self._service,
+            reason=message.died_of,
+            died_at=message.rejected_at or 0,
         )
+        await self._publish(QUARANTINE, QUARANTINE, message.body, properties)
 
     async def _publish(
         self, key: str, queue: str, body: bytes, properties: BasicProperties
@@ -109,11 +92,46 @@ class Redriver:
             raise NotMoved(f"{properties.message_id} cannot go to {queue}: {_STOPS[outcome]}")
 
 
-def _encodable(value: object) -> object:
+def kept_copy(
+    message: CapturedMessage, queue: str, *, user: str, reason: str | None, died_at: float
+) -> BasicProperties:
+    """Return the properties of a copy that keeps all that is known of a message in one header.
+
+    ``queue`` is where it died, ``died_at`` when in seconds since 1970, ``user`` who publishes the
+    copy.
+    """
+    headers = {name: value for name, value in message.headers.items() if name != "x-death"}
+    kept = {
+        "queue": queue,
+        "reason": reason,
+        "since": int(died_at),
+        "user_id": message.properties.user_id,
+        "reply_to": message.properties.reply_to,
+        "headers": encodable(headers),
+        "is_whole": message.is_whole,
+    }
+    return _properties(message, {KEPT: kept}, user)
+
+
+def _properties(message: CapturedMessage, headers: Mapping[str, Any], user: str) -> BasicProperties:
+    had = message.properties
+    return BasicProperties(
+        content_type=had.content_type,
+        headers=dict(headers),
+        delivery_mode=PERSISTENT,
+        correlation_id=had.correlation_id,
+        message_id=had.message_id,
+        timestamp=int(time()),
+        type=had.type,
+        user_id=user,
+    )
+
+
+def encodable(value: object) -> object:
     """Write as text what pika reads but cannot write: a float, or what it made of a large one."""
     if isinstance(value, dict):
-        return {name: _encodable(each) for name, each in value.items()}
+        return {name: encodable(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [_encodable(each) for each in value]
+        return [encodable(each) for each in value]
     is_too_large = isinstance(value, int) and not -(2**63) <= value < 2**63
     return str(value) if isinstance(value, float) or is_too_large else value

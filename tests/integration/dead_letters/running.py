@@ -40,6 +40,7 @@ from postroad.topology.names import (
     rpc_queue,
     work_queue,
 )
+from postroad.topology.services import Services
 from tests.support.nodes import ADMIN, ADMIN_PASSWORD
 
 SYNC, AUDIT, ASKED = work_queue("catalog", "sync"), work_queue("auth", "audit"), rpc_queue("auth")
@@ -58,16 +59,23 @@ Captured = pytest.CaptureFixture[str]
 class Running:
     """A broker in a state folder, as `postroad up` leaves it, and ways to fill its queues."""
 
+    admin_tags: tuple[str, ...] = ()  # with any the broker has the management plugin
+
     def __init__(self, folder: Path) -> None:
         self.state = StateFolder(folder)
         with self.state.held("tests"):
-            wanted = provision(self.state, our_services())
-        admin = {"users": [{"name": ADMIN, "tags": []}]}
+            wanted = provision(self.state, self._services())
+        admin = {"users": [{"name": ADMIN, "tags": self.admin_tags}]}
         wanted["users"] += with_passwords(admin, {ADMIN: ADMIN_PASSWORD})["users"]
         wanted["permissions"].append(
             {"user": ADMIN, "vhost": VHOST, "configure": ".*", "write": ".*", "read": ".*"}
         )
-        self.broker = PrivateBroker(self.state.broker_folder, wanted)
+        self.broker = PrivateBroker(
+            self.state.broker_folder, wanted, management=bool(self.admin_tags)
+        )
+
+    def _services(self) -> Services:
+        return our_services()
 
     def connect(self, user: str = ADMIN) -> pika.BlockingConnection:
         password = ADMIN_PASSWORD if user == ADMIN else self.state.password(user)

@@ -72,6 +72,7 @@ ENDS = {  # of commands that work, or that have nothing to work on
     "services list": 0,
     "users add x": 1,
     "keys list": 0,
+    "move-broker check": 1,
     "definitions": 0,
     "contracts check": 0,
     "up --upstream nope": 1,

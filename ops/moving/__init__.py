@@ -1,0 +1,1 @@
+"""Moving a running system to another broker (docs/upgrade-broker.md)."""
