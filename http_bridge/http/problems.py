@@ -1,4 +1,7 @@
-"""Errors as HTTP answers: the only place that knows statuses (RFC 9110 section 15)."""
+"""Errors as HTTP answers, with the statuses of RFC 9110 section 15.
+
+A service names the statuses of its own errors in its ``service.toml``.
+"""
 
 from asyncio import CancelledError, current_task
 from collections.abc import Iterable
@@ -16,7 +19,7 @@ from postroad.observability.metrics import OTHER
 
 log = structlog.get_logger()
 
-HTTP_STATUS = {
+HTTP_STATUS: dict[str, int] = {
     "invalid_request": HTTPStatus.BAD_REQUEST,
     "invalid_credentials": HTTPStatus.UNAUTHORIZED,
     "invalid_refresh_token": HTTPStatus.UNAUTHORIZED,
@@ -24,9 +27,6 @@ HTTP_STATUS = {
     "not_authorised": HTTPStatus.FORBIDDEN,
     "cross_site": HTTPStatus.FORBIDDEN,
     "not_found": HTTPStatus.NOT_FOUND,
-    "session_not_found": HTTPStatus.NOT_FOUND,
-    "product_not_found": HTTPStatus.NOT_FOUND,
-    "sync_not_found": HTTPStatus.NOT_FOUND,
     "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
     RequestTimeout.code: HTTPStatus.REQUEST_TIMEOUT,
     "body_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -100,9 +100,9 @@ class HttpProblem(BaseModel):
     error: str
 
 
-def status_of(error: ServiceError | type[ServiceError]) -> HTTPStatus:
-    """Return an error's status."""
-    return HTTP_STATUS.get(error.code, HTTPStatus.BAD_GATEWAY)  # an error of another package
+def status_of(error: ServiceError | type[ServiceError]) -> int:
+    """Return an error's status; 502 for one of a service that does not name it."""
+    return HTTP_STATUS.get(error.code, HTTPStatus.BAD_GATEWAY)
 
 
 def problem_response(error: ServiceError, request_id: str) -> HttpResponse:

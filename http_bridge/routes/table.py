@@ -6,7 +6,7 @@ of the service that answers it.
 
 from collections.abc import Iterable
 
-from http_bridge.http.problems import CrossSite, UnknownHost
+from http_bridge.http.problems import HTTP_STATUS, CrossSite, UnknownHost
 from http_bridge.routes import docs, health, live, page, passwords, sessions
 from http_bridge.routes.backend import HandlerRoute
 from http_bridge.routes.routing import ContractRoute, Route
@@ -88,9 +88,13 @@ HANDLERS: tuple[Route, ...] = (
 def routes_of(manifests: Iterable[Manifest]) -> tuple[Route, ...]:
     """Return the whole table: the handlers here, and what services offer in their manifests.
 
+    The statuses of the services' errors are known from then on.
+
     Raises:
         ValueError: a path names a field that its contract does not have.
     """
+    for each in (manifests := list(manifests)):
+        HTTP_STATUS.update(each.http_statuses)
     return (*HANDLERS, *(_passing_on(route) for each in manifests for route in each.http))
 
 

@@ -13,6 +13,7 @@ from ops.services.manifests import ROOT, events, jobs, manifests, requests
 from ops.terminal.text import show
 from postroad.asyncapi.document import build_document, describe_error
 from postroad.contracts.errors import ERRORS
+from postroad.topology.manifest import find_manifests
 
 DOCUMENT_FILE = ROOT / "docs" / "asyncapi.json"
 WIRE_FILE = DOCUMENT_FILE.with_name("wire-protocol.md")
@@ -133,6 +134,14 @@ def _release(_options: Namespace) -> int:
     path.write_text(_text(document))
     print(f"wrote {path}")
     return 0
+
+
+def write_own(service: str) -> Path:
+    """Write the document of a service's own contracts, and return its path."""
+    manifest = next(each for each in find_manifests(ROOT) if each.name == service)
+    path = manifest.folder / DOCUMENT_FILE.name
+    path.write_text(_text(_of({service}.__contains__)))
+    return path
 
 
 def _generated() -> dict[Path, str]:

@@ -12,6 +12,7 @@ from ops.terminal.interrupts import INTERRUPTED
 
 EXAMPLES = """\
 examples:
+  postroad new service shipments --method create --method get --database --http
   postroad up                                   everything here, with a sample catalogue
   postroad up --port 8080 --max-replicas 2      on another port, on a small machine
   postroad up --reload                          restarts programs whose code changes
@@ -35,6 +36,7 @@ examples:
 
 # Each has a module beside this one, which is imported when it is called.
 COMMANDS = {
+    "new": "write a service that runs, with its tests",
     "up": "run the whole system on this machine, until Ctrl-C",
     "restart": "start a program of the running system anew, and drain the old processes",
     "status": "show queues, processes and scaling decisions of the running system",

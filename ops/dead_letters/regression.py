@@ -14,9 +14,9 @@ from ops.dead_letters.handler_search import (
     NoTestPossible,
     name_of,
 )
-from ops.dead_letters.python_source import call, imports, literal
 from ops.dead_letters.redaction import MADE_UP
 from ops.dead_letters.stand_ins import STAND_INS, StandIn
+from ops.scaffold.python_source import call, imports, literal
 from ops.services.manifests import events, jobs, our_services, requests
 from postroad.contracts.base import Job, Message, Request
 from postroad.messaging.client import Client

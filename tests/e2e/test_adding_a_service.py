@@ -1,4 +1,4 @@
-"""docs/adding-a-service.md, followed to the letter in a copy of the repository."""
+"""Services that are added to a copy of the repository: by the guide, to the letter, and written."""
 
 import asyncio
 import os
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
 
 from ops.local import ports
 from ops.local.ports import LOOPBACK
@@ -63,6 +64,15 @@ COMMANDS = [
     for block in CONSOLE.findall(GUIDE)
     for typed in block.removeprefix("$ ").rstrip("\n").split("\n$ ")
 ]
+NEW = (
+    ".venv/bin/postroad new service shipments --method create --method get --event created"
+    " --job labels.print --database --http"
+)
+CHECKS = [
+    f"{sys.executable} -m {check} shipments_worker tests/unit/shipments_worker; echo $?"
+    for check in ("ruff check -q", "ruff format -q --check", "mypy")
+]
+SIGN_IN = {"username": "admin", "password": "admin"}
 UP = [command.line for command in COMMANDS].index("make run")
 
 
@@ -125,6 +135,12 @@ def run(command: Command, folder: Path) -> str:
     ).stdout
 
 
+def git(folder: Path, *arguments: str) -> str:
+    """Run git in the copy, and give what it prints."""
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
 def _argv(line: str) -> list[str]:
     """Give what a command comes to in a checkout that has been set up."""
     match shlex.split(line):
@@ -150,8 +166,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[None]:
-    """Run `postroad up` in the copy until Ctrl-C."""
+async def running(folder: Path) -> AsyncIterator[str]:
+    """Run `postroad up` in the copy until Ctrl-C, and give its URL."""
     (port,) = ports.free_ports(1)
     log = folder / "up.log"
     with log.open("wb") as output:
@@ -170,7 +186,7 @@ async def running(folder: Path) -> AsyncIterator[None]:
         await ready
         running = folder / ".postroad" / "running.json"  # written after a self-check
         await eventually(running.exists, timeout_s=TIMEOUT_S)
-        yield
+        yield f"http://{LOOPBACK}:{port}"
         process.send_signal(signal.SIGINT)
         assert await asyncio.wait_for(ended, TIMEOUT_S) == INTERRUPTED, log.read_text()
     finally:
@@ -213,13 +229,45 @@ def test_what_it_shows_passes_the_checks(copy: Path) -> None:
         assert checked.returncode == 0, checked.stdout
 
 
-async def test_its_commands_print_what_it_shows(copy: Path) -> None:
+async def test_both_run_and_no_existing_file_has_changed(copy: Path) -> None:
+    """The guide's commands print what it shows; the written service answers, tells and works."""
+
     async def check(command: Command) -> None:
         output = await asyncio.to_thread(run, command, copy)
         assert command.matches(output), f"{command.line}\n{output}"
 
+    async def says(line: str) -> str:
+        return await asyncio.to_thread(run, Command(line, ""), copy)
+
+    git(copy, "init", "--quiet")
+    git(copy, "add", "--all", ".", ":!orders_worker", ":!tests/unit/test_orders.py")
+    written = await says(NEW)
+    assert "wrote shipments_worker/service.toml\n" in written
+    tested = await says("make test ARGS='-q tests/unit/shipments_worker'")
+    assert "3 passed" in tested, tested
+    for check_line in CHECKS:
+        checked = await says(check_line)
+        assert checked.splitlines(keepends=True)[-1] == "0\n", checked
     for command in COMMANDS[1:UP]:
         await check(command)
-    async with running(copy):
+    async with running(copy) as url:
         for command in COMMANDS[UP + 1 :]:
             await check(command)
+        with requests.Session() as session:
+            assert session.post(f"{url}/auth", json=SIGN_IN, timeout=10).status_code == 200
+            made = session.post(f"{url}/shipments", json={"name": "books"}, timeout=10)
+            assert (made.status_code, made.json()["name"]) == (200, "books"), made.text
+            path = f"{url}/shipments/{made.json()['shipment_id']}"
+
+            async def is_printed() -> bool:
+                found = await asyncio.to_thread(session.get, path, timeout=10)
+                return bool(found.json()["status"] == "print")
+
+            await eventually(is_printed, timeout_s=TIMEOUT_S)
+            missing = session.get(f"{url}/shipments/none", timeout=10)
+            assert (missing.status_code, missing.json()["code"]) == (404, "shipment_not_found")
+            assert "/shipments" in session.get(f"{url}/", timeout=10).json()["links"].values()
+            assert "/shipments/{shipment_id}" in session.get(f"{url}/openapi.json").json()["paths"]
+        called = await says(".venv/bin/postroad call shipments.shipments.get shipment_id=none")
+        assert called == "postroad: shipment_not_found: none does not exist\n"
+    assert git(copy, "diff", "--name-only") == ""

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 
 import structlog
-from alembic import command
+from alembic import command, context
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, MetaData, inspect
 
 from postroad.contracts.errors import Unavailable
 from postroad.storage.database import Database
@@ -42,6 +42,17 @@ def migrate(url: str, schema: Schema) -> None:
     ):
         transaction.exclude_others(_LOCK)
         _upgrade(transaction.connection, schema)
+
+
+def run_migrations(metadata: MetaData) -> None:
+    """Run the migrations of a service; its ``env.py`` calls this with its tables."""
+    context.configure(
+        connection=context.config.attributes["connection"],
+        target_metadata=metadata,
+        render_as_batch=True,  # SQLite cannot change a column in place
+    )
+    with context.begin_transaction():
+        context.run_migrations()
 
 
 def _upgrade(connection: Connection, schema: Schema) -> None:

@@ -2,8 +2,20 @@
 
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Protocol
 
-from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
 BIG_INTEGER = BigInteger().with_variant(Integer, "sqlite")  # which counts up an INTEGER only
 
@@ -49,6 +61,22 @@ def inbox_table(metadata: MetaData) -> Table:
         Column("at", Double, nullable=False),
         Index(None, "at"),
     )
+
+
+class _Operations(Protocol):
+    """Alembic's ``op``."""
+
+    def get_bind(self) -> Connection: ...
+
+
+def create_outbox(op: _Operations) -> None:
+    """Create the outbox in a service's first migration."""
+    outbox_table(new_metadata()).create(op.get_bind())
+
+
+def create_inbox(op: _Operations) -> None:
+    """Create the inbox in a service's first migration."""
+    inbox_table(new_metadata()).create(op.get_bind())
 
 
 @dataclass(frozen=True, slots=True)

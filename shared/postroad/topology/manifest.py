@@ -96,6 +96,7 @@ class Manifest(_Table):
     programs: dict[Name, Program] = {}
     database: Database | None = None
     http: tuple[HttpRoute, ...] = ()
+    http_statuses: dict[str, Annotated[int, Field(ge=400, le=599)]] = {}  # of errors, by code
     development: dict[str, str] = {}
 
     _folder: Path = PrivateAttr(default=Path())

@@ -20,6 +20,8 @@ from postroad.contracts.errors import (
     explain,
     from_problem,
 )
+from postroad.topology.manifest import find_manifests
+from tests.conftest import ROOT
 
 OURS = {
     code: error for code, error in ERRORS.items() if error.__module__ == ServiceError.__module__
@@ -37,7 +39,8 @@ def restored() -> Iterator[None]:
 def test_every_error_of_the_house_has_a_status() -> None:
     codes = {code for code, error in ERRORS.items() if error.__module__.startswith(IN_THE_HOUSE)}
 
-    assert codes == set(HTTP_STATUS)
+    named = {code for each in find_manifests(ROOT) for code in each.http_statuses}
+    assert codes == HTTP_STATUS.keys() | named
 
 
 @pytest.mark.parametrize("error", OURS.values(), ids=OURS)

@@ -70,7 +70,7 @@ def _section(module: str) -> int:
     first = module.partition(".")[0]
     if first in sys.stdlib_module_names:
         return 0
-    return 1 if first in ("pydantic", "pytest", "sqlalchemy") else 2
+    return 1 if first in ("alembic", "pydantic", "pydantic_settings", "pytest", "sqlalchemy") else 2
 
 
 def _rank(name: str) -> tuple[int, str]:
