@@ -31,8 +31,10 @@ from ops.scaling.management_api import Management
 from ops.scaling.metrics import supervisor_metrics
 from ops.scaling.policy import Policy
 from ops.scaling.reporter import keep_report
-from ops.services import code, grants, policies, programs
-from ops.services.reloading import keep_reloading
+from ops.services import code, grants, programs
+from ops.services.fleet import Fleet
+from ops.services.fresh_definitions import fresh_definitions
+from ops.services.reloading import Reloader
 from ops.state.folder import StateError, StateFolder
 from ops.terminal.colours import wants_colours
 from ops.terminal.interrupts import INTERRUPTED
@@ -40,6 +42,7 @@ from ops.terminal.progress import say, step
 from postroad.observability.logging import DIM, PLAIN, configure_logging
 from postroad.observability.metrics_server import serving_metrics
 from postroad.settings import LogSettings, MetricsSettings, read_settings
+from postroad.topology.definitions import Definitions
 from postroad.topology.names import SCALER
 from postroad.topology.services import ServicesFileError
 from postroad.urls import read_base_url
@@ -122,7 +125,6 @@ class _System:
         began = time.monotonic()
         metrics = read_settings(MetricsSettings)
         upstream = self._checked_upstream()
-        policies = self._policies()
         async with AsyncExitStack() as running:
             running.enter_context(self._state.held(self._url))
             running.enter_context(ports.claimed(self._options.port, self._options.host))
@@ -139,15 +141,16 @@ class _System:
             broker = await self._start_broker(running)
             running.push_async_callback(self._supervisor.stop)
             changes = Changes(code.folders)
-            waiting = self._start_services(broker, upstream, policies, sockets)
+            fleet, waiting = self._start_services(broker, upstream, sockets)
             if self._options.reload:
-                reloading = keep_reloading(self._supervisor, changes, concerned=code.concerned)
-                running.push_async_callback(_cancel, asyncio.create_task(reloading))
+                reloader = Reloader(self._supervisor, concerned=code.concerned, renew=fleet.renew)
+                reloading = asyncio.create_task(reloader.run(changes))
+                running.push_async_callback(_cancel, reloading)
             await self._until_ready(waiting)
             self._state.write_running(addresses(self._url, broker))
             elapsed_s = time.monotonic() - began
             say(welcome(self._url, self._state, elapsed_s, reloads=self._options.reload))
-            await self._stay(broker, policies, metrics)
+            await self._stay(broker, fleet.policies, metrics)
 
     def _stop(self, task: asyncio.Task[int], number: int) -> None:
         """Begin to stop; a second time, do not wait for workers to drain."""
@@ -167,12 +170,6 @@ class _System:
                     "https://dummyjson.com"
                 ) from None
         return url
-
-    def _policies(self) -> dict[str, Policy]:
-        if self._options.no_scaling:
-            return {}
-        most = self._options.max_replicas
-        return {name: policy.capped(most) for name, policy in policies.load().items()}
 
     async def _start_broker(self, running: AsyncExitStack) -> PrivateBroker:
         async with step("keys and broker users"):
@@ -196,39 +193,30 @@ class _System:
         return broker
 
     def _start_services(
-        self,
-        broker: PrivateBroker,
-        upstream: str | None,
-        policies: Mapping[str, Policy],
-        sockets: Sequence[socket],
-    ) -> dict[str, str]:
-        """Start all programs; return the addresses to wait for, by what is there then."""
+        self, broker: PrivateBroker, upstream: str | None, sockets: Sequence[socket]
+    ) -> tuple[Fleet, dict[str, str]]:
+        """Start all programs; return them, and the addresses to wait for by what is there then."""
         waiting = {}
         if upstream is None:
             (port,) = ports.free_ports(1)
             self._supervisor.start(programs.sample_upstream(port))
             upstream = f"http://{LOOPBACK}:{port}"
             waiting[f"the sample upstream on {LOOPBACK}:{port}"] = f"{upstream}/healthz"
-        started = list(
-            programs.programs(
-                self._state,
-                broker_address=broker.address,
-                upstream=upstream,
-                host=self._options.host,
-                port=self._options.port,
-            )
+        fleet = Fleet(
+            self._state,
+            self._supervisor,
+            broker,
+            upstream=upstream,
+            host=self._options.host,
+            port=self._options.port,
+            sockets=sockets,
+            max_replicas=None if self._options.no_scaling else self._options.max_replicas,
         )
-        if ignored := programs.overridden(started):
+        if ignored := programs.overridden(fleet.programs()):
             say(f"           not used, for 'postroad up' has its own: {', '.join(ignored)}")
-        for program in started:
-            policy = policies.get(program.name)
-            is_http = program.name in code.http_programs()
-            self._supervisor.start(
-                programs.listening_on(program, sockets) if is_http else program,
-                replicas=policy.min_replicas if policy else 1,
-            )
+        fleet.start()
         waiting["the auth worker, the catalogue worker and the bridge"] = f"{self._url}/readyz"
-        return waiting
+        return fleet, waiting
 
     async def _until_ready(self, waiting: Mapping[str, str]) -> None:
         timeout_s = math.inf if self._options.reload else _READY_TIMEOUT_S  # code may be mended
@@ -294,13 +282,18 @@ class _System:
             await broker.ended()
             log.warning("broker ended; starting it again")
             try:
-                allowed = programs.allowed_services(self._state)  # some may have been revoked
-                broker.define(programs.broker_definitions(self._state, allowed))
+                broker.define(await self._definitions())  # some may have been revoked
                 await broker.start()
                 await grants.forget_revoked(self._state, broker)
             except (BrokerError, ServicesFileError, StateError) as error:
                 log.error("broker does not start", error=str(error), again_in_s=_BROKER_PAUSE_S)
                 await asyncio.sleep(_BROKER_PAUSE_S)
+
+    async def _definitions(self) -> Definitions:
+        if self._options.reload:  # our own contracts are those of the start
+            return await fresh_definitions(self._state)
+        allowed = programs.allowed_services(self._state)
+        return programs.broker_definitions(self._state, allowed)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

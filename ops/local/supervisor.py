@@ -64,6 +64,10 @@ class Supervisor:
         self._groups[program.name] = _Group(program)
         self.scale(program.name, replicas)
 
+    def redefine(self, program: Program) -> None:
+        """Have a group run a program as it is now, from the next process on."""
+        self._groups[program.name].program = program
+
     def scale(self, name: str, replicas: int) -> None:
         """Make a group this large; the newest workers are the first to go."""
         group = self._groups[name]

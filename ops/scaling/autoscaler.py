@@ -17,6 +17,7 @@ from ops.scaling.rule import Memory, decide
 log = structlog.get_logger()
 
 _CHANGES_KEPT = 50
+_LOOK_S = 1.0  # for programs that are new
 
 
 class Depths(Protocol):
@@ -38,7 +39,8 @@ class Autoscaler:
     """Applies each policy at its own interval."""
 
     def __init__(self, policies: Iterable[Policy], *, depths: Depths, processes: Scalable) -> None:
-        self._policies = tuple(policies)
+        """Follow these policies, and those that are added to them later."""
+        self._policies = policies
         self._depths = depths
         self._processes = processes
         self._changes: deque[Change] = deque(maxlen=_CHANGES_KEPT)
@@ -50,9 +52,14 @@ class Autoscaler:
 
     async def run(self) -> None:
         """Follow all queues until cancelled."""
+        followed: set[str] = set()
         async with asyncio.TaskGroup() as tasks:
-            for policy in self._policies:
-                tasks.create_task(self._follow(policy))
+            while True:
+                for policy in self._policies:
+                    if policy.program not in followed:
+                        followed.add(policy.program)
+                        tasks.create_task(self._follow(policy))
+                await asyncio.sleep(_LOOK_S)
 
     async def _follow(self, policy: Policy) -> None:
         memory = Memory()

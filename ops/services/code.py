@@ -33,9 +33,8 @@ def http_programs() -> set[str]:
 
 def folders() -> list[Path]:
     """Return the folders in which a change belongs to a program, or to a service that is new."""
-    known = (each.folder for each in manifests())
-    coming = (path.parent for path in ROOT.glob(f"*/{FILE_NAME}"))
-    return list(dict.fromkeys([LIBRARY, SAMPLE_API, *known, *coming]))
+    packages = (path.parent for path in ROOT.glob(f"*/{FILE_NAME}"))
+    return [LIBRARY, SAMPLE_API, *packages]
 
 
 def concerned(changed: Iterable[Path]) -> list[str]:

@@ -72,7 +72,8 @@ async def add(state: StateFolder, name: str, service: Service) -> bool:
             if is_provisioned(state):
                 _write(state, wanted)
             return False
-        await _import(state, broker, {kind: _of(name, wanted[kind]) for kind in _GRANTS})
+        granted = {kind: _of(name, wanted[kind]) for kind in _GRANTS}
+        await import_definitions(state, broker, granted, are_kept=True)
     await asyncio.sleep(max(0.0, began + _SPREAD_S - monotonic()))
     return True
 
@@ -169,21 +170,35 @@ async def forget_revoked(
     return deleted
 
 
-def _check_not_ours(name: str) -> None:
-    if name in our_services().root:
-        raise GrantError(f"{name} is one of our own services: see its service.toml")
+async def import_definitions(
+    state: StateFolder,
+    broker: PrivateBroker,
+    granted: Mapping[str, object],
+    *,
+    are_kept: bool,
+) -> None:
+    """Add definitions to those of a running broker.
 
+    They are kept on its disk, or else it is given them again at each start.
 
-async def _import(state: StateFolder, broker: PrivateBroker, granted: dict[str, object]) -> None:
+    Raises:
+        GrantError: the broker did not take them.
+    """
     file = state.broker_folder / "grant.json"
     write_private(file, json.dumps(granted))
     try:
         await broker.ctl("import_definitions", str(file))
-        await broker.keep_definitions()
+        if are_kept:
+            await broker.keep_definitions()
     except BrokerError as error:
         raise GrantError(f"the running broker did not take it: {error}") from error
     finally:
         file.unlink()
+
+
+def _check_not_ours(name: str) -> None:
+    if name in our_services().root:
+        raise GrantError(f"{name} is one of our own services: see its service.toml")
 
 
 def _write(state: StateFolder, wanted: Definitions) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cache
+from importlib import invalidate_caches
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,17 @@ def jobs() -> Mapping[str, type[Job]]:
     """Return the jobs of the library and of our own services, by name."""
     manifests()
     return registry.JOBS
+
+
+def read_again() -> None:
+    """Find services that have come; contracts that were imported before stay as they are.
+
+    Raises:
+        ServicesFileError: a manifest is wrong.
+    """
+    invalidate_caches()
+    _manifests.cache_clear()
+    manifests()
 
 
 @cache

@@ -1,15 +1,20 @@
-"""Programs that are started anew when their code changes."""
+"""Programs that are started anew when their code changes, and services that come."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 
+from ops.local.broker import BrokerError
 from ops.local.worker import NotStarted
+from ops.services.grants import GrantError
 from ops.services.manifests import ROOT
+from ops.state.folder import StateError
+from postroad.topology.manifest import FILE_NAME
+from postroad.topology.services import ServicesFileError
 
 log = structlog.get_logger()
 
@@ -22,53 +27,78 @@ class Replacing(Protocol):
     async def replace(self, name: str) -> int: ...
 
 
-async def keep_reloading(
-    supervisor: Replacing,
-    changes: AsyncIterable[set[Path]],
-    *,
-    concerned: Callable[[Iterable[Path]], list[str]],
-) -> None:
-    """Replace the processes of programs whose code changes, until cancelled.
+class Reloader:
+    """Replaces the processes of programs whose code changes, and starts those of new services."""
 
-    What does not start is tried again at the next change, whatever that is. A change while
-    processes are being replaced begins anew.
-    """
-    waiting: dict[str, None] = {}  # programs to replace, in order
-    replacing: asyncio.Task[None] | None = None
-    try:
-        async for changed in changes:
-            await _give_up(replacing)
-            waiting |= dict.fromkeys(concerned(changed))
-            replacing = asyncio.create_task(_replace(supervisor, waiting, changed))
-    finally:
-        await _give_up(replacing)
+    def __init__(
+        self,
+        supervisor: Replacing,
+        *,
+        concerned: Callable[[Iterable[Path]], list[str]],
+        renew: Callable[[], Awaitable[list[str]]],
+    ) -> None:
+        """``renew`` takes up manifests that have changed, and returns the programs it started."""
+        self._supervisor = supervisor
+        self._concerned = concerned
+        self._renew = renew
+        self._changed: set[Path] = set()  # and not taken up yet
+        self._waiting: dict[str, None] = {}  # programs to replace, in order
+
+    async def run(self, changes: AsyncIterable[set[Path]]) -> None:
+        """Follow changes until cancelled.
+
+        What fails is tried again at the next change, whatever that is. A change while processes
+        are being replaced begins anew.
+        """
+        reloading: asyncio.Task[None] | None = None
+        try:
+            async for changed in changes:
+                await _give_up(reloading)
+                self._changed |= changed
+                reloading = asyncio.create_task(self._reload(_named(changed)))
+        finally:
+            await _give_up(reloading)
+
+    async def _reload(self, changed: str) -> None:
+        began = time.monotonic()
+        started: list[str] = []
+        if any(file.name == FILE_NAME for file in self._changed):
+            try:
+                started = await self._renew()
+            except (BrokerError, GrantError, ServicesFileError, StateError) as error:
+                log.error("services stay as they were", reason=str(error))
+                return
+        self._waiting |= dict.fromkeys(self._concerned(self._changed))
+        self._changed.clear()
+        for name in started:
+            self._waiting.pop(name, None)
+        replaced = await self._replace()
+        if replaced or started:
+            took_s = round(time.monotonic() - began, 2)
+            more = {"started": started} if started else {}
+            log.info("reloaded", programs=replaced, **more, changed=changed, took_s=took_s)
+
+    async def _replace(self) -> list[str]:
+        """Replace what waits for it, and return what had processes."""
+        names = list(self._waiting)
+        ends = await asyncio.gather(*map(self._supervisor.replace, names), return_exceptions=True)
+        replaced = []
+        for name, end in zip(names, ends, strict=True):
+            if isinstance(end, NotStarted):
+                log.error("new code does not start; the old goes on", program=name, reason=str(end))
+            elif isinstance(end, BaseException):
+                raise end
+            else:
+                del self._waiting[name]
+                if end:
+                    replaced.append(name)
+        return replaced
 
 
-async def _give_up(replacing: asyncio.Task[None] | None) -> None:
-    if replacing is not None:
-        replacing.cancel()
-        await asyncio.gather(replacing, return_exceptions=True)
-
-
-async def _replace(
-    supervisor: Replacing, waiting: dict[str, None], changed: Iterable[Path]
-) -> None:
-    began = time.monotonic()
-    names = list(waiting)
-    ends = await asyncio.gather(*map(supervisor.replace, names), return_exceptions=True)
-    replaced = []
-    for name, end in zip(names, ends, strict=True):
-        if isinstance(end, NotStarted):
-            log.error("new code does not start; the old goes on", program=name, reason=str(end))
-        elif isinstance(end, BaseException):
-            raise end
-        else:
-            del waiting[name]
-            if end:
-                replaced.append(name)
-    if replaced:
-        took_s = round(time.monotonic() - began, 2)
-        log.info("reloaded", programs=replaced, changed=_named(changed), took_s=took_s)
+async def _give_up(reloading: asyncio.Task[None] | None) -> None:
+    if reloading is not None:
+        reloading.cancel()
+        await asyncio.gather(reloading, return_exceptions=True)
 
 
 def _named(files: Iterable[Path]) -> str:

@@ -18,7 +18,7 @@ import pytest_asyncio
 from ops.local.ports import LOOPBACK, free_ports
 from ops.terminal.interrupts import INTERRUPTED
 from postroad.testing import eventually
-from tests.e2e.test_adding_a_service import environment, not_copied
+from tests.e2e.test_adding_a_service import SNIPPETS, apply, environment, not_copied
 from tests.safeguards.listed import ROOT
 
 pytestmark = [
@@ -188,3 +188,26 @@ async def test_without_a_running_system_it_is_one_sentence(copy: Copy, tmp_path:
 
     assert said.startswith(b"postroad: nothing runs on ")
     assert restart.returncode == 1
+
+
+async def test_a_service_whose_folder_appears_is_started_and_reached(copy: Copy) -> None:
+    async def is_served() -> bool:
+        response = await copy.http.post("/orders", json={"product_id": 7, "quantity": 2})
+        return response.status_code == 200 and "order_id" in response.json()
+
+    wrong = 'contract = "orders.orders.palce"'
+    before = await copy.http.post("/orders", json={})
+    async with copy.asked() as statuses:
+        (copy.folder / "orders_worker").mkdir()
+        (copy.folder / "orders_worker" / "__init__.py").touch()
+        for snippet in SNIPPETS:
+            if snippet.path.startswith("orders_worker/"):
+                apply(snippet, copy.folder)
+        copy.change("orders_worker/service.toml", 'contract = "orders.orders.place"', wrong)
+        await copy.logged("there is no contract orders.orders.palce")
+        copy.change("orders_worker/service.toml", wrong, 'contract = "orders.orders.place"')
+        await copy.logged("started=['orders_worker']")
+        await eventually(is_served, timeout_s=TIMEOUT_S)
+
+    assert before.status_code == 404
+    assert statuses.keys() == {200}

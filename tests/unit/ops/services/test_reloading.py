@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 from ops.local.worker import NotStarted
 from ops.services.code import UPSTREAM, concerned, folders, http_programs
 from ops.services.manifests import ROOT, program_names
-from ops.services.reloading import keep_reloading
+from ops.services.reloading import Reloader
+from postroad.topology.services import ServicesFileError
 
 HANDLERS = ROOT / "catalog_worker" / "handlers.py"
 PROGRAMS = list(program_names())
@@ -72,10 +73,17 @@ class Reloading:
 
     def __init__(self) -> None:
         self.supervisor = Supervisor()
+        self.problem: ServicesFileError | None = None
+        self.renewals = 0
         self._changes: asyncio.Queue[set[Path]] = asyncio.Queue()
-        self._task = asyncio.create_task(
-            keep_reloading(self.supervisor, self._follow(), concerned=concerned)
-        )
+        reloader = Reloader(self.supervisor, concerned=concerned, renew=self._renew)
+        self._task = asyncio.create_task(reloader.run(self._follow()))
+
+    async def _renew(self) -> list[str]:
+        self.renewals += 1
+        if self.problem:
+            raise self.problem
+        return ["catalog_sync"]
 
     async def change(self, *files: Path) -> None:
         self._changes.put_nowait(set(files))
@@ -147,3 +155,34 @@ async def test_a_change_meanwhile_begins_anew(reloading: Reloading) -> None:
 
     assert reloading.supervisor.given_up == ["catalog_worker"]
     assert {"catalog_worker", "http_bridge"} <= set(reloading.supervisor.replaced)
+
+
+async def test_a_changed_manifest_renews_services_first(reloading: Reloading) -> None:
+    with capture_logs() as lines:
+        await reloading.change(HANDLERS)
+        await reloading.change(HANDLERS.with_name("service.toml"))
+
+    assert reloading.renewals == 1
+    assert reloading.supervisor.replaced[2:] == ["catalog_worker", "http_bridge"]
+    assert lines[1]["started"] == ["catalog_sync"]
+
+
+async def test_services_that_cannot_be_renewed_change_nothing_until_they_can(
+    reloading: Reloading,
+) -> None:
+    reloading.problem = ServicesFileError("no contract orders.orders.place")
+    with capture_logs() as lines:
+        await reloading.change(HANDLERS.with_name("service.toml"))
+    before = list(reloading.supervisor.replaced)
+    reloading.problem = None
+    await reloading.change(ROOT / "ops" / "cli.py")
+
+    assert before == []
+    assert lines == [
+        {
+            "event": "services stay as they were",
+            "log_level": "error",
+            "reason": "no contract orders.orders.place",
+        }
+    ]
+    assert reloading.supervisor.replaced == ["catalog_worker", "http_bridge"]
