@@ -239,11 +239,17 @@ export class Publisher {
     const channel = this.link.isOpen ? this.#channel : null
     return new Promise<Outcome | null>((resolve) => {
       if (!channel) return resolve(null)
-      channel.publish(exchange, key, body, { ...options, mandatory: true }, (error?: Error) => {
+      const onConfirm = (error?: Error) => {
         if (this.#returned.delete(options.messageId)) resolve('returned')
         else if (!error) resolve('confirmed')
         else resolve(error.message === 'message nacked' ? 'refused' : 'lost')
-      })
+      }
+      try {
+        channel.publish(exchange, key, body, { ...options, mandatory: true }, onConfirm)
+      } catch (error) {
+        if (!(error instanceof amqp.IllegalOperationError)) throw error
+        resolve(null) // the channel has just been closed
+      }
     })
   }
 }

@@ -5,7 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { type ConfirmChannel } from 'amqplib'
 
 import { Admission, Late, type Revoked } from './admission.js'
-import { consume, type Delivery, type Headers, Link, type Publisher } from './broker.js'
+import { consume, type Delivery, type Headers, Link, type Outcome, type Publisher } from './broker.js'
 import { newId, readTrace, type RequestContext, runWithin } from './context.js'
 import {
   ContractBroken,
@@ -99,18 +99,27 @@ export class Server {
       const claims = this.#admission.verify(delivery)
       await this.#reply(claims, delivery, await this.#answer(claims, delivery), takenAt)
     } catch (error) {
-      if (error instanceof Refused) {
-        const { reason, detail } = error
-        const { userId, messageId } = delivery.properties
-        this.settings.log('warn', 'request refused', { reason, detail, userId, messageId })
-        await this.#deadLetter(delivery, reason)
-      } else if (error instanceof Late) {
-        this.settings.log('info', 'late request', { method: delivery.properties.type })
-        delivery.ack()
-      } else throw error
+      await this.#giveUp(delivery, error as Error)
     } finally {
       this.#inFlight -= 1
     }
+  }
+
+  /** Settle what is not answered: refused, late, or taken by a bug of ours. */
+  async #giveUp(delivery: Delivery, error: Error): Promise<void> {
+    const { userId, messageId, type: method } = delivery.properties
+    if (error instanceof Late) {
+      this.settings.log('info', 'late request', { method })
+      return delivery.ack()
+    }
+    if (error instanceof Refused) {
+      const { reason, detail } = error
+      this.settings.log('warn', 'request refused', { reason, detail, userId, messageId })
+      return this.#deadLetter(delivery, reason)
+    }
+    this.settings.log('error', 'request not settled', { error: error.stack })
+    await pause(PAUSE_MS)
+    delivery.requeue()
   }
 
   /** Authorise, parse and run the handler; a bug in it is answered too. */
@@ -143,24 +152,25 @@ export class Server {
     const { op, iss, jti, cid, exp, rto } = claims
     const { keys, publisher, settings } = this
     const id = newId()
-    let outcome = null
-    for (let leftMs; !outcome && (leftMs = Math.floor(exp * 1000 - Date.now())) > 0; ) {
-      if (!(await publisher.link.opened(leftMs))) continue
+    const leftMs = () => Math.floor(exp * 1000 - Date.now())
+    let outcome: Outcome | null = null
+    while (!outcome && leftMs() > 0) {
+      if (!(await publisher.link.opened(leftMs()))) continue
       const iat = Date.now() / 1000
       const tms = [takenAt - claims.iat, iat - takenAt].map((s) => Math.max(0, Math.round(s * 1e6)))
       const cty = answer.code ? { cty: 'problem+json' } : {}
       const said = { typ: 'reply' as const, op, iat, exp, jti: id, cid, rid: jti, tms, ...cty }
-      keys.refresh()
-      if (!keys.trusted(iss)) break // it has been revoked
+      const signature = this.#sign(iss, answer.body, said)
+      if (!signature) break // the caller has been revoked
       outcome = await publisher.publish('rpc.replies', rto ?? '', answer.body, {
         contentType: answer.code ? 'application/problem+json' : 'application/json',
         type: op,
         messageId: id,
         correlationId: cid,
-        expiration: String(leftMs),
+        expiration: String(Math.max(1, leftMs())),
         timestamp: Math.floor(iat),
         userId: keys.service,
-        headers: { signature: sign(keys, iss, answer.body, said) },
+        headers: { signature },
       })
       if (!outcome) await pause(LOOK_MS) // blocked, or just lost
     }
@@ -169,6 +179,16 @@ export class Server {
     else delivery.ack()
     const fields = { method: op, outcome: answer.code ?? 'ok', reply: outcome ?? 'late', caller: iss }
     settings.log('info', 'request', { ...fields, correlationId: cid })
+  }
+
+  #sign(caller: string, body: Buffer, said: Parameters<typeof sign>[3]): string | null {
+    this.keys.refresh()
+    try {
+      return sign(this.keys, caller, body, said)
+    } catch (error) {
+      if (error instanceof Refused) return null
+      throw error
+    }
   }
 
   /** Keep a copy of what is given up, without what was sealed in it (section 5, "Dead letters"). */
