@@ -19,6 +19,7 @@ const FIRST_PAUSE_MS = 100
 const LONGEST_PAUSE_MS = 5000
 const SETTLED_MS = 5000 // a connection that held this long starts the pauses afresh
 const GOODBYE_MS = 1000
+const LOOK_MS = 10
 
 export type Headers = Record<string, unknown>
 
@@ -36,7 +37,6 @@ export class Link {
   #isOpen = false
   #isBlocked = false
   #fail: (reason: string) => void = () => {}
-  #waiting: Array<() => void> = []
   readonly #closing = new AbortController()
   #keeper: Promise<void> | null = null
 
@@ -59,13 +59,9 @@ export class Link {
 
   /** Wait until it is open, for no longer than a time; false if it is not by then. */
   async opened(timeoutMs: number): Promise<boolean> {
-    if (this.#isOpen || timeoutMs <= 0) return this.#isOpen
-    const timer = new AbortController()
-    const signal = AbortSignal.any([timer.signal, this.#closing.signal])
-    const opening = new Promise<void>((resolve) => this.#waiting.push(resolve))
-    await Promise.race([opening, pause(Math.min(timeoutMs, 2 ** 31 - 1), null, { signal }).catch(() => {})])
-    timer.abort()
-    return this.#isOpen
+    const deadline = Date.now() + timeoutMs
+    while (!this.isOpen && Date.now() < deadline && !this.#closing.signal.aborted) await pause(LOOK_MS)
+    return this.isOpen
   }
 
   /** Give the connection up, as if it had been lost, and connect anew. */
@@ -112,7 +108,6 @@ export class Link {
       const reason = await Promise.race([this.setUp(channel), lost])
       if (typeof reason === 'string') return reason
       this.#isOpen = !this.#closing.signal.aborted
-      for (const tell of this.#waiting.splice(0)) tell()
       return await lost
     } finally {
       this.#isOpen = this.#isBlocked = false

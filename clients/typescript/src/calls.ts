@@ -45,7 +45,7 @@ interface Waiting {
 }
 
 export class Calls {
-  readonly #link: Link
+  readonly link: Link
   #address: string | null = null
   #waiting = new Map<string, Waiting>() // by message id
 
@@ -54,22 +54,18 @@ export class Calls {
     private readonly keys: Keys,
     private readonly publisher: Publisher,
   ) {
-    this.#link = new Link(
+    this.link = new Link(
       settings,
       keys.service,
       'replies',
       async (channel) => {
         const address = `reply.${keys.service}.${newId()}`
         const take = (delivery: Delivery) => this.#onReply(delivery)
-        await consumeOwnQueue(this.#link, channel, 'rpc.replies', [address], take)
+        await consumeOwnQueue(this.link, channel, 'rpc.replies', [address], take)
         this.#address = address
       },
       () => this.#onLost(),
     )
-  }
-
-  get link(): Link {
-    return this.#link
   }
 
   /** Call, as `Postroad.call` does; `request` may be a function of the message to be sent. */

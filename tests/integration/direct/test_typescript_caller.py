@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 
 from postroad.context import RequestContext, current_context
-from postroad.contracts.auth import REFRESH_CONTEXT, CreateSession, Session, password_context
+from postroad.contracts.auth import (
+    REFRESH_CONTEXT,
+    CreateSession,
+    ListRevocations,
+    Session,
+    password_context,
+)
 from postroad.contracts.catalog import GetProduct, ListProducts, Product, ProductPage
 from postroad.contracts.errors import UpstreamBusy
 from postroad.contracts.events import LoginSucceeded
@@ -153,10 +159,13 @@ async def test_a_lost_connection_ends_calls_as_unknown_and_comes_back(
     bridge: Program, rabbit_broker: RabbitUnderTest, keys: Keys, user: AccessToken
 ) -> None:
     async with consuming(rabbit_broker, "catalog", rpc_queue("catalog")) as requests:
-        bridge.ask("call", method=GET, body={"product_id": 7}, user=user.text)
+        bridge.ask("call", method=GET, body={"product_id": 7}, user=user.text, tag=1)
         (await requests.next()).ack()
+        await asyncio.to_thread(rabbit_broker.delete_queue, rpc_queue("auth"))
+        bridge.ask("call", method=ListRevocations.method, tag=2)
+        await bridge.read_until(tag=2)  # it is returned, so the first one has been confirmed
         rabbit_broker.cut("bridge")
-        failed = await bridge.read_until(message="failed")
+        failed = await bridge.read_until(tag=1)
         await rabbit_broker.go_away()
         await bridge.read_until(message="broker connection lost", role="replies")
         bridge.ask("call", method=GET, body={"product_id": 7}, user=user.text)
@@ -170,8 +179,8 @@ async def test_a_lost_connection_ends_calls_as_unknown_and_comes_back(
         again = {"message": "failed"}
         async with asyncio.timeout(TIMEOUT_S):
             while again["message"] != "done":
-                bridge.ask("call", method=GET, body={"product_id": 7}, user=user.text, tag=1)
-                again = await bridge.read_until(tag=1)
+                bridge.ask("call", method=GET, body={"product_id": 7}, user=user.text, tag=3)
+                again = await bridge.read_until(tag=3)
 
     assert (failed["code"], failed["mayHaveHappened"]) == ("outcome_unknown", True)
     assert (away["code"], away["mayHaveHappened"]) == ("unavailable", False)

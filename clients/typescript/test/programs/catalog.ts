@@ -21,11 +21,12 @@ const postroad = await connect({ log: say })
 process.once('SIGTERM', () => void postroad.close())
 await postroad.serve([
   answer(GetProduct, async ({ product_id: id }, { caller, user, correlationId }) => {
+    const released = id === 4 && new Promise((resolve) => process.once('SIGUSR2', resolve))
     say('info', 'asked', { id, caller, username: user?.username, correlationId })
     if (id === 1) throw new Error('a bug')
     if (id === 2) throw new UpstreamBusy('later, please', 3)
     if (id === 3) return {} as typeof product
-    if (id === 4) await new Promise((resolve) => process.once('SIGUSR2', resolve))
+    if (await released) say('info', 'released')
     if (id !== 7 && id !== 4) throw new ProductNotFound(`no product ${id}`)
     return product
   }),
