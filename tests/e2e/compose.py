@@ -57,10 +57,10 @@ def docker(
 class Compose:
     """One project of docker-compose.yml, under a name, a port and an image of its own.
 
-    ``overrides``: further compose files to put over it; ``variables``: more for all of them.
+    ``overrides``: further compose files to put over it.
     """
 
-    def __init__(self, *overrides: str, **variables: str) -> None:
+    def __init__(self, *overrides: str) -> None:
         (port,) = free_ports(1)
         self.name = f"postroad-test-{new_id()[-12:]}"
         self.url = f"http://{LOOPBACK}:{port}"
@@ -68,12 +68,11 @@ class Compose:
         self._command = ["compose", "--project-name", self.name]
         for file in ("docker-compose.yml", *overrides):
             self._command += ["--file", file]
-        self.env = {
+        self._env = {
             "PORT": str(port),
             "POSTROAD_IMAGE": self.name,
             "SETTINGS": str(self.settings),
             "BROKER_SUBNET": f"10.{random.randint(64, 254)}.{random.randint(0, 254)}",
-            **variables,
         }
 
     def __call__(
@@ -81,13 +80,13 @@ class Compose:
     ) -> str:
         """Run ``docker compose``."""
         command = (*self._command, "--profile", "*", *arguments)
-        return docker(*command, env=self.env, stdin=stdin, timeout_s=timeout_s)
+        return docker(*command, env=self._env, stdin=stdin, timeout_s=timeout_s)
 
     def up(self, *arguments: str) -> None:
         """Start what is not running, and wait until all of it is well."""
         docker(
             *(*self._command, "up", "--wait", *arguments),
-            env=self.env,
+            env=self._env,
             timeout_s=UP_TIMEOUT_S,
         )
 
@@ -135,9 +134,9 @@ class Compose:
 
 
 @contextmanager
-def running_project(*overrides: str, **variables: str) -> Iterator[Compose]:
+def running_project(*overrides: str) -> Iterator[Compose]:
     """Build and start the whole system; remove all of it, whatever happens."""
-    compose = Compose(*overrides, **variables)
+    compose = Compose(*overrides)
     compose.settings.write_text(SETTINGS)
     try:
         compose.up("--build")
