@@ -1,8 +1,8 @@
-"""Run the tests on each combination of Python, RabbitMQ and PostgreSQL: ``make test-matrix``.
+"""Run the tests on each Python, RabbitMQ and PostgreSQL: ``make test-matrix``.
 
 Everything runs in containers: one for each Python (`.ci/container`), and the servers beside it.
-Of the integration tests, those in ``DATABASE`` use PostgreSQL and run in each combination; the
-others run once for each Python and RabbitMQ, and unit tests once for each Python.
+Of the integration tests, those in ``DATABASE`` use PostgreSQL and no RabbitMQ, and run on each
+PostgreSQL; the others run on each RabbitMQ, and the unit tests on neither.
 
 Each run is a row of the table in docs/compatibility.md, and replaces the one that was there.
 """
@@ -66,11 +66,10 @@ def planned(options: argparse.Namespace) -> Iterator[Run]:
     """Yield what runs on one Python."""
     if "unit" in options.tests:
         yield Run("unit")
-    for broker in options.rabbitmq:
-        if "broker" in options.tests:
-            yield Run("broker", broker)
-        if "database" in options.tests:
-            yield from (Run("database", broker, database) for database in options.postgres)
+    if "broker" in options.tests:
+        yield from (Run("broker", broker=broker) for broker in options.rabbitmq)
+    if "database" in options.tests:
+        yield from (Run("database", database=database) for database in options.postgres)
 
 
 class PythonContainer:
