@@ -72,12 +72,17 @@ async def lose_node(scene: Scene) -> str:
 
 
 async def fill_disk(scene: Scene) -> str:
-    """Leave a node no byte to write; should it end, it is started once there is room."""
+    """Leave a node no byte to write; once there is room again an operator restarts it.
+
+    Without that it may go on as if it were well, and refuse all who sign in (docs/runbook.md).
+    """
     node = scene.container()
     await node.fill_disk()
     await scene.hold(2.0, 10.0)
-    ended = await node.free_disk()
-    return f"the disk of {node.name} is full{', and it ended' if ended else ''}"
+    await node.free_disk()
+    await node.stop()
+    await node.start()
+    return f"the disk of {node.name} is full for a while, and it is restarted"
 
 
 async def restart_in_turn(scene: Scene) -> str:

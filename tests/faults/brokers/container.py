@@ -67,10 +67,6 @@ class ContainerNode:
     async def thaw(self) -> None:
         await self._signal("CONT")
 
-    async def is_running(self) -> bool:
-        """Return whether the container runs."""
-        return (await self._inspect("{{.State.Running}}")) == "true"
-
     async def ctl(self, *arguments: str) -> str:
         return await self.run("rabbitmqctl", "--quiet", *arguments)
 
@@ -106,15 +102,9 @@ class ContainerNode:
         full = f"cat /dev/zero >/{self.name}/{_FILLER} 2>/dev/null || true"
         await docker("exec", self._keeper, "sh", "-c", full)
 
-    async def free_disk(self) -> bool:
-        """Give the room back; start the node if it has ended meanwhile, and return whether it had.
-
-        It is given back from where the disk is kept: the node may end at any time.
-        """
+    async def free_disk(self) -> None:
+        """Give the room back, from where the disk is kept: the node may have ended."""
         await docker("exec", self._keeper, "rm", "-f", f"/{self.name}/{_FILLER}")
-        if has_ended := not await self.is_running():
-            await self.start()
-        return has_ended
 
     def move_clock(self, shift_s: float) -> None:
         """Put its clock so many seconds ahead of ours; it is noticed within a second."""
@@ -129,9 +119,6 @@ class ContainerNode:
         # an engine in a virtual machine has processes that we do not see
         is_here = bool(pids) and _command(pids[0]) == _BEAM
         return pids[0] if is_here else None
-
-    async def _inspect(self, template: str) -> str:
-        return (await docker("inspect", "--format", template, self._container)).strip()
 
 
 def _command(pid: int) -> str:
