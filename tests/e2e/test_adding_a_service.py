@@ -241,6 +241,8 @@ async def test_both_run_and_no_existing_file_has_changed(copy: Path) -> None:
 
     git(copy, "init", "--quiet")
     git(copy, "add", "--all", ".", ":!orders_worker", ":!tests/unit/test_orders.py")
+    for command in COMMANDS[1:UP]:
+        await check(command)
     written = await says(NEW)
     assert "wrote shipments_worker/service.toml\n" in written
     tested = await says("make test ARGS='-q tests/unit/shipments_worker'")
@@ -248,8 +250,6 @@ async def test_both_run_and_no_existing_file_has_changed(copy: Path) -> None:
     for check_line in CHECKS:
         checked = await says(check_line)
         assert checked.splitlines(keepends=True)[-1] == "0\n", checked
-    for command in COMMANDS[1:UP]:
-        await check(command)
     async with running(copy) as url:
         for command in COMMANDS[UP + 1 :]:
             await check(command)
