@@ -4,7 +4,7 @@
 //   const page = await postroad.call(ListProducts, { limit: 5 })
 //   await postroad.close()
 
-import { type Link, Publisher } from './broker.js'
+import { Publisher } from './broker.js'
 import { type CallOptions, Calls, type Sending } from './calls.js'
 import { type EventContract, type RequestContract } from './contract.js'
 import { events as known, ListRevocations } from './contracts.js'
@@ -95,7 +95,10 @@ export class Postroad {
     onOpen: () => void = () => {},
   ): Promise<void> {
     const hearing = { events, onEvent, onOpen, onRefused: () => {} }
-    await this.#start(listening(this.settings, this.#keys, hearing))
+    const link = listening(this.settings, this.#keys, hearing)
+    this.#closing.push(() => link.close())
+    link.start()
+    await link.opened(this.settings.connectTimeoutS * 1000)
   }
 
   /** Answer our requests until `close`, each contract by its function. */
@@ -130,12 +133,6 @@ export class Postroad {
     await Promise.all(this.#closing.map((close) => close()))
     await this.#calls.link.close()
     await this.#publisher.link.close()
-  }
-
-  async #start(link: Link): Promise<void> {
-    this.#closing.push(() => link.close())
-    link.start()
-    await link.opened(this.settings.connectTimeoutS * 1000)
   }
 }
 

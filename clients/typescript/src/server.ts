@@ -40,7 +40,7 @@ export interface Answering {
 /** Pair a contract with the function that answers it. */
 export const answer = <Taken, Reply>(
   contract: RequestContract<any, Taken, Reply>,
-  handler: Handler<Taken, Reply>,
+  handler: Handler<NoInfer<Taken>, NoInfer<Reply>>,
 ): Answering => ({ contract, handler })
 
 interface Answer {
