@@ -43,6 +43,7 @@ class Reloader:
         self._renew = renew
         self._changed: set[Path] = set()  # and not taken up yet
         self._waiting: dict[str, None] = {}  # programs to replace, in order
+        self._started: list[str] = []  # programs that are new, and not reported yet
 
     async def run(self, changes: AsyncIterable[set[Path]]) -> None:
         """Follow changes until cancelled.
@@ -61,22 +62,26 @@ class Reloader:
 
     async def _reload(self, changed: str) -> None:
         began = time.monotonic()
-        started: list[str] = []
+        new: list[str] = []
         if any(file.name == FILE_NAME for file in self._changed):
             try:
-                started = await self._renew()
+                new = await self._renew()
             except (BrokerError, GrantError, ServicesFileError, StateError) as error:
                 log.error("services stay as they were", reason=str(error))
                 return
         self._waiting |= dict.fromkeys(self._concerned(self._changed))
         self._changed.clear()
-        for name in started:
+        self._started += new
+        for name in new:
             self._waiting.pop(name, None)
         replaced = await self._replace()
-        if replaced or started:
+        if replaced or self._started:
             took_s = round(time.monotonic() - began, 2)
-            more = {"started": started} if started else {}
-            log.info("reloaded", programs=replaced, **more, changed=changed, took_s=took_s)
+            more = {"started": ", ".join(self._started)} if self._started else {}
+            log.info(
+                "reloaded", programs=", ".join(replaced), **more, changed=changed, took_s=took_s
+            )
+            self._started.clear()
 
     async def _replace(self) -> list[str]:
         """Replace what waits for it, and return what had processes."""

@@ -206,7 +206,7 @@ async def test_a_service_whose_folder_appears_is_started_and_reached(copy: Copy)
         copy.change("orders_worker/service.toml", 'contract = "orders.orders.place"', wrong)
         await copy.logged("there is no contract orders.orders.palce")
         copy.change("orders_worker/service.toml", wrong, 'contract = "orders.orders.place"')
-        await copy.logged("started=['orders_worker']")
+        await copy.logged("started=orders_worker")
         await eventually(is_served, timeout_s=TIMEOUT_S)
 
     assert before.status_code == 404

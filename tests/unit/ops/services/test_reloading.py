@@ -115,7 +115,7 @@ async def test_a_change_is_one_line_that_names_programs_and_files(reloading: Rel
     assert line == {
         "event": "reloaded",
         "log_level": "info",
-        "programs": ["catalog_worker", "catalog_sync"],
+        "programs": "catalog_worker, catalog_sync",
         "changed": "catalog_worker/handlers.py",
     }
 
@@ -164,7 +164,7 @@ async def test_a_changed_manifest_renews_services_first(reloading: Reloading) ->
 
     assert reloading.renewals == 1
     assert reloading.supervisor.replaced[2:] == ["catalog_worker", "http_bridge"]
-    assert lines[1]["started"] == ["catalog_sync"]
+    assert lines[1]["started"] == "catalog_sync"
 
 
 async def test_services_that_cannot_be_renewed_change_nothing_until_they_can(
