@@ -19,7 +19,7 @@ from postroad.contracts.message import Message
 from postroad.messaging.rpc_worker import Handlers
 from postroad.security.keyring import KeyRing
 from postroad.security.keys import Identity
-from postroad.testing import calling, serving
+from postroad.testing import calling, make_keys, serving
 from postroad.testing.keys import token_text
 from postroad.topology.services import Services
 from tests.support.bridges import ROUTES, SERVICES, ask, make_bridge
@@ -72,12 +72,23 @@ async def set_stock(request: SetStock) -> Stock:
     return Stock(product_id=request.product_id, warehouse=request.warehouse, count=request.count)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def services(services: Services) -> Services:
     """Let the bridge pass on what the new lines name."""
     bridge = services.root["bridge"]
     more = bridge.model_copy(update={"calls": (*bridge.calls, "catalog.*")})
     return Services(services.root | {"bridge": more})
+
+
+@pytest.fixture(scope="module")
+def keys(services: Services) -> dict[str, KeyRing]:
+    """Keys that know of it; those of the whole session may be made already."""
+    return make_keys(services)
+
+
+@pytest.fixture(scope="module")
+def identities(keys: dict[str, KeyRing]) -> dict[str, Identity]:
+    return {name: ring.identity for name, ring in keys.items()}
 
 
 @pytest.fixture
