@@ -13,6 +13,12 @@ PROBLEM = "problem+json"
 LONGEST_DEADLINE_S = 60.0
 """How far ahead a request's deadline may be."""
 
+RETRY_DELAYS_S = (1, 10, 60, 600)
+"""How long work that failed waits before the 2nd, 3rd, 4th and 5th attempt, unless its job says.
+
+Each has a wait queue of its own, so a job can choose no other delays.
+"""
+
 LONGEST_WAIT_S = 30 * 86_400.0
 """The longest time that a setting may name: infinity, and what timers cannot hold, is longer."""
 

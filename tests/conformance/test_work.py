@@ -7,11 +7,13 @@ import pytest
 import structlog
 
 from postroad.context import current_context
+from postroad.contracts.base import Job
 from postroad.contracts.catalog import ListProducts
-from postroad.contracts.errors import UpstreamFailed
+from postroad.contracts.errors import ProductNotFound, UpstreamFailed
 from postroad.contracts.events import LoginFailed, SyncRequested
 from postroad.contracts.syncs import FetchPage
-from postroad.messaging.background_worker import ATTEMPT, LAST_ATTEMPT, BackgroundHandlers
+from postroad.limits import RETRY_DELAYS_S
+from postroad.messaging.background_worker import ATTEMPT, BackgroundHandlers
 from postroad.runtime.metrics import background_metrics
 from postroad.security.lasting_signatures import LastingSigner
 from postroad.testing import eventually, working
@@ -41,6 +43,8 @@ from tests.support.working import (
     failing,
     give,
 )
+
+LAST_ATTEMPT = len(RETRY_DELAYS_S) + 1
 
 HOUR_MS = 3_600_000
 
@@ -315,3 +319,54 @@ async def test_each_attempt_has_its_own_trace_linked_to_its_cause(
     assert [line["attempt"] for line in works] == [1, 2, 3]
     assert {line["cause_trace_id"] for line in works} == {PLACE.trace_id}
     assert len({line["trace_id"] for line in works} | {PLACE.trace_id}) == 4
+
+
+class PrintLabel(
+    Job, name="catalog.pages.fetch", retry_delays_s=(10,), not_retried=(ProductNotFound,)
+):
+    """A job with its own delays, under a name that the catalogue may enqueue."""
+
+    sync_id: str
+
+
+async def test_a_job_is_tried_again_as_its_contract_says(
+    broker: BrokerUnderTest, keys: Keys
+) -> None:
+    tried: list[int] = []
+
+    def handle(_: PrintLabel) -> None:
+        tried.append(1)
+        raise UpstreamFailed
+
+    async with working(broker, keys["catalog"], "sync", {PrintLabel: handle}):
+        await give(broker, keys["catalog"], PrintLabel(sync_id="s"))
+        await waiting_in(broker, DEAD_QUEUE)
+
+    assert len(tried) == 2
+
+
+async def test_a_job_waits_in_the_queue_of_its_delay(
+    open_broker: OpenBroker, services: Services, keys: Keys
+) -> None:
+    broker = await open_broker(definitions(services, wait_ttls_ms=[HOUR_MS] * 4))
+    async with working(broker, keys["catalog"], "sync", {PrintLabel: failing(1, [])}):
+        await give(broker, keys["catalog"], PrintLabel(sync_id="s"))
+        (waiting,) = await waiting_in(broker, wait_queue(2))
+
+    assert waiting.headers[ATTEMPT] == 2
+
+
+async def test_an_error_that_is_not_retried_is_a_dead_letter_at_once(
+    broker: BrokerUnderTest, keys: Keys
+) -> None:
+    tried: list[int] = []
+
+    def handle(_: PrintLabel) -> None:
+        tried.append(1)
+        raise ProductNotFound
+
+    async with working(broker, keys["catalog"], "sync", {PrintLabel: handle}):
+        await give(broker, keys["catalog"], PrintLabel(sync_id="s"))
+        await waiting_in(broker, DEAD_QUEUE)
+
+    assert len(tried) == 1

@@ -9,7 +9,8 @@ import pytest
 from postroad.broker.interfaces import Outcome
 from postroad.contracts.events import LoginFailed, ProductAdded, SyncRequested
 from postroad.contracts.syncs import FetchPage
-from postroad.messaging.background_worker import ATTEMPT, LAST_ATTEMPT
+from postroad.limits import RETRY_DELAYS_S
+from postroad.messaging.background_worker import ATTEMPT
 from postroad.messaging.publishing import MessagePublisher, NotPublished
 from postroad.security.lasting_signatures import LastingSigner
 from postroad.testing import eventually, working
@@ -35,6 +36,8 @@ from tests.support.working import (
     failing,
     give,
 )
+
+LAST_ATTEMPT = len(RETRY_DELAYS_S) + 1
 
 
 @pytest.fixture

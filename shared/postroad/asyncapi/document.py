@@ -2,7 +2,7 @@
 
 It is written from the services' side: they receive requests and jobs, and send replies and events.
 What AsyncAPI has no field for stands in extensions of operations: ``x-scope``, ``x-timeout-s``,
-``x-idempotent`` and ``x-errors``.
+``x-idempotent``, ``x-errors``, ``x-retry-delays-s`` and ``x-not-retried``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -177,7 +177,12 @@ def _event_operation(event: type[Event]) -> Document:
 def _job_operation(job: type[Job]) -> Document:
     operation = _operation("receive", job.name, job)
     bindings = _delivery(is_persistent=True, mandatory=True, ack=True)
-    return operation | {"bindings": {"amqp": bindings}, "x-timeout-s": job.timeout_s}
+    return operation | {
+        "bindings": {"amqp": bindings},
+        "x-timeout-s": job.timeout_s,
+        "x-retry-delays-s": list(job.retry_delays_s),
+        "x-not-retried": [error.code for error in job.not_retried],
+    }
 
 
 def _operation(action: str, name: str, message: type[Message]) -> Document:

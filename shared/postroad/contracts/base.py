@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from postroad.contracts.errors import ServiceError
 from postroad.contracts.message import Message
-from postroad.limits import LONGEST_DEADLINE_S
+from postroad.limits import LONGEST_DEADLINE_S, RETRY_DELAYS_S
 
 __all__ = ["Event", "Job", "Message", "ReplyT", "Request"]
 
@@ -88,12 +88,18 @@ class Job(Message):
 
     - ``name``: ``<service>.<noun>.<verb>``; also the routing key on the ``work`` exchange.
     - ``timeout_s``: how long one attempt may take, in seconds.
+    - ``retry_delays_s``: how long to wait before the 2nd attempt, the 3rd, and so on, in seconds,
+      each of them 1, 10, 60 or 600; after the last attempt the job is a dead letter. ``()``: one
+      attempt.
+    - ``not_retried``: errors of the handler after which it is a dead letter at once.
 
     A job may come twice: whoever does it makes sure that the second time changes nothing.
     """
 
     name: ClassVar[str]
     timeout_s: ClassVar[float] = 30.0
+    retry_delays_s: ClassVar[tuple[int, ...]] = RETRY_DELAYS_S
+    not_retried: ClassVar[tuple[type[ServiceError], ...]] = ()
     service: ClassVar[str]  # that does it: the first word of the name
 
     def __init_subclass__(cls, **_arguments: object) -> None:
@@ -184,6 +190,15 @@ def _are_errors(value: object) -> bool:
     )
 
 
+def _are_delays(value: object) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) <= _RETRIES_MAX
+        and all(not _is_flag(each) and each in RETRY_DELAYS_S for each in value)
+    )
+
+
+_RETRIES_MAX = 20
 _DERIVED = ("reply", "service")  # from Request[ItsReply], and from the name
 _ARGUMENTS: dict[str, tuple[Callable[[object], bool], str]] = {
     "method": (_is_name, "<service>.<noun>.<verb> in lower case"),
@@ -192,5 +207,13 @@ _ARGUMENTS: dict[str, tuple[Callable[[object], bool], str]] = {
     "needs_user": (_is_flag, "True or False"),
     "timeout_s": (_is_time, "a positive number"),
     "idempotent": (_is_flag, "True or False"),
+    "retry_delays_s": (
+        _are_delays,
+        f"a tuple of at most {_RETRIES_MAX} delays of {', '.join(map(str, RETRY_DELAYS_S))}",
+    ),
+    "not_retried": (
+        _are_errors,
+        "a tuple of error classes with a code, such as (ProductNotFound,)",
+    ),
     "errors": (_are_errors, "a tuple of error classes with a code, such as (ProductNotFound,)"),
 }

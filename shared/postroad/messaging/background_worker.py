@@ -26,6 +26,7 @@ from postroad.broker.interfaces import (
 from postroad.context import RequestContext
 from postroad.contracts.base import Event, Job
 from postroad.contracts.errors import InternalError, InvalidRequest, ServiceError, explain
+from postroad.limits import RETRY_DELAYS_S
 from postroad.messaging.admission import run_checks
 from postroad.messaging.publishing import PERSISTENT, NotPublished, publish
 from postroad.messaging.work_checks import checks_of_work
@@ -41,7 +42,6 @@ from postroad.observability.worker_metrics import WorkerMetrics
 from postroad.security.claims import Claims, Reason, Refused
 from postroad.security.keyring import KeyRing
 from postroad.security.signatures import Verifier
-from postroad.topology.definitions import WAIT_TTLS_MS
 from postroad.topology.names import (
     EVENTS_EXCHANGE,
     WAIT_EXCHANGE,
@@ -55,7 +55,6 @@ log = structlog.get_logger()
 BackgroundHandler = Callable[..., Awaitable[None] | None]
 BackgroundHandlers = Mapping[type[Event] | type[Job], BackgroundHandler]
 
-LAST_ATTEMPT = len(WAIT_TTLS_MS) + 1
 EVENT_TIMEOUT_S = 30.0  # for one attempt; a job's contract names its own
 ATTEMPT = "attempt"  # the header in which we note which attempt the next one is
 OK, INVALID = "ok", InvalidRequest.code
@@ -156,11 +155,12 @@ class BackgroundWorker:
     async def _do(self, work: _Delivered, stopwatch: Stopwatch) -> None:
         """Make one attempt, then settle: ack what is done or put aside, dead-letter the rest."""
         claims, is_first = work.claims, work.attempt == 1
+        contract = self._contracts[claims.op]
         if is_first:
             stopwatch.sent(claims.iat)
             self.metrics.waited(claims.op, stopwatch.queue_s)
         span, _ = processing(  # a trace for each attempt, linked to its cause: that may be days ago
-            WORK_EXCHANGE if issubclass(self._contracts[claims.op], Job) else EVENTS_EXCHANGE,
+            WORK_EXCHANGE if issubclass(contract, Job) else EVENTS_EXCHANGE,
             claims.op,
             self._core.queue,
             message_id=claims.jti,
@@ -171,8 +171,8 @@ class BackgroundWorker:
         duration_s = stopwatch.elapsed_s
         if outcome == OK:
             fate = "done"
-        elif outcome != INVALID and work.attempt < LAST_ATTEMPT:
-            await self._schedule_retry(work)
+        elif (delay_s := _retry_delay_s(contract, outcome, work.attempt)) is not None:
+            await self._schedule_retry(work, delay_s)
             fate = "put_aside"
         else:
             fate = "dead"
@@ -217,7 +217,7 @@ class BackgroundWorker:
             return OK
         return error.code if isinstance(error, ServiceError) else InternalError.code
 
-    async def _schedule_retry(self, work: _Delivered) -> None:
+    async def _schedule_retry(self, work: _Delivered, delay_s: int) -> None:
         """Put what failed into a wait queue; until the broker has it, we hold on to it."""
         properties = work.delivery.properties
         headers = {
@@ -236,7 +236,7 @@ class BackgroundWorker:
             type=properties.type,
             user_id=self._keys.service,
         )
-        key = wait_key(work.attempt, self._core.queue)
+        key = wait_key(RETRY_DELAYS_S.index(delay_s) + 1, self._core.queue)
         while True:
             try:
                 outcome = await publish(
@@ -250,3 +250,15 @@ class BackgroundWorker:
             self.counts["not_put_aside"] += 1
             log.warning("not put aside yet", queue=self._core.queue, outcome=outcome)
             await asyncio.sleep(_PAUSE_S)
+
+
+def _retry_delay_s(contract: type[Event] | type[Job], outcome: str, attempt: int) -> int | None:
+    """Return how long failed work waits for its next attempt; none if there is no other."""
+    if outcome == INVALID:
+        return None
+    delays_s: tuple[int, ...] = RETRY_DELAYS_S
+    if issubclass(contract, Job):
+        delays_s = contract.retry_delays_s
+        if outcome in {error.code for error in contract.not_retried}:
+            return None
+    return delays_s[attempt - 1] if attempt <= len(delays_s) else None

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from postroad.limits import RETRY_DELAYS_S
 from postroad.topology.names import (
     DEAD_WORK_EXCHANGE,
     EVENTS_EXCHANGE,
@@ -38,7 +39,7 @@ RPC_TTL_MS = 60_000  # no request has a longer deadline
 REPLY_MAX_LENGTH = 50_000  # replies that wait for a caller that stands still
 WORK_MAX_LENGTH = 1_000_000  # events and jobs; more stay in their outbox
 WORK_TTL_MS = 30 * 86_400_000  # as long as the signature of an event or a job holds
-WAIT_TTLS_MS = (1_000, 10_000, 60_000, 600_000)  # before the 2nd, 3rd, 4th and 5th attempt
+WAIT_TTLS_MS = tuple(1000 * delay_s for delay_s in RETRY_DELAYS_S)
 DELIVERY_LIMIT = 20  # of what its workers die of; RabbitMQ 4's own default, before it there is none
 DEAD_MAX_LENGTH = 100_000  # then the oldest go
 # Of the bodies in a queue, so that no sender fills the disk: as many as the lengths above of the

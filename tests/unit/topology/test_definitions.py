@@ -8,7 +8,7 @@ import pytest
 
 from ops.services.operator import OPERATOR, operator_rights
 from postroad.contracts.registry import CONTRACTS
-from postroad.messaging.background_worker import LAST_ATTEMPT
+from postroad.limits import RETRY_DELAYS_S
 from postroad.security.keys import Identity, TrustBundle
 from postroad.topology.definitions import Definitions, QueueType, definitions, with_passwords
 from postroad.topology.names import (
@@ -30,6 +30,8 @@ from postroad.topology.names import (
 )
 from postroad.topology.rules import ChannelClosed, Rules
 from postroad.topology.services import Services, ServicesFileError, load_services, trust_bundle
+
+LAST_ATTEMPT = len(RETRY_DELAYS_S) + 1
 
 
 def entries(topology: Definitions, kind: str, **wanted: Any) -> list[dict[str, Any]]:
