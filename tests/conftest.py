@@ -35,6 +35,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 os.environ["no_proxy"] = "127.0.0.1,localhost,::1"  # all that tests ask is on this machine
 
+LOGGING = structlog.get_config()  # before any fixture has run a command
+
 OpenBroker = Callable[[Definitions], Awaitable[BrokerUnderTest]]
 
 
@@ -76,10 +78,9 @@ def nothing_goes_wrong_behind_the_scenes(caplog: pytest.LogCaptureFixture) -> It
 
 @pytest.fixture(autouse=True)
 def logging_stays_as_it_was() -> Iterator[None]:
-    """Undo what a command that a test runs in this process does to logging."""
-    before = structlog.get_config()
+    """Undo what a command that a test or its fixtures run in this process does to logging."""
     yield
-    structlog.configure(**before)
+    structlog.configure(**LOGGING)
 
 
 @pytest.fixture(autouse=True)

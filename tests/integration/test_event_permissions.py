@@ -42,7 +42,7 @@ FORBIDDEN: list[tuple[str, str, Act]] = [
     ),
     ("auth", "tell what is the catalogue's", publish(EVENTS_EXCHANGE, "catalog.product.changed")),
     ("auth", "tell by a name that only begins like its own", publish(EVENTS_EXCHANGE, "author.x")),
-    ("auth", "listen", own_queue),
+    ("auth", "listen", listen(REVOKED)),
     (
         "auth",
         "have its requests' queue hear events",

@@ -18,8 +18,10 @@ from postroad.contracts.base import Event, Job
 from postroad.contracts.catalog import Product
 from postroad.contracts.registry import EVENTS, JOBS
 from postroad.contracts.syncs import Sync
+from postroad.runtime.serve import held_during_outage
 from postroad.storage.database import Database
 from postroad.storage.inbox import Inbox
+from postroad.storage.opening import OpenStore
 from postroad.storage.outbox import Outbox, OutboxReader, StoredMessage
 from tests.support.auth import Clock, rows
 
@@ -78,7 +80,10 @@ class CatalogUnderTest:
             settings=self.settings,
             clock=self.clock,
         )
-        self.handlers = build_handlers(listing=self.listing, syncs=self.syncs)
+        self.handlers = held_during_outage(
+            build_handlers(listing=self.listing, syncs=self.syncs),
+            OpenStore(self.database, self.settings),
+        )
         self.events: list[Event] = []
         self.jobs: deque[StoredMessage] = deque()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ops.commands.dispatch import run_command
+from ops.services.manifests import manifests
 from ops.terminal.logs import hide_logs
 from postroad.broker.interfaces import Broker
 from postroad.contracts.catalog import GetProduct, Product
@@ -93,7 +94,8 @@ def test_a_request_that_died_of_a_bug_is_a_test_that_fails_of_it(
 ) -> None:
     handlers, written = tmp_path / "mine.py", tmp_path / "test_mine.py"
     handlers.write_text(HANDLERS.format("{7: LAMP}[request.product_id]"))
-    (tmp_path / "rabbitmq").symlink_to(ROOT / "rabbitmq")
+    for each in manifests():
+        (tmp_path / each.folder.name).symlink_to(each.folder)
     hide_logs()
     user = asyncio.run(fail_on_a_request(letters))
     monkeypatch.syspath_prepend(tmp_path)

@@ -174,7 +174,7 @@ def test_a_contract_of_ones_own_does_not_take_a_name_that_is_taken() -> None:
 async def test_one_that_may_not_answer_hears_which_right_it_lacks(
     shop_broker: MemoryBroker, shop_keys: dict[str, KeyRing]
 ) -> None:
-    with pytest.raises(NotAuthorised, match=r"^shop lacks .*services\.toml: answers = true$"):
+    with pytest.raises(NotAuthorised, match=r"^shop lacks .*service\.toml: answers = true$"):
         async with serving(shop_broker, shop_keys["shop"], {}):
             pass
 
@@ -182,7 +182,7 @@ async def test_one_that_may_not_answer_hears_which_right_it_lacks(
 async def test_one_that_may_not_call_hears_which_right_it_lacks(
     shop_broker: MemoryBroker, shop_keys: dict[str, KeyRing]
 ) -> None:
-    with pytest.raises(NotAuthorised, match=r"^parcels lacks .*services\.toml: calls$"):
+    with pytest.raises(NotAuthorised, match=r"^parcels lacks .*service\.toml: calls$"):
         async with calling(shop_broker, shop_keys["parcels"]):
             pass
 
