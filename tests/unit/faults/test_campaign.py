@@ -35,15 +35,6 @@ def test_the_documentation_names_each_kind() -> None:
     assert re.findall(r"`([a-z]+_[a-z_]+)`", "\n".join(rows)) == list(FAULTS)
 
 
-def test_the_readme_quotes_the_last_campaign_as_it_was() -> None:
-    last = (ROOT / "tests" / "faults" / "results" / "campaign.md").read_text()
-    _, _, quoted = (ROOT / "README.md").read_text().partition("<!-- from tests/faults")
-    quoted, _, _ = quoted.partition("<!-- end -->")
-
-    rows = [line for line in last.splitlines() if line.startswith("|")]
-    assert [line for line in quoted.splitlines() if line.startswith("|")] == rows
-
-
 def test_no_two_right_answers_are_the_same() -> None:
     right = answers()
 

@@ -12,8 +12,13 @@ import yaml
 from postroad.version import VERSION
 from tests.safeguards.listed import ROOT
 
-PAGES_LINES_MAX = {"CONTRIBUTING.md": 80, "docs/support.md": 60}
-LINKING = (*PAGES_LINES_MAX, "README.md", "SECURITY.md", "CHANGELOG.md")
+PAGES_LINES_MAX = {"README.md": 120, "CONTRIBUTING.md": 80, "docs/support.md": 60}
+README_WORDS_MAX = 900
+LINKING = (
+    *(PAGES_LINES_MAX.keys() - {"README.md"}),
+    *("README.md", "SECURITY.md", "CHANGELOG.md", "deploy/kubernetes/README.md"),
+    *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
+)
 SETTINGS = [ROOT / ".pre-commit-config.yaml", *(ROOT / ".github").rglob("*.yml")]
 
 
@@ -65,8 +70,12 @@ def test_the_changelog_begins_with_the_next_version_or_this_one() -> None:
 
 
 @pytest.mark.parametrize(("page", "lines_max"), PAGES_LINES_MAX.items())
-def test_a_page_for_contributors_is_short(page: str, lines_max: int) -> None:
+def test_a_page_is_short(page: str, lines_max: int) -> None:
     assert len((ROOT / page).read_text().splitlines()) <= lines_max
+
+
+def test_the_readme_is_read_in_minutes() -> None:
+    assert len((ROOT / "README.md").read_text().split()) <= README_WORDS_MAX
 
 
 @pytest.mark.parametrize("page", LINKING)
@@ -75,5 +84,4 @@ def test_every_file_that_a_page_links_to_exists(page: str) -> None:
 
     missing = {link for link in links if not ((ROOT / page).parent / link).exists()}
 
-    assert links
     assert not missing
