@@ -122,7 +122,7 @@ class Attempts:
             self.withdraw_interrupted()
 
     def withdraw_interrupted(self) -> None:
-        """Take back what was interrupted: nobody was told how it ended, so it is no failure."""
+        """Take back what was interrupted: nobody was told how it ended, so it is not a failure."""
         ids = list(self._interrupted)
         if ids:
             with self._database.writing() as transaction:

@@ -7,12 +7,12 @@ _COUNTED_PREFIX = {4: 32, 6: 64}  # a host on IPv6 usually has 2**64 addresses t
 
 
 def told_network(address: str | None) -> str | None:
-    """Cut an address to its network (/24, or /48 for IPv6); none if it is no address."""
+    """Cut an address to its network (/24, or /48 for IPv6); none if it is not an address."""
     return _cut(address, _TOLD_PREFIX)
 
 
 def counted_network(address: str | None) -> str | None:
-    """Give the network that one client has to itself; none if it is no address."""
+    """Give the network that one client has to itself; none if it is not an address."""
     return _cut(address, _COUNTED_PREFIX)
 
 

@@ -129,7 +129,7 @@ def _kind(password_hash: str) -> str:
 
 
 def _hash_of_nobody(like: str) -> str | None:
-    """Make a hash with the parameters of another; none if that is no hash."""
+    """Make a hash with the parameters of another; none if that is not a hash."""
     with suppress(InvalidHashError):
         return PasswordHasher.from_parameters(extract_parameters(like)).hash("")
     return None

@@ -45,7 +45,7 @@ def read_json(body: bytes) -> JsonValue:
     without end infinite, and a line break in a text is one.
 
     Raises:
-        ValueError: it is no JSON; the message says why.
+        ValueError: it is not JSON; the message says why.
     """
     text = body.decode(json.detect_encoding(body), "replace")
     text = _HALVES.sub(lambda found: "\\ufffd" if found[1] else found[0], text)

@@ -1,4 +1,4 @@
-"""What is seldom on a connection: an offer to speak another protocol, and what is no request."""
+"""What is seldom on a connection: an offer to speak another protocol, and what is not a request."""
 
 from httptools import (
     HttpParserCallbackError,

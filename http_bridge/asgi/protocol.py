@@ -216,7 +216,7 @@ class LimitedProtocol(HttpToolsProtocol):
         return not self.pipeline if self._is_in_body else self._is_idle()
 
     def _end(self, refusal: ServiceError) -> None:
-        """Answer what is no whole request when its turn comes, then hang up."""
+        """Answer what is not a whole request when its turn comes, then hang up."""
         self._refusal = refusal
         if self._is_next() and not self.transport.is_closing():
             is_answered = self._is_in_body and self.cycle.response_started

@@ -82,7 +82,7 @@ def is_of_a_browser(request: HttpRequest) -> bool:
 
 
 def _read_origin(text: bytes) -> _Origin | None:
-    """Return scheme, host and port (RFC 6454 section 4); none if it is no origin, as ``null``."""
+    """Return scheme, host and port (RFC 6454 section 4); none if it is not an origin."""
     found = _ORIGIN.fullmatch(text.lower())
     if found is None:
         return None

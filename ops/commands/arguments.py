@@ -30,4 +30,4 @@ def read_argument(file: str) -> str:
     except OSError as error:
         raise CommandError(f"cannot read {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise CommandError(f"cannot read {file}: it is no text in {error.encoding}") from error
+        raise CommandError(f"cannot read {file}: it is not text in {error.encoding}") from error

@@ -82,7 +82,7 @@ def _request(method: str, fields: list[str]) -> Request[Any]:
         if name in contract.model_fields and not is_given:
             raise CommandError(f"{name} has no value: write {name}=…")
         if name not in contract.model_fields:
-            raise CommandError(f"{field!r} is no field: {_usage(contract)}")
+            raise CommandError(f"{field!r} is not a field: {_usage(contract)}")
         values[name] = value
     try:
         return contract.model_validate_strings(values)

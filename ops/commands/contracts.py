@@ -115,7 +115,7 @@ def _diff(options: Namespace) -> int:
     except (AttributeError, KeyError, TypeError, RecursionError) as error:
         which = f"{options.old} or {options.new}" if options.new else options.old
         raise CommandError(
-            f"{which} is no AsyncAPI 3.0 document of contracts (at {error})", UNREADABLE
+            f"{which} is not an AsyncAPI 3.0 document of contracts (at {error})", UNREADABLE
         ) from error
     show(f"{_MARKS[change.severity]:7} {change.sentence}" for change in found)
     if not found:
@@ -226,9 +226,9 @@ def _load(path: Path) -> Document:
     except OSError as error:
         raise CommandError(f"cannot read {path}: {error.strerror}", UNREADABLE) from error
     except (ValueError, RecursionError) as error:  # or it is nested without end
-        raise CommandError(f"{path} is no JSON", UNREADABLE) from error
+        raise CommandError(f"{path} is not JSON", UNREADABLE) from error
     if not isinstance(document, dict) or not {"operations", "components"} <= document.keys():
-        raise CommandError(f"{path} is no AsyncAPI document of contracts", UNREADABLE)
+        raise CommandError(f"{path} is not an AsyncAPI document of contracts", UNREADABLE)
     return document
 
 

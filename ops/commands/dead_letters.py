@@ -246,7 +246,9 @@ def duration_s(text: str) -> float:
     """Read an age: a number and one of s, m, h, d."""
     number, unit = text[:-1], text[-1:]
     if unit not in _UNITS or not number.replace(".", "", 1).isdecimal():
-        raise ArgumentTypeError(f"{text!r} is no age: a number and s, m, h or d, as in 1h")
+        raise ArgumentTypeError(
+            f"{text!r} is not an age: write a number and s, m, h or d, as in 1h"
+        )
     return float(number) * _UNITS[unit]
 
 

@@ -76,7 +76,7 @@ def _body(body: bytes) -> Iterator[str]:
         shown = _without_secrets(json.loads(body))
         text = json.dumps(shown, indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):  # it may be anything, secrets too
-        text = f"{len(body)} bytes that are no JSON, or are nested too deep"
+        text = f"{len(body)} bytes that are not JSON, or are nested too deep"
     for line in text.split("\n"):
         yield f"  {line}"
 

@@ -82,7 +82,7 @@ def _case(message: CapturedMessage, options: Namespace) -> Case:
     queue = message.died_where or ""
     place = place_of(queue, message.properties.type)
     if place is None or place.reader is None:
-        raise CommandError("this is no dead letter: nothing in it says in which queue it died")
+        raise CommandError("this is not a dead letter: nothing in it says in which queue it died")
     reason = message.died_of
     if reason in [*Reason, *_NOBODY_HAD_IT]:
         raise CommandError(
@@ -122,10 +122,10 @@ def _body(body: bytes) -> object:
         return without_secrets(json.loads(body, parse_constant=_no_constant))
     except (ValueError, RecursionError):
         raise CommandError(
-            "its body is no JSON, or only a part of it was kept: its sender is at fault, or it "
+            "its body is not JSON, or only a part of it was kept: its sender is at fault, or it "
             "was too large to keep"
         ) from None
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

@@ -52,7 +52,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def _period(text: str) -> timedelta:
     if (parts := re.fullmatch(r"(\d{1,6})([smhd])", text)) is None:
-        raise ArgumentTypeError(f"{text!r} is no time; write 30s, 10m, 2h or 1d")
+        raise ArgumentTypeError(f"{text!r} is not a time; write 30s, 10m, 2h or 1d")
     return timedelta(**{_UNITS[parts[2]]: int(parts[1])})
 
 

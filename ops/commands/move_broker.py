@@ -121,7 +121,7 @@ def _exported(file: str) -> Definitions:
     try:
         exported: Any = json.loads(read_argument(file))
     except ValueError as error:
-        raise CommandError(f"{file} is no JSON: {error}") from error
+        raise CommandError(f"{file} is not JSON: {error}") from error
     if not isinstance(exported, dict):
         raise CommandError(f"{file} has no definitions")
     return exported

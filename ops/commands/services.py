@@ -184,7 +184,7 @@ def _in_one_line(state: StateFolder, file: Path) -> str:
     try:
         content = json.loads(file.read_bytes())
     except ValueError as error:
-        raise CommandError(state.broken(file, "it is no JSON")) from error
+        raise CommandError(state.broken(file, "it is not JSON")) from error
     return json.dumps(content, separators=(",", ":"))
 
 

@@ -233,7 +233,7 @@ def _read_password(options: Namespace) -> str:
             password = sys.stdin.readline(PASSWORD_MAX + 3).rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise CommandError(
-                f"the password is no text in {error.encoding}; nothing was changed"
+                f"the password is not text in {error.encoding}; nothing was changed"
             ) from error
     elif sys.stdin.isatty():
         password = getpass(f"Password of {options.username}: ")

@@ -75,7 +75,7 @@ def load_handler(place: str) -> FoundHandler:
         ) from None
     handler = _handler(function)
     if handler is None:
-        raise NoTestPossible(f"{place} is no handler: its first parameter is to be of a contract")
+        raise NoTestPossible(f"{place} is not a handler: its first parameter must be a contract")
     return handler
 
 

@@ -63,7 +63,7 @@ def missing_topology(wanted: Definitions, found: Definitions) -> Iterator[Findin
         if _is_clients_own(key):
             continue
         yield Finding(
-            "topology", f"{_named(key)} is none of ours", "find out who made it; then unbind it"
+            "topology", f"{_named(key)} is not one of ours", "find out who made it; then unbind it"
         )
 
 
@@ -107,7 +107,7 @@ def _strange(
     for entry in _ours(found, kind):
         if _key(entry, names) not in known:
             what = f"{_KINDS[kind]} {' on '.join(_key(entry, names))}"
-            yield Finding(check, f"the {what} is none of ours", advice)
+            yield Finding(check, f"the {what} is not one of ours", advice)
 
 
 def _ours(found: Definitions, kind: str) -> list[Entry]:

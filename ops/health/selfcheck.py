@@ -73,7 +73,7 @@ def _expect(
         if response.status_code == HTTPStatus.NO_CONTENT:
             return {}
         body: dict[str, Any] = response.json()
-    except requests.RequestException as error:  # a body that is no JSON is one too
+    except requests.RequestException as error:  # a body that is not JSON is one too
         raise SelfCheckError(f"self-check: {method} {url} failed: {error}") from error
     if response.status_code != HTTPStatus.OK:
         refusals = (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS)

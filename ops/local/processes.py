@@ -86,7 +86,7 @@ def kill(child: subprocess.Popen[bytes]) -> None:
 
 
 async def end_stranger(pid: int, *, grace_s: float) -> None:
-    """Ask a process that is no child of ours to end; after `grace_s`, do not ask."""
+    """Ask a process that is not our child to end; after `grace_s`, do not ask."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
         if not await settle(lambda: not command_line(pid), timeout_s=grace_s):

@@ -10,7 +10,7 @@ from postroad.observability.logging import rendering_for_people
 from postroad.plain_text import plain
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
-STRAY = "error"  # the level of what is no line of a log: a traceback at the start, most likely
+STRAY = "error"  # the level of what is not a line of a log: a traceback at the start, most likely
 
 
 @dataclass(frozen=True, slots=True)

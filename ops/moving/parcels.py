@@ -44,6 +44,6 @@ def pack(queue: str, delivery: Delivery) -> tuple[str, BasicProperties]:
     properties.headers = {
         name: encodable(value)
         for name, value in headers.items()
-        if not str(name).startswith("x-")  # bytes, where it is no text
+        if not str(name).startswith("x-")  # bytes, where it is not text
     }
     return queue, properties

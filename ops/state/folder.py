@@ -300,7 +300,7 @@ class StateFolder:
                 with self.users_file.open("rb") as file:
                     header = file.read(len(_SQLITE_HEADER))
                 if header not in (b"", _SQLITE_HEADER):
-                    raise ValueError("it is no SQLite database")
+                    raise ValueError("it is not an SQLite database")
 
     @contextmanager
     def usable(self, path: Path) -> Iterator[None]:

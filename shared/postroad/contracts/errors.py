@@ -65,7 +65,7 @@ class ServiceError(Exception):
                 raise TypeError(f"{cls.__name__}: set {name} in the body of an error class")
             raise TypeError(f"{cls.__name__}: unknown class argument {name!r}; known is abstract")
         if not isinstance(abstract, bool):
-            raise TypeError(f"{cls.__name__}: abstract={abstract!r} is neither True nor False")
+            raise TypeError(f"{cls.__name__}: abstract={abstract!r} must be True or False")
         _check_body(cls)
         if abstract:
             if "code" in vars(cls):
@@ -102,13 +102,13 @@ def _check_body(error: type[ServiceError]) -> None:
             )
     for name in ("is_retryable", "may_have_happened"):
         if not isinstance(value := getattr(error, name), bool):
-            raise TypeError(f"{error.__name__}: {name}={value!r} is neither True nor False")
+            raise TypeError(f"{error.__name__}: {name}={value!r} must be True or False")
     pause_s: object = error.retry_after_s
     if pause_s is None:
         return
     if not isinstance(pause_s, int) or isinstance(pause_s, bool) or pause_s < 1:
         raise TypeError(
-            f"{error.__name__}: retry_after_s={pause_s!r} is no whole number of seconds, 1 or more"
+            f"{error.__name__}: retry_after_s={pause_s!r} is not a positive whole number of seconds"
         )
     if not error.is_retryable:
         raise TypeError(f"{error.__name__}: what has a retry_after_s is_retryable = True")

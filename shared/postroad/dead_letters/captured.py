@@ -28,7 +28,7 @@ _KNOWN = ("type", "message_id", "correlation_id", "reply_to", "user_id", "conten
 
 
 class CannotRead(Exception):
-    """The text is no captured message; the message says what is missing."""
+    """The text is not a captured message; the message says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def place_of(queue: str, name: str | None) -> MessageSource | None:
 
 
 def copy_of_letter(body: bytes, properties: BasicProperties) -> CapturedMessage | None:
-    """Undo what the copying of a dead letter changed; none where it is no such copy.
+    """Undo what the copying of a dead letter changed; none where it is not such a copy.
 
     What the broker has dead-lettered is none, whatever headers its sender gave it.
     """
@@ -162,7 +162,7 @@ def read_messages(text: str) -> list[CapturedMessage]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:  # nested without end
-        raise CannotRead(f"this is no JSON: {error}") from error
+        raise CannotRead(f"this is not JSON: {error}") from error
     messages = found if isinstance(found, list) else [found]
     if not messages:
         raise CannotRead("there is no message in it: the queue was empty")

@@ -54,7 +54,7 @@ class Redriver:
             name: encodable(value)
             for name, value in message.headers.items()
             if name not in _NOT_PASSED_ON
-            and not str(name).startswith("x-")  # bytes, where it is no text
+            and not str(name).startswith("x-")  # bytes, where it is not text
         }
         headers["signature"] = self._signer.redrive(claims, audience=reader, body=message.body)
         properties = _properties(message, headers, self._service)

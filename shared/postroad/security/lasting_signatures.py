@@ -88,7 +88,7 @@ def verify_lasting(keys: KeyRing, claims: Claims, signed: bytes, code: str) -> b
 
 
 def _decode(code: str) -> bytes:
-    """Decode what is written as we write it; else return what is no signature of anything."""
+    """Decode what is written as we write it; else return what is not a signature of anything."""
     try:
         given = unpadded_b64decode(code)
     except ValueError:

@@ -113,6 +113,6 @@ def _use_write_ahead_log(database: Database) -> None:
     except sqlite3.DatabaseError as error:
         if outage := outage_of(error):
             raise Unavailable(outage.problem) from error
-        raise SchemaError(f"{database} is no SQLite database") from error
+        raise SchemaError(f"{database} is not an SQLite database") from error
     finally:
         raw.close()

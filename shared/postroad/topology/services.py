@@ -149,10 +149,10 @@ def check_name(name: str) -> None:
     """Raise ``ServicesFileError`` for what cannot name a service, a queue or a program."""
     if len(name) > _NAME_MAX:
         raise ServicesFileError(
-            f"{name[:_NAME_MAX]}… is no name: {len(name)} characters are more than {_NAME_MAX}"
+            f"{name[:_NAME_MAX]}… is not a valid name: {len(name)} characters, {_NAME_MAX} at most"
         )
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise ServicesFileError(f"{name!r} is no name: use a-z, 0-9 and _")
+        raise ServicesFileError(f"{name!r} is not a valid name: use a-z, 0-9 and _")
 
 
 def _check_rights(name: str, field: str, rights: Iterable[str], contracts: Iterable[str]) -> None:

@@ -96,17 +96,26 @@ PAUSING = STUCK | {"is_retryable": True}
         (STUCK | {"code": "Door Is Stuck"}, "code='Door Is Stuck' is not of the form"),
         (STUCK | {"code": 7}, "code=7 is not of the form 'product_not_found'"),
         (STUCK | {"title": ""}, "title='' is not a sentence"),
-        (STUCK | {"is_retryable": "yes"}, "is_retryable='yes' is neither True nor False"),
-        (STUCK | {"may_have_happened": 0}, "may_have_happened=0 is neither True nor False"),
+        (STUCK | {"is_retryable": "yes"}, "is_retryable='yes' must be True or False"),
+        (STUCK | {"may_have_happened": 0}, "may_have_happened=0 must be True or False"),
         (
             STUCK | {"is_retriable": True},
             "unknown attribute 'is_retriable'; known are code, title,",
         ),
         (STUCK | {"timing": 3}, "unknown attribute 'timing'"),
-        (PAUSING | {"retry_after_s": "soon"}, "retry_after_s='soon' is no whole number"),
-        (PAUSING | {"retry_after_s": 1.5}, "retry_after_s=1.5 is no whole number of seconds, 1 or"),
-        (PAUSING | {"retry_after_s": 0}, "retry_after_s=0 is no whole number of seconds"),
-        (PAUSING | {"retry_after_s": True}, "retry_after_s=True is no whole number of seconds"),
+        (
+            PAUSING | {"retry_after_s": "soon"},
+            "retry_after_s='soon' is not a positive whole number",
+        ),
+        (PAUSING | {"retry_after_s": 1.5}, "retry_after_s=1.5 is not a positive whole number"),
+        (
+            PAUSING | {"retry_after_s": 0},
+            "retry_after_s=0 is not a positive whole number of seconds",
+        ),
+        (
+            PAUSING | {"retry_after_s": True},
+            "retry_after_s=True is not a positive whole number of seconds",
+        ),
         (STUCK | {"retry_after_s": 3}, "what has a retry_after_s is_retryable = True"),
         (
             STUCK | {"code": "product_not_found"},

@@ -118,7 +118,7 @@ def test_our_bridge_may_call_exactly_what_it_needs() -> None:
     ("change", "complaint"),
     [
         (("name =", "nmae ="), "nmae: Extra inputs"),
-        (('name = "parcels"', 'name = "Parcels"'), "'Parcels' is no name"),
+        (('name = "parcels"', 'name = "Parcels"'), "'Parcels' is not a valid name"),
         (('"rpc.parcels"', '"rpc.catalog"'), "no queue rpc.catalog; it has rpc.parcels, work"),
         (("_process = 12", "_process = 0"), "process: Input should be greater than 0"),
         (

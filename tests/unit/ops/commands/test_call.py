@@ -29,9 +29,9 @@ def test_fields_are_read_as_the_contract_says() -> None:
         ("catalog.products.get", [], "product_id: Field required"),
         ("catalog.products.get", ["product_id=x"], "product_id: Input should be a valid integer"),
         ("catalog.products.list", ["limit=0"], "limit: Input should be greater than or equal to 1"),
-        ("catalog.products.list", ["page=2"], "'page=2' is no field: catalog.products.list"),
+        ("catalog.products.list", ["page=2"], "'page=2' is not a field: catalog.products.list"),
         ("catalog.products.list", ["limit"], "limit has no value: write limit=…"),
-        ("catalog.products.list", ["lmit"], "'lmit' is no field"),
+        ("catalog.products.list", ["lmit"], "'lmit' is not a field"),
         ("catalog.products.list", ["q=a", "category=b"], "give q or category, not both"),
     ],
 )

@@ -156,7 +156,7 @@ def test_what_is_no_text_is_said_in_a_sentence() -> None:
 
     assert (done.returncode, done.stderr) == (
         1,
-        b"postroad: cannot read -: it is no text in utf-8\n",
+        b"postroad: cannot read -: it is not text in utf-8\n",
     )
 
 

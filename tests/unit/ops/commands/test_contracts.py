@@ -62,9 +62,9 @@ def test_diff_says_so_when_nothing_has_changed(
     ("content", "complaint"),
     [
         (None, "cannot read"),
-        ("{", "no JSON"),
-        ("[]", "no AsyncAPI"),
-        ('{"operations": {"a": {}}, "components": {}}', "no AsyncAPI"),
+        ("{", "not JSON"),
+        ("[]", "not an AsyncAPI"),
+        ('{"operations": {"a": {}}, "components": {}}', "not an AsyncAPI"),
     ],
 )
 def test_diff_says_what_is_wrong_with_a_file(

@@ -85,19 +85,19 @@ def test_a_broker_as_it_was_generated_has_nothing_wrong(topology: Definitions) -
         ),
         (
             bind("events", "rpc.auth", "#"),
-            "the binding of the queue rpc.auth to events by # is none of ours",
+            "the binding of the queue rpc.auth to events by # is not one of ours",
         ),
         (
             bind("rpc.replies", "amq.gen-2", "#"),
-            "the binding of the queue amq.gen-2 to rpc.replies by # is none of ours",
+            "the binding of the queue amq.gen-2 to rpc.replies by # is not one of ours",
         ),
         (
             bind("events", "rpc", "auth.#", to="exchange"),
-            "the binding of the exchange rpc to events by auth.# is none of ours",
+            "the binding of the exchange rpc to events by auth.# is not one of ours",
         ),
         (
             add("exchanges", name="reply.shop.x", type="topic", durable=True, arguments={}),
-            "the exchange reply.shop.x is none of ours",
+            "the exchange reply.shop.x is not one of ours",
         ),
         (
             put("exchanges", {"name": "events"}, arguments={"alternate-exchange": "rpc"}),
@@ -105,15 +105,15 @@ def test_a_broker_as_it_was_generated_has_nothing_wrong(topology: Definitions) -
         ),
         (
             add("queues", name="amq.gen-2", type="classic", durable=True, auto_delete=False),
-            "the queue amq.gen-2 is none of ours",
+            "the queue amq.gen-2 is not one of ours",
         ),
         (
             add("queues", name="amq.gen-3", type="classic", durable=False, auto_delete=True),
-            "the queue amq.gen-3 is none of ours",
+            "the queue amq.gen-3 is not one of ours",
         ),
         (
             add("queues", name="listen.shop.x", type="classic", durable=True, auto_delete=True),
-            "the queue listen.shop.x is none of ours",
+            "the queue listen.shop.x is not one of ours",
         ),
         (drop("policies", name="dead"), "the policy dead is missing"),
         (put("policies", {"name": "rpc"}, pattern=".*"), "policy rpc: pattern is '.*'"),
@@ -121,14 +121,14 @@ def test_a_broker_as_it_was_generated_has_nothing_wrong(topology: Definitions) -
             put("policies", {"name": "dead"}, definition={"max-length": 5}),
             "policy dead: definition is {'max-length': 5}",
         ),
-        (add("policies", name="quick", pattern=".*"), "the policy quick is none of ours"),
+        (add("policies", name="quick", pattern=".*"), "the policy quick is not one of ours"),
         (
             put("users", {"name": "bridge"}, tags=["administrator"]),
             "user bridge: tags is ['administrator']",
         ),
         (
             lambda found: found["users"].append({"name": "guest", "tags": []}),
-            "the user guest is none of ours",
+            "the user guest is not one of ours",
         ),
         (put("permissions", {"user": "bridge"}, write=".*"), "permissions of bridge: write is"),
         (

@@ -172,7 +172,7 @@ def test_a_payload_that_was_cut_off_is_said_to_be(
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("{", "no JSON"),
+        ("{", "not JSON"),
         ("[]", "the queue was empty"),
         ('{"event": "auth.login.failed"}', "fields payload and properties"),
         ('{"payload": "_", "properties": [], "payload_encoding": "base64"}', "not the base64"),

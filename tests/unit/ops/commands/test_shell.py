@@ -82,7 +82,7 @@ def test_code_that_is_no_text_is_refused_and_one_that_exits_has_its_status(
     exits = run_shell(provisioned, "await asyncio.sleep(0)\nexit(3)")
 
     assert unreadable.returncode == 1
-    assert unreadable.stderr == b"postroad: cannot read -: it is no text in utf-8\n"
+    assert unreadable.stderr == b"postroad: cannot read -: it is not text in utf-8\n"
     assert (exits.returncode, exits.stderr) == (3, b"")
 
 

@@ -450,11 +450,11 @@ ALIVE = {**dead(), "properties": {"type": "catalog.products.get"}}
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (ALIVE, "this is no dead letter"),
+        (ALIVE, "this is not a dead letter"),
         ([dead(), dead()], "there are 2 messages in it"),
-        ({**dead(), "payload": '{"product_id": '}, "its body is no JSON"),
-        ({**dead(), "payload": '{"product_id": NaN}'}, "its body is no JSON"),
-        ({**dead(), "payload": "[" * 99_999}, "its body is no JSON"),
+        ({**dead(), "payload": '{"product_id": '}, "its body is not JSON"),
+        ({**dead(), "payload": '{"product_id": NaN}'}, "its body is not JSON"),
+        ({**dead(), "payload": "[" * 99_999}, "its body is not JSON"),
         (dead("catalog.products.eat"), "no handler here is for catalog.products.eat"),
         (dead(queue="rpc.nobody"), "no handler here is for"),
         (dead(body=json.loads("[" * 250 + "]" * 250)), "nested too deep"),
@@ -479,7 +479,7 @@ def test_what_can_be_no_test_is_one_sentence(
     [
         ("no_such_module:handle", "no handler no_such_module:handle: No module named"),
         ("json", "no handler json: "),
-        ("json:dumps", "json:dumps is no handler"),
+        ("json:dumps", "json:dumps is not a handler"),
         ("catalog_worker.handlers:get_sync", "is for catalog.syncs.get, and this is catalog.prod"),
     ],
 )

@@ -92,7 +92,7 @@ async def test_its_user_may_do_at_the_broker_what_was_granted(state: StateFolder
     ("name", "service", "reason"),
     [
         ("bridge", SHOP, "bridge is one of our own services"),
-        ("Orders", SHOP, "'Orders' is no name"),
+        ("Orders", SHOP, "'Orders' is not a valid name"),
         ("shop", Service(calls=("shop.*",)), "no contract for calls = 'shop"),
         ("shop", Service(listens=("shop.*",)), "no contract for listens = 'shop"),
     ],
@@ -116,7 +116,7 @@ def test_a_name_that_is_none_is_refused_and_leaves_nothing_behind(
     status = command(state, "add", name, "--calls", "catalog.products.*")
 
     assert status == 1
-    assert "is no name: " in capsys.readouterr().err
+    assert "is not a valid name: " in capsys.readouterr().err
     assert not state.services_file.exists()
     assert not state.trust_file.exists()
 
@@ -153,7 +153,7 @@ def test_a_broken_file_is_not_printed_for_an_environment(
     (state.folder / file).write_text('{"service": "auth", "ke')
 
     assert command(state, "env", "auth", "--inline") == 1
-    assert f"{file} is broken: it is no JSON; put a copy of it back" in capsys.readouterr().err
+    assert f"{file} is broken: it is not JSON; put a copy of it back" in capsys.readouterr().err
 
 
 def test_a_services_file_that_is_not_text_is_named(

@@ -145,7 +145,7 @@ def test_a_users_file_that_is_no_database_is_named(folder: Path) -> None:
     path.write_text("not a database")
 
     with (
-        pytest.raises(StateError, match=f"{path} is broken: it is no SQLite database"),
+        pytest.raises(StateError, match=f"{path} is broken: it is not an SQLite database"),
         StateFolder(folder).held(ADDRESS),
     ):
         pass

@@ -151,7 +151,7 @@ def test_postroad_dead_letters_shows_what_is_nested_without_end(
 
     show(dead_letters_view.whole(dead, None))
 
-    assert f"  {len(body)} bytes that are no JSON, or are nested too deep\n" in (
+    assert f"  {len(body)} bytes that are not JSON, or are nested too deep\n" in (
         capsys.readouterr().out
     )
 
