@@ -80,7 +80,7 @@ def test_the_image_holds_no_tests_no_compiler_and_no_secrets(compose: Compose) -
 
     assert compose.run_image("sh", "-c", script) == ""
     assert sorted(compose.run_image("ls", "-A", "/app").split()) == [
-        *("auth_worker", "catalog_worker", "http_bridge", "ops", "rabbitmq"),
+        *("auth_worker", "catalog_worker", "http_bridge", "ops"),
         *("requirements.txt", "sample_api", "shared"),
     ]
     environment = docker("image", "inspect", "--format", "{{.Config.Env}}", compose.name)
