@@ -14,10 +14,9 @@ from tests.safeguards.listed import ROOT
 
 PAGES_LINES_MAX = {"README.md": 120, "CONTRIBUTING.md": 80, "docs/support.md": 60}
 README_WORDS_MAX = 900
-LINKING = (
-    *(PAGES_LINES_MAX.keys() - {"README.md"}),
-    *("README.md", "SECURITY.md", "CHANGELOG.md", "deploy/kubernetes/README.md"),
-    *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
+LINKING = sorted(
+    {"SECURITY.md", "CHANGELOG.md", "deploy/kubernetes/README.md", *PAGES_LINES_MAX}
+    | {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")}
 )
 SETTINGS = [ROOT / ".pre-commit-config.yaml", *(ROOT / ".github").rglob("*.yml")]
 
