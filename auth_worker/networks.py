@@ -12,7 +12,7 @@ def told_network(address: str | None) -> str | None:
 
 
 def counted_network(address: str | None) -> str | None:
-    """Give the network that one client has to itself; none if it is not an address."""
+    """Return the network that one client has to itself; none for what is not an address."""
     return _cut(address, _COUNTED_PREFIX)
 
 

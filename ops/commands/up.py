@@ -234,7 +234,7 @@ class _System:
         return say(f"           {outcome}")
 
     def _check_alive(self) -> None:
-        """Give up when a program ends, unless its code is about to be mended."""
+        """Raise when a program ends while the system starts, unless a reload will restart it."""
         for name in self._supervisor.names:
             if self._supervisor.crashes(name) and not self._options.reload:
                 raise CommandError(f"{name} ended while starting; the lines above say why")

@@ -231,7 +231,7 @@ def _payload(document: Document, message: str) -> Scope:
 
 
 def _reply(operation: Document) -> str:
-    """Name the message that a request is answered with, when it is not an error."""
+    """Return the name of the message that answers a request without an error."""
     names = [each["$ref"].rpartition("/")[2] for each in operation["reply"]["messages"]]
     return str(next(name for name in names if name != PROBLEM))
 

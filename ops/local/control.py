@@ -82,7 +82,7 @@ async def _answer(
 
 @contextmanager
 def _short(path: Path) -> Iterator[str]:
-    """Name a socket in few characters: a name may have 107 (unix(7)), and a folder is deeper."""
+    """Return a short path to a socket: unix(7) allows 107 characters, and a folder may have more."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{folder}/{path.name}"

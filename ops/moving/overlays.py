@@ -25,7 +25,7 @@ def overlays(wanted: Definitions) -> dict[str, Definitions]:
 
 
 def let_in(wanted: Definitions) -> list[str]:
-    """Name the users who are shut out and let in: the services, but not the operator."""
+    """Return the users that are shut out and let in: the services, but not the operator."""
     names = [user["name"] for user in wanted["users"] if "limits" in user]
     return [name for name in names if name not in (OPERATOR, SCALER)]
 

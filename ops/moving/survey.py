@@ -44,7 +44,7 @@ class Side:
         return sum(count.waiting for count in self.queues.values() if count)
 
     def door(self) -> str:
-        """Say whom it lets in."""
+        """Return a sentence about which services the broker lets in."""
         if self.is_open:
             return "open: lets every service in"
         if self.is_shut:
