@@ -82,7 +82,7 @@ async def _answer(
 
 @contextmanager
 def _short(path: Path) -> Iterator[str]:
-    """Return a short path to a socket: unix(7) allows 107 characters, and a folder may have more."""
+    """Return a short path to a socket: unix(7) allows 107 characters, fewer than folders have."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{folder}/{path.name}"
